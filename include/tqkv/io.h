@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT
+ * Tensors in files: .npy for plain ones, .safetensors for encoded ones. Its own library, libtqkv_io,
+ * on top of libtqkv (jansson, xxHash).
+ *
+ * Every field, size and checksum of a file is checked before anything is returned. A file is written
+ * under a temporary name beside its place, flushed to disk and renamed: it is there whole or not at all.
+ * After a failure tq_last_error() names the file, the field and the byte offset. */
+#ifndef TQKV_IO_H
+#define TQKV_IO_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tqkv/codec.h"
+#include "tqkv/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TQ_MAX_DIMS 32
+
+/** A plain tensor, float32, C order, owned memory. */
+typedef struct tq_tensor {
+    size_t n_dims;             /**< 0: a scalar */
+    size_t shape[TQ_MAX_DIMS]; /**< outermost first */
+    size_t n_values;           /**< the product */
+    float *data;               /**< [n_values]; never NULL after a read, also when n_values is 0 */
+} tq_tensor;
+
+/** Reads a .npy file, versions 1 to 3, '<f4' or '<f2' (widened), C order.
+ *
+ * out   written on success only; release with tq_tensor_free()
+ *
+ * TQ_E_NULL, TQ_E_IO, TQ_E_NO_MEMORY, TQ_E_FILE_MAGIC, _TRUNCATED, _HEADER, _TYPE, _SHAPE.
+ * NaN and infinities are read as they are: the encoder refuses them with their index. */
+TQ_API tq_status tq_npy_read(const char *path, tq_tensor *out);
+
+/** The same from memory: bytes [size], not kept. name is used in messages. */
+TQ_API tq_status tq_npy_parse(const char *name, const void *bytes, size_t size, tq_tensor *out);
+
+/** Writes a .npy file, version 1, '<f4'. TQ_E_NULL, TQ_E_IO, TQ_E_NO_MEMORY, TQ_E_OVERFLOW. */
+TQ_API tq_status tq_npy_write(const char *path, const float *data, size_t n_dims, const size_t *shape);
+
+/** Releases what a read returned, and empties it. NULL and empty ones are fine. */
+TQ_API void tq_tensor_free(tq_tensor *tensor);
+
+/** An encoded tensor: G heads of n_positions vectors in `capacity` slots, owned memory. */
+typedef struct tq_encoded {
+    tq_codec codec;     /**< format, D, norm rule, scale factor */
+    size_t n_kv_heads;  /**< G */
+    size_t n_positions; /**< vectors held per head, at most capacity */
+    size_t capacity;    /**< C, slots per head */
+    size_t ring_start;  /**< slot of the oldest vector; 0 unless a ring has wrapped */
+    size_t n_codes;     /**< bytes: G * C * code_bytes */
+    uint8_t *codes;     /**< [G][C][code_bytes] */
+    size_t n_norms;     /**< floats: G * C * norms */
+    float *norms;       /**< [G][C][norms] */
+    float *centre;      /**< [G][D], or NULL */
+} tq_encoded;
+
+/** Allocates zeroed codes and norms (and a centre if asked) for codec, n_kv_heads and capacity.
+ *
+ * codec, n_kv_heads and capacity are copied into out; n_positions and ring_start become 0.
+ * TQ_E_NULL, TQ_E_FORMAT, TQ_E_HEAD_DIM, TQ_E_OVERFLOW, TQ_E_NO_MEMORY; out untouched on failure. */
+TQ_API tq_status tq_encoded_alloc(tq_encoded *out, const tq_codec *codec, size_t n_kv_heads,
+                                  size_t capacity, int with_centre);
+
+/** Reads an encoded tensor (docs/format.md, "Files").
+ *
+ * out   written on success only; release with tq_encoded_free()
+ *
+ * TQ_E_NULL, TQ_E_IO, TQ_E_NO_MEMORY and every TQ_E_FILE_ status. */
+TQ_API tq_status tq_encoded_read(const char *path, tq_encoded *out);
+
+/** The same from memory: bytes [size], not kept. name is used in messages. */
+TQ_API tq_status tq_encoded_parse(const char *name, const void *bytes, size_t size, tq_encoded *out);
+
+/** Writes an encoded tensor. TQ_E_NULL, TQ_E_IO, TQ_E_NO_MEMORY, TQ_E_OVERFLOW, and TQ_E_FILE_SHAPE if
+ * the fields contradict each other. */
+TQ_API tq_status tq_encoded_write(const char *path, const tq_encoded *encoded);
+
+/** Releases what a read or an allocation returned, and empties it. NULL and empty ones are fine. */
+TQ_API void tq_encoded_free(tq_encoded *encoded);
+
+/** Removes the temporary files of writes that are under way. Async-signal-safe: call it from a handler
+ * of SIGINT or SIGTERM before the process ends. */
+TQ_API void tq_io_discard_pending(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT
+ * Everything in libtqkv. tqkv/io.h belongs to libtqkv_io and is included on its own. */
+#ifndef TQKV_TQKV_H
+#define TQKV_TQKV_H
+
+#include "tqkv/codec.h"
+#include "tqkv/status.h"
+#include "tqkv/types.h"
+#include "tqkv/v1.h"
+#include "tqkv/version.h"
+
+#endif

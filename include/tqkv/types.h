@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT
+ * Formats, norm rules and domains: the vocabulary of the other headers. */
+#ifndef TQKV_TYPES_H
+#define TQKV_TYPES_H
+
+#if defined(_WIN32)
+#define TQ_API
+#elif defined(__GNUC__)
+#define TQ_API __attribute__((visibility("default")))
+#else
+#define TQ_API
+#endif
+
+/** Largest magnitude an encoder accepts, 2^57: the sum of 1024 squares then stays inside float32. */
+#define TQ_MAX_ABS 144115188075855872.0f
+
+/** How a vector is stored. The low byte is the number of bits of a code. v1 formats have 0x100 set. */
+typedef enum tq_format {
+    TQ_TQ2 = 2,
+    TQ_TQ3 = 3,
+    TQ_TQ4 = 4,
+    TQ_TQ5 = 5,
+    TQ_TQ6 = 6,
+    TQ_TQ7 = 7,
+    TQ_TQ8 = 8,
+    TQ_TQ4_V1 = 0x104,
+    TQ_TQ5_V1 = 0x105,
+    TQ_TQ6_V1 = 0x106,
+    TQ_TQ8_V1 = 0x108
+} tq_format;
+
+/** What the stored norm of a v2 vector is. Decoding does not depend on it; v1 knows plain alone. */
+typedef enum tq_norm_rule {
+    TQ_NORM_PLAIN = 0,   /**< the length of x */
+    TQ_NORM_MATCHED = 1, /**< such that the reconstruction has the length of x */
+    TQ_NORM_UNBIASED = 2 /**< such that <reconstruction, x> = <x, x>: inner products are unbiased */
+} tq_norm_rule;
+
+/** Where decoded vectors live: as attention reads them, or as the model wrote them. */
+typedef enum tq_domain { TQ_ROTATED = 0, TQ_ORIGINAL = 1 } tq_domain;
+
+#endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT
+ * What the public calls check before they touch data: pointers, sizes, overlaps, values. */
+#ifndef TQ_API_CHECK_H
+#define TQ_API_CHECK_H
+
+#include <stdbool.h>
+
+#include "codec/plan.h"
+
+#define TRY(call)                                                                                        \
+    do {                                                                                                 \
+        const tq_status status_ = (call);                                                                \
+        if (status_ != TQ_OK) return status_;                                                            \
+    } while (0)
+
+/* An array of a batch: heads x rows pieces of `length` elements, `size` bytes each. */
+typedef struct tq_rows {
+    const char *name; /* the argument, for messages */
+    const void *data;
+    size_t size;   /* of an element */
+    size_t length; /* of a row, in elements */
+    size_t heads, rows;
+    size_t head_stride, row_stride; /* in elements */
+} tq_rows;
+
+/* Fills in strides of 0, checks that pieces keep apart and lie within n elements.
+ * TQ_E_NULL, TQ_E_STRIDE, TQ_E_OVERFLOW, TQ_E_SIZE. */
+tq_status tq_rows_check(tq_rows *r, size_t n);
+
+/* TQ_E_OVERLAP if the pieces of the two may share bytes. Pieces that interleave with the same strides,
+ * such as codes followed by their norm, are apart. */
+tq_status tq_rows_check_apart(const tq_rows *a, const tq_rows *b);
+
+/* Where piece (head, row) starts, in elements. */
+static inline size_t tq_rows_at(const tq_rows *r, size_t head, size_t row) {
+    return head * r->head_stride + row * r->row_stride;
+}
+
+/* TQ_E_NOT_FINITE or TQ_E_RANGE, with the index in the array, if a value is not one to encode. */
+tq_status tq_rows_check_values(const tq_rows *r);
+
+/* TQ_E_NOT_FINITE, with the index, if one of n values side by side is not finite. */
+tq_status tq_check_finite(const char *name, const float *x, size_t n);
+
+tq_status tq_check_not_null(const char *name, const void *pointer);
+
+/* TQ_E_OVERLAP unless [a, a + a_bytes) and [b, b + b_bytes) are apart. */
+tq_status tq_check_apart(const char *a_name, const void *a, size_t a_bytes, const char *b_name,
+                         const void *b, size_t b_bytes);
+
+/* rows * row_size elements of `size` bytes each are addressable. TQ_E_OVERFLOW; *bytes is optional. */
+tq_status tq_check_product(const char *name, size_t rows, size_t row_size, size_t size, size_t *bytes);
+
+#endif

@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: MIT
+ * The linked library's version. */
+#include "tqkv/version.h"
+
+const char *tq_version(void) {
+    return TQKV_VERSION;
+}

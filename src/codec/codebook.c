@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT
+ * The codebooks, by format. */
+#include "codec/codebooks.inc"
+#include "codec/plan.h"
+
+#define V1(bits, packing)                                                                                \
+    { bits, 1, packing, v1_levels_##bits, v1_bounds_##bits }
+#define V2(bits)                                                                                         \
+    { bits, 0, TQ_PACK_PLANES, v2_levels_##bits, v2_bounds_##bits }
+
+tq_status tq_find_codebook(tq_format format, tq_codebook_tables *book) {
+    static const struct {
+        tq_format format;
+        tq_codebook_tables book;
+    } all[] = {
+        {TQ_TQ2, V2(2)},
+        {TQ_TQ3, V2(3)},
+        {TQ_TQ4, V2(4)},
+        {TQ_TQ5, V2(5)},
+        {TQ_TQ6, V2(6)},
+        {TQ_TQ7, V2(7)},
+        {TQ_TQ8, V2(8)},
+        {TQ_TQ4_V1, V1(4, TQ_PACK_PAIRS)},
+        {TQ_TQ5_V1, V1(5, TQ_PACK_BYTES)},
+        {TQ_TQ6_V1, V1(6, TQ_PACK_BYTES)},
+        {TQ_TQ8_V1, V1(8, TQ_PACK_BYTES)},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        if (all[i].format == format) {
+            *book = all[i].book;
+            return TQ_OK;
+        }
+    return tq_fail(TQ_E_FORMAT, 0, "format", "no format has the number %d", (int)format);
+}
+
+tq_status tq_codebook(tq_format format, float *centroids, float *boundaries) {
+    tq_codebook_tables book;
+    const tq_status status = tq_find_codebook(format, &book);
+    if (status != TQ_OK) return status;
+    const unsigned half = 1u << (book.bits - 1);
+    const float *positive = book.ranked ? book.levels + half : book.levels;
+    for (unsigned i = 0; i < half && centroids != NULL; i++) {
+        centroids[half + i] = positive[i];
+        centroids[half - 1 - i] = -positive[i];
+    }
+    if (boundaries == NULL) return TQ_OK;
+    boundaries[half - 1] = 0.0f;
+    for (unsigned i = 0; i + 1 < half; i++) {
+        boundaries[half + i] = book.bounds[i];
+        boundaries[half - 2 - i] = -book.bounds[i];
+    }
+    return TQ_OK;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT
+ * A format at a head dimension, made ready for the kernels. */
+#ifndef TQ_CODEC_PLAN_H
+#define TQ_CODEC_PLAN_H
+
+#include <stdbool.h>
+
+#include "kernels/kernels.h"
+#include "tqkv/codec.h"
+
+typedef struct tq_plan {
+    bool v1;
+    tq_norm_rule norm_rule;
+    tq_codebook_tables book;
+    tq_rotation rotation;
+    size_t dim;
+    size_t n_norms;     /* norms of a vector */
+    size_t block;       /* coordinates that share a norm: dim / n_norms */
+    size_t block_bytes; /* their codes */
+    size_t row_bytes;   /* a vector's codes */
+    float unit;         /* encoding: value / norm * unit has variance 1 */
+    float norm_scale;   /* v2, and v1 with one norm: 1/sqrt(dim) */
+} tq_plan;
+
+/* Checks format and head dimension, fills what rows and codes need. */
+tq_status tq_plan_init(tq_plan *plan, const tq_codec *codec);
+
+/* Checks besides what only encoders and decoders look at. */
+tq_status tq_plan_check_norm_rule(const tq_codec *codec);
+tq_status tq_plan_check_scale_factor(const tq_plan *plan, float scale_factor);
+
+/* The codebook of a format; TQ_E_FORMAT. */
+tq_status tq_find_codebook(tq_format format, tq_codebook_tables *book);
+
+/* One vector. src and dst [dim], centre [dim] or NULL, norms [n_norms]. */
+void tq_encode_row(const tq_plan *plan, const float *src, const float *centre, uint8_t *codes,
+                   float *norms);
+void tq_decode_row(const tq_plan *plan, tq_domain domain, const uint8_t *codes, const float *norms,
+                   const float *centre, float *dst);
+
+#endif

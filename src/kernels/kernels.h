@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT
+ * The operations on data: one typed signature and contract each. Kernels assert nothing about their
+ * callers and never fail; the api layer has checked everything before. Every implementation of an
+ * operation gives the same bytes: sums run in 16 lanes (lane l takes coordinates l, 16 + l, 32 + l ..,
+ * in that order, then lanes are folded by halves), products are rounded before they are added. */
+#ifndef TQ_KERNELS_H
+#define TQ_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define TQ_LANES           16
+#define TQ_MAX_DIM         1024
+#define TQ_MAX_ODD_FACTORS 3 /* 63 = 3 * 3 * 7 */
+
+/* How codes lie in a row (docs/format.md, "Packing"). */
+typedef enum tq_packing {
+    TQ_PACK_BYTES,  /* one code a byte, in order */
+    TQ_PACK_PAIRS,  /* v1, 4 bits: two neighbours a byte, the even one low */
+    TQ_PACK_PLANES, /* v2: fields of 4, 2 and 1 bits in planes, 16 coordinates side by side */
+} tq_packing;
+
+/* A codebook as kernels read it. `levels` is indexed by the stored code. */
+typedef struct tq_codebook_tables {
+    unsigned bits;
+    int ranked; /* codes: 1 the centroid's rank (v1), 0 magnitude with the sign on top (v2) */
+    tq_packing packing;
+    const float *levels; /* [2^bits] */
+    const float *bounds; /* [2^(bits-1) - 1], the boundaries above zero, ascending */
+} tq_codebook_tables;
+
+/* One of the rotation's factors of odd order p: a discrete Hartley transform, row 1. */
+typedef struct tq_odd_factor {
+    unsigned p;
+    const float *cas; /* [p] */
+} tq_odd_factor;
+
+/* An orthonormal, symmetric transform of dim = 2^k * odd factors, and the signs that go before it. */
+typedef struct tq_rotation {
+    unsigned dim;
+    unsigned pow2; /* 2^k */
+    float tilt;    /* first stage: (a + tilt b, tilt a - b) */
+    float scale;   /* last: times this */
+    unsigned n_odd;
+    tq_odd_factor odd[TQ_MAX_ODD_FACTORS];
+    const uint8_t *signs; /* bit j flips coordinate j */
+} tq_rotation;
+
+typedef enum tq_direction { TQ_ROTATE_IN, TQ_ROTATE_OUT } tq_direction;
+
+/* What quantize() sums over a row, 16 lanes, for the norm rules. */
+typedef enum tq_code_sum {
+    TQ_SUM_NONE,
+    TQ_SUM_CC, /* centroid squared */
+    TQ_SUM_UC, /* value times centroid */
+} tq_code_sum;
+
+/* Rotates a row in (signs first) or out (signs last). dst may be src. */
+typedef void tq_rotate_fn(const tq_rotation *r, tq_direction direction, const float *src, float *dst);
+
+/* Sum of squares of y [n], n a multiple of 16. */
+typedef float tq_sum_squares_fn(size_t n, const float *y);
+
+/* Codes of u = (y[i] * scale0) * scale1, packed; returns the sum asked for, 0 for TQ_SUM_NONE.
+ * n is a multiple of 16. v2 has scale1 = 1. */
+typedef float tq_quantize_fn(const tq_codebook_tables *book, size_t n, const float *y, float scale0,
+                             float scale1, tq_code_sum sum, uint8_t *packed);
+
+/* dst[i] = levels[code i] * scale. n is a multiple of 16. */
+typedef void tq_dequantize_fn(const tq_codebook_tables *book, size_t n, const uint8_t *packed,
+                              float scale, float *dst);
+
+/* Codes [n], one a byte, to packed and back. n is a multiple of 16. */
+typedef void tq_pack_fn(const tq_codebook_tables *book, size_t n, const uint8_t *codes, uint8_t *packed);
+typedef void tq_unpack_fn(const tq_codebook_tables *book, size_t n, const uint8_t *packed,
+                          uint8_t *codes);
+
+/* dst[i] = the centroid nearest to src[i], any n. dst may be src. */
+typedef void tq_requantize_fn(const tq_codebook_tables *book, size_t n, const float *src, float *dst);
+
+/* Index of the first value whose magnitude is not at most `limit` (NaN is not), or n. */
+typedef size_t tq_scan_fn(size_t n, const float *x, float limit);
+
+/* The operations of one instruction set level, filled from kernels.inc. */
+typedef struct tq_kernels {
+    tq_rotate_fn *rotate;
+    tq_sum_squares_fn *sum_squares;
+    tq_quantize_fn *quantize;
+    tq_dequantize_fn *dequantize;
+    tq_pack_fn *pack;
+    tq_unpack_fn *unpack;
+    tq_requantize_fn *requantize;
+    tq_scan_fn *scan;
+} tq_kernels;
+
+#define TQ_KERNEL(op, isa, symbol) tq_##op##_fn symbol;
+#include "kernels/kernels.inc"
+#undef TQ_KERNEL
+
+#endif

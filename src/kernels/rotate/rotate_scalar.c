@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT
+ * The rotation, stage by stage, as docs/format.md defines it. */
+#include <string.h>
+
+#include "kernels/kernels.h"
+
+static void flip_signs(const tq_rotation *r, const float *src, float *dst) {
+    for (unsigned j = 0; j < r->dim; j++)
+        dst[j] = (r->signs[j >> 3] >> (j & 7)) & 1 ? -src[j] : src[j];
+}
+
+/* Neighbours, with a tilt: (a + t b, t a - b). t = 1 is the Hadamard butterfly. */
+static void tilted_stage(const tq_rotation *r, float *x) {
+    for (unsigned j = 0; j < r->dim; j += 2) {
+        const float a = x[j], b = x[j + 1];
+        x[j] = a + r->tilt * b;
+        x[j + 1] = r->tilt * a - b;
+    }
+}
+
+static void hadamard_stage(const tq_rotation *r, unsigned h, float *x) {
+    for (unsigned base = 0; base < r->dim; base += 2 * h)
+        for (unsigned j = base; j < base + h; j++) {
+            const float a = x[j], b = x[j + h];
+            x[j] = a + b;
+            x[j + h] = a - b;
+        }
+}
+
+/* p values, h apart: y_r = x_0 + sum over s of cas[r s mod p] x_s, s ascending. */
+static void hartley_butterfly(const tq_odd_factor *f, unsigned h, float *x) {
+    float in[TQ_MAX_DIM / TQ_LANES];
+    for (unsigned s = 0; s < f->p; s++)
+        in[s] = x[s * h];
+    for (unsigned r = 0; r < f->p; r++) {
+        float sum = in[0];
+        for (unsigned s = 1; s < f->p; s++)
+            sum += f->cas[r * s % f->p] * in[s];
+        x[r * h] = sum;
+    }
+}
+
+static void hartley_stage(const tq_rotation *r, const tq_odd_factor *f, unsigned h, float *x) {
+    for (unsigned base = 0; base < r->dim; base += f->p * h)
+        for (unsigned j = base; j < base + h; j++)
+            hartley_butterfly(f, h, x + j);
+}
+
+void tq_rotate_scalar(const tq_rotation *r, tq_direction direction, const float *src, float *dst) {
+    if (direction == TQ_ROTATE_IN)
+        flip_signs(r, src, dst);
+    else if (dst != src)
+        memcpy(dst, src, r->dim * sizeof *dst);
+    tilted_stage(r, dst);
+    unsigned h = 2;
+    for (; h < r->pow2; h *= 2)
+        hadamard_stage(r, h, dst);
+    for (unsigned i = 0; i < r->n_odd; h *= r->odd[i++].p)
+        hartley_stage(r, &r->odd[i], h, dst);
+    for (unsigned j = 0; j < r->dim; j++)
+        dst[j] *= r->scale;
+    if (direction == TQ_ROTATE_OUT) flip_signs(r, dst, dst);
+}

@@ -1,0 +1,242 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Writes src/codec/codebooks.inc and src/codec/rotations.inc: centroids and boundaries; sign bits and
+the odd factors of the rotation.
+
+  tools/tables.py --write    write them in place
+  tools/tables.py --check    exit 1 if the tree's copies differ
+  tools/tables.py --report   print residuals and distortions of the v2 codebooks
+
+v1 tables are data (tools/v1_tables.txt); everything else is computed here, in double precision, from
+its definition in docs/format.md. Needs nothing but Python's standard library.
+"""
+import math
+import pathlib
+import struct
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CODEC = ROOT / "src" / "codec"
+V1_DATA = ROOT / "tools" / "v1_tables.txt"
+V2_BITS = range(2, 9)
+MAX_DIM = 1024
+SIGN_SEED = 0x74716B7600000001  # "tqkv", then 1
+
+
+# ---- Lloyd-Max codebooks for N(0,1) -------------------------------------------------------------
+
+def density(x):
+    return 0.0 if math.isinf(x) else math.exp(-0.5 * x * x) / math.sqrt(2.0 * math.pi)
+
+
+def tail(x):
+    return 0.5 * math.erfc(x / math.sqrt(2.0))
+
+
+def edges(c):
+    """Boundaries of the cells of the positive centroids c: 0, the midpoints, infinity."""
+    return [0.0] + [0.5 * (a + b) for a, b in zip(c, c[1:])] + [math.inf]
+
+
+def cells(c):
+    """Per cell: mass, conditional mean, and the mean's derivatives by its lower and upper edge."""
+    e = edges(c)
+    out = []
+    for a, b in zip(e, e[1:]):
+        mass = tail(a) - tail(b)
+        mean = (density(a) - density(b)) / mass
+        upper = 0.0 if math.isinf(b) else density(b) * (b - mean) / mass
+        out.append((mass, mean, density(a) * (mean - a) / mass, upper))
+    return out
+
+
+def residual(c):
+    return [x - cell[1] for x, cell in zip(c, cells(c))]
+
+
+def newton_step(c):
+    """Solves J d = residual, J tridiagonal: edge i-1 | i moves by half of either neighbour."""
+    n = len(c)
+    info = cells(c)
+    low = [0.0 if i == 0 else -0.5 * info[i][2] for i in range(n)]
+    up = [0.0 if i == n - 1 else -0.5 * info[i][3] for i in range(n)]
+    diag = [1.0 + low[i] + up[i] for i in range(n)]
+    rhs = residual(c)
+    for i in range(1, n):
+        f = low[i] / diag[i - 1]
+        diag[i] -= f * up[i - 1]
+        rhs[i] -= f * rhs[i - 1]
+    d = [0.0] * n
+    for i in reversed(range(n)):
+        d[i] = (rhs[i] - (up[i] * d[i + 1] if i + 1 < n else 0.0)) / diag[i]
+    return d
+
+
+def quantile(p):
+    """x with tail(x) = p, by bisection: only a starting point is needed."""
+    lo, hi = 0.0, 20.0
+    for _ in range(60):
+        mid = 0.5 * (lo + hi)
+        lo, hi = (mid, hi) if tail(mid) > p else (lo, mid)
+    return 0.5 * (lo + hi)
+
+
+def lloyd_max(bits):
+    """Positive half of the optimal codebook. Starts from the companding law of high resolution,
+    point density ~ density^(1/3), that is a normal law of variance 3."""
+    n = 1 << (bits - 1)
+    c = [math.sqrt(3.0) * quantile(0.5 * (1.0 - (i + 0.5) / n)) for i in range(n)]
+    for _ in range(100):
+        step = newton_step(c)
+        scale = 1.0
+        while True:  # damped: centroids stay positive and in order
+            t = [x - scale * d for x, d in zip(c, step)]
+            if t[0] > 0.0 and all(a < b for a, b in zip(t, t[1:])):
+                break
+            scale *= 0.5
+        c = t
+        if max(abs(r) for r in residual(c)) < 1e-14:
+            break
+    worst = max(abs(r) for r in residual(c))
+    if worst >= 1e-12:
+        raise SystemExit(f"{bits} bits: residual {worst:.3g} is not below 1e-12")
+    return c
+
+
+def distortion(c, e):
+    """E (x - c)^2 over the cells with edges e; both halves. For a < b:
+    integral of x^2 density = [a density(a) - b density(b)] + mass."""
+    total = 0.0
+    for x, a, b in zip(c, e, e[1:]):
+        mass = tail(a) - tail(b)
+        first = density(a) - density(b)
+        second = a * density(a) - (0.0 if math.isinf(b) else b * density(b)) + mass
+        total += second - 2.0 * x * first + x * x * mass
+    return 2.0 * total
+
+
+# ---- signs and rotation -------------------------------------------------------------------------
+
+def splitmix64(seed, n):
+    mask = (1 << 64) - 1
+    for _ in range(n):
+        seed = (seed + 0x9E3779B97F4A7C15) & mask
+        z = ((seed ^ (seed >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+        yield z ^ (z >> 31)
+
+
+def odd_primes(limit):
+    return [p for p in range(3, limit, 2) if all(p % q for q in range(3, p, 2))]
+
+
+def cas(p):
+    """Row 1 of the discrete Hartley transform of order p; row r is cas[r * s % p]."""
+    angle = [2.0 * math.pi * i / p for i in range(p)]
+    return [math.cos(a) + math.sin(a) for a in angle]
+
+
+# ---- output -------------------------------------------------------------------------------------
+
+def float32(x):
+    return struct.unpack("<f", struct.pack("<f", x))[0]
+
+
+def floats(name, values, comment):
+    """Hexadecimal floats: exact, and the compiler has nothing to round."""
+    lines = [f"/* {comment} */", f"static const float {name}[{len(values)}] = {{"]
+    text = [hexfloat(v) for v in values]
+    for i in range(0, len(text), 6):
+        lines.append("    " + ", ".join(text[i:i + 6]) + ",")
+    return lines + ["};"]
+
+
+def hexfloat(x):
+    x = float32(x)
+    return "0.0f" if x == 0.0 else x.hex().replace("0000000p", "p") + "f"
+
+
+def octets(name, data, comment):
+    lines = [f"/* {comment} */", f"static const uint8_t {name}[{len(data)}] = {{"]
+    for i in range(0, len(data), 16):
+        lines.append("    " + ", ".join(f"0x{b:02x}" for b in data[i:i + 16]) + ",")
+    return lines + ["};"]
+
+
+def read_v1():
+    sections, name = {}, None
+    for line in V1_DATA.read_text().splitlines():
+        words = line.split()
+        if not words or line.startswith("#"):
+            continue
+        if words[0][0].isalpha() and len(words) == 2 and words[1].isdigit():
+            name = words[0]
+            sections[name] = []
+        else:
+            sections[name] += words
+    return sections
+
+
+HEAD = ["/* SPDX-License-Identifier: MIT", " * Written by tools/tables.py; do not edit. */"]
+
+
+def codebooks():
+    v1, out = read_v1(), list(HEAD)
+    for bits in (4, 5, 6, 8):
+        half = 1 << (bits - 1)
+        levels = [float(x) for x in v1[f"centroids{bits}"]]
+        bounds = [float(x) for x in v1[f"boundaries{bits}"]]
+        if any(float32(a) != -float32(b) for t in (levels, bounds) for a, b in zip(t, reversed(t))):
+            raise SystemExit(f"v1 tables of {bits} bits are not antisymmetric")
+        out += floats(f"v1_levels_{bits}", levels, f"v1, {bits} bits: centroids by code")
+        out += floats(f"v1_bounds_{bits}", bounds[half:], f"v1, {bits} bits: boundaries above zero")
+    for bits in V2_BITS:
+        c = lloyd_max(bits)
+        out += floats(f"v2_levels_{bits}", c + [-x for x in c],
+                      f"v2, {bits} bits: centroids by stored code, the positive ones first")
+        out += floats(f"v2_bounds_{bits}", edges(c)[1:-1], f"v2, {bits} bits: boundaries above zero")
+    return "\n".join(out) + "\n"
+
+
+def rotations():
+    v1, out = read_v1(), list(HEAD)
+    for dim in (256, 512):
+        out += octets(f"v1_signs_{dim}", bytes(int(x, 16) for x in v1[f"signs{dim}"]),
+                      f"v1, D = {dim}: bit j, lowest first, flips coordinate j")
+    words = list(splitmix64(SIGN_SEED, MAX_DIM // 64))
+    out += octets("v2_signs", b"".join(struct.pack("<Q", w) for w in words),
+                  f"v2, every D: splitmix64 from 0x{SIGN_SEED:016X}")
+    for p in odd_primes(MAX_DIM // 16):
+        out += floats(f"cas_{p}", cas(p), f"cos + sin of 2 pi i / {p}")
+    return "\n".join(out) + "\n"
+
+
+def report():
+    print("bits  residual    distortion, float64 tables   of the float32 tables: excess")
+    for bits in V2_BITS:
+        c = lloyd_max(bits)
+        best = distortion(c, edges(c))
+        e = [0.0] + [float32(x) for x in edges(c)[1:-1]] + [math.inf]
+        stored = distortion([float32(x) for x in c], e)
+        print(f"{bits:4d}  {max(abs(r) for r in residual(c)):.2e}    {best:.15e}        {stored / best - 1:+.1e}")
+
+
+def main():
+    args = sys.argv[1:]
+    files = {"codebooks.inc": codebooks, "rotations.inc": rotations}
+    if args == ["--report"]:
+        report()
+    elif args == ["--write"]:
+        for name, generate in files.items():
+            (CODEC / name).write_text(generate())
+    elif args == ["--check"]:
+        stale = [name for name, generate in files.items() if (CODEC / name).read_text() != generate()]
+        if stale:
+            raise SystemExit(f"stale: {', '.join(stale)}; run tools/tables.py --write")
+        print(f"{', '.join(files)}: up to date")
+    else:
+        raise SystemExit(__doc__)
+
+
+if __name__ == "__main__":
+    main()
