@@ -152,7 +152,7 @@ TQ_API tq_status tq_unpack(const tq_codec *codec, size_t n_rows, const uint8_t *
  * boundaries  [2^B - 1] float32 out, between neighbouring centroids; NULL: not wanted
  *
  * v1: a value is coded as the number of boundaries strictly below it. v2: the same for the magnitude
- * and the boundaries above zero; the sign is kept apart, and zero counts as positive.
+ * and the boundaries above zero; the sign bit is kept apart.
  * TQ_E_FORMAT. */
 TQ_API tq_status tq_codebook(tq_format format, float *centroids, float *boundaries);
 

@@ -2,6 +2,7 @@
  * One vector to codes and norms. */
 #include <float.h>
 #include <math.h>
+#include <string.h>
 
 #include "codec/plan.h"
 #include "cpu/dispatch.h"
@@ -29,16 +30,25 @@ static void encode_v2(const tq_plan *plan, const tq_kernels *k, const float *y, 
         [TQ_NORM_UNBIASED] = TQ_SUM_UC,
     };
     const float squares = k->sum_squares(plan->dim, y);
-    const bool zero = squares < FLT_MIN; /* subnormal sums have lost their digits */
-    const float norm = zero ? 0.0f : sqrtf(squares);
-    const float scale = zero ? 0.0f : plan->unit / norm;
-    const float sum = k->quantize(&plan->book, plan->dim, y, scale, 1.0f, sum_of[plan->norm_rule], codes);
-    if (zero || plan->norm_rule == TQ_NORM_PLAIN)
+    if (squares < FLT_MIN) { /* subnormal sums have lost their digits */
+        norms[0] = 0.0f;
+        memset(codes, 0, plan->row_bytes);
+        return;
+    }
+    const float norm = sqrtf(squares);
+    const float sum =
+        k->quantize(&plan->book, plan->dim, y, plan->unit / norm, 1.0f, sum_of[plan->norm_rule], codes);
+    switch (plan->norm_rule) {
+    case TQ_NORM_PLAIN:
         norms[0] = norm;
-    else if (plan->norm_rule == TQ_NORM_MATCHED)
+        break;
+    case TQ_NORM_MATCHED:
         norms[0] = norm * plan->unit / sqrtf(sum);
-    else
+        break;
+    case TQ_NORM_UNBIASED:
         norms[0] = norm * (float)plan->dim / sum;
+        break;
+    }
 }
 
 void tq_encode_row(const tq_plan *plan, const float *src, const float *centre, uint8_t *codes,

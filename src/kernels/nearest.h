@@ -25,7 +25,7 @@ static inline unsigned tq_nearest_code(const tq_codebook_tables *book, float u) 
     const float m = fabsf(u);
     if (book->ranked && !(u > 0.0f)) return half - 1 - tq_count_below(book->bounds, half - 1, m, 1);
     const unsigned magnitude = tq_count_below(book->bounds, half - 1, m, 0);
-    return book->ranked || u < 0.0f ? half + magnitude : magnitude;
+    return book->ranked || signbit(u) ? half + magnitude : magnitude;
 }
 
 #endif
