@@ -116,16 +116,16 @@ tq_status tq_rotate(const tq_codec *codec, tq_domain to, size_t n_rows, const fl
 }
 
 tq_status tq_requantize(tq_format format, const float *src, float *dst, size_t n) {
-    tq_codebook_tables book;
     size_t bytes;
-    TRY(tq_find_codebook(format, &book));
+    const tq_codebook_tables *book = tq_find_codebook(format);
+    if (book == NULL) return tq_fail_format(format);
     if (n == 0) return TQ_OK;
     TRY(tq_check_product("src", n, 1, sizeof(float), &bytes));
     TRY(tq_check_not_null("src", src));
     TRY(tq_check_not_null("dst", dst));
     if (dst != src) TRY(tq_check_apart("dst", dst, bytes, "src", src, bytes));
     TRY(tq_check_finite("src", src, n));
-    tq_active_kernels()->requantize(&book, n, src, dst);
+    tq_active_kernels()->requantize(book, n, src, dst);
     return TQ_OK;
 }
 
@@ -144,11 +144,11 @@ tq_status tq_pack(const tq_codec *codec, size_t n_rows, const uint8_t *codes, ui
     tq_plan plan;
     TRY(check_pack(&plan, codec, n_rows, codes, packed));
     for (size_t i = 0; i < n_rows * plan.dim; i++)
-        if (codes[i] >> plan.book.bits != 0)
+        if (codes[i] >> plan.book->bits != 0)
             return tq_fail(TQ_E_CODE, i, "codes", "codes[%zu] is %u: %u bits hold 0 to %u", i, codes[i],
-                           plan.book.bits, (1u << plan.book.bits) - 1);
+                           plan.book->bits, (1u << plan.book->bits) - 1);
     for (size_t b = 0; b < n_rows * plan.n_norms; b++)
-        tq_active_kernels()->pack(&plan.book, plan.block, codes + b * plan.block,
+        tq_active_kernels()->pack(plan.book, plan.block, codes + b * plan.block,
                                   packed + b * plan.block_bytes);
     return TQ_OK;
 }
@@ -157,7 +157,7 @@ tq_status tq_unpack(const tq_codec *codec, size_t n_rows, const uint8_t *packed,
     tq_plan plan;
     TRY(check_pack(&plan, codec, n_rows, codes, packed));
     for (size_t b = 0; b < n_rows * plan.n_norms; b++)
-        tq_active_kernels()->unpack(&plan.book, plan.block, packed + b * plan.block_bytes,
+        tq_active_kernels()->unpack(plan.book, plan.block, packed + b * plan.block_bytes,
                                     codes + b * plan.block);
     return TQ_OK;
 }

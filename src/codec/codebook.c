@@ -8,7 +8,7 @@
 #define V2(bits)                                                                                         \
     { bits, 0, TQ_PACK_PLANES, v2_levels_##bits, v2_bounds_##bits }
 
-tq_status tq_find_codebook(tq_format format, tq_codebook_tables *book) {
+const tq_codebook_tables *tq_find_codebook(tq_format format) {
     static const struct {
         tq_format format;
         tq_codebook_tables book;
@@ -26,19 +26,19 @@ tq_status tq_find_codebook(tq_format format, tq_codebook_tables *book) {
         {TQ_TQ8_V1, V1(8, TQ_PACK_BYTES)},
     };
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
-        if (all[i].format == format) {
-            *book = all[i].book;
-            return TQ_OK;
-        }
+        if (all[i].format == format) return &all[i].book;
+    return NULL;
+}
+
+tq_status tq_fail_format(tq_format format) {
     return tq_fail(TQ_E_FORMAT, 0, "format", "no format has the number %d", (int)format);
 }
 
 tq_status tq_codebook(tq_format format, float *centroids, float *boundaries) {
-    tq_codebook_tables book;
-    const tq_status status = tq_find_codebook(format, &book);
-    if (status != TQ_OK) return status;
-    const unsigned half = 1u << (book.bits - 1);
-    const float *positive = book.ranked ? book.levels + half : book.levels;
+    const tq_codebook_tables *book = tq_find_codebook(format);
+    if (book == NULL) return tq_fail_format(format);
+    const unsigned half = 1u << (book->bits - 1);
+    const float *positive = book->ranked ? book->levels + half : book->levels;
     for (unsigned i = 0; i < half && centroids != NULL; i++) {
         centroids[half + i] = positive[i];
         centroids[half - 1 - i] = -positive[i];
@@ -46,8 +46,8 @@ tq_status tq_codebook(tq_format format, float *centroids, float *boundaries) {
     if (boundaries == NULL) return TQ_OK;
     boundaries[half - 1] = 0.0f;
     for (unsigned i = 0; i + 1 < half; i++) {
-        boundaries[half + i] = book.bounds[i];
-        boundaries[half - 2 - i] = -book.bounds[i];
+        boundaries[half + i] = book->bounds[i];
+        boundaries[half - 2 - i] = -book->bounds[i];
     }
     return TQ_OK;
 }

@@ -18,7 +18,7 @@ static void encode_v1(const tq_plan *plan, const tq_kernels *k, const float *y, 
             sum *= 1.0f / 256.0f;
         norms[b] = sqrtf(sum);
         const float inverse = norms[b] <= v1_tiny ? 0.0f : 1.0f / norms[b];
-        k->quantize(&plan->book, plan->block, y, inverse, plan->unit, TQ_SUM_NONE, codes);
+        k->quantize(plan->book, plan->block, y, inverse, plan->unit, TQ_SUM_NONE, codes);
     }
 }
 
@@ -37,7 +37,7 @@ static void encode_v2(const tq_plan *plan, const tq_kernels *k, const float *y, 
     }
     const float norm = sqrtf(squares);
     const float sum =
-        k->quantize(&plan->book, plan->dim, y, plan->unit / norm, 1.0f, sum_of[plan->norm_rule], codes);
+        k->quantize(plan->book, plan->dim, y, plan->unit / norm, 1.0f, sum_of[plan->norm_rule], codes);
     switch (plan->norm_rule) {
     case TQ_NORM_PLAIN:
         norms[0] = norm;

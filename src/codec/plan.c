@@ -25,8 +25,9 @@ static tq_status check_dim(tq_format format, uint32_t dim) {
 
 tq_status tq_plan_init(tq_plan *plan, const tq_codec *codec) {
     if (codec == NULL) return tq_fail(TQ_E_NULL, 0, "codec", "codec is NULL");
-    tq_status status = tq_find_codebook(codec->format, &plan->book);
-    if (status == TQ_OK) status = check_dim(codec->format, codec->head_dim);
+    plan->book = tq_find_codebook(codec->format);
+    if (plan->book == NULL) return tq_fail_format(codec->format);
+    const tq_status status = check_dim(codec->format, codec->head_dim);
     if (status != TQ_OK) return status;
     plan->v1 = is_v1(codec->format);
     plan->norm_rule = codec->norm_rule;
@@ -34,7 +35,7 @@ tq_status tq_plan_init(tq_plan *plan, const tq_codec *codec) {
     plan->n_norms = plan->v1 && plan->dim == 512 ? 2 : 1;
     plan->block = plan->dim / plan->n_norms;
     plan->block_bytes =
-        plan->book.packing == TQ_PACK_BYTES ? plan->block : plan->block * plan->book.bits / 8;
+        plan->book->packing == TQ_PACK_BYTES ? plan->block : plan->block * plan->book->bits / 8;
     plan->row_bytes = plan->n_norms * plan->block_bytes;
     plan->unit = plan->n_norms == 2 ? codec->scale_factor_d512 : (float)sqrt((double)plan->dim);
     plan->norm_scale = (float)(1.0 / sqrt((double)plan->dim));

@@ -11,7 +11,7 @@
 typedef struct tq_plan {
     bool v1;
     tq_norm_rule norm_rule;
-    tq_codebook_tables book;
+    const tq_codebook_tables *book;
     tq_rotation rotation;
     size_t dim;
     size_t n_norms;     /* norms of a vector */
@@ -29,8 +29,9 @@ tq_status tq_plan_init(tq_plan *plan, const tq_codec *codec);
 tq_status tq_plan_check_norm_rule(const tq_codec *codec);
 tq_status tq_plan_check_scale_factor(const tq_plan *plan, float scale_factor);
 
-/* The codebook of a format; TQ_E_FORMAT. */
-tq_status tq_find_codebook(tq_format format, tq_codebook_tables *book);
+/* The codebook of a format, or NULL; and the error to return then. */
+const tq_codebook_tables *tq_find_codebook(tq_format format);
+tq_status tq_fail_format(tq_format format);
 
 /* One vector. src and dst [dim], centre [dim] or NULL, norms [n_norms]. */
 void tq_encode_row(const tq_plan *plan, const float *src, const float *centre, uint8_t *codes,
