@@ -4,6 +4,7 @@
  *
  * Every field, size and checksum of a file is checked before anything is returned. A file is written
  * under a temporary name beside its place, flushed to disk and renamed: it is there whole or not at all.
+ * A link is followed; a file that is replaced keeps its permissions; devices and pipes are not written.
  * After a failure tq_last_error() names the file, the field and the byte offset. */
 #ifndef TQKV_IO_H
 #define TQKV_IO_H
@@ -39,7 +40,12 @@ TQ_API tq_status tq_npy_read(const char *path, tq_tensor *out);
 /** The same from memory: bytes [size], not kept. name is used in messages. */
 TQ_API tq_status tq_npy_parse(const char *name, const void *bytes, size_t size, tq_tensor *out);
 
-/** Writes a .npy file, version 1, '<f4'. TQ_E_NULL, TQ_E_IO, TQ_E_NO_MEMORY, TQ_E_OVERFLOW. */
+/** Writes a .npy file, version 1, '<f4'.
+ *
+ * data    [shape] C order; may be NULL if the shape has no values
+ * shape   n_dims sizes, outermost first; may be NULL for a scalar
+ *
+ * TQ_E_NULL, TQ_E_IO, TQ_E_NO_MEMORY; TQ_E_OVERFLOW, also for more than TQ_MAX_DIMS dimensions. */
 TQ_API tq_status tq_npy_write(const char *path, const float *data, size_t n_dims, const size_t *shape);
 
 /** Releases what a read returned, and empties it. NULL and empty ones are fine. */
@@ -56,7 +62,7 @@ typedef struct tq_encoded {
     uint8_t *codes;     /**< [G][C][code_bytes] */
     size_t n_norms;     /**< floats: G * C * norms */
     float *norms;       /**< [G][C][norms] */
-    float *centre;      /**< [G][D], or NULL */
+    float *centre;      /**< [G][D], or NULL; v2 formats only */
 } tq_encoded;
 
 /** Allocates zeroed codes and norms (and a centre if asked) for codec, n_kv_heads and capacity.
@@ -76,8 +82,12 @@ TQ_API tq_status tq_encoded_read(const char *path, tq_encoded *out);
 /** The same from memory: bytes [size], not kept. name is used in messages. */
 TQ_API tq_status tq_encoded_parse(const char *name, const void *bytes, size_t size, tq_encoded *out);
 
-/** Writes an encoded tensor. TQ_E_NULL, TQ_E_IO, TQ_E_NO_MEMORY, TQ_E_OVERFLOW, and TQ_E_FILE_SHAPE if
- * the fields contradict each other. */
+/** Writes an encoded tensor: the same tensor gives the same bytes.
+ *
+ * TQ_E_NULL, TQ_E_IO, TQ_E_NO_MEMORY, TQ_E_OVERFLOW, TQ_E_FORMAT, TQ_E_HEAD_DIM, TQ_E_NORM_RULE,
+ * TQ_E_SCALE_FACTOR; TQ_E_FILE_SHAPE if sizes, positions, ring or centre contradict the rest;
+ * TQ_E_FILE_FIELD with the index of a norm that is negative or not finite, or of a centre that is not
+ * finite. */
 TQ_API tq_status tq_encoded_write(const char *path, const tq_encoded *encoded);
 
 /** Releases what a read or an allocation returned, and empties it. NULL and empty ones are fine. */

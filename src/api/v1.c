@@ -21,9 +21,9 @@ static tq_format format_of(unsigned bits) {
     return (tq_format)(TQ_TQ4_V1 - 4 + bits);
 }
 
-static tq_status check_hb_bits(unsigned bits) {
+static tq_status check_hb_bits(const char *name, unsigned bits) {
     if (bits == 5 || bits == 6 || bits == 8) return TQ_OK;
-    return tq_fail(TQ_E_BITS, 0, "codebook_bits", "codebook_bits %u: there are 5, 6 and 8", bits);
+    return tq_fail(TQ_E_BITS, 0, name, "%s %u: there are 5, 6 and 8", name, bits);
 }
 
 static tq_status open_cache(v1_cache *c, unsigned bits, uint32_t head_dim, uint32_t heads,
@@ -107,12 +107,12 @@ tq_status tq_dequantize_hb_kv(const tq_dequantize_hb_kv_params *params, const ui
                               size_t packed_bytes, const float *norms, size_t n_norms, float *dst,
                               size_t n_dst) {
     TRY(tq_check_not_null("params", params));
-    TRY(check_hb_bits(params->codebook_bits));
+    TRY(check_hb_bits("codebook_bits", params->codebook_bits));
     return dequantize(params, packed, packed_bytes, norms, n_norms, dst, n_dst);
 }
 
 tq_status tq_requantize_to_f32_hb(const float *src, float *dst, size_t n, unsigned bits) {
-    TRY(check_hb_bits(bits));
+    TRY(check_hb_bits("bits", bits));
     return tq_requantize(format_of(bits), src, dst, n);
 }
 
@@ -177,7 +177,7 @@ tq_status tq_hadamard_quantize_hb_kv_seq(const tq_hadamard_quantize_hb_kv_params
                                          const float *src, size_t n_src, size_t n_tokens, uint8_t *packed,
                                          size_t packed_bytes, float *norms, size_t n_norms) {
     TRY(tq_check_not_null("params", params));
-    TRY(check_hb_bits(params->codebook_bits));
+    TRY(check_hb_bits("codebook_bits", params->codebook_bits));
     return quantize(params, src, n_src, n_tokens, packed, packed_bytes, norms, n_norms);
 }
 
