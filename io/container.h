@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT
+ * The safetensors container: a length, a JSON header, and the tensors' bytes without gaps. */
+#ifndef IO_CONTAINER_H
+#define IO_CONTAINER_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tqkv/status.h"
+
+enum {
+    TQIO_MAX_HEADER = 1 << 20, /* ours stay below 2 KiB */
+    TQIO_MAX_TENSOR_DIMS = 4
+};
+
+typedef struct tqio_container {
+    const char *name; /* for messages */
+    const char *header;
+    size_t header_size;
+    const uint8_t *data; /* what the tensors' offsets count from */
+    size_t data_size;
+    json_t *root;
+    json_t *metadata;
+} tqio_container;
+
+typedef struct tqio_entry {
+    const char *name;
+    bool present;
+    const char *type; /* "U8" or "F32" */
+    size_t item_size;
+    size_t n_dims;
+    size_t shape[TQIO_MAX_TENSOR_DIMS];
+    size_t begin, end; /* in the container's data */
+} tqio_entry;
+
+/* Reads the header of a file of `size` bytes, which must outlive the container. */
+tq_status tqio_container_open(tqio_container *c, const char *name, const uint8_t *bytes, size_t size);
+void tqio_container_close(tqio_container *c);
+
+/* Fills the entries, whose names are given: types, shapes and offsets are sound and agree with each
+ * other, and the tensors present fill the data section without gap or overlap. A tensor of another
+ * name is an error; one that is absent has present == false. */
+tq_status tqio_container_entries(const tqio_container *c, tqio_entry *entries, size_t n);
+
+/* Byte of the file where the header names key; that of the header if it does not. */
+uint64_t tqio_container_where(const tqio_container *c, const char *key);
+
+/* Byte of the file where the entry starts. */
+uint64_t tqio_container_at(const tqio_container *c, const tqio_entry *entry);
+
+#endif

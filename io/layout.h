@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT
+ * What the tensors of an encoded file must be: names, types, shapes and values (docs/format.md, "Files").
+ */
+#ifndef IO_LAYOUT_H
+#define IO_LAYOUT_H
+
+#include "container.h"
+#include "tqkv/io.h"
+
+/* The tensors in the order of their bytes: four-byte values first, which so stay aligned. */
+enum { TQIO_CENTRE, TQIO_NORMS, TQIO_CODES, TQIO_TENSORS };
+extern const char *const tqio_tensor_names[TQIO_TENSORS];
+
+/* What a row and the whole come to. */
+typedef struct tqio_sizes {
+    size_t code_bytes, norms;          /* of a row */
+    size_t n_codes, n_norms, n_centre; /* of all; n_centre: whether or not there is a centre */
+} tqio_sizes;
+
+/* v1 formats: no norm rule but plain, no centre, a scale factor. */
+bool tqio_is_v1(const tq_encoded *e);
+
+/* The sizes for the codec, G and C of e. TQ_E_FORMAT, TQ_E_HEAD_DIM, TQ_E_OVERFLOW. */
+tq_status tqio_sizes_of(const char *name, const tq_encoded *e, tqio_sizes *out);
+
+/* The tensors' names, types and shapes; the centre's whether or not there is one. */
+void tqio_expected_entries(const tq_encoded *e, const tqio_sizes *sizes,
+                           tqio_entry entries[TQIO_TENSORS]);
+
+/* Norms are finite and not negative, the centre is finite. n_centre: floats in it if there is one.
+ * at: bytes of the file where the tensors start, for the message; NULL if there is no file yet.
+ * TQ_E_FILE_FIELD with the index of the value. */
+tq_status tqio_check_values(const char *name, const tq_encoded *e, size_t n_centre,
+                            const uint64_t at[TQIO_TENSORS]);
+
+#endif

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: MIT
+ * Encoded .safetensors that are not as they were written: every damage is told, and told rightly. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io_support.h"
+#include "support/guard.h"
+
+typedef struct image {
+    uint8_t *bytes;
+    size_t size;
+    size_t data; /* where the data section starts */
+} image;
+
+static image make_image(tq_format format, uint32_t head_dim, size_t heads, size_t capacity,
+                        int with_centre) {
+    image im;
+    tq_encoded e = make_encoded(format, head_dim, heads, capacity, with_centre);
+    e.ring_start = capacity - 1;
+    assert_int_equal(tq_encoded_write("e.safetensors", &e), TQ_OK);
+    im.bytes = get_file("e.safetensors", &im.size);
+    im.data = 8 + im.bytes[0] + 256u * im.bytes[1];
+    tq_encoded_free(&e);
+    return im;
+}
+
+/* Parsed from memory of the exact size, so that a sanitizer sees a read past it. */
+static tq_status parse(const void *bytes, size_t size, tq_encoded *out) {
+    uint8_t *copy = test_alloc(size);
+    memcpy(copy, bytes, size);
+    tq_status status = tq_encoded_parse("c.safetensors", copy, size, out);
+    free(copy);
+    return status;
+}
+
+/* The image with `old` in its header replaced; its length follows. */
+static image edited(const image *im, const char *old, const char *new) {
+    char *header = test_alloc(im->data - 7);
+    memcpy(header, im->bytes + 8, im->data - 8);
+    header[im->data - 8] = '\0';
+    const char *at = strstr(header, old);
+    if (at == NULL) fail_msg("'%s' is not in the header", old);
+    size_t before = (size_t)(at - header);
+    size_t after = before + strlen(old);
+    image out = {.size = im->size + strlen(new) - strlen(old),
+                 .data = im->data + strlen(new) - strlen(old)};
+    out.bytes = test_alloc(out.size);
+    memset(out.bytes, 0, 8);
+    out.bytes[0] = (uint8_t)(out.data - 8);
+    out.bytes[1] = (uint8_t)((out.data - 8) >> 8);
+    memcpy(out.bytes + 8, header, before);
+    memcpy(out.bytes + 8 + before, new, strlen(new));
+    memcpy(out.bytes + 8 + before + strlen(new), im->bytes + 8 + after, im->size - 8 - after);
+    free(header);
+    return out;
+}
+
+static void every_truncation_is_told(void **state) {
+    (void)state;
+    tq_encoded e;
+    image im = make_image(TQ_TQ3, 48, 2, 3, 1);
+    for (size_t size = 0; size < im.size; size++)
+        assert_fails(parse(im.bytes, size, &e), TQ_E_FILE_TRUNCATED, "c.safetensors: byte ");
+    uint8_t *longer = test_alloc(im.size + 1);
+    memcpy(longer, im.bytes, im.size);
+    longer[im.size] = 0;
+    assert_fails(parse(longer, im.size + 1, &e), TQ_E_FILE_TRUNCATED, "1 bytes after the last tensor");
+    free(longer);
+    free(im.bytes);
+}
+
+static void every_flipped_data_bit_is_told(void **state) {
+    (void)state;
+    tq_encoded e;
+    image im = make_image(TQ_TQ8, 80, 1, 2, 1);
+    for (size_t i = 8 * im.data; i < 8 * im.size; i++) {
+        im.bytes[i / 8] ^= (uint8_t)(1 << i % 8);
+        assert_fails(parse(im.bytes, im.size, &e), TQ_E_FILE_CHECKSUM, "the file is damaged");
+        im.bytes[i / 8] ^= (uint8_t)(1 << i % 8);
+    }
+    assert_int_equal(parse(im.bytes, im.size, &e), TQ_OK);
+    tq_encoded_free(&e);
+    free(im.bytes);
+}
+
+/* A flipped header bit is told or changes nothing that is returned. Returns how many were told. */
+static size_t flip_header_bits(const image *im) {
+    size_t told = 0;
+    tq_encoded e, whole;
+    assert_int_equal(parse(im->bytes, im->size, &whole), TQ_OK);
+    for (size_t i = 0; i < 8 * im->data; i++) {
+        im->bytes[i / 8] ^= (uint8_t)(1 << i % 8);
+        if (parse(im->bytes, im->size, &e) == TQ_OK) {
+            if (!same_encoded(&whole, &e))
+                fail_msg("bit %zu of byte %zu changed the tensor", i % 8, i / 8);
+            tq_encoded_free(&e);
+        } else {
+            told++;
+        }
+        im->bytes[i / 8] ^= (uint8_t)(1 << i % 8);
+    }
+    tq_encoded_free(&whole);
+    return told;
+}
+
+static void no_flipped_header_bit_changes_the_meaning(void **state) {
+    (void)state;
+    const struct {
+        tq_format format;
+        uint32_t head_dim;
+        size_t heads, capacity;
+    } cases[] = {{TQ_TQ2, 32, 1, 13}, {TQ_TQ3, 48, 2, 3}, {TQ_TQ5_V1, 256, 1, 1}, {TQ_TQ4_V1, 512, 1, 2}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        image im =
+            make_image(cases[i].format, cases[i].head_dim, cases[i].heads, cases[i].capacity, i == 1);
+        assert_in_range(flip_header_bits(&im), 8 * im.data - 64, 8 * im.data);
+        free(im.bytes);
+    }
+}
+
+typedef struct edit {
+    const char *old, *new;
+    tq_status status;
+    const char *piece;
+} edit;
+
+/* Made to a tq4 file of D = 32, two heads, five positions and ring start 4, without a centre. */
+static const edit edits[] = {
+    /* the container */
+    {"{", "[", TQ_E_FILE_MAGIC, "byte 8: not a .safetensors file"},
+    {"{", " {", TQ_E_FILE_MAGIC, "byte 8: not a .safetensors file"},
+    {"\"dtype\":\"U8\"", "\"dtype\" \"U8\"", TQ_E_FILE_HEADER, "':' expected near '\"U8\"'"},
+    {"\"dtype\":\"U8\"", "\"dtype\":\"U8\",\"dtype\":\"U8\"", TQ_E_FILE_HEADER, "duplicate object key"},
+    {"\"codes\"", "\"norms\":{},\"codes\"", TQ_E_FILE_HEADER, "duplicate object key"},
+    {"\"dtype\":\"U8\"", "\"dtype\":\"U8\",\"more\":1", TQ_E_FILE_HEADER,
+     "tensor codes: an object of dtype"},
+    {"\"dtype\":\"U8\"", "\"more\":\"U8\"", TQ_E_FILE_HEADER, "tensor codes: no dtype"},
+    {"\"dtype\":\"U8\"", "\"dtype\":8", TQ_E_FILE_HEADER, "tensor codes: no dtype that is a string"},
+    {"\"dtype\":\"U8\"", "\"dtype\":\"I8\"", TQ_E_FILE_TYPE,
+     "tensor codes: the dtype is neither U8 nor F32"},
+    {"\"dtype\":\"F32\"", "\"dtype\":\"F64\"", TQ_E_FILE_TYPE, "tensor norms: the dtype is neither"},
+    {"[2,5,16]", "{}", TQ_E_FILE_HEADER, "tensor codes: no shape"},
+    {"[2,5,16]", "[2,5,\"16\"]", TQ_E_FILE_SHAPE, "tensor codes: a dimension is not a whole number"},
+    {"[2,5,16]", "[2,5,16.0]", TQ_E_FILE_SHAPE, "tensor codes: a dimension is not a whole number"},
+    {"[2,5,16]", "[-2,-5,16]", TQ_E_FILE_SHAPE, "tensor codes: a dimension is not a whole number"},
+    {"[2,5,16]", "[2,5,16,1,1]", TQ_E_FILE_SHAPE, "too many dimensions"},
+    {"[2,5,16]", "[2,5,16,1]", TQ_E_FILE_SHAPE, "tensor codes has 4 dimensions; 3 are expected"},
+    {"[2,5,16]", "[2,80]", TQ_E_FILE_SHAPE, "tensor codes has 2 dimensions; 3 are expected"},
+    {"[2,5,16]", "[5,2,16]", TQ_E_FILE_SHAPE, "tensor codes: dimension 0 is 5; the metadata make it 2"},
+    {"[2,5,16]", "[2,5,15]", TQ_E_FILE_SHAPE,
+     "tensor codes: the shape asks for 150 bytes, data_offsets give 160"},
+    {"[2,5,16]", "[4294967296,4294967296,16]", TQ_E_FILE_SHAPE, "multiplies to more than an address"},
+    {"[2,5,16]", "[0,4294967296,4294967296]", TQ_E_FILE_SHAPE, "multiplies to more than an address"},
+    {"[2,5,16]", "[2,5,99999999999999999999]", TQ_E_FILE_HEADER, "too big integer"},
+    {"[40,200]", "[40]", TQ_E_FILE_HEADER, "data_offsets are not two whole numbers"},
+    {"[40,200]", "[40,200,200]", TQ_E_FILE_HEADER, "data_offsets are not two whole numbers"},
+    {"[40,200]", "[-40,200]", TQ_E_FILE_HEADER, "data_offsets are not two whole numbers"},
+    {"[40,200]", "[200,40]", TQ_E_FILE_HEADER, "it ends before it begins"},
+    {"[40,200]", "[41,201]", TQ_E_FILE_TRUNCATED,
+     "tensor codes ends at byte 201 of the data, the file has 200"},
+    {"[40,200]", "[9223372036854775647,9223372036854775807]", TQ_E_FILE_TRUNCATED,
+     "tensor codes ends at byte"},
+    {"[40,200]", "[39,199]", TQ_E_FILE_SHAPE, "overlap or leave a gap"},
+    {"[0,40]", "[160,200]", TQ_E_FILE_SHAPE, "overlap or leave a gap"},
+    {"\"codes\"", "\"cods\"", TQ_E_FILE_FIELD, "unknown tensor 'cods'"},
+    {"\"codes\"", "\"extra\":{\"data_offsets\":[0,0],\"dtype\":\"U8\",\"shape\":[0]},\"codes\"",
+     TQ_E_FILE_FIELD, "unknown tensor 'extra'"},
+    {"\"codes\"", "\"centre\":{\"data_offsets\":[0,0],\"dtype\":\"U8\",\"shape\":[0]},\"codes\"",
+     TQ_E_FILE_TYPE, "tensor centre is U8; F32 is expected"},
+    {"\"codes\"", "\"centre\":{\"data_offsets\":[0,0],\"dtype\":\"F32\",\"shape\":[0,32]},\"codes\"",
+     TQ_E_FILE_SHAPE, "tensor centre: dimension 0 is 0; the metadata make it 2"},
+    {"[40,200],\"dtype\":\"U8\",\"shape\":[2,5,16]},\"norms\":{\"data_offsets\":[0,40],\"dtype\":\"F32\","
+     "\"shape\":[2,5]",
+     "[0,200],\"dtype\":\"U8\",\"shape\":[200]", TQ_E_FILE_FIELD, "no tensor norms"},
+    /* the metadata */
+    {"\"__metadata__\":{", "\"__metadata__\":[],\"x\":{", TQ_E_FILE_HEADER,
+     "__metadata__ is not an object"},
+    {"\"__metadata__\"", "\"metadata\"", TQ_E_FILE_FIELD, "were not encoded by tqkv"},
+    {"\"tqkv.format\":\"tq4\"", "\"format\":\"tq4\"", TQ_E_FILE_FIELD, "no field tqkv.format"},
+    {"\"tqkv.format\":\"tq4\"", "\"tqkv.format\":\"tq9\"", TQ_E_FILE_FIELD,
+     "tqkv.format is \"tq9\"; the name of"},
+    {"\"tqkv.format\":\"tq4\"", "\"tqkv.format\":\"tq3\"", TQ_E_FILE_SHAPE,
+     "dimension 2 is 16; the metadata make it 12"},
+    {"\"tqkv.format\":\"tq4\"", "\"tqkv.format\":\"tq4-v1\"", TQ_E_FILE_FIELD, "tqkv.head_dim is \"32\""},
+    {"head_dim\":\"32\"", "head_dim\":\"33\"", TQ_E_FILE_FIELD, "tqkv.head_dim is \"33\""},
+    {"head_dim\":\"32\"", "head_dim\":\"4294967328\"", TQ_E_FILE_FIELD,
+     "tqkv.head_dim is \"4294967328\""},
+    {"head_dim\":\"32\"", "head_dim\":\"48\"", TQ_E_FILE_SHAPE,
+     "dimension 2 is 16; the metadata make it 24"},
+    {"head_dim\":\"32\"", "head_dim\":32", TQ_E_FILE_HEADER, "tqkv.head_dim is not a string"},
+    {"n_kv_heads\":\"2\"", "n_kv_heads\":\"3\"", TQ_E_FILE_SHAPE,
+     "dimension 0 is 2; the metadata make it 3"},
+    {"n_kv_heads\":\"2\"", "n_kv_heads\":\"\"", TQ_E_FILE_FIELD,
+     "tqkv.n_kv_heads is \"\"; a whole number"},
+    {"n_kv_heads\":\"2\"", "n_kv_heads\":\"+2\"", TQ_E_FILE_FIELD,
+     "tqkv.n_kv_heads is \"+2\"; a whole number"},
+    {"n_kv_heads\":\"2\"", "n_kv_heads\":\" 2\"", TQ_E_FILE_FIELD,
+     "tqkv.n_kv_heads is \" 2\"; a whole number"},
+    {"n_kv_heads\":\"2\"", "n_kv_heads\":\"0x2\"", TQ_E_FILE_FIELD,
+     "tqkv.n_kv_heads is \"0x2\"; a whole number"},
+    {"n_kv_heads\":\"2\"", "n_kv_heads\":\"18446744073709551618\"", TQ_E_FILE_FIELD, "a whole number"},
+    {"n_kv_heads\":\"2\"", "n_kv_heads\":\"9223372036854775807\"", TQ_E_FILE_SHAPE,
+     "more than an address can hold"},
+    {"n_kv_heads\":\"2\"", "n_kv_heads\":\"02\"", TQ_E_FILE_FIELD,
+     "tqkv.n_kv_heads is \"02\"; \"2\" is expected"},
+    {"capacity\":\"5\"", "capacity\":\"6\"", TQ_E_FILE_FIELD,
+     "tqkv.ring_start: must be 0 until the ring is full"},
+    {"capacity\":\"5\"", "capacity\":\"4\"", TQ_E_FILE_FIELD,
+     "tqkv.n_positions: more positions than the capacity"},
+    {"ring_start\":\"4\"", "ring_start\":\"5\"", TQ_E_FILE_FIELD,
+     "tqkv.ring_start: it lies outside the ring"},
+    {"ring_start\":\"4\"", "ring_start\":\"3\"", TQ_E_FILE_CHECKSUM, "fields have checksum"},
+    {"norm_rule\":\"plain\"", "norm_rule\":\"plein\"", TQ_E_FILE_FIELD,
+     "plain, matched or unbiased is expected"},
+    {"norm_rule\":\"plain\"", "norm_rule\":\"matched\"", TQ_E_FILE_CHECKSUM, "fields have checksum"},
+    {"lloyd-max-4", "lloyd-max-5", TQ_E_FILE_FIELD,
+     "tqkv.codebook is \"lloyd-max-5\"; \"lloyd-max-4\" is expected"},
+    {"splitmix64-1", "splitmix64-2", TQ_E_FILE_FIELD,
+     "tqkv.signs is \"splitmix64-2\"; \"splitmix64-1\" is expected"},
+    {"version\":\"2\"", "version\":\"1\"", TQ_E_FILE_FIELD, "tqkv.version is \"1\"; \"2\" is expected"},
+    {"\"tqkv.version\":\"2\",", "", TQ_E_FILE_FIELD, "no field tqkv.version"},
+    {"\"tqkv.signs\"", "\"tqkv.scale_factor_d512\":\"1\",\"tqkv.signs\"", TQ_E_FILE_FIELD,
+     "unknown field tqkv.scale_factor_d512"},
+    {"\"tqkv.signs\"", "\"tqkv.x\x7f\":\"\",\"tqkv.signs\"", TQ_E_FILE_FIELD, "unknown field tqkv.x?"},
+    {"tqkv.xxh3.codes", "xxh3.codes", TQ_E_FILE_FIELD, "no field tqkv.xxh3.codes"},
+    {"tqkv.xxh3.norms", "xxh3.norms", TQ_E_FILE_FIELD, "no field tqkv.xxh3.norms"},
+    {"tqkv.xxh3.fields", "xxh3.fields", TQ_E_FILE_FIELD, "no field tqkv.xxh3.fields"},
+    {"tqkv.xxh3.norms\":\"", "tqkv.xxh3.norms\":\"A", TQ_E_FILE_FIELD,
+     "a checksum of 16 digits 0-9a-f is expected"},
+    {"\"tqkv.xxh3.norms\"", "\"tqkv.xxh3.centre\":\"0123456789abcdef\",\"tqkv.xxh3.norms\"",
+     TQ_E_FILE_FIELD, "unknown field tqkv.xxh3.centre"},
+};
+
+static void every_edit_is_told(void **state) {
+    (void)state;
+    image im = make_image(TQ_TQ4, 32, 2, 5, 0);
+    for (size_t i = 0; i < sizeof edits / sizeof edits[0]; i++) {
+        tq_encoded e = {.n_codes = 99};
+        image bad = edited(&im, edits[i].old, edits[i].new);
+        assert_fails(parse(bad.bytes, bad.size, &e), edits[i].status, edits[i].piece);
+        assert_non_null(strstr(tq_last_error()->message, "c.safetensors: byte "));
+        assert_int_equal(e.n_codes, 99);
+        free(bad.bytes);
+    }
+    free(im.bytes);
+}
+
+/* What other tools may add or change without touching the tensor. */
+static void harmless_edits_are_accepted(void **state) {
+    (void)state;
+    static const char *const pairs[][2] = {{"\"tqkv.signs\"", "\"origin\":\"x\",\"tqkv.signs\""},
+                                           {"\"codes\"", " \n\t\"codes\" "},
+                                           {"tqkv.signs", "tqkv.sign\\u0073"},
+                                           {"tqkv.signs", "tqkv.signs"}};
+    tq_encoded whole;
+    image im = make_image(TQ_TQ4, 32, 2, 5, 0);
+    assert_int_equal(parse(im.bytes, im.size, &whole), TQ_OK);
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        tq_encoded e;
+        image other = edited(&im, pairs[i][0], pairs[i][1]);
+        assert_int_equal(parse(other.bytes, other.size, &e), TQ_OK);
+        assert_true(same_encoded(&whole, &e));
+        tq_encoded_free(&e);
+        free(other.bytes);
+    }
+    tq_encoded_free(&whole);
+    free(im.bytes);
+}
+
+static void a_header_is_not_endless(void **state) {
+    (void)state;
+    tq_encoded e;
+    size_t size = 8 + (1 << 20) + 1;
+    uint8_t *bytes = test_alloc(size);
+    memset(bytes, ' ', size);
+    memcpy(bytes, "\x01\x00\x10\x00\x00\x00\x00\x00{", 9);
+    assert_fails(parse(bytes, size, &e), TQ_E_FILE_HEADER, "a header of 1048577 bytes; at most 1048576");
+    bytes[0] = 0;
+    assert_fails(parse(bytes, size - 1, &e), TQ_E_FILE_HEADER, "near end of file");
+    bytes[7] = 0x80;
+    assert_fails(parse(bytes, size, &e), TQ_E_FILE_TRUNCATED, "header says 9223372036855824384 bytes");
+    free(bytes);
+}
+
+static void other_files_are_told(void **state) {
+    (void)state;
+    tq_encoded e;
+    const float one = 1;
+    assert_int_equal(tq_npy_write("k.npy", &one, 0, NULL), TQ_OK);
+    assert_fails(tq_encoded_read("k.npy", &e), TQ_E_FILE_MAGIC, "k.npy: byte 0: a .npy file");
+    assert_fails(tq_encoded_parse(NULL, "", 0, &e), TQ_E_NULL, "name");
+    assert_fails(tq_encoded_parse("c", NULL, 1, &e), TQ_E_NULL, "NULL");
+    assert_fails(tq_encoded_parse("c", "", 0, NULL), TQ_E_NULL, "NULL");
+    assert_fails(tq_encoded_parse("c", NULL, 0, &e), TQ_E_FILE_TRUNCATED, "ends before its header");
+    assert_fails(tq_encoded_read(NULL, &e), TQ_E_NULL, "NULL");
+    assert_fails(tq_encoded_read("k.npy", NULL), TQ_E_NULL, "NULL");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(every_truncation_is_told, enter_folder, leave_folder),
+        cmocka_unit_test_setup_teardown(every_flipped_data_bit_is_told, enter_folder, leave_folder),
+        cmocka_unit_test_setup_teardown(no_flipped_header_bit_changes_the_meaning, enter_folder,
+                                        leave_folder),
+        cmocka_unit_test_setup_teardown(every_edit_is_told, enter_folder, leave_folder),
+        cmocka_unit_test_setup_teardown(harmless_edits_are_accepted, enter_folder, leave_folder),
+        cmocka_unit_test(a_header_is_not_endless),
+        cmocka_unit_test_setup_teardown(other_files_are_told, enter_folder, leave_folder),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

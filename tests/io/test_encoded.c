@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT
+ * Encoded .safetensors: round trips, and what a writer refuses. */
+#include <locale.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io_support.h"
+
+static void write_and_read(const tq_encoded *e) {
+    tq_encoded back;
+    size_t size = 0;
+    size_t size_again = 0;
+    assert_int_equal(tq_encoded_write("e.safetensors", e), TQ_OK);
+    assert_int_equal(tq_encoded_read("e.safetensors", &back), TQ_OK);
+    assert_true(same_encoded(e, &back));
+    assert_non_null(back.codes);
+    assert_non_null(back.norms);
+    assert_int_equal((uintptr_t)back.codes % 64, 0);
+
+    assert_int_equal(tq_encoded_write("again.safetensors", &back), TQ_OK);
+    uint8_t *bytes = get_file("e.safetensors", &size);
+    uint8_t *again = get_file("again.safetensors", &size_again);
+    assert_int_equal(size, size_again);
+    assert_memory_equal(bytes, again, size);
+    size_t header = bytes[0] + 256u * bytes[1];
+    assert_int_equal(header % 8, 0);
+    size_t data =
+        e->n_codes + 4 * e->n_norms + (e->centre == NULL ? 0 : 4 * e->n_kv_heads * e->codec.head_dim);
+    assert_int_equal(size, 8 + header + data);
+    free(bytes);
+    free(again);
+    tq_encoded_free(&back);
+    assert_null(back.codes);
+}
+
+static void every_format_survives(void **state) {
+    (void)state;
+    size_t n = 0;
+    const tq_format *formats = tq_formats(&n);
+    const uint32_t v2_dims[] = {32, 48, 576};
+    const uint32_t v1_dims[] = {256, 512};
+    for (size_t i = 0; i < n; i++) {
+        bool v1 = ((unsigned)formats[i] & 0x100) != 0;
+        for (size_t d = 0; d < (v1 ? 2 : 3); d++)
+            for (int with_centre = 0; with_centre < (v1 ? 1 : 2); with_centre++) {
+                tq_encoded e = make_encoded(formats[i], v1 ? v1_dims[d] : v2_dims[d], 2, 3, with_centre);
+                e.codec.norm_rule = v1 ? TQ_NORM_PLAIN : (tq_norm_rule)(i % 3);
+                write_and_read(&e);
+                tq_encoded_free(&e);
+            }
+    }
+}
+
+static void positions_and_rings_survive(void **state) {
+    (void)state;
+    tq_encoded e = make_encoded(TQ_TQ3, 80, 1, 5, 1);
+    for (e.n_positions = 0; e.n_positions < 5; e.n_positions++)
+        write_and_read(&e);
+    for (e.ring_start = 0; e.ring_start < 5; e.ring_start++)
+        write_and_read(&e);
+    tq_encoded_free(&e);
+}
+
+static void empty_tensors_survive(void **state) {
+    (void)state;
+    tq_encoded e = make_encoded(TQ_TQ4, 64, 3, 0, 1);
+    write_and_read(&e);
+    tq_encoded_free(&e);
+    e = make_encoded(TQ_TQ8_V1, 512, 0, 7, 0);
+    write_and_read(&e);
+    tq_encoded_free(&e);
+}
+
+static void scale_factors_survive(void **state) {
+    (void)state;
+    const float factors[] = {1.0f, 0.1f, 1e-38f, 1e-45f, 3.4028235e38f, 16777217.0f, 0.333333343f};
+    tq_encoded e = make_encoded(TQ_TQ4_V1, 512, 1, 1, 0);
+    for (size_t i = 0; i < sizeof factors / sizeof factors[0]; i++) {
+        e.codec.scale_factor_d512 = factors[i];
+        write_and_read(&e);
+    }
+    tq_encoded_free(&e);
+}
+
+/* A program that runs in a locale with a decimal comma writes and reads the same files. */
+static void decimal_comma_does_not_matter(void **state) {
+    (void)state;
+    const char *const names[] = {"de_DE.UTF-8", "de_DE.utf8", "fr_FR.UTF-8", "nl_NL.UTF-8",
+                                 "pt_BR.UTF-8"};
+    size_t i = 0;
+    while (i < 5 && setlocale(LC_ALL, names[i]) == NULL)
+        i++;
+    if (i == 5) skip();
+    tq_encoded e = make_encoded(TQ_TQ8_V1, 512, 1, 1, 0);
+    tq_encoded back;
+    size_t size = 0;
+    write_and_read(&e);
+    uint8_t *bytes = get_file("e.safetensors", &size);
+    bytes[size - 1] = '\0';
+    assert_non_null(strstr((char *)bytes + 8, "\"tqkv.scale_factor_d512\":\"0.75\""));
+    free(bytes);
+    setlocale(LC_ALL, "C");
+    assert_int_equal(tq_encoded_read("e.safetensors", &back), TQ_OK);
+    assert_true(same_encoded(&e, &back));
+    tq_encoded_free(&back);
+    tq_encoded_free(&e);
+}
+
+/* At D = 256 the factor is never read, so a codec may leave it zero. */
+static void unread_scale_factor_is_written_as_one(void **state) {
+    (void)state;
+    tq_encoded back;
+    tq_encoded e = make_encoded(TQ_TQ5_V1, 256, 1, 1, 0);
+    e.codec.scale_factor_d512 = 0;
+    assert_int_equal(tq_encoded_write("e.safetensors", &e), TQ_OK);
+    assert_int_equal(tq_encoded_read("e.safetensors", &back), TQ_OK);
+    assert_true(back.codec.scale_factor_d512 == 1.0f);
+    tq_encoded_free(&back);
+    tq_encoded_free(&e);
+}
+
+static void allocation_checks_its_arguments(void **state) {
+    (void)state;
+    tq_codec codec = {.format = TQ_TQ4, .head_dim = 64};
+    tq_encoded e = {.n_codes = 99};
+    assert_fails(tq_encoded_alloc(NULL, &codec, 1, 1, 0), TQ_E_NULL, "NULL");
+    assert_fails(tq_encoded_alloc(&e, NULL, 1, 1, 0), TQ_E_NULL, "NULL");
+    assert_fails(tq_encoded_alloc(&e, &codec, SIZE_MAX / 16, 1, 0), TQ_E_OVERFLOW, "heads of");
+    assert_fails(tq_encoded_alloc(&e, &codec, 0, SIZE_MAX, 1), TQ_E_OVERFLOW, "heads of");
+    codec.head_dim = 33;
+    assert_int_equal(tq_encoded_alloc(&e, &codec, 1, 1, 0), TQ_E_HEAD_DIM);
+    codec.format = (tq_format)9;
+    assert_int_equal(tq_encoded_alloc(&e, &codec, 1, 1, 0), TQ_E_FORMAT);
+    assert_int_equal(e.n_codes, 99);
+    tq_encoded_free(NULL);
+}
+
+/* Spoils one thing at a time; nothing may be written. */
+static void writer_refuses_contradictions(void **state) {
+    (void)state;
+    const char *path = "e.safetensors";
+    tq_encoded good = make_encoded(TQ_TQ4, 32, 2, 3, 1);
+    tq_encoded e = good;
+    assert_fails(tq_encoded_write(NULL, &e), TQ_E_NULL, "NULL");
+    assert_fails(tq_encoded_write(path, NULL), TQ_E_NULL, "NULL");
+    e.codes = NULL;
+    assert_fails(tq_encoded_write(path, &e), TQ_E_NULL, "a tensor is NULL");
+    e = good, e.norms = NULL;
+    assert_fails(tq_encoded_write(path, &e), TQ_E_NULL, "a tensor is NULL");
+    e = good, e.n_codes--;
+    assert_fails(tq_encoded_write(path, &e), TQ_E_FILE_SHAPE,
+                 "95 bytes of codes; format, heads and capacity make it 96");
+    e = good, e.n_norms++;
+    assert_fails(tq_encoded_write(path, &e), TQ_E_FILE_SHAPE,
+                 "7 norms; format, heads and capacity make it 6");
+    e = good, e.n_positions = 4;
+    assert_fails(tq_encoded_write(path, &e), TQ_E_FILE_SHAPE, "more positions than the capacity");
+    e = good, e.ring_start = 3;
+    assert_fails(tq_encoded_write(path, &e), TQ_E_FILE_SHAPE, "outside the ring");
+    e = good, e.n_positions = 2, e.ring_start = 1;
+    assert_fails(tq_encoded_write(path, &e), TQ_E_FILE_SHAPE, "0 until the ring is full");
+    e = good, e.capacity = SIZE_MAX / 2;
+    assert_fails(tq_encoded_write(path, &e), TQ_E_OVERFLOW, "heads of");
+    e = good, e.codec.norm_rule = (tq_norm_rule)3;
+    assert_fails(tq_encoded_write(path, &e), TQ_E_NORM_RULE, "no such norm rule");
+    e = good, e.codec.head_dim = 40;
+    assert_int_equal(tq_encoded_write(path, &e), TQ_E_HEAD_DIM);
+    e = good, e.norms[5] = NAN;
+    assert_fails(tq_encoded_write(path, &e), TQ_E_FILE_FIELD, "norms: value 5 is");
+    assert_int_equal(tq_last_error()->index, 5);
+    e.norms[5] = -1;
+    assert_fails(tq_encoded_write(path, &e), TQ_E_FILE_FIELD, "norms: value 5 is -1");
+    e.norms[5] = INFINITY;
+    assert_fails(tq_encoded_write(path, &e), TQ_E_FILE_FIELD, "norms: value 5 is inf");
+    e.norms[5] = 0, e.centre[63] = -INFINITY;
+    assert_fails(tq_encoded_write(path, &e), TQ_E_FILE_FIELD, "centre: value 63 is -inf");
+    tq_encoded_free(&good);
+
+    e = make_encoded(TQ_TQ4_V1, 512, 1, 1, 0);
+    e.codec.norm_rule = TQ_NORM_MATCHED;
+    assert_fails(tq_encoded_write(path, &e), TQ_E_NORM_RULE, "plain alone");
+    e.codec.norm_rule = TQ_NORM_PLAIN;
+    const float factors[] = {0, -1, INFINITY, NAN};
+    for (size_t i = 0; i < 4; i++) {
+        e.codec.scale_factor_d512 = factors[i];
+        assert_fails(tq_encoded_write(path, &e), TQ_E_SCALE_FACTOR, "positive and finite");
+    }
+    tq_encoded_free(&e);
+    e = make_encoded(TQ_TQ4_V1, 256, 1, 1, 1);
+    assert_fails(tq_encoded_write(path, &e), TQ_E_FILE_SHAPE, "v1 formats have no centre");
+    tq_encoded_free(&e);
+    assert_int_equal(count_entries("."), 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(every_format_survives, enter_folder, leave_folder),
+        cmocka_unit_test_setup_teardown(positions_and_rings_survive, enter_folder, leave_folder),
+        cmocka_unit_test_setup_teardown(empty_tensors_survive, enter_folder, leave_folder),
+        cmocka_unit_test_setup_teardown(scale_factors_survive, enter_folder, leave_folder),
+        cmocka_unit_test_setup_teardown(decimal_comma_does_not_matter, enter_folder, leave_folder),
+        cmocka_unit_test_setup_teardown(unread_scale_factor_is_written_as_one, enter_folder,
+                                        leave_folder),
+        cmocka_unit_test(allocation_checks_its_arguments),
+        cmocka_unit_test_setup_teardown(writer_refuses_contradictions, enter_folder, leave_folder),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
