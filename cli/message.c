@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT
+ * Messages on standard error, each with the sub-command's name in front. */
+#include "message.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "command.h"
+#include "progress.h"
+
+static const char *command_name;
+
+void cli_set_command_name(const char *name) {
+    command_name = name;
+}
+
+static void say(const char *kind, const char *format, va_list arguments) {
+    cli_progress_end();
+    fprintf(stderr, "tqkv%s%s: %s", command_name ? " " : "", command_name ? command_name : "", kind);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+}
+
+int cli_fail(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    say("", format, arguments);
+    va_end(arguments);
+    return CLI_FAILED;
+}
+
+int cli_misuse(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    say("", format, arguments);
+    va_end(arguments);
+    fprintf(stderr, "Try 'tqkv%s%s --help'.\n", command_name ? " " : "",
+            command_name ? command_name : "");
+    return CLI_MISUSE;
+}
+
+void cli_note(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    say("note: ", format, arguments);
+    va_end(arguments);
+}
+
+int cli_out_of_memory(void) {
+    return cli_fail("out of memory");
+}
+
+int cli_fail_status(const char *file, tq_status status) {
+    const char *text = tq_last_error()->message;
+    if (status == TQ_E_NO_MEMORY) {
+        return cli_out_of_memory();
+    }
+    if (status == TQ_E_NORM_RULE || status == TQ_E_SCALE_FACTOR || status == TQ_E_BITS) {
+        return cli_misuse("%s", text);
+    }
+    return file ? cli_fail("%s: %s", file, text) : cli_fail("%s", text);
+}
+
+int cli_flush_output(void) {
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout)) {
+        return CLI_DONE;
+    }
+    const int reason = errno;
+    return cli_fail("standard output: %s", reason ? strerror(reason) : "not everything could be written");
+}

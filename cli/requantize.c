@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT
+ * tqkv requantize: each value of a plain tensor replaced by its nearest centroid. */
+#include <float.h>
+
+#include "command.h"
+#include "heads.h"
+#include "message.h"
+#include "options.h"
+#include "progress.h"
+#include "tqkv/codec.h"
+#include "tqkv/io.h"
+
+enum { OUTPUT, BITS, CODEBOOK, N_OPTIONS };
+enum { PIECE_VALUES = 1 << 18 };
+
+static tq_status requantize_values(tq_tensor *tensor, tq_format format) {
+    tq_status status = TQ_OK;
+    cli_progress_begin("requantizing", tensor->n_values);
+    for (size_t i = 0, n; status == TQ_OK && i < tensor->n_values; i += n) {
+        n = tensor->n_values - i < PIECE_VALUES ? tensor->n_values - i : PIECE_VALUES;
+        status = tq_requantize(format, tensor->data + i, tensor->data + i, n);
+        cli_progress_add(n);
+    }
+    cli_progress_end();
+    return status;
+}
+
+static int requantize_file(const char *input, const char *output, tq_format format) {
+    tq_tensor tensor;
+    tq_status status = tq_npy_read(input, &tensor);
+    if (status != TQ_OK) {
+        return cli_fail_status(NULL, status);
+    }
+    int rc = cli_check_values(input, &tensor, FLT_MAX);
+    if (rc == CLI_DONE) {
+        status = requantize_values(&tensor, format);
+        rc = status == TQ_OK ? CLI_DONE : cli_fail_status(input, status);
+    }
+    if (rc == CLI_DONE) {
+        status = tq_npy_write(output, tensor.data, tensor.n_dims, tensor.shape);
+        rc = status == TQ_OK ? CLI_DONE : cli_fail_status(NULL, status);
+    }
+    tq_tensor_free(&tensor);
+    return rc;
+}
+
+static int run(const cli_command *command, int argc, const char **argv) {
+    cli_option options[N_OPTIONS] = {
+        [OUTPUT] = {.name = "output",
+                    .letter = 'o',
+                    .value_name = "OUT.npy",
+                    .help = "where the result goes"},
+        [BITS] = {.name = "bits",
+                  .value_name = "N",
+                  .help = "size of the codebook: v2 2 to 8, v1 4, 5, 6, 8"},
+        [CODEBOOK] = {.name = "codebook", .value_name = "v1|v2", .help = "which codebooks (default v2)"},
+    };
+    cli_args args;
+    tq_format format = TQ_TQ4;
+    int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
+    if (rc == CLI_GO_ON && !options[OUTPUT].given) {
+        rc = cli_misuse("-o OUT.npy is missing");
+    }
+    if (rc == CLI_GO_ON) {
+        rc = cli_parse_codebook(&options[BITS], &options[CODEBOOK], &format);
+    }
+    if (rc == CLI_GO_ON) {
+        rc = requantize_file(args.operands[0], options[OUTPUT].value, format);
+    }
+    cli_args_free(&args);
+    return rc;
+}
+
+const cli_command cli_requantize_command = {
+    .name = "requantize",
+    .summary = "Replace each value of a tensor by its nearest centroid",
+    .synopsis = "IN.npy -o OUT.npy --bits N [--codebook v1|v2]",
+    .examples = "  tqkv requantize rotated.npy -o snapped.npy --bits 5\n"
+                "  tqkv requantize rotated.npy -o snapped.npy --bits 6 --codebook v1\n",
+    .min_operands = 1,
+    .max_operands = 1,
+    .run = run,
+};

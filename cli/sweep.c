@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT
+ * tqkv sweep: every format side by side on given tensors. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "command.h"
+#include "distance.h"
+#include "encoding.h"
+#include "heads.h"
+#include "lloyd_max.h"
+#include "message.h"
+#include "options.h"
+#include "progress.h"
+#include "report.h"
+#include "tqkv/codec.h"
+#include "tqkv/io.h"
+
+enum { CENTER, JSON, N_OPTIONS };
+enum { MAX_FILES = 64 };
+
+static const cli_column columns[] = {
+    {"format", "format", NULL},
+    {"bits_per_value", "bits/value", "%.4f"},
+    {"rel_mse", "rel. error", "%.4e"},
+    {"times_theory", "x theory", "%.4f"},
+    {"cosine_mean", "cosine mean", "%.6f"},
+    {"cosine_p1", "cosine p1", "%.6f"},
+};
+
+static void add_row(cli_grid *grid, const tq_encoded *encoded, cli_distance *distance) {
+    const double error = cli_relative_error(distance);
+    const double optimum = cli_optimal_distortion(tq_format_bits(encoded->codec.format));
+    const cli_cell cells[] = {{.text = tq_format_name(encoded->codec.format)},
+                              {.number = cli_bits_per_value(encoded)},
+                              {.number = error},
+                              {.number = error / optimum},
+                              {.number = cli_mean_cosine(distance)},
+                              {.number = cli_first_percentile(distance)}};
+    cli_grid_row(grid, cells);
+}
+
+static int measure_format(const char *path, const cli_heads *heads, const float *centre, tq_format format,
+                          cli_grid *grid) {
+    const tq_codec codec = {
+        .format = format, .head_dim = (uint32_t)heads->head_dim, .scale_factor_d512 = 1.0f};
+    tq_encoded encoded;
+    cli_distance distance;
+    tq_status status =
+        tq_encoded_alloc(&encoded, &codec, heads->n_heads, heads->n_positions, centre != NULL);
+    if (status != TQ_OK) {
+        return cli_fail_status(path, status);
+    }
+    int rc = cli_distance_begin(&distance, heads->n_heads * heads->n_positions);
+    if (rc == CLI_DONE) {
+        if (centre) {
+            memcpy(encoded.centre, centre, heads->n_heads * heads->head_dim * sizeof *centre);
+        }
+        status = cli_encode_heads(heads, &encoded);
+        if (status == TQ_OK) {
+            status = cli_measure(&encoded, heads, &distance);
+        }
+        rc = status == TQ_OK ? CLI_DONE : cli_fail_status(path, status);
+    }
+    if (rc == CLI_DONE) {
+        add_row(grid, &encoded, &distance);
+    }
+    cli_distance_free(&distance);
+    tq_encoded_free(&encoded);
+    return rc;
+}
+
+static bool serves(tq_format format, size_t head_dim) {
+    const tq_codec codec = {.format = format, .head_dim = (uint32_t)head_dim, .scale_factor_d512 = 1.0f};
+    return tq_row_size(&codec, NULL, NULL) == TQ_OK;
+}
+
+/* The formats that can encode these heads; the others are named in a note. Returns how many. */
+static size_t choose_formats(const char *path, const cli_heads *heads, bool centred, tq_format *chosen) {
+    size_t n_all, n = 0;
+    const tq_format *all = tq_formats(&n_all);
+    bool v1_by_dim = false;
+
+    for (size_t i = 0; i < n_all; i++) {
+        if (!serves(all[i], heads->head_dim)) {
+            v1_by_dim = true;
+        } else if (!centred || all[i] <= TQ_TQ8) {
+            chosen[n++] = all[i];
+        }
+    }
+    if (n == 0) {
+        cli_fail("%s: no format serves head dimension %zu", path, heads->head_dim);
+    } else if (centred) {
+        cli_note("%s: v1 formats are left out: they have no centre", path);
+    } else if (v1_by_dim) {
+        cli_note("%s: v1 formats are left out: they serve head dimensions 256 and 512, not %zu", path,
+                 heads->head_dim);
+    }
+    return n;
+}
+
+static int sweep_heads(const char *path, const cli_heads *heads, bool centred, cli_grid *grid) {
+    tq_format formats[16];
+    const size_t n = choose_formats(path, heads, centred, formats);
+    if (n == 0) {
+        return CLI_FAILED;
+    }
+    float *centre = NULL;
+    if (centred) {
+        centre = cli_new_floats(heads->n_heads, heads->head_dim, 1);
+        if (!centre) {
+            return cli_out_of_memory();
+        }
+        cli_mean_centre(heads, 0, centre);
+    }
+    int rc = CLI_DONE;
+    cli_progress_begin("sweeping", 2 * n * heads->n_positions);
+    for (size_t i = 0; rc == CLI_DONE && i < n; i++) {
+        rc = measure_format(path, heads, centre, formats[i], grid);
+    }
+    cli_progress_end();
+    free(centre);
+    return rc;
+}
+
+/* The line above a table starts with #, so that plotting programs skip it. */
+static int print_sweep(const char *path, const cli_heads *heads, bool centred, cli_grid *grid,
+                       json_t *list) {
+    if (!list) {
+        printf("# %s: %zu heads, %zu positions, head dimension %zu%s\n", path, heads->n_heads,
+               heads->n_positions, heads->head_dim, centred ? ", centred on the mean" : "");
+        return cli_grid_print(grid);
+    }
+    cli_report report;
+    cli_report_begin(&report, true);
+    cli_report_text(&report, "file", NULL, path);
+    cli_report_count(&report, "n_kv_heads", NULL, heads->n_heads);
+    cli_report_count(&report, "n_positions", NULL, heads->n_positions);
+    cli_report_count(&report, "head_dim", NULL, heads->head_dim);
+    cli_report_flag(&report, "centre", NULL, centred);
+    cli_report_json(&report, "formats", cli_grid_take_json(grid));
+    const bool failed = report.failed || json_array_append(list, report.object) != 0;
+    cli_report_drop(&report);
+    return failed ? cli_out_of_memory() : CLI_DONE;
+}
+
+static int sweep_file(const char *path, bool centred, json_t *list) {
+    tq_tensor tensor;
+    cli_heads heads;
+    cli_grid grid;
+    int rc = cli_read_heads(path, &tensor, &heads);
+    if (rc != CLI_DONE) {
+        return rc;
+    }
+    cli_grid_begin(&grid, columns, sizeof columns / sizeof columns[0]);
+    rc = sweep_heads(path, &heads, centred, &grid);
+    if (rc == CLI_DONE) {
+        rc = print_sweep(path, &heads, centred, &grid, list);
+    } else {
+        cli_grid_drop(&grid);
+    }
+    tq_tensor_free(&tensor);
+    return rc;
+}
+
+static int sweep_files(const char *const *paths, size_t n, bool centred, bool as_json) {
+    cli_report report;
+    json_t *list = as_json ? json_array() : NULL;
+    int rc = as_json && !list ? cli_out_of_memory() : CLI_DONE;
+
+    for (size_t i = 0; rc == CLI_DONE && i < n; i++) {
+        if (i > 0 && !as_json) {
+            putchar('\n');
+        }
+        rc = sweep_file(paths[i], centred, list);
+    }
+    if (rc == CLI_DONE && as_json) {
+        cli_report_begin(&report, true);
+        cli_report_json(&report, "tensors", json_incref(list));
+        rc = cli_report_end(&report);
+    }
+    json_decref(list);
+    return rc;
+}
+
+static int run(const cli_command *command, int argc, const char **argv) {
+    cli_option options[N_OPTIONS] = {
+        [CENTER] = {.name = "center",
+                    .value_name = "mean",
+                    .help = "subtract each head's mean first (v2 formats only)"},
+        [JSON] = {.name = "json", .help = "print one JSON object"},
+    };
+    cli_args args;
+    int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
+    if (rc == CLI_GO_ON && options[CENTER].given && strcmp(options[CENTER].value, "mean") != 0) {
+        rc = cli_misuse("--center: '%s' is none; sweep knows mean alone", options[CENTER].value);
+    }
+    if (rc == CLI_GO_ON) {
+        rc = sweep_files(args.operands, args.n_operands, options[CENTER].given, options[JSON].given);
+    }
+    cli_args_free(&args);
+    return rc;
+}
+
+const cli_command cli_sweep_command = {
+    .name = "sweep",
+    .summary = "Measure every format on the same tensors",
+    .synopsis = "FILE.npy... [--center mean] [--json]",
+    .examples = "  tqkv sweep k.npy v.npy\n"
+                "  tqkv sweep k.npy --center mean\n",
+    .min_operands = 1,
+    .max_operands = MAX_FILES,
+    .run = run,
+};

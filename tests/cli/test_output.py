@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: MIT
+"""What is printed: keys of the JSON objects, tables, help, and standard output that cannot take it."""
+import json
+import os
+import re
+import shutil
+import subprocess
+
+from support import TQKV, V1_FORMATS, V2_FORMATS, CommandTest, gaussian, main
+
+COMMANDS = ("encode", "decode", "info", "compare", "sweep", "requantize", "codebook", "formats")
+
+
+class Output(CommandTest):
+    def setUp(self):
+        super().setUp()
+        self.write_npy("x.npy", (2, 5, 256), gaussian(2 * 5 * 256))
+        self.tqkv("encode", "x.npy", "-o", "x.st", "--format", "tq4", "--center", "mean")
+
+    def results(self):
+        return (("encode", "x.npy", "-o", "out.st", "--format", "tq4"), ("info", "x.npy"), ("info", "x.st"),
+                ("compare", "x.npy", "x.npy"), ("sweep", "x.npy"), ("codebook", "--bits", "8"), ("formats",))
+
+    def test_keys(self):
+        encode = self.json("encode", "x.npy", "-o", "y.st", "--format", "tq4")
+        self.assertEqual(list(encode), ["format", "head_dim", "n_kv_heads", "n_positions", "capacity",
+                                        "ring_start", "norm_rule", "centre", "bytes", "bits_per_value",
+                                        "rel_mse", "theory_rel_mse"])
+        self.assertEqual(list(self.json("compare", "x.npy", "x.npy")),
+                         ["n_values", "n_vectors", "rel_mse", "cosine_mean", "cosine_p1", "max_abs"])
+        self.assertEqual(list(self.json("info", "x.npy")),
+                         ["file", "kind", "dtype", "shape", "n_values", "n_not_finite", "data_bytes",
+                          "file_bytes", "bits_per_value"])
+        self.assertEqual(list(self.json("info", "x.st")),
+                         ["file", "kind", "format", "head_dim", "n_kv_heads", "n_positions", "capacity",
+                          "ring_start", "norm_rule", "centre", "codes_bytes", "norms_bytes", "centre_bytes",
+                          "bytes", "file_bytes", "bits_per_value", "metadata"])
+        self.assertEqual(list(self.json("codebook", "--bits", "4")),
+                         ["codebook", "bits", "distortion", "optimal_distortion", "excess", "centroids",
+                          "boundaries"])
+        self.assertEqual([row["format"] for row in self.json("formats")["formats"]], V2_FORMATS + V1_FORMATS)
+
+    def test_info_sizes(self):
+        info = self.json("info", "x.st")
+        self.assertEqual((info["codes_bytes"], info["norms_bytes"], info["centre_bytes"]),
+                         (2 * 5 * 128, 2 * 5 * 4, 2 * 256 * 4))
+        self.assertEqual(info["bytes"], info["codes_bytes"] + info["norms_bytes"] + info["centre_bytes"])
+        self.assertEqual(info["file_bytes"], os.path.getsize(self.path("x.st")))
+        self.assertEqual(info["metadata"]["tqkv.format"], "tq4")
+        self.assertRegex(info["metadata"]["tqkv.xxh3.codes"], "^[0-9a-f]{16}$")
+        plain = self.json("info", "x.npy")
+        self.assertEqual((plain["shape"], plain["data_bytes"]), ([2, 5, 256], 2 * 5 * 256 * 4))
+        self.assertEqual(plain["file_bytes"], os.path.getsize(self.path("x.npy")))
+
+    def test_sweep(self):
+        self.write_npy("narrow.npy", (1, 4, 64), gaussian(4 * 64))
+        done = self.run_raw("sweep", "x.npy", "narrow.npy", "--json")
+        self.assertEqual(done.returncode, 0)
+        self.assertRegex(done.stderr, r"note: narrow\.npy: v1 formats are left out: .*not 64")
+        first, second = json.loads(done.stdout)["tensors"]
+        self.assertEqual([row["format"] for row in first["formats"]], V2_FORMATS + V1_FORMATS)
+        self.assertEqual([row["format"] for row in second["formats"]], V2_FORMATS)
+        for row in first["formats"]:
+            told = self.json("encode", "x.npy", "-o", "y.st", "--format", row["format"])
+            self.assertEqual((row["rel_mse"], row["bits_per_value"]), (told["rel_mse"], told["bits_per_value"]))
+            self.assertAlmostEqual(row["times_theory"], told["rel_mse"] / told["theory_rel_mse"], places=7)
+            self.tqkv("decode", "y.st", "-o", "y.npy")
+            far = self.json("compare", "x.npy", "y.npy")
+            for key in ("rel_mse", "cosine_mean", "cosine_p1"):
+                self.assertAlmostEqual(row[key], far[key], places=8)
+        done = self.run_raw("sweep", "x.npy", "--center", "mean", "--json")
+        self.assertRegex(done.stderr, "v1 formats are left out: they have no centre")
+        centred = json.loads(done.stdout)["tensors"][0]
+        self.assertEqual([row["format"] for row in centred["formats"]], V2_FORMATS)
+
+    def test_tables_are_aligned_and_narrow(self):
+        for arguments in self.results():
+            text = self.tqkv(*arguments)
+            self.assert_fits_80_columns(text)
+        rows = self.tqkv("formats").splitlines()
+        self.assertEqual(len({len(row) for row in rows}), 1)
+
+    def test_json_is_one_object(self):
+        for arguments in self.results():
+            done = self.run_raw(*arguments, "--json")
+            self.assertIsInstance(json.loads(done.stdout), dict)
+
+    def test_names_are_escaped(self):
+        self.write_npy('odd "name"\n\\.npy', (1, 2, 64), gaussian(128))
+        self.assertEqual(self.json("info", 'odd "name"\n\\.npy')["file"], 'odd "name"\n\\.npy')
+        path = os.path.join(os.fsencode(self.folder), b"\xff\xfe.npy")
+        os.rename(self.path("x.npy"), path)
+        done = subprocess.run([TQKV, "info", path, "--json"], stdout=subprocess.PIPE, check=True)
+        self.assertTrue(json.loads(done.stdout)["file"].endswith("??.npy"))
+
+    def test_float32_survives_json(self):
+        for bits in range(2, 9):
+            book = self.json("codebook", "--bits", str(bits))
+            text = self.tqkv("codebook", "--bits", str(bits)).splitlines()[6:]
+            self.assertEqual([float(line.split()[1]) for line in text], book["centroids"])
+
+    def test_help(self):
+        whole = self.tqkv("--help")
+        self.assert_fits_80_columns(whole)
+        self.assertEqual(whole, self.tqkv("-h"))
+        for command in COMMANDS:
+            self.assertIn(f"\n  {command} ", whole)
+            text = self.tqkv(command, "--help")
+            self.assertIn(f"Usage: tqkv {command} ", text)
+            self.assertIn("Examples:\n  tqkv " + command, text)
+            self.assertIn("--help", text)
+            self.assert_fits_80_columns(text)
+        self.assertRegex(self.tqkv("--version"), r"^tqkv \d+\.\d+\.\d+\n$")
+
+    def test_the_man_page_knows_every_option(self):
+        page = os.path.join(os.environ["TQKV_SOURCE"], "docs", "tqkv.1")
+        with open(page, encoding="ascii") as file:
+            text = file.read()
+        for command in COMMANDS:
+            part = text.split(f".Ss tqkv {command}\n")[1].split(".Ss ")[0]
+            for option in re.findall(r"^ +(?:-\w, +)?--([\w-]+)", self.tqkv(command, "--help"), re.M):
+                self.assertIn(f"Fl -{option}", part if option not in ("json", "help", "bits", "codebook") else text)
+        if shutil.which("mandoc"):
+            lint = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", page], check=False,
+                                  stdout=subprocess.PIPE, text=True)
+            self.assertEqual((lint.returncode, lint.stdout), (0, ""))
+
+    def test_standard_output_is_full(self):
+        silent = ("--help",), ("encode", "--help"), ("--version",)
+        for arguments in (*self.results(), *silent):
+            for extra in ((), ("--json",)) if arguments not in silent else ((),):
+                with open("/dev/full", "w", encoding="ascii") as full:
+                    self.refused(1, "standard output: No space left", *arguments, *extra, stdout=full)
+
+    def test_standard_output_is_closed(self):
+        for arguments in self.results():
+            self.refused(1, "standard output: Bad file descriptor", *arguments,
+                         preexec_fn=lambda: os.close(1), stdout=None)
+
+    def test_nothing_but_the_file(self):
+        self.assertEqual(self.tqkv("decode", "x.st", "-o", "y.npy"), "")
+        self.assertEqual(self.tqkv("requantize", "x.npy", "-o", "y.npy", "--bits", "4"), "")
+
+
+main()
