@@ -113,7 +113,8 @@ TQ_API tq_status tq_decode(const tq_codec *codec, const tq_batch *batch, tq_doma
  * src      [n_rows][D] float32, any values
  * dst      [n_rows][D] float32 out; may be src itself, other overlaps are TQ_E_OVERLAP
  *
- * TQ_E_NULL, TQ_E_FORMAT, TQ_E_HEAD_DIM, TQ_E_DOMAIN, TQ_E_OVERFLOW. On failure nothing is written. */
+ * TQ_E_NULL, TQ_E_FORMAT, TQ_E_HEAD_DIM, TQ_E_DOMAIN, TQ_E_OVERFLOW, TQ_E_OVERLAP. On failure nothing is
+ * written. */
 TQ_API tq_status tq_rotate(const tq_codec *codec, tq_domain to, size_t n_rows, const float *src,
                            float *dst);
 
@@ -124,7 +125,8 @@ TQ_API tq_status tq_rotate(const tq_codec *codec, tq_domain to, size_t n_rows, c
  * src      [n] float32, finite
  * dst      [n] float32 out; may be src itself, other overlaps are TQ_E_OVERLAP
  *
- * TQ_E_NULL, TQ_E_FORMAT, TQ_E_OVERFLOW, TQ_E_NOT_FINITE with the index. On failure nothing is written.
+ * TQ_E_NULL, TQ_E_FORMAT, TQ_E_OVERFLOW, TQ_E_OVERLAP, TQ_E_NOT_FINITE with the index. On failure nothing
+ * is written.
  */
 TQ_API tq_status tq_requantize(tq_format format, const float *src, float *dst, size_t n);
 

@@ -51,7 +51,7 @@ static tq_status check_buffer(const char *name, const void *data, size_t there, 
     return tq_check_not_null(name, data);
 }
 
-/* The cache's buffers and the dense one: large enough, and the written ones apart from all others. */
+/* The cache's buffers and the dense one: large enough, and the dense one apart from the others. */
 static tq_status check_buffers(const v1_cache *c, const uint8_t *packed, size_t packed_bytes,
                                const float *norms, size_t n_norms, const char *dense_name,
                                const float *dense, size_t n_dense, size_t dense_needed) {
@@ -60,8 +60,7 @@ static tq_status check_buffers(const v1_cache *c, const uint8_t *packed, size_t 
     TRY(check_buffer(dense_name, dense, n_dense, dense_needed));
     const size_t norm_bytes = c->n_norms * sizeof(float), dense_bytes = dense_needed * sizeof(float);
     TRY(tq_check_apart(dense_name, dense, dense_bytes, "packed", packed, c->packed_bytes));
-    TRY(tq_check_apart(dense_name, dense, dense_bytes, "norms", norms, norm_bytes));
-    return tq_check_apart("packed", packed, c->packed_bytes, "norms", norms, norm_bytes);
+    return tq_check_apart(dense_name, dense, dense_bytes, "norms", norms, norm_bytes);
 }
 
 static size_t slot_at(const v1_cache *c, size_t head, size_t slot) {
@@ -152,6 +151,7 @@ static tq_status quantize(const tq_hadamard_quantize_hb_kv_params *p, const floa
     TRY(tq_check_product("src", n_tokens, c.heads * c.plan.dim, sizeof(float), &src_needed));
     src_needed /= sizeof(float);
     TRY(check_buffers(&c, packed, packed_bytes, norms, n_norms, "src", src, n_src, src_needed));
+    TRY(tq_check_apart("packed", packed, c.packed_bytes, "norms", norms, c.n_norms * sizeof(float)));
     const tq_rows all = {"src", src, sizeof(float), src_needed, 1, 1, src_needed, src_needed};
     TRY(tq_rows_check_values(&all));
     const size_t first = n_tokens > c.capacity ? n_tokens - c.capacity : 0;

@@ -18,8 +18,8 @@ static inline unsigned tq_count_below(const float *bounds, unsigned n, float m, 
 }
 
 /* v1 counts all boundaries strictly below u. A boundary is the mirror image of another, so for u <= 0
- * that is the number of positive ones above |u|. v2 is symmetric: equality stays inside, 0 is positive.
- */
+ * that is the number of positive ones above |u|. v2 is symmetric: equality stays inside, and zero keeps
+ * its sign. */
 static inline unsigned tq_nearest_code(const tq_codebook_tables *book, float u) {
     const unsigned half = 1u << (book->bits - 1);
     const float m = fabsf(u);
