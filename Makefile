@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: MIT
+# The front door: short names for what cmake, ctest and scripts/ do. `make help` lists them.
+
+PREFIX ?= /usr/local
+# Installs missing Debian packages. DEPS=: skips that.
+DEPS ?= scripts/install-deps
+# Tensors for the demo, .npy; empty: a synthetic set.
+export K V
+
+.PHONY: all test demo coverage install clean help
+
+all:
+	@$(DEPS) build
+	cmake --preset release
+	cmake --build --preset release
+
+test:
+	@$(DEPS) build demo test
+	@scripts/run-tests dev asan-ubsan
+
+demo:
+	@$(DEPS) build demo
+	cmake --preset release
+	cmake --build --preset release
+	scripts/demo
+
+coverage:
+	@$(DEPS) build demo test coverage
+	@find build/coverage -name '*.gcda' -delete 2>/dev/null || true
+	@scripts/run-tests coverage
+	@cmake --build build/coverage --target coverage
+
+# Built first and by itself, so that only the copying needs the rights to write to PREFIX.
+install:
+	@test -f build/release/CMakeCache.txt || { echo "make install: run make first" >&2; exit 1; }
+	cmake --install build/release --prefix '$(abspath $(PREFIX))'
+
+clean:
+	rm -rf build
+
+help:
+	@echo "make               build the library and the command into build/release"
+	@echo "make test          build and run all tests, plain and under ASan and UBSan"
+	@echo "make demo          all formats side by side on a synthetic set"
+	@echo "make demo K=k.npy V=v.npy     the same on your tensors"
+	@echo "make coverage      run the tests and report which lines they reach"
+	@echo "make install PREFIX=DIR       install what make built (DESTDIR works too)"
+	@echo "make clean         remove build/"
+	@echo "DEPS=: after any of them leaves the installed packages alone."

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: MIT
+# Finds what the chosen parts need, and says which Debian package is missing.
+
+if(TQKV_BUILD_CLI AND NOT TQKV_BUILD_IO)
+    message(FATAL_ERROR "TQKV_BUILD_CLI needs TQKV_BUILD_IO: turn both on, or both off.")
+endif()
+if(TQKV_FUZZ AND NOT TQKV_BUILD_IO)
+    message(FATAL_ERROR "TQKV_FUZZ needs TQKV_BUILD_IO: it is the file readers that are fuzzed.")
+endif()
+if(TQKV_FUZZ AND NOT CMAKE_C_COMPILER_ID MATCHES "Clang")
+    message(FATAL_ERROR "TQKV_FUZZ needs clang: configure in a new folder with -DCMAKE_C_COMPILER=clang.")
+endif()
+
+if(TQKV_BUILD_IO OR TQKV_BUILD_CLI OR TQKV_BUILD_TESTS)
+    find_package(PkgConfig)
+    if(NOT PKG_CONFIG_FOUND)
+        message(FATAL_ERROR "pkg-config is missing (Debian package pkg-config). Run scripts/install-deps.")
+    endif()
+endif()
+
+# tqkv_require(PREFIX module package group): gives PkgConfig::PREFIX
+function(tqkv_require prefix module package group)
+    pkg_check_modules(${prefix} QUIET IMPORTED_TARGET GLOBAL ${module})
+    if(NOT ${prefix}_FOUND)
+        message(FATAL_ERROR "${module} is missing (Debian package ${package}). "
+                            "Run scripts/install-deps ${group}, then configure again.")
+    endif()
+endfunction()
+
+if(TQKV_BUILD_IO)
+    tqkv_require(JANSSON jansson libjansson-dev build)
+    tqkv_require(XXHASH libxxhash libxxhash-dev build)
+endif()
+if(TQKV_BUILD_CLI)
+    tqkv_require(POPT popt libpopt-dev build)
+    tqkv_require(SMARTCOLS smartcols libsmartcols-dev build)
+endif()
+if(TQKV_BUILD_TESTS)
+    tqkv_require(CMOCKA cmocka libcmocka-dev test)
+endif()

@@ -1,0 +1,34 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Plants one wrong #include at a time and expects check-layers to name it.
+# Usage: layers-refused.sh CHECK_LAYERS
+set -eu
+tree=$(mktemp -d)
+trap 'rm -rf "$tree"' EXIT
+mkdir -p "$tree/src/base" "$tree/src/cpu" "$tree/src/kernels" "$tree/src/codec" "$tree/src/api" \
+    "$tree/io" "$tree/cli"
+echo '#include "base/size.h"' >"$tree/src/api/good.c"
+echo '#include "kernels/kernels.inc"' >"$tree/src/cpu/dispatch.c"
+echo '#include "own.h"' >"$tree/io/good.c"
+check=$1
+"$check" "$tree"
+
+# refused FILE INCLUDED
+refused() {
+    printf '#include "%s"\n' "$2" >"$tree/$1"
+    if output=$("$check" "$tree"); then
+        echo "not refused: $1 includes $2"
+        exit 1
+    fi
+    echo "$output" | grep -qF "$1:1: includes \"$2\"" || { echo "not named: $1 includes $2: $output"; exit 1; }
+    rm "$tree/$1"
+}
+refused src/base/bad.c cpu/dispatch.h
+refused src/cpu/bad.c kernels/kernels.h
+refused src/kernels/bad.h codec/plan.h
+refused src/codec/bad.inc api/check.h
+refused src/codec/bad.c plan.h
+refused src/api/bad.c tqkv/io.h
+refused src/api/bad.c ../cli/options.h
+refused io/bad.c base/size.h
+refused cli/bad.c io/npy.h
