@@ -163,6 +163,20 @@ def octets(name, data, comment):
     return lines + ["};"]
 
 
+def search_tree(bounds):
+    """Ascending bounds as a binary tree in an array: node i has the children 2 i and 2 i + 1, entry 0
+    is unused. The boundaries of a depth lie side by side, in order."""
+    n = len(bounds) + 1
+    tree = [0.0] * n
+    step, node = n, 1
+    while step > 1:
+        for at in range(step // 2, n, step):
+            tree[node] = bounds[at - 1]
+            node += 1
+        step //= 2
+    return tree
+
+
 def read_v1():
     sections, name = {}, None
     for line in V1_DATA.read_text().splitlines():
@@ -190,11 +204,13 @@ def codebooks():
             raise SystemExit(f"v1 tables of {bits} bits are not antisymmetric")
         out += floats(f"v1_levels_{bits}", levels, f"v1, {bits} bits: centroids by code")
         out += floats(f"v1_bounds_{bits}", bounds[half:], f"v1, {bits} bits: boundaries above zero")
+        out += floats(f"v1_tree_{bits}", search_tree(bounds[half:]), "the same as a search tree")
     for bits in V2_BITS:
         c = lloyd_max(bits)
         out += floats(f"v2_levels_{bits}", c + [-x for x in c],
                       f"v2, {bits} bits: centroids by stored code, the positive ones first")
         out += floats(f"v2_bounds_{bits}", edges(c)[1:-1], f"v2, {bits} bits: boundaries above zero")
+        out += floats(f"v2_tree_{bits}", search_tree(edges(c)[1:-1]), "the same as a search tree")
     return "\n".join(out) + "\n"
 
 

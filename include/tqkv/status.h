@@ -52,7 +52,10 @@ typedef enum tq_status {
     TQ_E_FILE_TYPE = 63,      /**< an element type or order that is not supported */
     TQ_E_FILE_SHAPE = 64,     /**< a shape that contradicts the others */
     TQ_E_FILE_FIELD = 65,     /**< a metadata field is missing or wrong */
-    TQ_E_FILE_CHECKSUM = 66   /**< the data are not those that were written */
+    TQ_E_FILE_CHECKSUM = 66,  /**< the data are not those that were written */
+
+    /* machine */
+    TQ_E_ISA = 70 /**< no such instruction set, or not on this machine */
 } tq_status;
 
 /** The status's name as written above, such as "TQ_E_SIZE". Unknown values give "TQ_E_?". */

@@ -4,6 +4,7 @@
 #define TQKV_TQKV_H
 
 #include "tqkv/codec.h"
+#include "tqkv/device.h"
 #include "tqkv/status.h"
 #include "tqkv/types.h"
 #include "tqkv/v1.h"

@@ -6,7 +6,6 @@
 #include <math.h>
 
 #include "base/size.h"
-#include "cpu/dispatch.h"
 
 tq_status tq_check_not_null(const char *name, const void *pointer) {
     return pointer != NULL ? TQ_OK : tq_fail(TQ_E_NULL, 0, name, "%s is NULL", name);
@@ -37,17 +36,17 @@ static tq_status fail_value(const char *name, size_t index, float value) {
                    index, isnan(value) ? "NaN" : "infinite");
 }
 
-tq_status tq_check_finite(const char *name, const float *x, size_t n) {
-    const size_t bad = tq_active_kernels()->scan(n, x, FLT_MAX);
+tq_status tq_check_finite(const tq_kernels *kernels, const char *name, const float *x, size_t n) {
+    const size_t bad = kernels->scan(n, x, FLT_MAX);
     return bad == n ? TQ_OK : fail_value(name, bad, x[bad]);
 }
 
-tq_status tq_rows_check_values(const tq_rows *r) {
+tq_status tq_rows_check_values(const tq_kernels *kernels, const tq_rows *r) {
     const float *x = r->data;
     for (size_t h = 0; h < r->heads; h++)
         for (size_t t = 0; t < r->rows; t++) {
             const size_t start = tq_rows_at(r, h, t);
-            const size_t bad = tq_active_kernels()->scan(r->length, x + start, TQ_MAX_ABS);
+            const size_t bad = kernels->scan(r->length, x + start, TQ_MAX_ABS);
             if (bad != r->length) return fail_value(r->name, start + bad, x[start + bad]);
         }
     return TQ_OK;

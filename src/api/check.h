@@ -37,10 +37,10 @@ static inline size_t tq_rows_at(const tq_rows *r, size_t head, size_t row) {
 }
 
 /* TQ_E_NOT_FINITE or TQ_E_RANGE, with the index in the array, if a value is not one to encode. */
-tq_status tq_rows_check_values(const tq_rows *r);
+tq_status tq_rows_check_values(const tq_kernels *kernels, const tq_rows *r);
 
 /* TQ_E_NOT_FINITE, with the index, if one of n values side by side is not finite. */
-tq_status tq_check_finite(const char *name, const float *x, size_t n);
+tq_status tq_check_finite(const tq_kernels *kernels, const char *name, const float *x, size_t n);
 
 tq_status tq_check_not_null(const char *name, const void *pointer);
 

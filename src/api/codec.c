@@ -3,6 +3,9 @@
 #include "api/check.h"
 #include "cpu/dispatch.h"
 
+/* From here on decoded vectors bypass the caches. */
+static const size_t stream_bytes = (size_t)16 << 20;
+
 /* The arrays of an encode or decode call. */
 typedef struct arrays {
     tq_plan plan;
@@ -43,6 +46,18 @@ static tq_status check_arrays(arrays *a, const tq_batch *b, const char *dense_na
     return TQ_OK;
 }
 
+static tq_row_set row_set(const arrays *a) {
+    return (tq_row_set){a->dense.rows, a->dense.row_stride, a->codes.row_stride, a->norms.row_stride};
+}
+
+/* Whether decoded vectors are better stored past the caches: they are far more than a cache holds, and
+ * whole vectors of 64 bytes. */
+static bool past_caches(const arrays *a) {
+    const size_t bytes = a->dense.heads * a->dense.rows * a->dense.length * sizeof(float);
+    return bytes >= stream_bytes && (uintptr_t)a->dense.data % 64 == 0 && a->dense.row_stride % 16 == 0 &&
+           a->dense.head_stride % 16 == 0;
+}
+
 static const float *centre_of(const arrays *a, size_t head) {
     return a->centre.data == NULL ? NULL : (const float *)a->centre.data + head * a->plan.dim;
 }
@@ -62,13 +77,13 @@ tq_status tq_encode(const tq_codec *codec, const tq_batch *batch, const float *s
     if (centre != NULL) {
         TRY(tq_rows_check_apart(&a.codes, &a.centre));
         TRY(tq_rows_check_apart(&a.norms, &a.centre));
-        TRY(tq_rows_check_values(&a.centre));
+        TRY(tq_rows_check_values(a.plan.kernels, &a.centre));
     }
-    TRY(tq_rows_check_values(&a.dense));
+    TRY(tq_rows_check_values(a.plan.kernels, &a.dense));
+    const tq_row_set set = row_set(&a);
     for (size_t h = 0; h < batch->heads; h++)
-        for (size_t t = 0; t < batch->rows; t++)
-            tq_encode_row(&a.plan, src + tq_rows_at(&a.dense, h, t), centre_of(&a, h),
-                          codes + tq_rows_at(&a.codes, h, t), norms + tq_rows_at(&a.norms, h, t));
+        tq_encode_rows(&a.plan, &set, src + tq_rows_at(&a.dense, h, 0), centre_of(&a, h),
+                       codes + tq_rows_at(&a.codes, h, 0), norms + tq_rows_at(&a.norms, h, 0));
     return TQ_OK;
 }
 
@@ -91,11 +106,12 @@ tq_status tq_decode(const tq_codec *codec, const tq_batch *batch, tq_domain doma
     TRY(tq_rows_check_apart(&a.dense, &a.codes));
     TRY(tq_rows_check_apart(&a.dense, &a.norms));
     if (centre != NULL) TRY(tq_rows_check_apart(&a.dense, &a.centre));
+    const tq_row_set set = row_set(&a);
+    const bool stream = past_caches(&a);
     for (size_t h = 0; h < batch->heads; h++)
-        for (size_t t = 0; t < batch->rows; t++)
-            tq_decode_row(&a.plan, domain, codes + tq_rows_at(&a.codes, h, t),
-                          norms + tq_rows_at(&a.norms, h, t), centre_of(&a, h),
-                          dst + tq_rows_at(&a.dense, h, t));
+        tq_decode_rows(&a.plan, &set, domain, codes + tq_rows_at(&a.codes, h, 0),
+                       norms + tq_rows_at(&a.norms, h, 0), centre_of(&a, h),
+                       dst + tq_rows_at(&a.dense, h, 0), stream);
     return TQ_OK;
 }
 
@@ -109,23 +125,24 @@ tq_status tq_rotate(const tq_codec *codec, tq_domain to, size_t n_rows, const fl
     TRY(tq_check_not_null("src", src));
     TRY(tq_check_not_null("dst", dst));
     if (dst != src) TRY(tq_check_apart("dst", dst, bytes, "src", src, bytes));
-    const tq_direction direction = to == TQ_ROTATED ? TQ_ROTATE_IN : TQ_ROTATE_OUT;
-    for (size_t t = 0; t < n_rows; t++)
-        tq_active_kernels()->rotate(&plan.rotation, direction, src + t * plan.dim, dst + t * plan.dim);
+    plan.kernels->rotate(&plan.rotation, to == TQ_ROTATED ? TQ_ROTATE_IN : TQ_ROTATE_OUT, n_rows, src,
+                         plan.dim, dst, plan.dim);
     return TQ_OK;
 }
 
 tq_status tq_requantize(tq_format format, const float *src, float *dst, size_t n) {
     size_t bytes;
+    const tq_kernels *kernels;
     const tq_codebook_tables *book = tq_find_codebook(format);
     if (book == NULL) return tq_fail_format(format);
+    TRY(tq_active_kernels(&kernels));
     if (n == 0) return TQ_OK;
     TRY(tq_check_product("src", n, 1, sizeof(float), &bytes));
     TRY(tq_check_not_null("src", src));
     TRY(tq_check_not_null("dst", dst));
     if (dst != src) TRY(tq_check_apart("dst", dst, bytes, "src", src, bytes));
-    TRY(tq_check_finite("src", src, n));
-    tq_active_kernels()->requantize(book, n, src, dst);
+    TRY(tq_check_finite(kernels, "src", src, n));
+    kernels->requantize(book, n, src, dst);
     return TQ_OK;
 }
 
@@ -148,8 +165,7 @@ tq_status tq_pack(const tq_codec *codec, size_t n_rows, const uint8_t *codes, ui
             return tq_fail(TQ_E_CODE, i, "codes", "codes[%zu] is %u: %u bits hold 0 to %u", i, codes[i],
                            plan.book->bits, (1u << plan.book->bits) - 1);
     for (size_t b = 0; b < n_rows * plan.n_norms; b++)
-        tq_active_kernels()->pack(plan.book, plan.block, codes + b * plan.block,
-                                  packed + b * plan.block_bytes);
+        plan.kernels->pack(plan.book, plan.block, codes + b * plan.block, packed + b * plan.block_bytes);
     return TQ_OK;
 }
 
@@ -157,7 +173,7 @@ tq_status tq_unpack(const tq_codec *codec, size_t n_rows, const uint8_t *packed,
     tq_plan plan;
     TRY(check_pack(&plan, codec, n_rows, codes, packed));
     for (size_t b = 0; b < n_rows * plan.n_norms; b++)
-        tq_active_kernels()->unpack(plan.book, plan.block, packed + b * plan.block_bytes,
-                                    codes + b * plan.block);
+        plan.kernels->unpack(plan.book, plan.block, packed + b * plan.block_bytes,
+                             codes + b * plan.block);
     return TQ_OK;
 }

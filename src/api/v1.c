@@ -63,8 +63,12 @@ static tq_status check_buffers(const v1_cache *c, const uint8_t *packed, size_t 
     return tq_check_apart(dense_name, dense, dense_bytes, "norms", norms, norm_bytes);
 }
 
-static size_t slot_at(const v1_cache *c, size_t head, size_t slot) {
-    return head * c->capacity + slot;
+/* One position of every head. */
+static tq_row_set heads_of(const v1_cache *c) {
+    return (tq_row_set){.rows = c->heads,
+                        .dense_stride = c->plan.dim,
+                        .code_stride = c->capacity * c->plan.row_bytes,
+                        .norm_stride = c->capacity * c->plan.n_norms};
 }
 
 static tq_status dequantize(const tq_dequantize_hb_kv_params *p, const uint8_t *packed,
@@ -80,11 +84,9 @@ static tq_status dequantize(const tq_dequantize_hb_kv_params *p, const uint8_t *
         return tq_fail(TQ_E_POSITION, 0, "read_pos", "read_pos %u: the cache holds %u positions",
                        p->read_pos, p->cache_capacity);
     TRY(check_buffers(&c, packed, packed_bytes, norms, n_norms, "dst", dst, n_dst, c.heads * c.plan.dim));
-    for (size_t g = 0; g < c.heads; g++) {
-        const size_t slot = slot_at(&c, g, p->read_pos);
-        tq_decode_row(&c.plan, TQ_ROTATED, packed + slot * c.plan.row_bytes,
-                      norms + slot * c.plan.n_norms, NULL, dst + g * c.plan.dim);
-    }
+    const tq_row_set set = heads_of(&c);
+    tq_decode_rows(&c.plan, &set, TQ_ROTATED, packed + p->read_pos * c.plan.row_bytes,
+                   norms + p->read_pos * c.plan.n_norms, NULL, dst, false);
     return TQ_OK;
 }
 
@@ -118,13 +120,13 @@ tq_status tq_requantize_to_f32_hb(const float *src, float *dst, size_t n, unsign
 /* Encodes tokens [first, n_tokens) of src [n_tokens][G][D]; token t goes to position write_pos + t. */
 static void encode_tokens(const v1_cache *c, uint64_t write_pos, const float *src, size_t first,
                           size_t n_tokens, uint8_t *packed, float *norms) {
-    for (size_t t = first; t < n_tokens; t++)
-        for (size_t g = 0; g < c->heads; g++) {
-            /* Below the capacity already in a global cache; there the remainder changes nothing. */
-            const size_t slot = slot_at(c, g, (size_t)((write_pos + t) % c->capacity));
-            tq_encode_row(&c->plan, src + (t * c->heads + g) * c->plan.dim, NULL,
-                          packed + slot * c->plan.row_bytes, norms + slot * c->plan.n_norms);
-        }
+    const tq_row_set set = heads_of(c);
+    for (size_t t = first; t < n_tokens; t++) {
+        /* Below the capacity already in a global cache; there the remainder changes nothing. */
+        const size_t slot = (size_t)((write_pos + t) % c->capacity);
+        tq_encode_rows(&c->plan, &set, src + t * c->heads * c->plan.dim, NULL,
+                       packed + slot * c->plan.row_bytes, norms + slot * c->plan.n_norms);
+    }
 }
 
 static tq_status check_positions(const tq_hadamard_quantize_hb_kv_params *p, size_t n_tokens) {
@@ -153,7 +155,7 @@ static tq_status quantize(const tq_hadamard_quantize_hb_kv_params *p, const floa
     TRY(check_buffers(&c, packed, packed_bytes, norms, n_norms, "src", src, n_src, src_needed));
     TRY(tq_check_apart("packed", packed, c.packed_bytes, "norms", norms, c.n_norms * sizeof(float)));
     const tq_rows all = {"src", src, sizeof(float), src_needed, 1, 1, src_needed, src_needed};
-    TRY(tq_rows_check_values(&all));
+    TRY(tq_rows_check_values(c.plan.kernels, &all));
     const size_t first = n_tokens > c.capacity ? n_tokens - c.capacity : 0;
     encode_tokens(&c, p->write_pos, src, first, n_tokens, packed, norms);
     return TQ_OK;

@@ -4,9 +4,9 @@
 #include "codec/plan.h"
 
 #define V1(bits, packing)                                                                                \
-    { bits, 1, packing, v1_levels_##bits, v1_bounds_##bits }
+    { bits, 1, packing, v1_levels_##bits, v1_bounds_##bits, v1_tree_##bits }
 #define V2(bits)                                                                                         \
-    { bits, 0, TQ_PACK_PLANES, v2_levels_##bits, v2_bounds_##bits }
+    { bits, 0, TQ_PACK_PLANES, v2_levels_##bits, v2_bounds_##bits, v2_tree_##bits }
 
 const tq_codebook_tables *tq_find_codebook(tq_format format) {
     static const struct {

@@ -1,18 +1,40 @@
 /* SPDX-License-Identifier: MIT
- * Codes and norms to one vector. */
+ * Codes and norms to vectors. */
 #include "codec/plan.h"
-#include "cpu/dispatch.h"
 
-void tq_decode_row(const tq_plan *plan, tq_domain domain, const uint8_t *codes, const float *norms,
-                   const float *centre, float *dst) {
-    const tq_kernels *k = tq_active_kernels();
-    for (size_t b = 0; b < plan->n_norms; b++) {
+/* Rows at a time: their scales lie on the stack, and un-rotating finds them in a near cache. */
+enum { BATCH_ROWS = 32 };
+
+/* One block of each row: all of it, or one of v1's halves. */
+static void dequantize_block(const tq_plan *plan, const tq_row_set *set, size_t block,
+                             const uint8_t *codes, const float *norms, float *dst, bool stream) {
+    float scales[BATCH_ROWS];
+    for (size_t t = 0; t < set->rows; t++) {
+        const float norm = norms[t * set->norm_stride + block];
         /* With two norms `unit` is v1's scale factor, and the reference divides by it. */
-        const float scale = plan->n_norms == 2 ? norms[b] / plan->unit : norms[b] * plan->norm_scale;
-        k->dequantize(plan->book, plan->block, codes + b * plan->block_bytes, scale,
-                      dst + b * plan->block);
+        scales[t] = plan->n_norms == 2 ? norm / plan->unit : norm * plan->norm_scale;
     }
-    if (domain == TQ_ORIGINAL) k->rotate(&plan->rotation, TQ_ROTATE_OUT, dst, dst);
-    for (size_t j = 0; centre != NULL && j < plan->dim; j++)
-        dst[j] += centre[j];
+    plan->kernels->dequantize(plan->book, plan->block, set->rows, codes + block * plan->block_bytes,
+                              set->code_stride, scales, dst + block * plan->block, set->dense_stride,
+                              stream);
+}
+
+void tq_decode_rows(const tq_plan *plan, const tq_row_set *set, tq_domain domain, const uint8_t *codes,
+                    const float *norms, const float *centre, float *dst, bool stream) {
+    tq_row_set part = *set;
+    /* What is touched again must stay in the caches. */
+    const bool past_caches = stream && domain == TQ_ROTATED && centre == NULL;
+    for (size_t t = 0; t < set->rows; t += BATCH_ROWS) {
+        float *out = dst + t * set->dense_stride;
+        part.rows = set->rows - t < BATCH_ROWS ? set->rows - t : BATCH_ROWS;
+        for (size_t block = 0; block < plan->n_norms; block++)
+            dequantize_block(plan, &part, block, codes + t * set->code_stride,
+                             norms + t * set->norm_stride, out, past_caches);
+        if (domain == TQ_ORIGINAL)
+            plan->kernels->rotate(&plan->rotation, TQ_ROTATE_OUT, part.rows, out, set->dense_stride, out,
+                                  set->dense_stride);
+        for (size_t i = 0; centre != NULL && i < part.rows; i++)
+            for (size_t j = 0; j < plan->dim; j++)
+                out[i * set->dense_stride + j] += centre[j];
+    }
 }

@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "codec/rotation.h"
+#include "cpu/dispatch.h"
 
 static bool is_v1(tq_format format) {
     return ((unsigned)format & 0x100) != 0;
@@ -27,7 +28,8 @@ tq_status tq_plan_init(tq_plan *plan, const tq_codec *codec) {
     if (codec == NULL) return tq_fail(TQ_E_NULL, 0, "codec", "codec is NULL");
     plan->book = tq_find_codebook(codec->format);
     if (plan->book == NULL) return tq_fail_format(codec->format);
-    const tq_status status = check_dim(codec->format, codec->head_dim);
+    tq_status status = check_dim(codec->format, codec->head_dim);
+    if (status == TQ_OK) status = tq_active_kernels(&plan->kernels);
     if (status != TQ_OK) return status;
     plan->v1 = is_v1(codec->format);
     plan->norm_rule = codec->norm_rule;

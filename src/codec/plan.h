@@ -9,6 +9,7 @@
 #include "tqkv/codec.h"
 
 typedef struct tq_plan {
+    const tq_kernels *kernels;
     bool v1;
     tq_norm_rule norm_rule;
     const tq_codebook_tables *book;
@@ -33,10 +34,16 @@ tq_status tq_plan_check_scale_factor(const tq_plan *plan, float scale_factor);
 const tq_codebook_tables *tq_find_codebook(tq_format format);
 tq_status tq_fail_format(tq_format format);
 
-/* One vector. src and dst [dim], centre [dim] or NULL, norms [n_norms]. */
-void tq_encode_row(const tq_plan *plan, const float *src, const float *centre, uint8_t *codes,
-                   float *norms);
-void tq_decode_row(const tq_plan *plan, tq_domain domain, const uint8_t *codes, const float *norms,
-                   const float *centre, float *dst);
+/* Rows of vectors, and where they lie. Strides in floats, of codes in bytes. */
+typedef struct tq_row_set {
+    size_t rows;
+    size_t dense_stride, code_stride, norm_stride;
+} tq_row_set;
+
+/* centre [dim] or NULL. stream: the dense side is better written past the caches, and aligned for it. */
+void tq_encode_rows(const tq_plan *plan, const tq_row_set *set, const float *src, const float *centre,
+                    uint8_t *codes, float *norms);
+void tq_decode_rows(const tq_plan *plan, const tq_row_set *set, tq_domain domain, const uint8_t *codes,
+                    const float *norms, const float *centre, float *dst, bool stream);
 
 #endif

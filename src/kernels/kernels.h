@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/arch.h"
+
 #define TQ_LANES           16
 #define TQ_MAX_DIM         1024
 #define TQ_MAX_ODD_FACTORS 3 /* 63 = 3 * 3 * 7 */
@@ -27,6 +29,7 @@ typedef struct tq_codebook_tables {
     tq_packing packing;
     const float *levels; /* [2^bits] */
     const float *bounds; /* [2^(bits-1) - 1], the boundaries above zero, ascending */
+    const float *tree;   /* [2^(bits-1)], the same as a search tree: node i has children 2i, 2i + 1 */
 } tq_codebook_tables;
 
 /* One of the rotation's factors of odd order p: a discrete Hartley transform, row 1. */
@@ -55,20 +58,24 @@ typedef enum tq_code_sum {
     TQ_SUM_UC, /* value times centroid */
 } tq_code_sum;
 
-/* Rotates a row in (signs first) or out (signs last). dst may be src. */
-typedef void tq_rotate_fn(const tq_rotation *r, tq_direction direction, const float *src, float *dst);
+/* Rotates rows in (signs first) or out (signs last). dst may be src. Strides in floats. */
+typedef void tq_rotate_fn(const tq_rotation *r, tq_direction direction, size_t rows, const float *src,
+                          size_t src_stride, float *dst, size_t dst_stride);
 
-/* Sum of squares of y [n], n a multiple of 16. */
-typedef float tq_sum_squares_fn(size_t n, const float *y);
+/* sums[t] = sum of squares of y[t] [n]; n a multiple of 16, rows side by side. */
+typedef void tq_sum_squares_fn(size_t n, size_t rows, const float *y, float *sums);
 
-/* Codes of u = (y[i] * scale0) * scale1, packed; returns the sum asked for, 0 for TQ_SUM_NONE.
- * n is a multiple of 16. v2 has scale1 = 1. */
-typedef float tq_quantize_fn(const tq_codebook_tables *book, size_t n, const float *y, float scale0,
-                             float scale1, tq_code_sum sum, uint8_t *packed);
+/* Codes of u = (y[t][i] * scales[t]) * scale1, packed, and sums[t] as asked for (untouched for
+ * TQ_SUM_NONE). n is a multiple of 16; rows of y lie side by side. v2 has scale1 = 1. */
+typedef void tq_quantize_fn(const tq_codebook_tables *book, size_t n, size_t rows, const float *y,
+                            const float *scales, float scale1, tq_code_sum sum, float *sums,
+                            uint8_t *packed, size_t packed_stride);
 
-/* dst[i] = levels[code i] * scale. n is a multiple of 16. */
-typedef void tq_dequantize_fn(const tq_codebook_tables *book, size_t n, const uint8_t *packed,
-                              float scale, float *dst);
+/* dst[t][i] = levels[code t,i] * scales[t]. n is a multiple of 16. stream: dst and its stride are
+ * multiples of 64 bytes, and the caches are better left to others. */
+typedef void tq_dequantize_fn(const tq_codebook_tables *book, size_t n, size_t rows,
+                              const uint8_t *packed, size_t packed_stride, const float *scales,
+                              float *dst, size_t dst_stride, int stream);
 
 /* Codes [n], one a byte, to packed and back. n is a multiple of 16. */
 typedef void tq_pack_fn(const tq_codebook_tables *book, size_t n, const uint8_t *codes, uint8_t *packed);
@@ -81,16 +88,22 @@ typedef void tq_requantize_fn(const tq_codebook_tables *book, size_t n, const fl
 /* Index of the first value whose magnitude is not at most `limit` (NaN is not), or n. */
 typedef size_t tq_scan_fn(size_t n, const float *x, float limit);
 
-/* The operations of one instruction set level, filled from kernels.inc. */
+/* Every operation, for whatever is made of all of them. */
+#define TQ_OPERATIONS(X)                                                                                 \
+    X(rotate)                                                                                            \
+    X(sum_squares)                                                                                       \
+    X(quantize)                                                                                          \
+    X(dequantize)                                                                                        \
+    X(pack)                                                                                              \
+    X(unpack)                                                                                            \
+    X(requantize)                                                                                        \
+    X(scan)
+
+/* A kernel for each operation. */
 typedef struct tq_kernels {
-    tq_rotate_fn *rotate;
-    tq_sum_squares_fn *sum_squares;
-    tq_quantize_fn *quantize;
-    tq_dequantize_fn *dequantize;
-    tq_pack_fn *pack;
-    tq_unpack_fn *unpack;
-    tq_requantize_fn *requantize;
-    tq_scan_fn *scan;
+#define TQ_MEMBER(op) tq_##op##_fn *op;
+    TQ_OPERATIONS(TQ_MEMBER)
+#undef TQ_MEMBER
 } tq_kernels;
 
 #define TQ_KERNEL(op, isa, symbol) tq_##op##_fn symbol;

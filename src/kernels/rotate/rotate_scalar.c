@@ -46,7 +46,7 @@ static void hartley_stage(const tq_rotation *r, const tq_odd_factor *f, unsigned
             hartley_butterfly(f, h, x + j);
 }
 
-void tq_rotate_scalar(const tq_rotation *r, tq_direction direction, const float *src, float *dst) {
+static void rotate_row(const tq_rotation *r, tq_direction direction, const float *src, float *dst) {
     if (direction == TQ_ROTATE_IN)
         flip_signs(r, src, dst);
     else if (dst != src)
@@ -60,4 +60,10 @@ void tq_rotate_scalar(const tq_rotation *r, tq_direction direction, const float 
     for (unsigned j = 0; j < r->dim; j++)
         dst[j] *= r->scale;
     if (direction == TQ_ROTATE_OUT) flip_signs(r, dst, dst);
+}
+
+void tq_rotate_scalar(const tq_rotation *r, tq_direction direction, size_t rows, const float *src,
+                      size_t src_stride, float *dst, size_t dst_stride) {
+    for (size_t t = 0; t < rows; t++)
+        rotate_row(r, direction, src + t * src_stride, dst + t * dst_stride);
 }

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT
+ * Codes in lanes to and from planes, a block of `group` vectors at a time. `bits` and `bytes` are
+ * constants where these are called; bytes: one code a byte, not planes. */
+#ifndef TQ_KERNELS_PLANES_VEC_H
+#define TQ_KERNELS_PLANES_VEC_H
+
+#include <stdbool.h>
+
+#include "kernels/kernels.h"
+#include "kernels/pack/planes.h"
+
+typedef struct planes {
+    uint8_t *nibbles, *crumbs, *flags; /* of a row; the planes that `bits` does not have are unused */
+    unsigned group;
+} planes;
+
+V_INLINE bool has_nibbles(const unsigned bits) {
+    return bits >= 4;
+}
+V_INLINE bool has_crumbs(const unsigned bits) {
+    return (bits & 2) != 0;
+}
+V_INLINE bool has_flags(const unsigned bits) {
+    return (bits & 1) != 0;
+}
+
+V_INLINE planes planes_of(const unsigned bits, const bool bytes, unsigned group, size_t n, uint8_t *row) {
+    planes p = {row, row, row, bytes ? 1 : group};
+    if (!bytes && has_nibbles(bits)) p.crumbs = p.flags = row + n / 2;
+    if (!bytes && has_crumbs(bits)) p.flags = p.crumbs + n / 4;
+    return p;
+}
+
+V_INLINE uint8_t *nibble_block(const planes *p, size_t vector) {
+    return p->nibbles + vector * 8;
+}
+V_INLINE uint8_t *crumb_block(const planes *p, size_t vector) {
+    return p->crumbs + vector * 4;
+}
+
+/* A block on its way out. */
+typedef struct block_out {
+    vu nibbles, crumbs;
+} block_out;
+
+V_INLINE void block_put(block_out *b, const planes *p, const unsigned bits, const bool bytes,
+                        size_t vector, unsigned k, vu code) {
+    if (bytes) {
+        v_lanes_store(p->nibbles + vector * 16, 8, code);
+        return;
+    }
+    if (has_nibbles(bits)) {
+        const vu low = bits == 4 ? code : v_and(code, v_setu(15));
+        b->nibbles = v_or(b->nibbles, v_shl(low, 4 * k));
+    }
+    if (has_crumbs(bits)) {
+        const vu high = has_nibbles(bits) ? v_shr(code, 4) : code;
+        const vu pair = has_flags(bits) ? v_and(high, v_setu(3)) : high;
+        b->crumbs = v_or(b->crumbs, v_shl(pair, 2 * k));
+    }
+    if (has_flags(bits)) v_word_store(p->flags + vector * 2, v_test(code, bits - 1));
+}
+
+V_INLINE void block_store(const block_out *b, const planes *p, const unsigned bits, const bool bytes,
+                          size_t vector) {
+    if (!bytes && has_nibbles(bits)) v_lanes_store(nibble_block(p, vector), 4 * p->group, b->nibbles);
+    if (!bytes && has_crumbs(bits)) v_lanes_store(crumb_block(p, vector), 2 * p->group, b->crumbs);
+}
+
+/* A block on its way in; shifted as its vectors are taken, first to last. */
+typedef struct block_in {
+    vu nibbles, crumbs;
+} block_in;
+
+V_INLINE block_in block_load(const planes *p, const unsigned bits, const bool bytes, size_t vector) {
+    block_in b = {v_setu(0), v_setu(0)};
+    if (bytes)
+        b.nibbles = v_lanes_load(p->nibbles + vector * 16, 8);
+    else if (has_nibbles(bits))
+        b.nibbles = v_lanes_load(nibble_block(p, vector), 4 * p->group);
+    if (!bytes && has_crumbs(bits)) b.crumbs = v_lanes_load(crumb_block(p, vector), 2 * p->group);
+    return b;
+}
+
+/* The next vector's codes but for the flag plane; bits above the code are anything. */
+V_INLINE vu block_take(block_in *b, const unsigned bits, const bool bytes) {
+    const vu low = b->nibbles, high = b->crumbs;
+    if (bytes) return low;
+    if (has_nibbles(bits)) b->nibbles = v_shr(low, 4);
+    if (has_crumbs(bits)) b->crumbs = v_shr(high, 2);
+    if (!has_crumbs(bits)) return low;
+    return has_nibbles(bits) ? v_select_low(4, low, v_shl(high, 4)) : high;
+}
+
+/* Calls RUN(bits, ranked, bytes) with constants for the book at hand. */
+#define PLANES_SWITCH(book, RUN)                                                                         \
+    switch ((book)->bits + ((book)->ranked ? 16u : 0u)) {                                                \
+    case 2:                                                                                              \
+        RUN(2, false, false);                                                                            \
+        break;                                                                                           \
+    case 3:                                                                                              \
+        RUN(3, false, false);                                                                            \
+        break;                                                                                           \
+    case 4:                                                                                              \
+        RUN(4, false, false);                                                                            \
+        break;                                                                                           \
+    case 5:                                                                                              \
+        RUN(5, false, false);                                                                            \
+        break;                                                                                           \
+    case 6:                                                                                              \
+        RUN(6, false, false);                                                                            \
+        break;                                                                                           \
+    case 7:                                                                                              \
+        RUN(7, false, false);                                                                            \
+        break;                                                                                           \
+    case 8:                                                                                              \
+        RUN(8, false, true);                                                                             \
+        break;                                                                                           \
+    case 16 + 4:                                                                                         \
+        RUN(4, true, false);                                                                             \
+        break;                                                                                           \
+    case 16 + 5:                                                                                         \
+        RUN(5, true, true);                                                                              \
+        break;                                                                                           \
+    case 16 + 6:                                                                                         \
+        RUN(6, true, true);                                                                              \
+        break;                                                                                           \
+    default:                                                                                             \
+        RUN(8, true, true);                                                                              \
+        break;                                                                                           \
+    }
+
+/* Calls RUN(bits, ranked, bytes, group) likewise for rows of n. v1's pairs are blocks of one vector. */
+#define PLANES_GROUPS(bits, ranked, bytes, n, RUN)                                                       \
+    switch ((ranked) || (bytes) ? 1 : tq_plane_group(bits, n)) {                                         \
+    case 8:                                                                                              \
+        RUN(bits, ranked, bytes, 8);                                                                     \
+        break;                                                                                           \
+    case 4:                                                                                              \
+        RUN(bits, ranked, bytes, 4);                                                                     \
+        break;                                                                                           \
+    case 2:                                                                                              \
+        RUN(bits, ranked, bytes, 2);                                                                     \
+        break;                                                                                           \
+    default:                                                                                             \
+        RUN(bits, ranked, bytes, 1);                                                                     \
+        break;                                                                                           \
+    }
+
+#endif

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MIT
+ * Sixteen lanes in two AVX2 registers: lanes 0 to 7, and 8 to 15. */
+#ifndef TQ_KERNELS_VEC_H
+#define TQ_KERNELS_VEC_H
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#include "kernels/vec/common.h"
+
+#define V_RADIX 4 /* vectors that a butterfly may hold in registers */
+
+typedef struct vf {
+    __m256 a, b;
+} vf;
+typedef struct vu {
+    __m256i a, b;
+} vu;
+
+#define V_BOTH2(f, x, y)                                                                                 \
+    { f((x).a, (y).a), f((x).b, (y).b) }
+
+V_INLINE vf v_load(const float *p) {
+    return (vf){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
+}
+V_INLINE void v_store(float *p, vf x) {
+    _mm256_storeu_ps(p, x.a);
+    _mm256_storeu_ps(p + 8, x.b);
+}
+V_INLINE void v_stream(float *p, vf x) {
+    _mm256_stream_ps(p, x.a);
+    _mm256_stream_ps(p + 8, x.b);
+}
+V_INLINE vf v_set(float x) {
+    return (vf){_mm256_set1_ps(x), _mm256_set1_ps(x)};
+}
+V_INLINE vf v_add(vf x, vf y) {
+    return (vf)V_BOTH2(_mm256_add_ps, x, y);
+}
+V_INLINE vf v_sub(vf x, vf y) {
+    return (vf)V_BOTH2(_mm256_sub_ps, x, y);
+}
+V_INLINE vf v_mul(vf x, vf y) {
+    return (vf)V_BOTH2(_mm256_mul_ps, x, y);
+}
+V_INLINE vu v_bits(vf x) {
+    return (vu){_mm256_castps_si256(x.a), _mm256_castps_si256(x.b)};
+}
+V_INLINE vf v_floats(vu x) {
+    return (vf){_mm256_castsi256_ps(x.a), _mm256_castsi256_ps(x.b)};
+}
+V_INLINE vu v_setu(uint32_t x) {
+    return (vu){_mm256_set1_epi32((int)x), _mm256_set1_epi32((int)x)};
+}
+V_INLINE vu v_addu(vu x, vu y) {
+    return (vu)V_BOTH2(_mm256_add_epi32, x, y);
+}
+V_INLINE vu v_subu(vu x, vu y) {
+    return (vu)V_BOTH2(_mm256_sub_epi32, x, y);
+}
+V_INLINE vu v_and(vu x, vu y) {
+    return (vu)V_BOTH2(_mm256_and_si256, x, y);
+}
+V_INLINE vu v_or(vu x, vu y) {
+    return (vu)V_BOTH2(_mm256_or_si256, x, y);
+}
+V_INLINE vu v_xor(vu x, vu y) {
+    return (vu)V_BOTH2(_mm256_xor_si256, x, y);
+}
+V_INLINE vu v_shl(vu x, unsigned n) {
+    const __m128i count = _mm_cvtsi32_si128((int)n);
+    return (vu){_mm256_sll_epi32(x.a, count), _mm256_sll_epi32(x.b, count)};
+}
+V_INLINE vu v_shr(vu x, unsigned n) {
+    const __m128i count = _mm_cvtsi32_si128((int)n);
+    return (vu){_mm256_srl_epi32(x.a, count), _mm256_srl_epi32(x.b, count)};
+}
+V_INLINE vf v_abs(vf x) {
+    return v_floats(v_and(v_bits(x), v_setu(INT32_MAX)));
+}
+
+/* Low `n` bits of x, the others of y. */
+V_INLINE vu v_select_low(unsigned n, vu x, vu y) {
+    const vu low = v_setu((1u << n) - 1);
+    return v_or(v_and(low, x), (vu)V_BOTH2(_mm256_andnot_si256, low, y));
+}
+
+/* Bit `lane` of word, moved to the sign bit of lane `lane`; the bits below are anything. */
+V_INLINE vu v_spread(unsigned word) {
+    const __m256i w = _mm256_set1_epi32((int)word);
+    return (vu){_mm256_sllv_epi32(w, _mm256_setr_epi32(31, 30, 29, 28, 27, 26, 25, 24)),
+                _mm256_sllv_epi32(w, _mm256_setr_epi32(23, 22, 21, 20, 19, 18, 17, 16))};
+}
+
+/* Flips the sign of the lanes whose bit is set. */
+V_INLINE vf v_flip(vf x, unsigned bits) {
+    return v_floats(v_xor(v_bits(x), v_and(v_spread(bits), v_setu(1u << 31))));
+}
+
+V_INLINE __m256 v_negate_odd(__m256 x, int h) {
+    const float s = -0.0f;
+    const __m256 mask = h == 1   ? _mm256_setr_ps(0, s, 0, s, 0, s, 0, s)
+                        : h == 2 ? _mm256_setr_ps(0, 0, s, s, 0, 0, s, s)
+                                 : _mm256_setr_ps(0, 0, 0, 0, s, s, s, s);
+    return _mm256_xor_ps(x, mask);
+}
+V_INLINE __m256 v_swap(__m256 x, int h) {
+    return h == 1   ? _mm256_permute_ps(x, 0xB1)
+           : h == 2 ? _mm256_permute_ps(x, 0x4E)
+                    : _mm256_permute2f128_ps(x, x, 0x01);
+}
+
+/* Butterflies between lanes h apart: (a + t b, t a - b), then (a + b, a - b) for h = 2, 4, 8. */
+V_INLINE vf v_tilt(vf x, vf t) {
+    return (vf){_mm256_add_ps(_mm256_mul_ps(v_swap(x.a, 1), t.a), v_negate_odd(x.a, 1)),
+                _mm256_add_ps(_mm256_mul_ps(v_swap(x.b, 1), t.b), v_negate_odd(x.b, 1))};
+}
+V_INLINE vf v_hadamard2(vf x) {
+    return (vf){_mm256_add_ps(v_swap(x.a, 2), v_negate_odd(x.a, 2)),
+                _mm256_add_ps(v_swap(x.b, 2), v_negate_odd(x.b, 2))};
+}
+V_INLINE vf v_hadamard4(vf x) {
+    return (vf){_mm256_add_ps(v_swap(x.a, 4), v_negate_odd(x.a, 4)),
+                _mm256_add_ps(v_swap(x.b, 4), v_negate_odd(x.b, 4))};
+}
+V_INLINE vf v_hadamard8(vf x) {
+    return (vf){_mm256_add_ps(x.a, x.b), _mm256_sub_ps(x.a, x.b)};
+}
+
+/* Lanes folded by halves. */
+V_INLINE float v_fold(vf x) {
+    const __m256 a = _mm256_add_ps(x.a, x.b);
+    const __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    const __m128 c = _mm_add_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)));
+}
+
+/* The sign bit as 0 or 1. */
+V_INLINE vu v_sign(vf x) {
+    return (vu){_mm256_srli_epi32(_mm256_castps_si256(x.a), 31),
+                _mm256_srli_epi32(_mm256_castps_si256(x.b), 31)};
+}
+
+/* 2 x + the sign bit of d. */
+V_INLINE vu v_push_sign(vu x, vf d) {
+    return v_addu(v_addu(x, x), v_sign(d));
+}
+
+V_INLINE unsigned v_signs(vu x) {
+    return (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(x.a)) |
+           (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(x.b)) << 8;
+}
+
+/* Lanes in which bit n is set. */
+V_INLINE unsigned v_test(vu x, unsigned n) {
+    return v_signs(v_shl(x, 31 - n));
+}
+
+/* Bit `lane` of word as 0 or 1. */
+V_INLINE vu v_lanes_flags(unsigned word) {
+    return v_shr(v_spread(word), 31);
+}
+
+/* Lanes whose magnitude is not at most limit. */
+V_INLINE unsigned v_beyond(vf x, vf limit) {
+    const vf m = v_abs(x);
+    return v_signs(
+        v_bits((vf){_mm256_cmp_ps(m.a, limit.a, _CMP_NLE_UQ), _mm256_cmp_ps(m.b, limit.b, _CMP_NLE_UQ)}));
+}
+
+/* A table of 2^log2 floats, 128 at most, and its entry per lane. Up to 16 entries come from registers,
+ * whatever the bits above; larger ones are gathered, and the bits above masked off. */
+typedef struct v_table {
+    __m256 r[2];
+    const float *memory;
+} v_table;
+
+#define V_LOOKUP_LOG2 3 /* tables up to this take one instruction */
+
+V_INLINE v_table v_table_load(const float *t, const unsigned log2) {
+    v_table table = {.memory = t};
+    if (log2 < 3) {
+        const __m256i n = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        table.r[0] = _mm256_i32gather_ps(t, _mm256_and_si256(n, _mm256_set1_epi32((1 << log2) - 1)), 4);
+    } else {
+        table.r[0] = _mm256_loadu_ps(t);
+        table.r[1] = log2 > 3 ? _mm256_loadu_ps(t + 8) : table.r[0];
+    }
+    return table;
+}
+V_INLINE __m256 v_lookup_half(const v_table *t, const unsigned log2, __m256i index) {
+    if (log2 == 0) return t->r[0];
+    if (log2 <= 3) return _mm256_permutevar8x32_ps(t->r[0], index);
+    if (log2 == 4)
+        return _mm256_blendv_ps(_mm256_permutevar8x32_ps(t->r[0], index),
+                                _mm256_permutevar8x32_ps(t->r[1], index),
+                                _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
+    return _mm256_i32gather_ps(t->memory, _mm256_and_si256(index, _mm256_set1_epi32((1 << log2) - 1)), 4);
+}
+V_INLINE vf v_lookup(const v_table *t, const unsigned log2, vu index) {
+    return (vf){v_lookup_half(t, log2, index.a), v_lookup_half(t, log2, index.b)};
+}
+
+/* Sixteen unsigned integers of `width` bits side by side (2, 4, 8, 16 or 32), to lanes and back. */
+V_INLINE __m128i v_load16(const uint8_t *p) {
+    return _mm_loadu_si128((const __m128i *)(const void *)p);
+}
+/* All lanes' bits to every lane, each shifts its own down. */
+V_INLINE vu v_lanes_spread(uint64_t all, const int width) {
+    const __m256i n =
+        _mm256_setr_epi32(0, width, 2 * width, 3 * width, 4 * width, 5 * width, 6 * width, 7 * width);
+    const vu x = {_mm256_srlv_epi32(_mm256_set1_epi32((int)(uint32_t)all), n),
+                  _mm256_srlv_epi32(_mm256_set1_epi32((int)(uint32_t)(all >> 8 * width)), n)};
+    return v_and(x, v_setu((1u << width) - 1));
+}
+V_INLINE vu v_lanes_load(const uint8_t *p, unsigned width) {
+    switch (width) {
+    case 32:
+        return (vu){_mm256_loadu_si256((const __m256i *)(const void *)p),
+                    _mm256_loadu_si256((const __m256i *)(const void *)(p + 32))};
+    case 16:
+        return (vu){_mm256_cvtepu16_epi32(v_load16(p)), _mm256_cvtepu16_epi32(v_load16(p + 16))};
+    case 8: {
+        const __m128i x = v_load16(p);
+        return (vu){_mm256_cvtepu8_epi32(x), _mm256_cvtepu8_epi32(_mm_srli_si128(x, 8))};
+    }
+    case 4:
+        return v_lanes_spread(v_bytes_load(p, 8), 4);
+    default:
+        return v_lanes_spread(v_bytes_load(p, 4), 2);
+    }
+}
+/* The low `width` bits of each byte, side by side. */
+V_INLINE uint64_t v_squeeze(__m128i octets, const unsigned width) {
+    const uint64_t mask = ((1u << width) - 1) * 0x0101010101010101u;
+    return _pext_u64((uint64_t)_mm_cvtsi128_si64(octets), mask) |
+           _pext_u64((uint64_t)_mm_extract_epi64(octets, 1), mask) << 8 * width;
+}
+V_INLINE void v_lanes_store(uint8_t *p, unsigned width, vu x) {
+    if (width == 32) {
+        _mm256_storeu_si256((__m256i *)(void *)p, x.a);
+        _mm256_storeu_si256((__m256i *)(void *)(p + 32), x.b);
+        return;
+    }
+    const __m256i words = _mm256_permute4x64_epi64(_mm256_packus_epi32(x.a, x.b), 0xD8);
+    if (width == 16) {
+        _mm256_storeu_si256((__m256i *)(void *)p, words);
+        return;
+    }
+    const __m128i octets =
+        _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    if (width == 8)
+        _mm_storeu_si128((__m128i *)(void *)p, octets);
+    else if (width == 4)
+        v_bytes_store(p, 8, v_squeeze(octets, 4));
+    else
+        v_bytes_store(p, 4, v_squeeze(octets, 2));
+}
+
+#endif

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT
+ * Sixteen lanes in one AVX-512 register (f, bw, dq, vl). */
+#ifndef TQ_KERNELS_VEC_H
+#define TQ_KERNELS_VEC_H
+
+#include <immintrin.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "kernels/vec/common.h"
+
+#define V_RADIX 16 /* vectors that a butterfly may hold in registers */
+
+typedef __m512 vf;
+typedef __m512i vu;
+
+V_INLINE vf v_load(const float *p) {
+    return _mm512_loadu_ps(p);
+}
+V_INLINE void v_store(float *p, vf x) {
+    _mm512_storeu_ps(p, x);
+}
+V_INLINE void v_stream(float *p, vf x) {
+    _mm512_stream_ps(p, x);
+}
+V_INLINE vf v_set(float x) {
+    return _mm512_set1_ps(x);
+}
+V_INLINE vf v_add(vf a, vf b) {
+    return _mm512_add_ps(a, b);
+}
+V_INLINE vf v_sub(vf a, vf b) {
+    return _mm512_sub_ps(a, b);
+}
+V_INLINE vf v_mul(vf a, vf b) {
+    return _mm512_mul_ps(a, b);
+}
+
+/* Flips the sign of the lanes whose bit is set. */
+V_INLINE vf v_flip(vf x, unsigned bits) {
+    return _mm512_mask_xor_ps(x, (__mmask16)bits, x, _mm512_set1_ps(-0.0f));
+}
+
+/* Butterflies between lanes h apart: (a + t b, t a - b), then (a + b, a - b) for h = 2, 4, 8. */
+V_INLINE vf v_tilt(vf x, vf t) {
+    const __m512 q = _mm512_mul_ps(_mm512_permute_ps(x, 0xB1), t);
+    return _mm512_mask_sub_ps(_mm512_add_ps(x, q), 0xAAAA, q, x);
+}
+V_INLINE vf v_hadamard2(vf x) {
+    const __m512 p = _mm512_permute_ps(x, 0x4E);
+    return _mm512_mask_sub_ps(_mm512_add_ps(x, p), 0xCCCC, p, x);
+}
+V_INLINE vf v_hadamard4(vf x) {
+    const __m512 p = _mm512_shuffle_f32x4(x, x, 0xB1);
+    return _mm512_mask_sub_ps(_mm512_add_ps(x, p), 0xF0F0, p, x);
+}
+V_INLINE vf v_hadamard8(vf x) {
+    const __m512 p = _mm512_shuffle_f32x4(x, x, 0x4E);
+    return _mm512_mask_sub_ps(_mm512_add_ps(x, p), 0xFF00, p, x);
+}
+
+/* Lanes folded by halves. */
+V_INLINE float v_fold(vf x) {
+    const __m256 a = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+    const __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    const __m128 c = _mm_add_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)));
+}
+
+V_INLINE vu v_bits(vf x) {
+    return _mm512_castps_si512(x);
+}
+V_INLINE vf v_floats(vu x) {
+    return _mm512_castsi512_ps(x);
+}
+V_INLINE vu v_setu(uint32_t x) {
+    return _mm512_set1_epi32((int)x);
+}
+V_INLINE vu v_addu(vu a, vu b) {
+    return _mm512_add_epi32(a, b);
+}
+V_INLINE vu v_subu(vu a, vu b) {
+    return _mm512_sub_epi32(a, b);
+}
+V_INLINE vu v_and(vu a, vu b) {
+    return _mm512_and_si512(a, b);
+}
+V_INLINE vu v_or(vu a, vu b) {
+    return _mm512_or_si512(a, b);
+}
+V_INLINE vu v_xor(vu a, vu b) {
+    return _mm512_xor_si512(a, b);
+}
+V_INLINE vu v_shl(vu x, unsigned n) {
+    return _mm512_sllv_epi32(x, _mm512_set1_epi32((int)n));
+}
+V_INLINE vu v_shr(vu x, unsigned n) {
+    return _mm512_srlv_epi32(x, _mm512_set1_epi32((int)n));
+}
+
+V_INLINE vf v_abs(vf x) {
+    return _mm512_abs_ps(x);
+}
+
+/* Low `n` bits of a, the others of b. */
+V_INLINE vu v_select_low(unsigned n, vu a, vu b) {
+    return _mm512_ternarylogic_epi32(v_setu((1u << n) - 1), a, b, 0xCA);
+}
+
+/* The sign bit as 0 or 1. */
+V_INLINE vu v_sign(vf x) {
+    return _mm512_srli_epi32(v_bits(x), 31);
+}
+
+/* 2 x + the sign bit of d. */
+V_INLINE vu v_push_sign(vu x, vf d) {
+#ifdef __AVX512VBMI2__
+    return _mm512_shldi_epi32(x, v_bits(d), 1);
+#else
+    return _mm512_add_epi32(_mm512_add_epi32(x, x), _mm512_srli_epi32(v_bits(d), 31));
+#endif
+}
+
+/* Lanes in which bit n is set. */
+V_INLINE unsigned v_test(vu x, unsigned n) {
+    return _mm512_test_epi32_mask(x, v_setu(1u << n));
+}
+
+/* Bit `lane` of word as 0 or 1. */
+V_INLINE vu v_lanes_flags(unsigned word) {
+    return _mm512_maskz_set1_epi32((__mmask16)word, 1);
+}
+
+/* Lanes whose magnitude is not at most limit. */
+V_INLINE unsigned v_beyond(vf x, vf limit) {
+    return _mm512_cmp_ps_mask(_mm512_abs_ps(x), limit, _CMP_NLE_UQ);
+}
+
+/* A table of 2^log2 floats, 128 at most, and its entry per lane. Index bits above are ignored. */
+typedef struct v_table {
+    __m512 r[8];
+} v_table;
+
+#define V_LOOKUP_LOG2 4 /* tables up to this take one instruction */
+
+V_INLINE v_table v_table_load(const float *t, const unsigned log2) {
+    v_table table;
+    if (log2 < 4) { /* repeated, so that a lookup's four bits of index are right whatever is above */
+        const __m512i n = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        table.r[0] =
+            _mm512_permutexvar_ps(v_and(n, v_setu((1u << log2) - 1)),
+                                  _mm512_maskz_loadu_ps((__mmask16)((1u << (1u << log2)) - 1), t));
+    } else
+        for (unsigned i = 0; i < 1u << (log2 - 4); i++)
+            table.r[i] = _mm512_loadu_ps(t + 16 * i);
+    return table;
+}
+V_INLINE vf v_lookup32(const __m512 *r, vu index) {
+    return _mm512_permutex2var_ps(r[0], index, r[1]);
+}
+V_INLINE vf v_lookup64(const __m512 *r, vu index) {
+    return _mm512_mask_mov_ps(v_lookup32(r, index), (__mmask16)v_test(index, 5),
+                              v_lookup32(r + 2, index));
+}
+V_INLINE vf v_lookup(const v_table *t, const unsigned log2, vu index) {
+    if (log2 == 0) return t->r[0];
+    if (log2 <= 4) return _mm512_permutexvar_ps(index, t->r[0]);
+    if (log2 == 5) return v_lookup32(t->r, index);
+    if (log2 == 6) return v_lookup64(t->r, index);
+    return _mm512_mask_mov_ps(v_lookup64(t->r, index), (__mmask16)v_test(index, 6),
+                              v_lookup64(t->r + 4, index));
+}
+
+/* Sixteen unsigned integers of `width` bits side by side (2, 4, 8, 16 or 32), to lanes and back. */
+#define V_EVENS _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
+
+V_INLINE vu v_lanes_load(const uint8_t *p, unsigned width) {
+    switch (width) {
+    case 32:
+        return _mm512_loadu_si512(p);
+    case 16:
+        return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)p));
+    case 8:
+        return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+    case 4: { /* byte i holds lanes 2i and 2i + 1: to both, the odd one shifted */
+        const __m512i x = _mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)(const void *)p));
+        return v_and(_mm512_or_si512(x, _mm512_slli_epi64(x, 28)), v_setu(15));
+    }
+    default: { /* all lanes' bits to every lane, each shifts its own down */
+        const __m512i x = _mm512_set1_epi32((int)(uint32_t)v_bytes_load(p, 4));
+        return v_and(_mm512_srlv_epi32(x, V_EVENS), v_setu(3));
+    }
+    }
+}
+V_INLINE void v_lanes_store(uint8_t *p, unsigned width, vu x) {
+    switch (width) {
+    case 32:
+        _mm512_storeu_si512(p, x);
+        break;
+    case 16:
+        _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtepi32_epi16(x));
+        break;
+    case 8:
+        _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(x));
+        break;
+    case 4:
+        x = _mm512_or_si512(x, _mm512_srli_epi64(x, 28));
+        _mm_storel_epi64((__m128i *)(void *)p, _mm512_cvtepi64_epi8(x));
+        break;
+    default:
+        v_bytes_store(p, 4, (uint32_t)_mm512_reduce_or_epi32(_mm512_sllv_epi32(x, V_EVENS)));
+        break;
+    }
+}
+
+#ifdef __AVX512VBMI__
+#define V_OCTETS 64 /* codes of 8 bits that one call below decodes */
+
+/* 128 floats as four tables of their bytes, lowest first. */
+typedef struct v_octet_table {
+    __m512i low[4], high[4];
+} v_octet_table;
+
+V_INLINE v_octet_table v_octet_table_load(const float *t) {
+    uint8_t octets[4][128];
+    v_octet_table table;
+    for (unsigned i = 0; i < 128; i++) {
+        uint32_t bits;
+        memcpy(&bits, t + i, sizeof bits);
+        for (unsigned b = 0; b < 4; b++)
+            octets[b][i] = (uint8_t)(bits >> 8 * b);
+    }
+    for (unsigned b = 0; b < 4; b++) {
+        table.low[b] = _mm512_loadu_si512(octets[b]);
+        table.high[b] = _mm512_loadu_si512(octets[b] + 64);
+    }
+    return table;
+}
+
+/* 64 codes to 64 floats, 16 in each of out: bits 0 to 6 choose the magnitude, bit 7 is the sign. Every
+ * byte of every float is looked up at once; the interleaving that makes floats of them wants groups of
+ * four codes transposed first. ranked: codes are ranks, mirrored below the middle. */
+V_INLINE void v_octets_lookup(const v_octet_table *t, const int ranked, const uint8_t *codes, vf out[4]) {
+    const __m512i transposed = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    __m512i x = _mm512_permutexvar_epi32(transposed, _mm512_loadu_si512(codes));
+    if (ranked) {
+        x = _mm512_xor_si512(x, _mm512_set1_epi8(INT8_MIN));
+        x = _mm512_mask_mov_epi8(x, _mm512_movepi8_mask(x), _mm512_xor_si512(x, _mm512_set1_epi8(127)));
+    }
+    __m512i octet[4];
+    for (unsigned b = 0; b < 4; b++)
+        octet[b] = _mm512_permutex2var_epi8(t->low[b], x, t->high[b]);
+    octet[3] = _mm512_ternarylogic_epi32(octet[3], x, _mm512_set1_epi8(INT8_MIN), 0x78); /* a ^ (b & c) */
+    const __m512i low0 = _mm512_unpacklo_epi8(octet[0], octet[1]);
+    const __m512i low1 = _mm512_unpackhi_epi8(octet[0], octet[1]);
+    const __m512i high0 = _mm512_unpacklo_epi8(octet[2], octet[3]);
+    const __m512i high1 = _mm512_unpackhi_epi8(octet[2], octet[3]);
+    out[0] = v_floats(_mm512_unpacklo_epi16(low0, high0));
+    out[1] = v_floats(_mm512_unpackhi_epi16(low0, high0));
+    out[2] = v_floats(_mm512_unpacklo_epi16(low1, high1));
+    out[3] = v_floats(_mm512_unpackhi_epi16(low1, high1));
+}
+#endif
+
+#endif

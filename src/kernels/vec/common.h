@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT
+ * Names and words that all vector kernels share. V_ISA is the instruction set's name. */
+#ifndef TQ_KERNELS_VEC_NAME_H
+#define TQ_KERNELS_VEC_NAME_H
+
+#include <stdint.h>
+
+#define V_NAME2(op, isa) tq_##op##_##isa
+#define V_NAME1(op, isa) V_NAME2(op, isa)
+#define V_NAME(op)       V_NAME1(op, V_ISA)
+
+#if defined(__clang__)
+#define V_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define V_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+#define V_INLINE static inline __attribute__((always_inline))
+
+/* n bytes, 8 at most, lowest first. Compilers make one move of each when n is a constant. */
+V_INLINE uint64_t v_bytes_load(const uint8_t *p, unsigned n) {
+    uint64_t x = 0;
+    for (unsigned i = 0; i < n; i++)
+        x |= (uint64_t)p[i] << 8 * i;
+    return x;
+}
+V_INLINE void v_bytes_store(uint8_t *p, unsigned n, uint64_t x) {
+    for (unsigned i = 0; i < n; i++)
+        p[i] = (uint8_t)(x >> 8 * i);
+}
+V_INLINE unsigned v_word_load(const uint8_t *p) {
+    return p[0] | (unsigned)p[1] << 8;
+}
+V_INLINE void v_word_store(uint8_t *p, unsigned word) {
+    v_bytes_store(p, 2, word);
+}
+
+#endif
