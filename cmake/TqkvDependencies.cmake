@@ -27,6 +27,15 @@ function(tqkv_require prefix module package group)
     endif()
 endfunction()
 
+if(TQKV_OPENMP)
+    find_package(OpenMP COMPONENTS C)
+    if(NOT OpenMP_C_FOUND)
+        message(FATAL_ERROR "OpenMP is missing: with clang, install Debian's libomp-dev; "
+                            "or configure with -DTQKV_OPENMP=OFF.")
+    endif()
+    list(TRANSFORM OpenMP_C_LIB_NAMES PREPEND "-l" OUTPUT_VARIABLE TQKV_OPENMP_LIBRARIES)
+endif()
+
 if(TQKV_BUILD_IO)
     tqkv_require(JANSSON jansson libjansson-dev build)
     tqkv_require(XXHASH libxxhash libxxhash-dev build)

@@ -45,19 +45,35 @@ typedef struct tq_codec {
  * TQ_E_NULL, TQ_E_FORMAT, TQ_E_HEAD_DIM; outputs untouched on failure. */
 TQ_API tq_status tq_row_size(const tq_codec *codec, size_t *code_bytes, size_t *norms);
 
+/** A caller's threads: runs task(work, 0) to task(work, n_tasks - 1), in any order, on any threads, and
+ * returns when all are done. Tasks are independent, and results do not depend on how they are run. */
+typedef struct tq_parallel {
+    void (*run)(void *context, size_t n_tasks, void (*task)(void *work, size_t index), void *work);
+    void *context; /**< handed to run() */
+} tq_parallel;
+
+/** Fills in a tq_parallel that runs tasks on OpenMP's threads.
+ *
+ * out       for use as tq_batch.parallel, for as long as wanted; nothing to release
+ * threads   how many; 0: as many as OpenMP thinks fit
+ *
+ * TQ_E_NULL; TQ_E_UNSUPPORTED if the library was built without OpenMP. */
+TQ_API tq_status tq_parallel_openmp(tq_parallel *out, unsigned threads);
+
 /** Where the vectors of a batch lie: `heads` times `rows` of them, on both sides.
  *
  * A stride of 0 means contiguous: rows follow each other without a gap, heads likewise.
  * Rows of one array must not overlap; a stride shorter than what it steps over is TQ_E_STRIDE. */
 typedef struct tq_batch {
-    size_t heads;             /**< G */
-    size_t rows;              /**< T */
-    size_t dense_row_stride;  /**< floats from a vector to the next; 0: D */
-    size_t dense_head_stride; /**< floats from a head to the next; 0: rows * dense_row_stride */
-    size_t code_row_stride;   /**< bytes from a row of codes to the next; 0: code_bytes */
-    size_t code_head_stride;  /**< bytes from a head's codes to the next; 0: rows * code_row_stride */
-    size_t norm_row_stride;   /**< floats from a row's norms to the next; 0: norms */
-    size_t norm_head_stride;  /**< floats from a head's norms to the next; 0: rows * norm_row_stride */
+    size_t heads;                /**< G */
+    size_t rows;                 /**< T */
+    size_t dense_row_stride;     /**< floats from a vector to the next; 0: D */
+    size_t dense_head_stride;    /**< floats from a head to the next; 0: rows * dense_row_stride */
+    size_t code_row_stride;      /**< bytes from a row of codes to the next; 0: code_bytes */
+    size_t code_head_stride;     /**< bytes from a head's codes to the next; 0: rows * code_row_stride */
+    size_t norm_row_stride;      /**< floats from a row's norms to the next; 0: norms */
+    size_t norm_head_stride;     /**< floats from a head's norms to the next; 0: rows * norm_row_stride */
+    const tq_parallel *parallel; /**< threads to work on; NULL: the calling one alone */
 } tq_batch;
 
 /** Encodes G x T vectors.
@@ -75,7 +91,8 @@ typedef struct tq_batch {
  * norms    [G][T][norms] float32, out
  * n_norms  floats in norms
  *
- * No alignment is asked for. Outputs may not overlap each other or an input.
+ * Float arrays are aligned as floats, codes need not be. Outputs may not overlap each other or an input;
+ * rows of codes and norms may interleave.
  * TQ_E_NULL, TQ_E_FORMAT, TQ_E_HEAD_DIM, TQ_E_NORM_RULE, TQ_E_SCALE_FACTOR, TQ_E_STRIDE, TQ_E_OVERFLOW,
  * TQ_E_SIZE, TQ_E_OVERLAP; TQ_E_NOT_FINITE and TQ_E_RANGE with the index in src (field "src") or in
  * centre (field "centre"). On failure nothing is written.

@@ -11,6 +11,12 @@ tq_status tq_check_not_null(const char *name, const void *pointer) {
     return pointer != NULL ? TQ_OK : tq_fail(TQ_E_NULL, 0, name, "%s is NULL", name);
 }
 
+tq_status tq_check_domain(tq_domain domain) {
+    if (domain == TQ_ROTATED || domain == TQ_ORIGINAL) return TQ_OK;
+    return tq_fail(TQ_E_DOMAIN, 0, "domain", "domain %d is neither TQ_ROTATED nor TQ_ORIGINAL",
+                   (int)domain);
+}
+
 tq_status tq_check_apart(const char *a_name, const void *a, size_t a_bytes, const char *b_name,
                          const void *b, size_t b_bytes) {
     const uintptr_t a0 = (uintptr_t)a, b0 = (uintptr_t)b;
@@ -41,13 +47,23 @@ tq_status tq_check_finite(const tq_kernels *kernels, const char *name, const flo
     return bad == n ? TQ_OK : fail_value(name, bad, x[bad]);
 }
 
+size_t tq_rows_find_bad(const tq_kernels *kernels, const tq_rows *r, size_t head, size_t row, size_t n) {
+    const bool contiguous = r->row_stride == r->length;
+    const size_t length = contiguous ? n * r->length : r->length;
+    for (size_t t = row; t < row + n; t += contiguous ? n : 1) {
+        const size_t start = tq_rows_at(r, head, t);
+        const size_t bad = kernels->scan(length, (const float *)r->data + start, TQ_MAX_ABS);
+        if (bad != length) return start + bad;
+    }
+    return SIZE_MAX;
+}
+
+tq_status tq_rows_fail_value(const tq_rows *r, size_t index) {
+    return index == SIZE_MAX ? TQ_OK : fail_value(r->name, index, ((const float *)r->data)[index]);
+}
+
 tq_status tq_rows_check_values(const tq_kernels *kernels, const tq_rows *r) {
-    const float *x = r->data;
     for (size_t h = 0; h < r->heads; h++)
-        for (size_t t = 0; t < r->rows; t++) {
-            const size_t start = tq_rows_at(r, h, t);
-            const size_t bad = kernels->scan(r->length, x + start, TQ_MAX_ABS);
-            if (bad != r->length) return fail_value(r->name, start + bad, x[start + bad]);
-        }
+        TRY(tq_rows_fail_value(r, tq_rows_find_bad(kernels, r, h, 0, r->rows)));
     return TQ_OK;
 }

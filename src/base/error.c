@@ -41,6 +41,7 @@ const char *tq_status_name(tq_status status) {
         NAME(TQ_E_FILE_FIELD);
         NAME(TQ_E_FILE_CHECKSUM);
         NAME(TQ_E_ISA);
+        NAME(TQ_E_UNSUPPORTED);
 #undef NAME
     }
     return "TQ_E_?";

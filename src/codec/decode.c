@@ -2,8 +2,8 @@
  * Codes and norms to vectors. */
 #include "codec/plan.h"
 
-/* Rows at a time: their scales lie on the stack, and un-rotating finds them in a near cache. */
-enum { BATCH_ROWS = 32 };
+/* Rows are taken in batches that a first-level cache of 32 KiB holds: un-rotating finds them there. */
+enum { BATCH_VALUES = 8192, BATCH_ROWS = BATCH_VALUES / 32 };
 
 /* One block of each row: all of it, or one of v1's halves. */
 static void dequantize_block(const tq_plan *plan, const tq_row_set *set, size_t block,
@@ -24,9 +24,10 @@ void tq_decode_rows(const tq_plan *plan, const tq_row_set *set, tq_domain domain
     tq_row_set part = *set;
     /* What is touched again must stay in the caches. */
     const bool past_caches = stream && domain == TQ_ROTATED && centre == NULL;
-    for (size_t t = 0; t < set->rows; t += BATCH_ROWS) {
+    const size_t most = BATCH_VALUES / plan->dim;
+    for (size_t t = 0; t < set->rows; t += most) {
         float *out = dst + t * set->dense_stride;
-        part.rows = set->rows - t < BATCH_ROWS ? set->rows - t : BATCH_ROWS;
+        part.rows = set->rows - t < most ? set->rows - t : most;
         for (size_t block = 0; block < plan->n_norms; block++)
             dequantize_block(plan, &part, block, codes + t * set->code_stride,
                              norms + t * set->norm_stride, out, past_caches);

@@ -60,17 +60,16 @@ V_INLINE void dequantize_octets(const tq_codebook_tables *book, const bool ranke
 }
 #endif
 
-void V_NAME(dequantize)(const tq_codebook_tables *book, size_t n, size_t rows, const uint8_t *packed,
-                        size_t packed_stride, const float *scales, float *dst, size_t dst_stride,
-                        int stream) {
+static void dequantize_any(const tq_codebook_tables *book, size_t n, size_t rows, const uint8_t *packed,
+                           size_t packed_stride, const float *scales, float *dst, size_t dst_stride,
+                           int stream) {
 #ifdef V_OCTETS
+    if (book->bits == 8 && book->ranked) {
+        dequantize_octets(book, true, n, rows, packed, packed_stride, scales, dst, dst_stride, stream);
+        return;
+    }
     if (book->bits == 8) {
-        if (book->ranked)
-            dequantize_octets(book, true, n, rows, packed, packed_stride, scales, dst, dst_stride,
-                              stream);
-        else
-            dequantize_octets(book, false, n, rows, packed, packed_stride, scales, dst, dst_stride,
-                              stream);
+        dequantize_octets(book, false, n, rows, packed, packed_stride, scales, dst, dst_stride, stream);
         return;
     }
 #endif
@@ -81,4 +80,11 @@ void V_NAME(dequantize)(const tq_codebook_tables *book, size_t n, size_t rows, c
     PLANES_SWITCH(book, RUN)
 #undef RUN
 #undef RUN_GROUP
+}
+
+void V_NAME(dequantize)(const tq_codebook_tables *book, size_t n, size_t rows, const uint8_t *packed,
+                        size_t packed_stride, const float *scales, float *dst, size_t dst_stride,
+                        int stream) {
+    dequantize_any(book, n, rows, packed, packed_stride, scales, dst, dst_stride, stream);
+    if (stream) v_stream_end();
 }

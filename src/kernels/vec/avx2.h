@@ -31,6 +31,10 @@ V_INLINE void v_stream(float *p, vf x) {
     _mm256_stream_ps(p, x.a);
     _mm256_stream_ps(p + 8, x.b);
 }
+/* Streaming stores are not ordered with others: whoever is told next must find them done. */
+V_INLINE void v_stream_end(void) {
+    _mm_sfence();
+}
 V_INLINE vf v_set(float x) {
     return (vf){_mm256_set1_ps(x), _mm256_set1_ps(x)};
 }

@@ -5,7 +5,6 @@
 
 #include <immintrin.h>
 #include <stdint.h>
-#include <string.h>
 
 #include "kernels/vec/common.h"
 
@@ -22,6 +21,10 @@ V_INLINE void v_store(float *p, vf x) {
 }
 V_INLINE void v_stream(float *p, vf x) {
     _mm512_stream_ps(p, x);
+}
+/* Streaming stores are not ordered with others: whoever is told next must find them done. */
+V_INLINE void v_stream_end(void) {
+    _mm_sfence();
 }
 V_INLINE vf v_set(float x) {
     return _mm512_set1_ps(x);
@@ -224,12 +227,10 @@ typedef struct v_octet_table {
 V_INLINE v_octet_table v_octet_table_load(const float *t) {
     uint8_t octets[4][128];
     v_octet_table table;
-    for (unsigned i = 0; i < 128; i++) {
-        uint32_t bits;
-        memcpy(&bits, t + i, sizeof bits);
+    for (unsigned i = 0; i < 128; i += 16)
         for (unsigned b = 0; b < 4; b++)
-            octets[b][i] = (uint8_t)(bits >> 8 * b);
-    }
+            _mm_storeu_si128((__m128i *)(void *)(octets[b] + i),
+                             _mm512_cvtepi32_epi8(v_shr(_mm512_loadu_si512(t + i), 8 * b)));
     for (unsigned b = 0; b < 4; b++) {
         table.low[b] = _mm512_loadu_si512(octets[b]);
         table.high[b] = _mm512_loadu_si512(octets[b] + 64);

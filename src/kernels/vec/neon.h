@@ -34,6 +34,8 @@ V_INLINE void v_store(float *p, vf x) {
 V_INLINE void v_stream(float *p, vf x) {
     v_store(p, x);
 }
+V_INLINE void v_stream_end(void) {
+}
 V_INLINE vf v_set(float x) {
     vf r;
     V_QUADS(r, vdupq_n_f32(x));

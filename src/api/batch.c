@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT
+ * Encoding and decoding of batches: check everything, then cut heads and rows into tasks. What a task is
+ * does not depend on the number of threads. */
+#include <stdatomic.h>
+
+#include "api/check.h"
+
+/* Values of a task: 256 KiB of floats, long beside the cost of handing it out, short beside a cache. */
+static const size_t task_values = 65536;
+
+/* From here on decoded vectors bypass the caches. */
+static const size_t stream_bytes = (size_t)16 << 20;
+
+/* An encode or decode call: its arrays, cut into pieces of rows of one head. */
+typedef struct job {
+    tq_plan plan;
+    const tq_parallel *parallel;
+    tq_rows dense, codes, norms, centre; /* centre: one row a head, its data NULL if there is none */
+    tq_domain domain;
+    bool stream;
+    atomic_size_t first_bad; /* index in dense of a value that cannot be encoded; SIZE_MAX */
+    size_t piece_rows, pieces_per_head, pieces, pieces_per_task;
+    void (*piece)(struct job *job, size_t head, size_t row, size_t n);
+} job;
+
+static bool is_empty(const tq_batch *batch) {
+    return batch->heads == 0 || batch->rows == 0;
+}
+
+static tq_rows rows_of(const tq_batch *b, const char *name, const void *data, size_t size, size_t length,
+                       size_t head_stride, size_t row_stride) {
+    return (tq_rows){name, data, size, length, b->heads, b->rows, head_stride, row_stride};
+}
+
+/* Shapes and sizes of everything. */
+static tq_status check_arrays(job *j, const tq_batch *b, const char *dense_name, const float *dense,
+                              size_t n_dense, const uint8_t *codes, size_t n_codes, const float *norms,
+                              size_t n_norms, const float *centre) {
+    j->dense = rows_of(b, dense_name, dense, sizeof(float), j->plan.dim, b->dense_head_stride,
+                       b->dense_row_stride);
+    j->codes = rows_of(b, "codes", codes, 1, j->plan.row_bytes, b->code_head_stride, b->code_row_stride);
+    j->norms = rows_of(b, "norms", norms, sizeof(float), j->plan.n_norms, b->norm_head_stride,
+                       b->norm_row_stride);
+    j->centre = (tq_rows){"centre", centre, sizeof(float), j->plan.dim, b->heads, 1, 0, 0};
+    TRY(tq_rows_check(&j->dense, n_dense));
+    TRY(tq_rows_check(&j->codes, n_codes));
+    TRY(tq_rows_check(&j->norms, n_norms));
+    if (centre != NULL) TRY(tq_rows_check(&j->centre, SIZE_MAX));
+    return TQ_OK;
+}
+
+static size_t at_least_one(size_t n) {
+    return n == 0 ? 1 : n;
+}
+
+/* Long heads are cut into pieces; pieces of short ones are bundled. */
+static void cut(job *j, const tq_batch *batch) {
+    const size_t rows = at_least_one(task_values / j->plan.dim);
+    j->parallel = batch->parallel;
+    j->piece_rows = rows < batch->rows ? rows : batch->rows;
+    j->pieces_per_head = (batch->rows - 1) / j->piece_rows + 1;
+    j->pieces = batch->heads * j->pieces_per_head;
+    j->pieces_per_task = at_least_one(rows / j->piece_rows);
+}
+
+static void run_task(void *work, size_t index) {
+    job *j = work;
+    const size_t first = index * j->pieces_per_task;
+    const size_t last = j->pieces - first < j->pieces_per_task ? j->pieces : first + j->pieces_per_task;
+    for (size_t i = first; i < last; i++) {
+        const size_t row = i % j->pieces_per_head * j->piece_rows, left = j->dense.rows - row;
+        j->piece(j, i / j->pieces_per_head, row, left < j->piece_rows ? left : j->piece_rows);
+    }
+}
+
+static void run(job *j, void (*piece)(job *j, size_t head, size_t row, size_t n)) {
+    const size_t tasks = (j->pieces - 1) / j->pieces_per_task + 1;
+    j->piece = piece;
+    if (j->parallel != NULL && tasks > 1) {
+        j->parallel->run(j->parallel->context, tasks, run_task, j);
+        return;
+    }
+    for (size_t i = 0; i < tasks; i++)
+        run_task(j, i);
+}
+
+static const float *centre_of(const job *j, size_t head) {
+    return j->centre.data == NULL ? NULL
+                                  : (const float *)j->centre.data + tq_rows_at(&j->centre, head, 0);
+}
+
+static tq_row_set row_set(const job *j, size_t n) {
+    return (tq_row_set){n, j->dense.row_stride, j->codes.row_stride, j->norms.row_stride};
+}
+
+/* Keeps the lowest index, so that the value named does not depend on the order of tasks. */
+static void scan_piece(job *j, size_t head, size_t row, size_t n) {
+    const size_t bad = tq_rows_find_bad(j->plan.kernels, &j->dense, head, row, n);
+    size_t lowest = atomic_load(&j->first_bad);
+    while (bad < lowest && !atomic_compare_exchange_weak(&j->first_bad, &lowest, bad))
+        continue;
+}
+
+/* Arrays are const in a job so that inputs and outputs are described alike; the pieces alone write, each
+ * to its own rows of the outputs. */
+static void encode_piece(job *j, size_t head, size_t row, size_t n) {
+    const tq_row_set set = row_set(j, n);
+    tq_encode_rows(&j->plan, &set, (const float *)j->dense.data + tq_rows_at(&j->dense, head, row),
+                   centre_of(j, head), (uint8_t *)j->codes.data + tq_rows_at(&j->codes, head, row),
+                   (float *)j->norms.data + tq_rows_at(&j->norms, head, row));
+}
+
+static void decode_piece(job *j, size_t head, size_t row, size_t n) {
+    const tq_row_set set = row_set(j, n);
+    tq_decode_rows(&j->plan, &set, j->domain,
+                   (const uint8_t *)j->codes.data + tq_rows_at(&j->codes, head, row),
+                   (const float *)j->norms.data + tq_rows_at(&j->norms, head, row), centre_of(j, head),
+                   (float *)j->dense.data + tq_rows_at(&j->dense, head, row), j->stream);
+}
+
+tq_status tq_encode(const tq_codec *codec, const tq_batch *batch, const float *src, size_t n_src,
+                    const float *centre, uint8_t *codes, size_t n_codes, float *norms, size_t n_norms) {
+    job j;
+    TRY(tq_plan_init(&j.plan, codec));
+    TRY(tq_plan_check_norm_rule(codec));
+    TRY(tq_plan_check_scale_factor(&j.plan, codec->scale_factor_d512));
+    TRY(tq_check_not_null("batch", batch));
+    if (is_empty(batch)) return TQ_OK;
+    TRY(check_arrays(&j, batch, "src", src, n_src, codes, n_codes, norms, n_norms, centre));
+    TRY(tq_rows_check_apart(&j.codes, &j.norms));
+    TRY(tq_rows_check_apart(&j.codes, &j.dense));
+    TRY(tq_rows_check_apart(&j.norms, &j.dense));
+    if (centre != NULL) {
+        TRY(tq_rows_check_apart(&j.codes, &j.centre));
+        TRY(tq_rows_check_apart(&j.norms, &j.centre));
+        TRY(tq_rows_check_values(j.plan.kernels, &j.centre));
+    }
+    cut(&j, batch);
+    atomic_init(&j.first_bad, SIZE_MAX);
+    run(&j, scan_piece);
+    TRY(tq_rows_fail_value(&j.dense, atomic_load(&j.first_bad)));
+    run(&j, encode_piece);
+    return TQ_OK;
+}
+
+/* Whether decoded vectors are better stored past the caches: they are far more than a cache holds, and
+ * whole vectors of 64 bytes. */
+static bool past_caches(const tq_rows *dense) {
+    return dense->heads * dense->rows * dense->length * sizeof(float) >= stream_bytes &&
+           (uintptr_t)dense->data % 64 == 0 && dense->row_stride % 16 == 0 &&
+           dense->head_stride % 16 == 0;
+}
+
+tq_status tq_decode(const tq_codec *codec, const tq_batch *batch, tq_domain domain, const uint8_t *codes,
+                    size_t n_codes, const float *norms, size_t n_norms, const float *centre, float *dst,
+                    size_t n_dst) {
+    job j;
+    TRY(tq_plan_init(&j.plan, codec));
+    TRY(tq_plan_check_scale_factor(&j.plan, codec->scale_factor_d512));
+    TRY(tq_check_domain(domain));
+    TRY(tq_check_not_null("batch", batch));
+    if (is_empty(batch)) return TQ_OK;
+    TRY(check_arrays(&j, batch, "dst", dst, n_dst, codes, n_codes, norms, n_norms, centre));
+    TRY(tq_rows_check_apart(&j.dense, &j.codes));
+    TRY(tq_rows_check_apart(&j.dense, &j.norms));
+    if (centre != NULL) TRY(tq_rows_check_apart(&j.dense, &j.centre));
+    cut(&j, batch);
+    j.domain = domain;
+    j.stream = past_caches(&j.dense);
+    run(&j, decode_piece);
+    return TQ_OK;
+}
