@@ -83,21 +83,20 @@ typedef struct tq_batch {
  *
  * codec    format, D, norm rule
  * batch    G, T and strides; zero heads or rows: nothing to do, TQ_OK
- * src      [G][T][D] float32, every value finite and at most TQ_MAX_ABS in magnitude
- * n_src    floats in src
- * centre   [G][D] float32, subtracted from each vector of its head; NULL: none
- * codes    [G][T][code_bytes] out; bytes between rows (strides) are left alone
- * n_codes  bytes in codes
- * norms    [G][T][norms] float32, out
- * n_norms  floats in norms
+ * src      [G][T][D] float32, every value finite and at most TQ_MAX_ABS in magnitude, or at most twice
+ * that from its centre n_src    floats in src centre   [G][D] float32, subtracted from each vector of its
+ * head; NULL: none codes    [G][T][code_bytes] out; bytes between rows (strides) are left alone n_codes
+ * bytes in codes norms    [G][T][norms] float32, out n_norms  floats in norms
  *
  * Float arrays are aligned as floats, codes need not be. Outputs may not overlap each other or an input;
  * rows of codes and norms may interleave.
  * TQ_E_NULL, TQ_E_FORMAT, TQ_E_HEAD_DIM, TQ_E_NORM_RULE, TQ_E_SCALE_FACTOR, TQ_E_STRIDE, TQ_E_OVERFLOW,
- * TQ_E_SIZE, TQ_E_OVERLAP; TQ_E_NOT_FINITE and TQ_E_RANGE with the index in src (field "src") or in
- * centre (field "centre"). On failure nothing is written.
- * A vector whose sum of squares is below FLT_MIN (a length under 1.1e-19) is stored with norm 0 by v2
- * and decodes to zeros; v1 stores a norm up to 1e-10 but codes the vector as zero.
+ * TQ_E_SIZE, TQ_E_OVERLAP: nothing is written. TQ_E_NOT_FINITE and TQ_E_RANGE with the lowest index in
+ * centre (field "centre"; nothing is written) or in src (field "src"): the vector at fault is not
+ * written, others may be. Values are checked on the way, because a pass of its own over src would cost as
+ * much as the encoding where src comes from memory; count positions as held once TQ_OK is there. A vector
+ * whose sum of squares is below FLT_MIN (a length under 1.1e-19) is stored with norm 0 by v2 and decodes
+ * to zeros; v1 stores a norm up to 1e-10 but codes the vector as zero.
  *
  * Cost: O(D log D) a vector, no allocation. Thread safety: reentrant. Source: TurboQuant
  * (arXiv:2504.19874, Algorithm 1); norm rules: docs/format.md. */

@@ -93,21 +93,20 @@ static tq_row_set row_set(const job *j, size_t n) {
     return (tq_row_set){n, j->dense.row_stride, j->codes.row_stride, j->norms.row_stride};
 }
 
-/* Keeps the lowest index, so that the value named does not depend on the order of tasks. */
-static void scan_piece(job *j, size_t head, size_t row, size_t n) {
-    const size_t bad = tq_rows_find_bad(j->plan.kernels, &j->dense, head, row, n);
-    size_t lowest = atomic_load(&j->first_bad);
-    while (bad < lowest && !atomic_compare_exchange_weak(&j->first_bad, &lowest, bad))
-        continue;
-}
-
 /* Arrays are const in a job so that inputs and outputs are described alike; the pieces alone write, each
  * to its own rows of the outputs. */
 static void encode_piece(job *j, size_t head, size_t row, size_t n) {
     const tq_row_set set = row_set(j, n);
-    tq_encode_rows(&j->plan, &set, (const float *)j->dense.data + tq_rows_at(&j->dense, head, row),
-                   centre_of(j, head), (uint8_t *)j->codes.data + tq_rows_at(&j->codes, head, row),
-                   (float *)j->norms.data + tq_rows_at(&j->norms, head, row));
+    const size_t start = tq_rows_at(&j->dense, head, row);
+    const size_t bad =
+        tq_encode_rows(&j->plan, &set, (const float *)j->dense.data + start, centre_of(j, head),
+                       (uint8_t *)j->codes.data + tq_rows_at(&j->codes, head, row),
+                       (float *)j->norms.data + tq_rows_at(&j->norms, head, row));
+    if (bad == SIZE_MAX) return;
+    /* The lowest index, so that the value named does not depend on the order of tasks. */
+    size_t lowest = atomic_load(&j->first_bad);
+    while (start + bad < lowest && !atomic_compare_exchange_weak(&j->first_bad, &lowest, start + bad))
+        continue;
 }
 
 static void decode_piece(job *j, size_t head, size_t row, size_t n) {
@@ -137,10 +136,8 @@ tq_status tq_encode(const tq_codec *codec, const tq_batch *batch, const float *s
     }
     cut(&j, batch);
     atomic_init(&j.first_bad, SIZE_MAX);
-    run(&j, scan_piece);
-    TRY(tq_rows_fail_value(&j.dense, atomic_load(&j.first_bad)));
     run(&j, encode_piece);
-    return TQ_OK;
+    return tq_rows_fail_value(&j.dense, atomic_load(&j.first_bad));
 }
 
 /* Whether decoded vectors are better stored past the caches: they are far more than a cache holds, and

@@ -35,7 +35,7 @@ tq_status tq_check_product(const char *name, size_t rows, size_t row_size, size_
 }
 
 static tq_status fail_value(const char *name, size_t index, float value) {
-    if (isfinite(value))
+    if (isfinite(value)) /* less a centre it may be smaller than the limit itself */
         return tq_fail(TQ_E_RANGE, index, name, "%s[%zu] is %g: the limit is 2^57, %g", name, index,
                        (double)value, (double)TQ_MAX_ABS);
     return tq_fail(TQ_E_NOT_FINITE, index, name, "%s[%zu] is %s: only finite values can be encoded", name,
@@ -47,23 +47,16 @@ tq_status tq_check_finite(const tq_kernels *kernels, const char *name, const flo
     return bad == n ? TQ_OK : fail_value(name, bad, x[bad]);
 }
 
-size_t tq_rows_find_bad(const tq_kernels *kernels, const tq_rows *r, size_t head, size_t row, size_t n) {
-    const bool contiguous = r->row_stride == r->length;
-    const size_t length = contiguous ? n * r->length : r->length;
-    for (size_t t = row; t < row + n; t += contiguous ? n : 1) {
-        const size_t start = tq_rows_at(r, head, t);
-        const size_t bad = kernels->scan(length, (const float *)r->data + start, TQ_MAX_ABS);
-        if (bad != length) return start + bad;
-    }
-    return SIZE_MAX;
-}
-
 tq_status tq_rows_fail_value(const tq_rows *r, size_t index) {
     return index == SIZE_MAX ? TQ_OK : fail_value(r->name, index, ((const float *)r->data)[index]);
 }
 
 tq_status tq_rows_check_values(const tq_kernels *kernels, const tq_rows *r) {
     for (size_t h = 0; h < r->heads; h++)
-        TRY(tq_rows_fail_value(r, tq_rows_find_bad(kernels, r, h, 0, r->rows)));
+        for (size_t t = 0; t < r->rows; t++) {
+            const size_t start = tq_rows_at(r, h, t);
+            const size_t bad = kernels->scan(r->length, (const float *)r->data + start, TQ_MAX_ABS);
+            if (bad != r->length) return tq_rows_fail_value(r, start + bad);
+        }
     return TQ_OK;
 }

@@ -36,14 +36,10 @@ static inline size_t tq_rows_at(const tq_rows *r, size_t head, size_t row) {
     return head * r->head_stride + row * r->row_stride;
 }
 
-/* Index in the array of the first value of n rows of a head, from `row` on, that cannot be encoded, or
- * SIZE_MAX. */
-size_t tq_rows_find_bad(const tq_kernels *kernels, const tq_rows *r, size_t head, size_t row, size_t n);
-
 /* The error for the value at that index: TQ_E_NOT_FINITE or TQ_E_RANGE; TQ_OK for SIZE_MAX. */
 tq_status tq_rows_fail_value(const tq_rows *r, size_t index);
 
-/* Both, for all values. */
+/* The same for the first value that cannot be encoded, in memory order. */
 tq_status tq_rows_check_values(const tq_kernels *kernels, const tq_rows *r);
 
 /* TQ_E_NOT_FINITE, with the index, if one of n values side by side is not finite. */

@@ -7,7 +7,7 @@
 #include "codec/plan.h"
 
 /* Rows are taken in batches that leave room in a first-level cache of 32 KiB for what they become. */
-enum { BATCH_VALUES = 4096, BATCH_ROWS = BATCH_VALUES / 32 };
+enum { BATCH_VALUES = 2048, BATCH_ROWS = BATCH_VALUES / 32 };
 
 /* A norm up to this makes v1's scale zero. */
 static const float v1_tiny = 1e-10f;
@@ -22,7 +22,6 @@ typedef struct batch {
 static void encode_v1(const tq_plan *plan, batch *b, const tq_row_set *set, uint8_t *codes,
                       float *norms) {
     const size_t per_row = plan->n_norms;
-    plan->kernels->sum_squares(plan->block, set->rows * per_row, b->y, b->squares);
     for (size_t i = 0; i < set->rows * per_row; i++) {
         /* two norms are root mean squares, one is a length */
         const float norm = sqrtf(per_row == 2 ? b->squares[i] * (1.0f / 256.0f) : b->squares[i]);
@@ -53,7 +52,6 @@ static void encode_v2(const tq_plan *plan, batch *b, const tq_row_set *set, uint
         [TQ_NORM_MATCHED] = TQ_SUM_CC,
         [TQ_NORM_UNBIASED] = TQ_SUM_UC,
     };
-    plan->kernels->sum_squares(plan->dim, set->rows, b->y, b->squares);
     /* Subnormal sums have lost their digits: such rows are zero. */
     for (size_t t = 0; t < set->rows; t++)
         b->scales[t] = b->squares[t] < FLT_MIN ? 0.0f : plan->unit / sqrtf(b->squares[t]);
@@ -64,6 +62,23 @@ static void encode_v2(const tq_plan *plan, batch *b, const tq_row_set *set, uint
         if (zero) memset(codes + t * set->code_stride, 0, plan->row_bytes);
         norms[t * set->norm_stride] = zero ? 0.0f : stored_norm(plan, sqrtf(b->squares[t]), &b->sums[t]);
     }
+}
+
+/* Rows that hold a NaN, an infinity or a value beyond the limit show it in their sums of squares (of
+ * which a v1 row may have two), so that no pass over the values has to look for it. A large sum may have
+ * other reasons: then all values are looked at. */
+static size_t find_bad(const tq_plan *plan, const batch *b, const tq_row_set *set, const float *src,
+                       const float *centre) {
+    const float suspicious = TQ_MAX_ABS * TQ_MAX_ABS / 4;
+    const float limit = centre == NULL ? TQ_MAX_ABS : 2 * TQ_MAX_ABS;
+    const size_t n = set->rows * plan->n_norms;
+    if (plan->kernels->scan(n, b->squares, suspicious) == n) return SIZE_MAX;
+    for (size_t t = 0; t < set->rows; t++)
+        for (size_t j = 0; j < plan->dim; j++) {
+            const size_t at = t * set->dense_stride + j;
+            if (!(fabsf(centre == NULL ? src[at] : src[at] - centre[j]) <= limit)) return at;
+        }
+    return SIZE_MAX;
 }
 
 static void rotate_batch(const tq_plan *plan, batch *b, const tq_row_set *set, const float *src,
@@ -77,17 +92,22 @@ static void rotate_batch(const tq_plan *plan, batch *b, const tq_row_set *set, c
         stride = plan->dim;
     }
     plan->kernels->rotate(&plan->rotation, TQ_ROTATE_IN, set->rows, src, stride, b->y, plan->dim);
+    plan->kernels->sum_squares(plan->block, set->rows * plan->n_norms, b->y, b->squares);
 }
 
-void tq_encode_rows(const tq_plan *plan, const tq_row_set *set, const float *src, const float *centre,
-                    uint8_t *codes, float *norms) {
+size_t tq_encode_rows(const tq_plan *plan, const tq_row_set *set, const float *src, const float *centre,
+                      uint8_t *codes, float *norms) {
     const size_t most = BATCH_VALUES / plan->dim;
     tq_row_set part = *set;
     batch b;
     for (size_t t = 0; t < set->rows; t += most) {
+        const float *rows = src + t * set->dense_stride;
         part.rows = set->rows - t < most ? set->rows - t : most;
-        rotate_batch(plan, &b, &part, src + t * set->dense_stride, centre);
+        rotate_batch(plan, &b, &part, rows, centre);
+        const size_t bad = find_bad(plan, &b, &part, rows, centre);
+        if (bad != SIZE_MAX) return t * set->dense_stride + bad;
         (plan->v1 ? encode_v1 : encode_v2)(plan, &b, &part, codes + t * set->code_stride,
                                            norms + t * set->norm_stride);
     }
+    return SIZE_MAX;
 }

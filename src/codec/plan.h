@@ -40,9 +40,13 @@ typedef struct tq_row_set {
     size_t dense_stride, code_stride, norm_stride;
 } tq_row_set;
 
-/* centre [dim] or NULL. stream: the dense side is better written past the caches, and aligned for it. */
-void tq_encode_rows(const tq_plan *plan, const tq_row_set *set, const float *src, const float *centre,
-                    uint8_t *codes, float *norms);
+/* centre [dim] or NULL. Returns the index in src of the first value that cannot be encoded: not finite,
+ * or beyond TQ_MAX_ABS, twice that from its centre. Its row is not written, nor are those after it;
+ * SIZE_MAX when all are done. */
+size_t tq_encode_rows(const tq_plan *plan, const tq_row_set *set, const float *src, const float *centre,
+                      uint8_t *codes, float *norms);
+
+/* stream: the dense side is better written past the caches, and aligned for it. */
 void tq_decode_rows(const tq_plan *plan, const tq_row_set *set, tq_domain domain, const uint8_t *codes,
                     const float *norms, const float *centre, float *dst, bool stream);
 

@@ -18,6 +18,7 @@ void tq_rotation_v1(tq_rotation *r, unsigned dim) {
         .pow2 = dim,
         .tilt = 1.0f,
         .scale = (float)(1.0 / sqrt(dim)),
+        .scale_last = 1,
         .signs = dim == 256 ? v1_signs_256 : v1_signs_512,
     };
 }

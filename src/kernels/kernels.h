@@ -38,12 +38,15 @@ typedef struct tq_odd_factor {
     const float *cas; /* [p] */
 } tq_odd_factor;
 
-/* An orthonormal, symmetric transform of dim = 2^k * odd factors, and the signs that go before it. */
+/* An orthonormal transform of dim = 2^k * odd factors: a symmetric matrix, and signs. Going in, values
+ * are multiplied by their sign and `scale`, then transformed; coming out, transformed, then multiplied.
+ * v1 (scale_last) multiplies by the scale after the transform both ways. */
 typedef struct tq_rotation {
     unsigned dim;
     unsigned pow2; /* 2^k */
     float tilt;    /* first stage: (a + tilt b, tilt a - b) */
-    float scale;   /* last: times this */
+    float scale;   /* what the stages lengthen by, inverted */
+    int scale_last;
     unsigned n_odd;
     tq_odd_factor odd[TQ_MAX_ODD_FACTORS];
     const uint8_t *signs; /* bit j flips coordinate j */

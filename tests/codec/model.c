@@ -65,21 +65,19 @@ static void transform(size_t dim, float *x) {
         for (; dim / h % p == 0; h *= p)
             prime_stage(dim, p, h, x);
     }
-    float scale = (float)sqrt(1.6 / (double)dim);
-    for (size_t j = 0; j < dim; j++)
-        x[j] *= scale;
 }
 
-static void flip_signs(size_t dim, float *x) {
+static void scale_with_signs(size_t dim, float *x) {
+    float scale = (float)sqrt(1.6 / (double)dim);
     for (size_t j = 0; j < dim; j++)
-        x[j] = model_sign(j) ? -x[j] : x[j];
+        x[j] = x[j] * (model_sign(j) ? -scale : scale);
 }
 
 void model_rotate(tq_domain to, size_t dim, const float *x, float *y) {
     memmove(y, x, dim * sizeof *x);
-    if (to == TQ_ROTATED) flip_signs(dim, y);
+    if (to == TQ_ROTATED) scale_with_signs(dim, y);
     transform(dim, y);
-    if (to == TQ_ORIGINAL) flip_signs(dim, y);
+    if (to == TQ_ORIGINAL) scale_with_signs(dim, y);
 }
 
 typedef struct half_book {

@@ -102,8 +102,8 @@ static void the_first_bad_value_is_named(void **state) {
                                out->norms, HEADS * ROWS),
                      TQ_E_NOT_FINITE);
     assert_int_equal(tq_last_error()->index, 12345);
-    for (size_t i = 0; i < VALUES; i++)
-        assert_int_equal(out->codes[i], 0);
+    for (size_t i = 0; i < DIM / 2; i++) /* its vector is not written */
+        assert_int_equal(out->codes[12345 / DIM * (DIM / 2) + i], 0);
     free(src);
     free(out);
 }

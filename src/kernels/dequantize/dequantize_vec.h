@@ -29,7 +29,7 @@ V_INLINE void dequantize_rows(const tq_codebook_tables *book, const unsigned bit
         const vf scale = v_set(scales[row]);
         for (size_t vector = 0; vector < n / TQ_LANES; vector += group) {
             block_in b = block_load(&p, bits, bytes, vector);
-            V_UNROLL for (unsigned k = 0; k < group; k++) {
+            V_FOR (k, group) {
                 const vu code = block_take(&b, bits, bytes);
                 const vf c = look_up(&half, &all, bits, ranked, bytes, code, p.flags + (vector + k) * 2);
                 put(dst + (vector + k) * TQ_LANES, v_mul(c, scale), stream);
@@ -50,7 +50,7 @@ V_INLINE void dequantize_octets(const tq_codebook_tables *book, const bool ranke
         for (size_t i = 0; i < most; i += V_OCTETS) {
             vf c[V_OCTETS / TQ_LANES];
             v_octets_lookup(&half, ranked, packed + row * packed_stride + i, c);
-            V_UNROLL for (unsigned q = 0; q < V_OCTETS / TQ_LANES; q++)
+            V_FOR (q, V_OCTETS / TQ_LANES)
                 put(dst + row * dst_stride + i + TQ_LANES * q, v_mul(c[q], scale), stream);
         }
     }

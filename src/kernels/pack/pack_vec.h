@@ -10,8 +10,7 @@ V_INLINE void pack_row(const unsigned bits, const bool bytes, const unsigned gro
     for (size_t vector = 0; vector < n / TQ_LANES; vector += group) {
         block_out b = {v_setu(0), v_setu(0)};
         for (unsigned k = 0; k < group; k++)
-            block_put(&b, &p, bits, bytes, vector + k, k,
-                      v_lanes_load(codes + (vector + k) * TQ_LANES, 8));
+            block_put(&b, &p, bits, bytes, vector + k, v_lanes_load(codes + (vector + k) * TQ_LANES, 8));
         block_store(&b, &p, bits, bytes, vector);
     }
 }

@@ -38,33 +38,28 @@ V_INLINE uint8_t *crumb_block(const planes *p, size_t vector) {
     return p->crumbs + vector * 4;
 }
 
-/* A block on its way out. */
+/* A block on its way out: fields come in at the top and move down as others follow. */
 typedef struct block_out {
     vu nibbles, crumbs;
 } block_out;
 
 V_INLINE void block_put(block_out *b, const planes *p, const unsigned bits, const bool bytes,
-                        size_t vector, unsigned k, vu code) {
+                        size_t vector, vu code) {
     if (bytes) {
         v_lanes_store(p->nibbles + vector * 16, 8, code);
         return;
     }
-    if (has_nibbles(bits)) {
-        const vu low = bits == 4 ? code : v_and(code, v_setu(15));
-        b->nibbles = v_or(b->nibbles, v_shl(low, 4 * k));
-    }
-    if (has_crumbs(bits)) {
-        const vu high = has_nibbles(bits) ? v_shr(code, 4) : code;
-        const vu pair = has_flags(bits) ? v_and(high, v_setu(3)) : high;
-        b->crumbs = v_or(b->crumbs, v_shl(pair, 2 * k));
-    }
+    if (has_nibbles(bits)) b->nibbles = v_shift_in(b->nibbles, code, 4);
+    if (has_crumbs(bits)) b->crumbs = v_shift_in(b->crumbs, has_nibbles(bits) ? v_shr(code, 4) : code, 2);
     if (has_flags(bits)) v_word_store(p->flags + vector * 2, v_test(code, bits - 1));
 }
 
 V_INLINE void block_store(const block_out *b, const planes *p, const unsigned bits, const bool bytes,
                           size_t vector) {
-    if (!bytes && has_nibbles(bits)) v_lanes_store(nibble_block(p, vector), 4 * p->group, b->nibbles);
-    if (!bytes && has_crumbs(bits)) v_lanes_store(crumb_block(p, vector), 2 * p->group, b->crumbs);
+    if (!bytes && has_nibbles(bits))
+        v_lanes_store(nibble_block(p, vector), 4 * p->group, v_shr(b->nibbles, 32 - 4 * p->group));
+    if (!bytes && has_crumbs(bits))
+        v_lanes_store(crumb_block(p, vector), 2 * p->group, v_shr(b->crumbs, 32 - 2 * p->group));
 }
 
 /* A block on its way in; shifted as its vectors are taken, first to last. */

@@ -16,15 +16,18 @@ typedef struct tree {
 
 V_INLINE tree load_tree(const float *t, const unsigned bits) {
     tree out;
-    V_UNROLL for (unsigned l = 0; l + 1 < bits; l++) out.level[l] = v_table_load(t + (1u << l), l);
+    V_UNROLL
+    for (unsigned l = 0; l + 1 < bits; l++)
+        out.level[l] = v_table_load(t + (1u << l), l);
     return out;
 }
 
-/* How many positive boundaries are strictly below z. */
-V_INLINE vu count_below(const tree *t, const unsigned bits, vf z) {
-    vu index = v_setu(0);
-    V_UNROLL for (unsigned l = 0; l + 1 < bits; l++) index =
-        v_push_sign(index, v_sub(v_lookup(&t->level[l], l, index), z));
+/* `top` with the bits below it that count the positive boundaries strictly below z. A table's lookup
+ * ignores what is above its own bits, so that the top one needs no place of its own. */
+V_INLINE vu count_below(const tree *t, const unsigned bits, vu top, vf z) {
+    vu index = top;
+    V_FOR (l, bits - 1)
+        index = v_push_sign(index, v_sub(v_lookup(&t->level[l], l, index), z));
     return index;
 }
 
@@ -34,14 +37,12 @@ V_INLINE vu rank_code(const tree *t, const unsigned bits, vf u) {
     const vu positive = v_sign(v_sub(v_set(0.0f), u));
     const vu magnitude = v_and(v_bits(u), v_setu(INT32_MAX));
     const vu above = v_subu(v_addu(magnitude, v_setu(1)), positive);
-    const vu index = count_below(t, bits, v_floats(above));
     const vu mirror = v_and(v_subu(positive, v_setu(1)), v_setu((1u << (bits - 1)) - 1));
-    return v_or(v_xor(index, mirror), v_shl(positive, bits - 1));
+    return v_xor(count_below(t, bits, positive, v_floats(above)), mirror);
 }
 
 V_INLINE vu sign_code(const tree *t, const unsigned bits, vf u) {
-    const vu index = count_below(t, bits, v_abs(u));
-    return v_or(index, v_and(v_shr(v_bits(u), 32 - bits), v_setu(1u << (bits - 1))));
+    return count_below(t, bits, v_sign(u), v_abs(u));
 }
 
 /* A code's centroid from the positive half of the table: codebooks are antisymmetric. Bits above the code

@@ -4,9 +4,10 @@
 
 #include "kernels/kernels.h"
 
-static void flip_signs(const tq_rotation *r, const float *src, float *dst) {
+/* Each value times `scale`, with the coordinate's sign. */
+static void scale_signed(const tq_rotation *r, float scale, const float *src, float *dst) {
     for (unsigned j = 0; j < r->dim; j++)
-        dst[j] = (r->signs[j >> 3] >> (j & 7)) & 1 ? -src[j] : src[j];
+        dst[j] = src[j] * ((r->signs[j >> 3] >> (j & 7)) & 1 ? -scale : scale);
 }
 
 /* Neighbours, with a tilt: (a + t b, t a - b). t = 1 is the Hadamard butterfly. */
@@ -48,7 +49,7 @@ static void hartley_stage(const tq_rotation *r, const tq_odd_factor *f, unsigned
 
 static void rotate_row(const tq_rotation *r, tq_direction direction, const float *src, float *dst) {
     if (direction == TQ_ROTATE_IN)
-        flip_signs(r, src, dst);
+        scale_signed(r, r->scale_last ? 1.0f : r->scale, src, dst);
     else if (dst != src)
         memcpy(dst, src, r->dim * sizeof *dst);
     tilted_stage(r, dst);
@@ -57,9 +58,12 @@ static void rotate_row(const tq_rotation *r, tq_direction direction, const float
         hadamard_stage(r, h, dst);
     for (unsigned i = 0; i < r->n_odd; h *= r->odd[i++].p)
         hartley_stage(r, &r->odd[i], h, dst);
-    for (unsigned j = 0; j < r->dim; j++)
+    if (direction == TQ_ROTATE_OUT) {
+        scale_signed(r, r->scale, dst, dst);
+        return;
+    }
+    for (unsigned j = 0; j < r->dim && r->scale_last; j++)
         dst[j] *= r->scale;
-    if (direction == TQ_ROTATE_OUT) flip_signs(r, dst, dst);
 }
 
 void tq_rotate_scalar(const tq_rotation *r, tq_direction direction, size_t rows, const float *src,

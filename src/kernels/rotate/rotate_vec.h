@@ -1,109 +1,128 @@
 /* SPDX-License-Identifier: MIT
  * The rotation on vectors of 16 lanes: one source for every instruction set. A pass loads as many vectors
- * as registers hold, runs all stages that stay among them, and stores; sign flips and the scale ride on
- * the first and the last pass. The order of stages is the scalar one. */
+ * as registers hold, runs all stages that stay among them, and stores; signs and scale ride on the first
+ * pass or the last. The order of stages is the scalar one. */
 #include <stdbool.h>
 
 #include "kernels/kernels.h"
 
-typedef struct pass {
-    const tq_rotation *r;
-    bool flip_first, last, flip_last;
-} pass;
+/* How far ahead of the rows at work the next are asked for, in values: what comes from memory is then
+ * there in time. Processors fetch ahead on their own, but not past the end of a page, and a page is a few
+ * rows. */
+enum { AHEAD = 1024 };
 
-V_INLINE unsigned sign_bits(const tq_rotation *r, size_t at) {
-    return v_word_load(r->signs + at / 8);
+/* What values are multiplied by, a factor a coordinate: before the first pass and after the last. NULL:
+ * nothing. */
+typedef struct factors {
+    const float *before, *after;
+} factors;
+
+/* Vectors h values apart, from `at` on. */
+V_INLINE void load_group(vf *x, const unsigned radix, const float *src, size_t at, size_t h,
+                         const float *before) {
+    V_FOR (i, radix)
+        x[i] = v_load(src + at + h * i);
+    if (before != NULL)
+        V_FOR (i, radix)
+            x[i] = v_mul(x[i], v_load(before + at + h * i));
 }
 
-V_INLINE vf finish(const pass *p, vf x, size_t at) {
-    x = v_mul(x, v_set(p->r->scale));
-    return p->flip_last ? v_flip(x, sign_bits(p->r, at)) : x;
+V_INLINE void store_group(const vf *x, const unsigned radix, float *dst, size_t at, size_t h,
+                          const float *after) {
+    if (after != NULL)
+        V_FOR (i, radix)
+            v_store(dst + at + h * i, v_mul(x[i], v_load(after + at + h * i)));
+    else
+        V_FOR (i, radix)
+            v_store(dst + at + h * i, x[i]);
 }
 
 /* Hadamard stages among the vectors of x. */
 V_INLINE void butterflies(vf *x, const unsigned radix) {
-    V_UNROLL for (unsigned h = 1; h < radix; h *= 2)
-        V_UNROLL for (unsigned i = 0; i < radix; i++) if ((i & h) == 0) {
-        const vf a = x[i], b = x[i + h];
-        x[i] = v_add(a, b);
-        x[i + h] = v_sub(a, b);
-    }
+    V_UNROLL
+    for (unsigned h = 1; h < radix; h *= 2)
+        V_FOR (i, radix) {
+            if ((i & h) != 0) continue;
+            const vf a = x[i], b = x[i + h];
+            x[i] = v_add(a, b);
+            x[i + h] = v_sub(a, b);
+        }
 }
 
-/* Stages 1 to 8 within vectors, and 16 to 8 * radix among neighbours. */
-V_INLINE void first_pass(const pass *p, const unsigned radix, const float *src, float *dst) {
-    const vf tilt = v_set(p->r->tilt);
-    for (size_t at = 0; at < p->r->dim; at += TQ_LANES * radix) {
+/* Stages 1 to 8, within vectors. */
+V_INLINE void lane_stages(vf *x, const unsigned radix, vf tilt) {
+#ifdef V_LANE_STAGES2
+    if (radix > 1) {
+        V_FOR (i, radix / 2)
+            v_lane_stages2(&x[2 * i], &x[2 * i + 1], tilt);
+        return;
+    }
+#endif
+    V_FOR (i, radix)
+        x[i] = v_hadamard8(v_hadamard4(v_hadamard2(v_tilt(x[i], tilt))));
+}
+
+/* Stages 1 to 8, and 16 to 8 * radix among neighbours. */
+V_INLINE void first_pass(const tq_rotation *r, const unsigned radix, const factors *f, const float *src,
+                         float *dst) {
+    const vf tilt = v_set(r->tilt);
+    for (size_t at = 0; at < r->dim; at += TQ_LANES * radix) {
         vf x[V_RADIX];
-        V_UNROLL for (unsigned i = 0; i < radix; i++) {
-            x[i] = v_load(src + at + TQ_LANES * i);
-            if (p->flip_first) x[i] = v_flip(x[i], sign_bits(p->r, at + TQ_LANES * i));
-            x[i] = v_hadamard8(v_hadamard4(v_hadamard2(v_tilt(x[i], tilt))));
-        }
+        load_group(x, radix, src, at, TQ_LANES, f->before);
+        lane_stages(x, radix, tilt);
         butterflies(x, radix);
-        V_UNROLL for (unsigned i = 0; i < radix; i++)
-            v_store(dst + at + TQ_LANES * i, p->last ? finish(p, x[i], at + TQ_LANES * i) : x[i]);
+        store_group(x, radix, dst, at, TQ_LANES, f->after);
     }
 }
 
 /* Stages h to h * radix / 2, h a multiple of 16, in place. */
-V_INLINE void column_pass(const pass *p, const unsigned radix, size_t h, float *y) {
-    for (size_t base = 0; base < p->r->dim; base += h * radix)
+V_INLINE void column_pass(const tq_rotation *r, const unsigned radix, size_t h, const float *after,
+                          float *y) {
+    for (size_t base = 0; base < r->dim; base += h * radix)
         for (size_t at = base; at < base + h; at += TQ_LANES) {
             vf x[V_RADIX];
-            V_UNROLL for (unsigned i = 0; i < radix; i++) x[i] = v_load(y + at + h * i);
+            load_group(x, radix, y, at, h, NULL);
             butterflies(x, radix);
-            V_UNROLL for (unsigned i = 0; i < radix; i++)
-                v_store(y + at + h * i, p->last ? finish(p, x[i], at + h * i) : x[i]);
+            store_group(x, radix, y, at, h, after);
         }
 }
 
-/* A factor of small odd order p, a constant, in registers: y_r = x_0 + sum of cas[r s mod p] x_s, s
- * ascending. */
-V_INLINE void hartley_pass(const pass *ps, const float *cas, const unsigned p, size_t h, float *y) {
-    for (size_t base = 0; base < ps->r->dim; base += h * p)
+/* A factor of odd order p: y_s = x_0 + sum of cas[s t mod p] x_t, t ascending. p is a constant where it
+ * is small, so that everything is in registers. */
+V_INLINE void hartley_pass(const tq_rotation *r, const unsigned p, const float *cas, size_t h,
+                           const float *after, float *y) {
+    for (size_t base = 0; base < r->dim; base += h * p)
         for (size_t at = base; at < base + h; at += TQ_LANES) {
-            vf in[TQ_MAX_DIM / TQ_LANES];
-            V_UNROLL for (unsigned s = 0; s < p; s++) in[s] = v_load(y + at + h * s);
-            V_UNROLL for (unsigned r = 0; r < p; r++) {
-                vf sum = in[0];
-                V_UNROLL for (unsigned s = 1; s < p; s++) sum =
-                    v_add(sum, v_mul(v_set(cas[r * s % p]), in[s]));
-                v_store(y + at + h * r, ps->last ? finish(ps, sum, at + h * r) : sum);
+            vf x[TQ_MAX_DIM / TQ_LANES], out[TQ_MAX_DIM / TQ_LANES];
+            load_group(x, p, y, at, h, NULL);
+            V_FOR (s, p) {
+                vf sum = x[0];
+                unsigned turn = 0; /* s t mod p */
+                V_UNROLL
+                for (unsigned t = 1; t < p; t++) {
+                    turn = turn + s < p ? turn + s : turn + s - p;
+                    sum = v_add(sum, v_mul(v_set(cas[turn]), x[t]));
+                }
+                out[s] = sum;
             }
+            store_group(out, p, y, at, h, after);
         }
 }
 
-/* Any order, for the rare ones. */
-static void hartley_any(const pass *ps, const tq_odd_factor *f, size_t h, float *y) {
-    const unsigned p = f->p;
-    for (size_t base = 0; base < ps->r->dim; base += h * p)
-        for (size_t at = base; at < base + h; at += TQ_LANES) {
-            vf in[TQ_MAX_DIM / TQ_LANES];
-            for (unsigned s = 0; s < p; s++)
-                in[s] = v_load(y + at + h * s);
-            for (unsigned r = 0; r < p; r++) {
-                vf sum = in[0];
-                for (unsigned s = 1, c = r; s < p; s++, c = c + r < p ? c + r : c + r - p)
-                    sum = v_add(sum, v_mul(v_set(f->cas[c]), in[s]));
-                v_store(y + at + h * r, ps->last ? finish(ps, sum, at + h * r) : sum);
-            }
-        }
-}
-
-static void hartley(const pass *ps, const tq_odd_factor *f, size_t h, float *y) {
+static void hartley(const tq_rotation *r, const tq_odd_factor *f, size_t h, const float *after,
+                    float *y) {
     switch (f->p) {
     case 3:
-        hartley_pass(ps, f->cas, 3, h, y);
+        hartley_pass(r, 3, f->cas, h, after, y);
         break;
     case 5:
-        hartley_pass(ps, f->cas, 5, h, y);
+        hartley_pass(r, 5, f->cas, h, after, y);
         break;
     case 7:
-        hartley_pass(ps, f->cas, 7, h, y);
+        hartley_pass(r, 7, f->cas, h, after, y);
         break;
     default:
-        hartley_any(ps, f, h, y);
+        hartley_pass(r, f->p, f->cas, h, after, y);
         break;
     }
 }
@@ -112,55 +131,73 @@ V_INLINE unsigned pass_radix(size_t stages) {
     return stages < V_RADIX ? (unsigned)stages : V_RADIX;
 }
 
-static void rotate_row(const tq_rotation *r, tq_direction direction, const float *src, float *dst) {
-    unsigned radix = pass_radix(r->pow2 / TQ_LANES);
-    size_t h = (size_t)TQ_LANES * radix;
-    pass p = {r, direction == TQ_ROTATE_IN, h == r->dim, direction == TQ_ROTATE_OUT};
+static void first(const tq_rotation *r, unsigned radix, const factors *f, const float *src, float *dst) {
     switch (radix) {
 #if V_RADIX >= 16
     case 16:
-        first_pass(&p, 16, src, dst);
+        first_pass(r, 16, f, src, dst);
         break;
     case 8:
-        first_pass(&p, 8, src, dst);
+        first_pass(r, 8, f, src, dst);
         break;
 #endif
     case 4:
-        first_pass(&p, 4, src, dst);
+        first_pass(r, 4, f, src, dst);
         break;
     case 2:
-        first_pass(&p, 2, src, dst);
+        first_pass(r, 2, f, src, dst);
         break;
     default:
-        first_pass(&p, 1, src, dst);
+        first_pass(r, 1, f, src, dst);
         break;
     }
+}
+
+static void columns(const tq_rotation *r, unsigned radix, size_t h, const float *after, float *y) {
+    switch (radix) {
+    case 4:
+        column_pass(r, 4, h, after, y);
+        break;
+    default:
+        column_pass(r, 2, h, after, y);
+        break;
+    }
+}
+
+static void rotate_row(const tq_rotation *r, const factors *f, const float *src, const float *ahead,
+                       float *dst) {
+    for (size_t j = 0; j < r->dim; j += TQ_LANES)
+        __builtin_prefetch(ahead + j);
+    unsigned radix = pass_radix(r->pow2 / TQ_LANES);
+    size_t h = (size_t)TQ_LANES * radix;
+    const factors only_before = {f->before, NULL};
+    first(r, radix, h == r->dim ? f : &only_before, src, dst);
     for (; h < r->pow2; h *= radix) {
-        radix = pass_radix(r->pow2 / h);
-        p.last = h * radix == r->dim;
-        switch (radix) {
-#if V_RADIX >= 16
-        case 16: /* at most 1024 / 256 = 4 are left then */
-        case 8:
-            column_pass(&p, 8, h, dst);
-            break;
-#endif
-        case 4:
-            column_pass(&p, 4, h, dst);
-            break;
-        default:
-            column_pass(&p, 2, h, dst);
-            break;
-        }
+        radix = r->pow2 / h >= 4 ? 4 : 2; /* 1024 / 256 is the most that 16 registers leave */
+        columns(r, radix, h, h * radix == r->dim ? f->after : NULL, dst);
     }
-    for (unsigned i = 0; i < r->n_odd; h *= r->odd[i++].p) {
-        p.last = h * r->odd[i].p == r->dim;
-        hartley(&p, &r->odd[i], h, dst);
-    }
+    for (unsigned i = 0; i < r->n_odd; h *= r->odd[i++].p)
+        hartley(r, &r->odd[i], h, h * r->odd[i].p == r->dim ? f->after : NULL, dst);
+}
+
+/* `scale` with the sign of each coordinate. */
+V_INLINE void signed_factors(const tq_rotation *r, float scale, float *out) {
+    for (size_t j = 0; j < r->dim; j += TQ_LANES)
+        v_store(out + j, v_flip(v_set(scale), v_word_load(r->signs + j / 8)));
 }
 
 void V_NAME(rotate)(const tq_rotation *r, tq_direction direction, size_t rows, const float *src,
                     size_t src_stride, float *dst, size_t dst_stride) {
+    float with_signs[TQ_MAX_DIM], last[TQ_MAX_DIM];
+    factors f = {NULL, with_signs};
+    signed_factors(r, direction == TQ_ROTATE_IN && r->scale_last ? 1.0f : r->scale, with_signs);
+    if (direction == TQ_ROTATE_IN) {
+        f.before = with_signs;
+        f.after = r->scale_last ? last : NULL;
+        for (size_t j = 0; j < r->dim && r->scale_last; j += TQ_LANES)
+            v_store(last + j, v_set(r->scale));
+    }
+    const size_t ahead = AHEAD / r->dim + 1;
     for (size_t t = 0; t < rows; t++)
-        rotate_row(r, direction, src + t * src_stride, dst + t * dst_stride);
+        rotate_row(r, &f, src + t * src_stride, src + (t + ahead) * src_stride, dst + t * dst_stride);
 }

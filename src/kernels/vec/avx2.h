@@ -98,7 +98,7 @@ V_INLINE vu v_spread(unsigned word) {
 
 /* Flips the sign of the lanes whose bit is set. */
 V_INLINE vf v_flip(vf x, unsigned bits) {
-    return v_floats(v_xor(v_bits(x), v_and(v_spread(bits), v_setu(1u << 31))));
+    return v_floats(v_xor(v_bits(x), v_and(v_spread(V_LANE_MASK(bits)), v_setu(1u << 31))));
 }
 
 V_INLINE __m256 v_negate_odd(__m256 x, int h) {
@@ -143,6 +143,11 @@ V_INLINE float v_fold(vf x) {
 V_INLINE vu v_sign(vf x) {
     return (vu){_mm256_srli_epi32(_mm256_castps_si256(x.a), 31),
                 _mm256_srli_epi32(_mm256_castps_si256(x.b), 31)};
+}
+
+/* x shifted down by n bits, the low n bits of y on top. */
+V_INLINE vu v_shift_in(vu x, vu y, const unsigned n) {
+    return v_or(v_shr(x, n), v_shl(y, 32 - n));
 }
 
 /* 2 x + the sign bit of d. */

@@ -41,7 +41,7 @@ V_INLINE vf v_mul(vf a, vf b) {
 
 /* Flips the sign of the lanes whose bit is set. */
 V_INLINE vf v_flip(vf x, unsigned bits) {
-    return _mm512_mask_xor_ps(x, (__mmask16)bits, x, _mm512_set1_ps(-0.0f));
+    return _mm512_mask_xor_ps(x, (__mmask16)V_LANE_MASK(bits), x, _mm512_set1_ps(-0.0f));
 }
 
 /* Butterflies between lanes h apart: (a + t b, t a - b), then (a + b, a - b) for h = 2, 4, 8. */
@@ -60,6 +60,26 @@ V_INLINE vf v_hadamard4(vf x) {
 V_INLINE vf v_hadamard8(vf x) {
     const __m512 p = _mm512_shuffle_f32x4(x, x, 0x4E);
     return _mm512_mask_sub_ps(_mm512_add_ps(x, p), 0xFF00, p, x);
+}
+
+/* All four stages for a pair of vectors. Shuffles that bring the two operands of a butterfly into
+ * different registers cost one a vector and stage, and no sign has to be flipped; the order of the lanes
+ * wanders and is put right at the end. */
+#define V_LANE_STAGES2
+V_INLINE void v_lane_stages2(vf *x, vf *y, vf t) {
+    /* registers by lane bit 0, then 1, 2, 3; what was the register becomes a lane bit */
+    __m512 a = _mm512_shuffle_ps(*x, *y, 0x88), b = _mm512_shuffle_ps(*x, *y, 0xDD);
+    __m512 s = _mm512_add_ps(a, _mm512_mul_ps(t, b)), d = _mm512_sub_ps(_mm512_mul_ps(t, a), b);
+    a = _mm512_shuffle_ps(s, d, 0x88), b = _mm512_shuffle_ps(s, d, 0xDD);
+    s = _mm512_add_ps(a, b), d = _mm512_sub_ps(a, b);
+    a = _mm512_shuffle_f32x4(s, d, 0x88), b = _mm512_shuffle_f32x4(s, d, 0xDD);
+    s = _mm512_add_ps(a, b), d = _mm512_sub_ps(a, b);
+    a = _mm512_shuffle_f32x4(s, d, 0x88), b = _mm512_shuffle_f32x4(s, d, 0xDD);
+    s = _mm512_add_ps(a, b), d = _mm512_sub_ps(a, b);
+    /* lane bits are now (x or y, 0, 1, 2) and bit 3 is the register */
+    const __m512i of_x = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    *x = _mm512_permutex2var_ps(s, of_x, d);
+    *y = _mm512_permutex2var_ps(s, _mm512_add_epi32(of_x, _mm512_set1_epi32(1)), d);
 }
 
 /* Lanes folded by halves. */
@@ -113,6 +133,15 @@ V_INLINE vu v_select_low(unsigned n, vu a, vu b) {
 /* The sign bit as 0 or 1. */
 V_INLINE vu v_sign(vf x) {
     return _mm512_srli_epi32(v_bits(x), 31);
+}
+
+/* x shifted down by n bits, the low n bits of y on top. */
+V_INLINE vu v_shift_in(vu x, vu y, const unsigned n) {
+#ifdef __AVX512VBMI2__
+    return n == 4 ? _mm512_shrdi_epi32(x, y, 4) : _mm512_shrdi_epi32(x, y, 2);
+#else
+    return _mm512_or_si512(v_shr(x, n), v_shl(y, 32 - n));
+#endif
 }
 
 /* 2 x + the sign bit of d. */

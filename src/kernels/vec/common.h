@@ -15,6 +15,19 @@
 #define V_UNROLL _Pragma("GCC unroll 16")
 #endif
 
+/* A loop over a constant count, unrolled whole so that arrays of vectors stay in registers. */
+#define V_FOR(i, n)                                                                                      \
+    V_UNROLL                                                                                             \
+    for (unsigned i = 0; i < (n); i++)
+
+/* Masks with a bit a lane pass through here: TQKV_PLANT_FAULT forgets the last lane, to prove that the
+ * tests notice. */
+#ifdef TQKV_PLANT_FAULT
+#define V_LANE_MASK(mask) ((mask)&0x7fffu)
+#else
+#define V_LANE_MASK(mask) (mask)
+#endif
+
 #define V_INLINE static inline __attribute__((always_inline))
 
 /* n bytes, 8 at most, lowest first. Compilers make one move of each when n is a constant. */

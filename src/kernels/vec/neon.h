@@ -19,7 +19,8 @@ typedef struct vu {
 
 #define V_QUADS(out, expression)                                                                         \
     do {                                                                                                 \
-        V_UNROLL for (unsigned i = 0; i < 4; i++)(out).q[i] = (expression);                              \
+        V_FOR (i, 4)                                                                                     \
+            (out).q[i] = (expression);                                                                   \
         return out;                                                                                      \
     } while (0)
 
@@ -28,7 +29,8 @@ V_INLINE vf v_load(const float *p) {
     V_QUADS(r, vld1q_f32(p + 4 * i));
 }
 V_INLINE void v_store(float *p, vf x) {
-    V_UNROLL for (unsigned i = 0; i < 4; i++) vst1q_f32(p + 4 * i, x.q[i]);
+    V_FOR (i, 4)
+        vst1q_f32(p + 4 * i, x.q[i]);
 }
 /* AArch64 has no streaming store for one register; the plain one stands in. */
 V_INLINE void v_stream(float *p, vf x) {
@@ -117,7 +119,7 @@ V_INLINE vu v_lanes_flags(unsigned word) {
 
 /* Flips the sign of the lanes whose bit is set. */
 V_INLINE vf v_flip(vf x, unsigned bits) {
-    return v_floats(v_xor(v_bits(x), v_shl(v_lanes_flags(bits), 31)));
+    return v_floats(v_xor(v_bits(x), v_shl(v_lanes_flags(V_LANE_MASK(bits)), 31)));
 }
 
 /* Butterflies between lanes h apart: (a + t b, t a - b), then (a + b, a - b) for h = 2, 4, 8. */
@@ -156,6 +158,11 @@ V_INLINE vu v_sign(vf x) {
     V_QUADS(r, vshrq_n_u32(vreinterpretq_u32_f32(x.q[i]), 31));
 }
 
+/* x shifted down by n bits, the low n bits of y on top. */
+V_INLINE vu v_shift_in(vu x, vu y, const unsigned n) {
+    return v_or(v_shr(x, n), v_shl(y, 32 - n));
+}
+
 /* 2 x + the sign bit of d. */
 V_INLINE vu v_push_sign(vu x, vf d) {
     return v_addu(v_addu(x, x), v_sign(d));
@@ -164,7 +171,7 @@ V_INLINE vu v_push_sign(vu x, vf d) {
 /* Lanes in which bit n is set. */
 V_INLINE unsigned v_test(vu x, unsigned n) {
     unsigned bits = 0;
-    V_UNROLL for (unsigned i = 0; i < 4; i++) {
+    V_FOR (i, 4) {
         const uint32x4_t one = vandq_u32(vshlq_u32(x.q[i], vdupq_n_s32(-(int)n)), vdupq_n_u32(1));
         bits |= vaddvq_u32(vshlq_u32(one, v_steps(1, i)));
     }
@@ -194,8 +201,8 @@ V_INLINE v_table v_table_load(const float *t, const unsigned log2) {
     if (log2 <= 4) {
         for (unsigned i = 0; i < 16; i++)
             repeated[i] = t[i & ((1u << log2) - 1)];
-        V_UNROLL for (unsigned i = 0; i < 4; i++) table.r.val[i] =
-            vreinterpretq_u8_f32(vld1q_f32(repeated + 4 * i));
+        V_FOR (i, 4)
+            table.r.val[i] = vreinterpretq_u8_f32(vld1q_f32(repeated + 4 * i));
     }
     return table;
 }
@@ -251,7 +258,8 @@ V_INLINE void v_lanes_store(uint8_t *p, unsigned width, vu x) {
     const uint8x8_t low = vmovn_u16(v_to_words(x, 0)), high = vmovn_u16(v_to_words(x, 2));
     switch (width) {
     case 32:
-        V_UNROLL for (unsigned i = 0; i < 4; i++) vst1q_u8(p + 16 * i, vreinterpretq_u8_u32(x.q[i]));
+        V_FOR (i, 4)
+            vst1q_u8(p + 16 * i, vreinterpretq_u8_u32(x.q[i]));
         break;
     case 16:
         vst1q_u8(p, vreinterpretq_u8_u16(v_to_words(x, 0)));
