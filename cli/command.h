@@ -26,5 +26,7 @@ extern const cli_command cli_sweep_command;
 extern const cli_command cli_requantize_command;
 extern const cli_command cli_codebook_command;
 extern const cli_command cli_formats_command;
+extern const cli_command cli_kernels_command;
+extern const cli_command cli_bench_command;
 
 #endif

@@ -8,11 +8,13 @@
 #include "command.h"
 #include "message.h"
 #include "process.h"
+#include "tqkv/device.h"
 #include "tqkv/version.h"
 
 static const cli_command *const commands[] = {
-    &cli_encode_command, &cli_decode_command,     &cli_info_command,     &cli_compare_command,
-    &cli_sweep_command,  &cli_requantize_command, &cli_codebook_command, &cli_formats_command,
+    &cli_encode_command,  &cli_decode_command,     &cli_info_command,     &cli_compare_command,
+    &cli_sweep_command,   &cli_requantize_command, &cli_codebook_command, &cli_formats_command,
+    &cli_kernels_command, &cli_bench_command,
 };
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
 
@@ -42,6 +44,11 @@ static int run_command(const cli_command *command, int argc, char **argv) {
     snprintf(shown_name, sizeof shown_name, "tqkv %s", command->name);
     argv[1] = shown_name; /* what popt shows in the usage line */
     cli_set_command_name(command->name);
+    /* Also for commands that would not notice: a wrong TQKV_ISA is a mistake everywhere. */
+    tq_isa isa;
+    if (tq_isa_active(&isa) != TQ_OK) {
+        return cli_misuse("%s", tq_last_error()->message);
+    }
     return command->run(command, argc - 1, (const char **)(void *)(argv + 1));
 }
 

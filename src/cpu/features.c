@@ -7,6 +7,7 @@
 
 #ifdef TQ_X86_64
 #include <cpuid.h>
+#include <stdatomic.h>
 
 /* CPUID leaf 1, ECX */
 #define FMA     (1u << 12)
@@ -38,7 +39,7 @@ static unsigned saved_state(void) {
     return low;
 }
 
-static tq_isa best_level(void) {
+static tq_isa detect(void) {
     unsigned a, b, c, d;
     if (!__get_cpuid(1, &a, &b, &c, &d) || !has_all(c, FMA | OSXSAVE | AVX | F16C)) return TQ_ISA_SCALAR;
     const unsigned state = saved_state();
@@ -50,8 +51,16 @@ static tq_isa best_level(void) {
     return has_all(c, AVX512VBMI | AVX512VBMI2) ? TQ_ISA_AVX512VBMI : TQ_ISA_AVX512;
 }
 
+/* CPUID is slow, and traps to the host in a virtual machine: asked once. Threads may do so side by side.
+ */
 bool tq_cpu_has(tq_isa isa) {
-    return isa <= best_level();
+    static atomic_int known = -1;
+    int best = atomic_load_explicit(&known, memory_order_relaxed);
+    if (best < 0) {
+        best = (int)detect();
+        atomic_store_explicit(&known, best, memory_order_relaxed);
+    }
+    return (int)isa <= best;
 }
 
 #elif defined(TQ_AARCH64)

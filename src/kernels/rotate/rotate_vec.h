@@ -87,25 +87,40 @@ V_INLINE void column_pass(const tq_rotation *r, const unsigned radix, size_t h, 
         }
 }
 
-/* A factor of odd order p: y_s = x_0 + sum of cas[s t mod p] x_t, t ascending. p is a constant where it
- * is small, so that everything is in registers. */
-V_INLINE void hartley_pass(const tq_rotation *r, const unsigned p, const float *cas, size_t h,
-                           const float *after, float *y) {
+/* A factor of small odd order p, a constant, in registers: y_s = x_0 + sum of cas[s t mod p] x_t, t
+ * ascending. */
+V_INLINE void hartley_small(const tq_rotation *r, const unsigned p, const float *cas, size_t h,
+                            const float *after, float *y) {
     for (size_t base = 0; base < r->dim; base += h * p)
         for (size_t at = base; at < base + h; at += TQ_LANES) {
-            vf x[TQ_MAX_DIM / TQ_LANES], out[TQ_MAX_DIM / TQ_LANES];
+            vf x[7], out[7];
             load_group(x, p, y, at, h, NULL);
             V_FOR (s, p) {
-                vf sum = x[0];
-                unsigned turn = 0; /* s t mod p */
-                V_UNROLL
-                for (unsigned t = 1; t < p; t++) {
-                    turn = turn + s < p ? turn + s : turn + s - p;
-                    sum = v_add(sum, v_mul(v_set(cas[turn]), x[t]));
+                out[s] = x[0];
+                V_FOR (t, p - 1) {
+                    const vf term = v_mul(v_set(cas[s * (t + 1) % p]), x[t + 1]);
+                    out[s] = v_add(out[s], term);
                 }
-                out[s] = sum;
             }
             store_group(out, p, y, at, h, after);
+        }
+}
+
+/* Any order, for the rare ones. */
+static void hartley_any(const tq_rotation *r, const tq_odd_factor *f, size_t h, const float *after,
+                        float *y) {
+    const unsigned p = f->p;
+    for (size_t base = 0; base < r->dim; base += h * p)
+        for (size_t at = base; at < base + h; at += TQ_LANES) {
+            vf x[TQ_MAX_DIM / TQ_LANES];
+            for (unsigned s = 0; s < p; s++)
+                x[s] = v_load(y + at + h * s);
+            for (unsigned s = 0; s < p; s++) {
+                vf sum = x[0];
+                for (unsigned t = 1, turn = s; t < p; t++, turn = turn + s < p ? turn + s : turn + s - p)
+                    sum = v_add(sum, v_mul(v_set(f->cas[turn]), x[t]));
+                store_group(&sum, 1, y, at + h * s, 0, after);
+            }
         }
 }
 
@@ -113,16 +128,16 @@ static void hartley(const tq_rotation *r, const tq_odd_factor *f, size_t h, cons
                     float *y) {
     switch (f->p) {
     case 3:
-        hartley_pass(r, 3, f->cas, h, after, y);
+        hartley_small(r, 3, f->cas, h, after, y);
         break;
     case 5:
-        hartley_pass(r, 5, f->cas, h, after, y);
+        hartley_small(r, 5, f->cas, h, after, y);
         break;
     case 7:
-        hartley_pass(r, 7, f->cas, h, after, y);
+        hartley_small(r, 7, f->cas, h, after, y);
         break;
     default:
-        hartley_pass(r, f->p, f->cas, h, after, y);
+        hartley_any(r, f, h, after, y);
         break;
     }
 }

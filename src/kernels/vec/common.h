@@ -23,7 +23,7 @@
 /* Masks with a bit a lane pass through here: TQKV_PLANT_FAULT forgets the last lane, to prove that the
  * tests notice. */
 #ifdef TQKV_PLANT_FAULT
-#define V_LANE_MASK(mask) ((mask)&0x7fffu)
+#define V_LANE_MASK(mask) (0x7fffu & (mask))
 #else
 #define V_LANE_MASK(mask) (mask)
 #endif

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT
+ * tqkv bench: how fast the codec is, and how far from what the machine allows. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench_list.h"
+#include "bench_report.h"
+#include "command.h"
+#include "message.h"
+#include "options.h"
+#include "progress.h"
+
+enum { OP, FORMAT, DIM, SET, THREADS, ISA, DOMAIN, SAMPLES, JSON, N_OPTIONS };
+enum { DEFAULT_SAMPLES = 31, MAX_SAMPLES = 100000, MAX_THREADS = 1024, MIN_DIM = 32, MAX_DIM = 1024 };
+
+typedef struct request {
+    cli_bench_filter filter; /* points into this */
+    cli_bench_op op;
+    tq_format format;
+    cli_set set;
+    tq_parallel parallel;
+    tq_isa isa;
+    size_t samples;
+    bool as_json;
+} request;
+
+static int take_op(request *want, const cli_option *option) {
+    if (!option->given) {
+        return CLI_GO_ON;
+    }
+    for (cli_bench_op op = CLI_BENCH_ENCODE; op < CLI_N_BENCH_OPS; op++) {
+        if (strcmp(option->value, cli_bench_op_name(op)) == 0) {
+            want->op = op;
+            want->filter.op = &want->op;
+            return CLI_GO_ON;
+        }
+    }
+    return cli_misuse("--op: '%s' is none; there are encode, decode, rotate and requantize",
+                      option->value);
+}
+
+static int take_format(request *want, const cli_option *option) {
+    if (!option->given) {
+        return CLI_GO_ON;
+    }
+    if (tq_format_from_name(option->value, &want->format) != TQ_OK) {
+        return cli_misuse("--format: '%s' is none; 'tqkv formats' lists them", option->value);
+    }
+    want->filter.format = &want->format;
+    return CLI_GO_ON;
+}
+
+static int take_set(request *want, const cli_option *option) {
+    if (!option->given) {
+        return CLI_GO_ON;
+    }
+    want->set = strcmp(option->value, "ram") == 0 ? CLI_SET_RAM : CLI_SET_L2;
+    if (strcmp(option->value, cli_set_name(want->set)) != 0) {
+        return cli_misuse("--set: '%s' is none; there are l2 and ram", option->value);
+    }
+    want->filter.set = &want->set;
+    return CLI_GO_ON;
+}
+
+static int take_domain(request *want, const cli_option *option) {
+    if (!option->given) {
+        return CLI_GO_ON;
+    }
+    want->filter.domain = strcmp(option->value, "original") == 0 ? TQ_ORIGINAL : TQ_ROTATED;
+    if (want->filter.domain == TQ_ROTATED && strcmp(option->value, "rotated") != 0) {
+        return cli_misuse("--domain: '%s' is none; there are rotated and original", option->value);
+    }
+    if (want->filter.op && want->op != CLI_BENCH_DECODE) {
+        return cli_misuse("--domain belongs to --op decode");
+    }
+    return CLI_GO_ON;
+}
+
+/* A number from least to most. */
+static int take_number(const cli_option *option, size_t least, size_t most, size_t *value) {
+    if (!option->given) {
+        return CLI_GO_ON;
+    }
+    const int rc = cli_parse_count(option, value);
+    if (rc == CLI_GO_ON && (*value < least || *value > most)) {
+        return cli_misuse("--%s: %zu is not from %zu to %zu", option->name, *value, least, most);
+    }
+    return rc;
+}
+
+static int take_threads(request *want, const cli_option *option) {
+    const int rc = take_number(option, 1, MAX_THREADS, &want->filter.threads);
+    if (rc != CLI_GO_ON || want->filter.threads == 1) {
+        return rc;
+    }
+    if (want->filter.op && want->op > CLI_BENCH_DECODE) {
+        return cli_misuse("--threads: %s runs on one thread", cli_bench_op_name(want->op));
+    }
+    const tq_status status = tq_parallel_openmp(&want->parallel, (unsigned)want->filter.threads);
+    want->filter.parallel = &want->parallel;
+    return status == TQ_OK ? CLI_GO_ON : cli_fail_status(NULL, status);
+}
+
+static int take_isa(request *want, const cli_option *option) {
+    tq_status status =
+        option->given ? tq_isa_from_name(option->value, &want->isa) : tq_isa_active(&want->isa);
+    if (status == TQ_OK) {
+        status = tq_isa_set(want->isa);
+    }
+    return status == TQ_OK ? CLI_GO_ON : cli_misuse("--isa: %s", tq_last_error()->message);
+}
+
+static int take_options(request *want, const cli_option *options) {
+    size_t dim = 0;
+    int rc = take_op(want, &options[OP]);
+    if (rc == CLI_GO_ON) {
+        rc = take_format(want, &options[FORMAT]);
+    }
+    if (rc == CLI_GO_ON) {
+        rc = take_number(&options[DIM], MIN_DIM, MAX_DIM, &dim);
+        want->filter.dim = (uint32_t)dim;
+    }
+    if (rc == CLI_GO_ON) {
+        rc = take_set(want, &options[SET]);
+    }
+    if (rc == CLI_GO_ON) {
+        rc = take_domain(want, &options[DOMAIN]);
+    }
+    if (rc == CLI_GO_ON) {
+        rc = take_number(&options[SAMPLES], 1, MAX_SAMPLES, &want->samples);
+    }
+    if (rc == CLI_GO_ON) {
+        rc = take_threads(want, &options[THREADS]);
+    }
+    if (rc == CLI_GO_ON) {
+        rc = take_isa(want, &options[ISA]);
+    }
+    want->as_json = options[JSON].given;
+    return rc;
+}
+
+static int measure(const request *want, const cli_bench_case *cases, size_t n, cli_bench_data *data,
+                   cli_bench_report *report) {
+    int rc = CLI_DONE;
+    cli_progress_begin("measuring", n);
+    for (size_t i = 0; rc == CLI_DONE && i < n; i++) {
+        cli_bench_result result;
+        rc = cli_bench_check(&cases[i], data, want->isa);
+        if (rc == CLI_DONE) {
+            rc = cli_bench_run(&cases[i], data, want->samples, &result);
+        }
+        if (rc == CLI_DONE) {
+            rc = cli_bench_report_row(report, &cases[i], &result);
+        }
+        cli_progress_add(1);
+    }
+    cli_progress_end();
+    return rc;
+}
+
+static int bench_cases(const request *want, const cli_bench_case *cases, size_t n) {
+    const bool l2_alone = want->filter.set && want->set == CLI_SET_L2;
+    cli_bench_data data;
+    cli_bench_report report;
+    int rc = cli_bench_data_begin(&data, l2_alone ? CLI_SET_L2 : CLI_SET_RAM, want->filter.threads);
+    if (rc != CLI_DONE) {
+        return rc;
+    }
+    cli_bench_report_begin(&report, want->as_json, want->isa, want->samples);
+    rc = measure(want, cases, n, &data, &report);
+    if (rc == CLI_DONE) {
+        rc = cli_bench_report_end(&report, want->filter.threads);
+    } else {
+        cli_bench_report_drop(&report);
+    }
+    cli_bench_data_free(&data);
+    return rc;
+}
+
+static int bench(const request *want) {
+    const size_t n = cli_bench_list(&want->filter, NULL);
+    if (n == 0) {
+        return cli_misuse("nothing to measure: no format asked for serves that head dimension; v2 serves "
+                          "multiples of 16 from 32 to 1024, v1 256 and 512");
+    }
+    cli_bench_case *cases = calloc(n, sizeof *cases);
+    if (!cases) {
+        return cli_out_of_memory();
+    }
+    cli_bench_list(&want->filter, cases);
+    const int rc = bench_cases(want, cases, n);
+    free(cases);
+    return rc;
+}
+
+static int run(const cli_command *command, int argc, const char **argv) {
+    cli_option options[N_OPTIONS] = {
+        [OP] = {.name = "op", .value_name = "OP", .help = "encode, decode, rotate or requantize"},
+        [FORMAT] = {.name = "format", .value_name = "FORMAT", .help = "see 'tqkv formats'"},
+        [DIM] = {.name = "dim", .value_name = "D", .help = "head dimension"},
+        [SET] = {.name = "set",
+                 .value_name = "l2|ram",
+                 .help = "what is worked on: 512 KiB or 512 MiB of float32"},
+        [THREADS] = {.name = "threads",
+                     .value_name = "N",
+                     .help = "of OpenMP (default 1); l2 is 512 KiB for each"},
+        [ISA] = {.name = "isa", .value_name = "LEVEL", .help = "see 'tqkv kernels' (default: the best)"},
+        [DOMAIN] = {.name = "domain",
+                    .value_name = "rotated|original",
+                    .help = "what decode gives (default rotated)"},
+        [SAMPLES] = {.name = "samples", .value_name = "N", .help = "a row (default 31)"},
+        [JSON] = {.name = "json", .help = "print a JSON object a row, each on its line"},
+    };
+    cli_args args;
+    request want = {.filter = {.threads = 1}, .samples = DEFAULT_SAMPLES};
+    int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
+    if (rc == CLI_GO_ON) {
+        rc = take_options(&want, options);
+    }
+    if (rc == CLI_GO_ON) {
+        rc = bench(&want);
+    }
+    cli_args_free(&args);
+    return rc;
+}
+
+const cli_command cli_bench_command = {
+    .name = "bench",
+    .summary = "Measure the codec beside this machine's limits",
+    .synopsis = "[OPTION...]",
+    .examples = "  tqkv bench\n"
+                "  tqkv bench --op decode --format tq4 --dim 256 --set l2\n"
+                "  tqkv bench --op encode --threads 2 --json >rows.jsonl\n"
+                "\n"
+                "What an option leaves open is a row for every common value.\n"
+                "Each row is checked against the scalar kernels, then timed: samples of ours and\n"
+                "of the machine's limit in turn. The limit of decode is a stream of stores over\n"
+                "the same bytes, in ram the faster of plain ones (store) and ones that bypass the\n"
+                "caches (stream); that of the others is memcpy of the same float32 values.\n"
+                "share   median over the samples of the limit's time over ours\n"
+                "spread  half the interquartile range of these ratios over their median\n",
+    .min_operands = 0,
+    .max_operands = 0,
+    .run = run,
+};

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT
+ * tqkv kernels: which instruction sets there are, and which kernel serves each operation. */
+#include <stdlib.h>
+
+#include "command.h"
+#include "message.h"
+#include "options.h"
+#include "report.h"
+#include "tqkv/device.h"
+
+enum { JSON, N_OPTIONS };
+
+static const cli_column kernel_columns[] = {{"operation", "operation", NULL}, {"isa", "kernel", NULL}};
+static const cli_column level_columns[] = {{"isa", "level", NULL}, {"available", "available", NULL}};
+
+static void begin_grid(cli_grid *grid, const cli_column *columns) {
+    cli_grid_begin(grid, columns, 2);
+}
+
+static void fill_kernels(cli_grid *grid, const tq_kernel_info *info, size_t n) {
+    begin_grid(grid, kernel_columns);
+    for (size_t i = 0; i < n; i++) {
+        const cli_cell cells[] = {{.text = info[i].operation}, {.text = tq_isa_name(info[i].isa)}};
+        cli_grid_row(grid, cells);
+    }
+}
+
+static int print_text(const tq_kernel_info *info, size_t n) {
+    size_t n_levels;
+    const tq_isa *levels = tq_isas(&n_levels);
+    cli_grid grid;
+
+    begin_grid(&grid, level_columns);
+    for (size_t i = 0; i < n_levels; i++) {
+        const cli_cell cells[] = {{.text = tq_isa_name(levels[i])},
+                                  {.text = tq_isa_available(levels[i]) ? "yes" : "no"}};
+        cli_grid_row(&grid, cells);
+    }
+    const int rc = cli_grid_print(&grid);
+    if (rc != CLI_DONE) {
+        return rc;
+    }
+    putchar('\n');
+    fill_kernels(&grid, info, n);
+    return cli_grid_print(&grid);
+}
+
+/* "available" is true or false, which cells cannot be. */
+static json_t *levels_as_json(void) {
+    size_t n;
+    const tq_isa *levels = tq_isas(&n);
+    json_t *list = json_array();
+    for (size_t i = 0; list && i < n; i++) {
+        json_t *level = json_pack("{s:s, s:b}", "isa", tq_isa_name(levels[i]), "available",
+                                  tq_isa_available(levels[i]));
+        if (json_array_append_new(list, level) != 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    }
+    return list;
+}
+
+static int print_json(const tq_kernel_info *info, size_t n) {
+    cli_report report;
+    cli_grid grid;
+    cli_report_begin(&report, true);
+    cli_report_json(&report, "levels", levels_as_json());
+    fill_kernels(&grid, info, n);
+    cli_report_json(&report, "kernels", cli_grid_take_json(&grid));
+    return cli_report_end(&report);
+}
+
+static int print_kernels(bool as_json) {
+    size_t n = 0;
+    tq_status status = tq_kernels_in_use(NULL, 0, &n);
+    tq_kernel_info *info = status == TQ_OK ? calloc(n, sizeof *info) : NULL;
+    if (status == TQ_OK && !info) {
+        return cli_out_of_memory();
+    }
+    if (status == TQ_OK) {
+        status = tq_kernels_in_use(info, n, &n);
+    }
+    const int rc = status != TQ_OK ? cli_fail_status(NULL, status)
+                   : as_json       ? print_json(info, n)
+                                   : print_text(info, n);
+    free(info);
+    return rc;
+}
+
+static int run(const cli_command *command, int argc, const char **argv) {
+    cli_option options[N_OPTIONS] = {[JSON] = {.name = "json", .help = "print one JSON object"}};
+    cli_args args;
+    int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
+    if (rc == CLI_GO_ON) {
+        rc = print_kernels(options[JSON].given);
+    }
+    cli_args_free(&args);
+    return rc;
+}
+
+const cli_command cli_kernels_command = {
+    .name = "kernels",
+    .summary = "List instruction sets and the kernels in use",
+    .synopsis = "[--json]",
+    .examples = "  tqkv kernels\n"
+                "  TQKV_ISA=avx2 tqkv kernels\n",
+    .min_operands = 0,
+    .max_operands = 0,
+    .run = run,
+};

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT
+ * Times several things beside each other, so that what disturbs the machine disturbs them all. */
+#ifndef TQKV_CLI_TIMING_H
+#define TQKV_CLI_TIMING_H
+
+#include <stddef.h>
+
+/* Something to time. A pass works on one slice of its data. */
+typedef struct cli_subject {
+    void (*pass)(void *work, size_t slice);
+    void *work;
+    double *seconds; /* [samples] out: of one pass */
+    size_t passes;   /* out: passes in a sample */
+} cli_subject;
+
+/* Takes `samples` samples of each subject, one of each in turn; every pass of any subject goes on to the
+ * next of n_slices slices, so that a slice is met again only after all others. Warms up first. */
+void cli_time(cli_subject *subjects, size_t n_subjects, size_t samples, size_t n_slices);
+
+/* The middle of the values, and half of the distance between their quartiles as a share of it. Sorts. */
+typedef struct cli_summary {
+    double median;
+    double spread;
+} cli_summary;
+
+cli_summary cli_summarise(double *values, size_t n);
+
+#endif

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: MIT
+"""bench: rows, keys and wrong use; bench/compare on rows made up here."""
+import json
+import os
+import re
+import subprocess
+import sys
+
+from support import TQKV, CommandTest, main
+
+KEYS = ["op", "format", "dim", "domain", "set", "set_bytes", "isa", "threads", "ns_per_row", "gb_per_s",
+        "limit", "limit_gb_per_s", "share", "spread", "samples", "version"]
+COMPARE = os.path.join(os.environ["TQKV_SOURCE"], "bench", "compare")
+
+
+class Bench(CommandTest):
+    def rows(self, *options, samples=3):
+        text = self.tqkv("bench", "--json", "--set", "l2", "--samples", str(samples), *options)
+        return [json.loads(line) for line in text.splitlines()]
+
+    def test_a_row(self):
+        (row,) = self.rows("--op", "decode", "--format", "tq4", "--dim", "128", samples=5)
+        self.assertEqual(list(row), KEYS)
+        self.assertEqual((row["op"], row["format"], row["dim"], row["domain"], row["set"], row["threads"]),
+                         ("decode", "tq4", 128, "rotated", "l2", 1))
+        self.assertEqual((row["set_bytes"], row["samples"], row["limit"]), (512 * 1024, 5, "store"))
+        self.assertAlmostEqual(row["gb_per_s"] * row["ns_per_row"] / (128 * 4), 1, places=3)
+
+    def test_numbers_make_sense(self):
+        for op in ("encode", "decode", "rotate", "requantize"):
+            rows = self.rows("--op", op, "--dim", "256", "--format", "tq8-v1")
+            self.assertEqual([row["op"] for row in rows], [op])
+            for row in rows:
+                self.assertEqual(row["limit"], "store" if op == "decode" else "memcpy")
+                self.assertEqual(row["domain"], "rotated" if op == "decode" else None)
+                self.assertTrue(0 < row["share"] < 5, row)
+                self.assertTrue(0 < row["gb_per_s"] and 0 < row["limit_gb_per_s"], row)
+                self.assertGreaterEqual(row["spread"], 0)
+
+    def test_levels(self):
+        levels = [x["isa"] for x in self.json("kernels")["levels"] if x["available"]]
+        for isa in levels:
+            for row in self.rows("--isa", isa, "--format", "tq5", "--dim", "96", samples=1):
+                self.assertEqual(row["isa"], isa)
+
+    def test_what_is_left_open_is_a_list(self):
+        rows = self.rows("--op", "decode", samples=1)
+        combined = {(row["format"], row["dim"]) for row in rows}
+        self.assertEqual(len(combined), len(rows))
+        self.assertLessEqual({(f, d) for f in ("tq2", "tq4", "tq8") for d in (64, 128, 256, 512)}, combined)
+        self.assertLessEqual({("tq4-v1", 256), ("tq4-v1", 512)}, combined)
+        self.assertFalse({("tq4-v1", 64), ("tq4-v1", 128)} & combined)
+
+    def test_domain(self):
+        (row,) = self.rows("--op", "decode", "--domain", "original", "--format", "tq4", "--dim", "64")
+        self.assertEqual(row["domain"], "original")
+
+    def test_ram(self):
+        text = self.tqkv("bench", "--json", "--set", "ram", "--op", "decode", "--format", "tq4", "--dim", "256",
+                         "--samples", "2")
+        row = json.loads(text)
+        self.assertGreaterEqual(row["set_bytes"], 256 << 20)
+        self.assertIn(row["limit"], ("store", "stream"))
+
+    def test_threads(self):
+        arguments = ("bench", "--json", "--set", "l2", "--samples", "1", "--format", "tq4", "--dim", "64",
+                     "--threads", "2")
+        done = self.run_raw(*arguments)
+        if done.returncode == 1:
+            self.assertIn("OpenMP", done.stderr)
+            self.skipTest("the library is built without OpenMP")
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual([row["op"] for row in rows], ["encode", "decode"])
+        self.assertEqual({(row["threads"], row["set_bytes"]) for row in rows}, {(2, 1024 * 1024)})
+        self.refused(2, "--threads: rotate runs on one thread", *arguments, "--op", "rotate")
+
+    def test_table(self):
+        text = self.tqkv("bench", "--set", "l2", "--op", "rotate", "--samples", "1")
+        heading, columns, *rows = text.split("\n\n")[0].splitlines()
+        self.assertRegex(heading, r"^# tqkv \d.*1 thread, 1 sample")
+        self.assertEqual(len({len(row) for row in rows} | {len(columns)}), 1, text)
+        self.assertIn("share  spread", columns)
+        self.assertEqual(len(rows), 6, text)
+        self.assertRegex(text, r"\n# Of the machine's limit: rotate in l2 \d+-\d+ %\n$")
+
+    def test_misuse(self):
+        for pattern, options in (
+                ("--op: 'attend' is none; there are encode, decode", ("--op", "attend")),
+                ("--format: 'tq9' is none", ("--format", "tq9")),
+                ("--dim: 'wide' is not a whole number", ("--dim", "wide")),
+                ("--dim: 16 is not from 32 to 1024", ("--dim", "16")),
+                ("--dim: 2048 is not from 32 to 1024", ("--dim", "2048")),
+                ("nothing to measure: no format", ("--dim", "100")),
+                ("nothing to measure: no format", ("--format", "tq4-v1", "--dim", "128")),
+                ("--set: 'l1' is none; there are l2 and ram", ("--set", "l1")),
+                ("--threads: 0 is not from 1", ("--threads", "0")),
+                ("--samples: 0 is not from 1", ("--samples", "0")),
+                ("--isa: no instruction set 'sse'", ("--isa", "sse")),
+                ("--domain: 'both' is none", ("--domain", "both")),
+                ("--domain belongs to --op decode", ("--domain", "original", "--op", "encode")),
+                ("'x' is one argument too many", ("x",))):
+            with self.subTest(options=options):
+                self.refused(2, pattern, "bench", *options)
+
+    def test_output_that_cannot_be_written(self):
+        for extra in ((), ("--json",)):
+            with open("/dev/full", "w", encoding="ascii") as full:
+                self.refused(1, "standard output: No space left", "bench", "--set", "l2", "--samples", "1", "--op",
+                             "decode", "--format", "tq4", "--dim", "64", *extra, stdout=full)
+
+    def test_help_and_man_page(self):
+        with open(os.path.join(os.environ["TQKV_SOURCE"], "docs", "tqkv.1"), encoding="ascii") as file:
+            page = file.read()
+        for command in ("bench", "kernels"):
+            text = self.tqkv(command, "--help")
+            self.assert_fits_80_columns(text)
+            self.assertIn("Examples:\n  tqkv " + command, text)
+            part = page.split(f".Ss tqkv {command}\n")[1].split(".Ss ")[0]
+            for option in re.findall(r"^ +--([\w-]+)", text, re.M):
+                self.assertIn(f"Fl -{option}", part if option != "json" else page)
+        self.assertIn(".It Ev TQKV_ISA\n", page)
+
+
+class Compare(CommandTest):
+    def rows(self, name, shares, **changed):
+        row = {"op": "decode", "format": "tq4", "dim": 256, "domain": "rotated", "set": "l2", "isa": "avx2",
+               "threads": 1, "gb_per_s": 1.0, "limit": "store", "spread": 0.01, **changed}
+        lines = [json.dumps({**row, "share": share}) for share in shares]
+        self.write(name, ("\n".join(lines) + "\n").encode())
+
+    def compare(self, *arguments, status=0):
+        done = subprocess.run([sys.executable, COMPARE, *arguments], cwd=self.folder, text=True, check=False,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.assertEqual(done.returncode, status, done.stderr)
+        return done.stdout if status == 0 else done.stderr
+
+    def verdict(self, old, new, **changed):
+        self.rows("old", old)
+        self.rows("new", new, **changed)
+        (line,) = self.compare("old", "new").splitlines()[1:]
+        return re.match(r"decode +tq4 +256 +rotated +l2 +avx2 +1 +([\d.]+) +([\d.]+) +([\d.]+) +(\d+)  (.*)",
+                        line).groups()
+
+    def test_one_run(self):
+        self.assertEqual(self.verdict([0.5], [0.75]), ("1.500", "1.470", "1.530", "1", "faster"))
+        self.assertEqual(self.verdict([0.5], [0.25])[4], "slower")
+        self.assertEqual(self.verdict([0.5], [0.505])[4], "no difference")
+        self.assertEqual(self.verdict([0.5], [0.75], spread=0.6)[4], "no difference")
+
+    def test_many_runs(self):
+        self.assertEqual(self.verdict([1.0] * 5, [1.1, 1.3, 1.2, 1.5, 1.4]),
+                         ("1.300", "1.100", "1.500", "5", "faster"))
+        self.assertEqual(self.verdict([1.0] * 5, [1.1, 1.3, 0.9, 1.5, 1.4])[4], "no difference")
+        # Of eight ratios the least and the greatest may be left out: 2 * (1 + 8) / 256 is below 0.1.
+        self.assertEqual(self.verdict([1.0] * 8, [0.5, 1.1, 1.2, 1.2, 1.2, 1.2, 1.3, 9.0])[1:],
+                         ("1.100", "1.300", "8", "faster"))
+
+    def test_other_limits_compare_speeds(self):
+        self.rows("old", [0.5], limit="store", gb_per_s=10.0)
+        self.assertEqual(self.verdict([0.5], [0.1], limit="stream", gb_per_s=2.0)[0], "2.000")
+        self.assertRegex(self.compare("old", "new"), r"\*\n$")
+
+    def test_programs(self):
+        text = self.compare(TQKV, TQKV, "--runs", "2", "--op", "decode", "--format", "tq4", "--dim", "64",
+                            "--set", "l2", "--samples", "2")
+        self.assertRegex(text.splitlines()[1], r"^decode .* 2  (no difference|faster|slower)$")
+
+    def test_misuse(self):
+        self.rows("a", [1.0])
+        self.rows("b", [1.0], dim=128)
+        self.write("c", b"{}\n")
+        for pattern, arguments in (("no row in common", ("a", "b")), ("c, line 1: no row", ("a", "c")),
+                                   ("there is no such file", ("a", "d")), ("--op is for programs", ("a", "a", "--op")),
+                                   ("one is a program", ("a", TQKV)), ("--runs: 1 or more", ("a", "a", "--runs", "0"))):
+            self.assertRegex(self.compare(*arguments, status=1), pattern)
+
+
+main()
