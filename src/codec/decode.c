@@ -2,8 +2,9 @@
  * Codes and norms to vectors. */
 #include "codec/plan.h"
 
-/* Rows are taken in batches that a first-level cache of 32 KiB holds: un-rotating finds them there. */
-enum { BATCH_VALUES = 8192, BATCH_ROWS = BATCH_VALUES / 32 };
+/* Rows are taken in batches that a first-level cache of 32 KiB holds: un-rotating finds them there. Streamed
+ * rows are not touched again, and every batch of them ends with a wait for the stores: they go in long ones. */
+enum { BATCH_VALUES = 8192, BATCH_ROWS = 1024 };
 
 /* One block of each row: all of it, or one of v1's halves. */
 static void dequantize_block(const tq_plan *plan, const tq_row_set *set, size_t block,
@@ -24,7 +25,7 @@ void tq_decode_rows(const tq_plan *plan, const tq_row_set *set, tq_domain domain
     tq_row_set part = *set;
     /* What is touched again must stay in the caches. */
     const bool past_caches = stream && domain == TQ_ROTATED && centre == NULL;
-    const size_t most = BATCH_VALUES / plan->dim;
+    const size_t most = past_caches ? BATCH_ROWS : BATCH_VALUES / plan->dim;
     for (size_t t = 0; t < set->rows; t += most) {
         float *out = dst + t * set->dense_stride;
         part.rows = set->rows - t < most ? set->rows - t : most;
