@@ -31,6 +31,10 @@ if(TQKV_WERROR)
     add_compile_options(-Werror)
 endif()
 
+if(TQKV_PLANT_FAULT)
+    add_compile_definitions(TQKV_PLANT_FAULT)
+endif()
+
 if(TQKV_SANITIZE)
     set(sanitize -fsanitize=${TQKV_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
     add_compile_options(${sanitize})

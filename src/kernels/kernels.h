@@ -69,7 +69,8 @@ typedef void tq_rotate_fn(const tq_rotation *r, tq_direction direction, size_t r
 typedef void tq_sum_squares_fn(size_t n, size_t rows, const float *y, float *sums);
 
 /* Codes of u = (y[t][i] * scales[t]) * scale1, packed, and sums[t] as asked for (untouched for
- * TQ_SUM_NONE). n is a multiple of 16; rows of y lie side by side. v2 has scale1 = 1. */
+ * TQ_SUM_NONE, the only one for v1). n is a multiple of 16; rows of y lie side by side. v2 has
+ * scale1 = 1. u may be infinite, not NaN. */
 typedef void tq_quantize_fn(const tq_codebook_tables *book, size_t n, size_t rows, const float *y,
                             const float *scales, float scale1, tq_code_sum sum, float *sums,
                             uint8_t *packed, size_t packed_stride);

@@ -32,11 +32,12 @@ V_INLINE vu count_below(const tree *t, const unsigned bits, vu top, vf z) {
 }
 
 /* v1's rank: boundaries strictly below u, negative ones too. For u <= 0 those at |u| count among the
- * magnitudes below: the next float up sees to that. */
+ * magnitudes below: the next float up sees to that, but infinity must stay what it is. */
 V_INLINE vu rank_code(const tree *t, const unsigned bits, vf u) {
     const vu positive = v_sign(v_sub(v_set(0.0f), u));
     const vu magnitude = v_and(v_bits(u), v_setu(INT32_MAX));
-    const vu above = v_subu(v_addu(magnitude, v_setu(1)), positive);
+    const vu infinite = v_shr(v_addu(magnitude, v_setu(0x00800000)), 31); /* then the float below does */
+    const vu above = v_subu(v_subu(v_addu(magnitude, v_setu(1)), positive), infinite);
     const vu mirror = v_and(v_subu(positive, v_setu(1)), v_setu((1u << (bits - 1)) - 1));
     return v_xor(count_below(t, bits, positive, v_floats(above)), mirror);
 }

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT
+ * How long the list's kernels take: samples of the kernel and of the scalar one side by side, so that
+ * what else the machine does hits both. */
+#include "bench.h"
+
+#include <float.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "books.h"
+#include "codec/rotation.h"
+
+/* 64 rows of 256 and what they become take 128 KiB: more than a first-level cache, less than a second. */
+enum { ROWS = 64, DIM = 256, SAMPLES = 41 };
+
+typedef struct bench_data {
+    tq_codebook_tables book;
+    tq_rotation rotation;
+    size_t row_bytes;
+    float scales[ROWS], sums[ROWS];
+    /* aligned: a vector that spans two cache lines would be the slowest part */
+    _Alignas(64) uint8_t packed[ROWS * DIM];
+    _Alignas(64) uint8_t codes[ROWS * DIM];
+    _Alignas(64) float x[ROWS * DIM];
+    _Alignas(64) float y[ROWS * DIM];
+    volatile size_t found;
+} bench_data;
+
+static void bench_rotate(const tq_kernels *k, bench_data *d) {
+    k->rotate(&d->rotation, TQ_ROTATE_IN, ROWS, d->x, DIM, d->y, DIM);
+}
+static void bench_sum_squares(const tq_kernels *k, bench_data *d) {
+    k->sum_squares(DIM, ROWS, d->x, d->sums);
+}
+static void bench_quantize(const tq_kernels *k, bench_data *d) {
+    k->quantize(&d->book, DIM, ROWS, d->x, d->scales, 1.0f, TQ_SUM_NONE, d->sums, d->packed,
+                d->row_bytes);
+}
+static void bench_dequantize(const tq_kernels *k, bench_data *d) {
+    k->dequantize(&d->book, DIM, ROWS, d->packed, d->row_bytes, d->scales, d->y, DIM, 0);
+}
+static void bench_pack(const tq_kernels *k, bench_data *d) {
+    for (size_t t = 0; t < ROWS; t++)
+        k->pack(&d->book, DIM, d->codes + t * DIM, d->packed + t * d->row_bytes);
+}
+static void bench_unpack(const tq_kernels *k, bench_data *d) {
+    for (size_t t = 0; t < ROWS; t++)
+        k->unpack(&d->book, DIM, d->packed + t * d->row_bytes, d->codes + t * DIM);
+}
+static void bench_requantize(const tq_kernels *k, bench_data *d) {
+    k->requantize(&d->book, (size_t)ROWS * DIM, d->x, d->y);
+}
+static void bench_scan(const tq_kernels *k, bench_data *d) {
+    d->found = k->scan((size_t)ROWS * DIM, d->x, FLT_MAX);
+}
+
+typedef struct operation {
+    const char *op;
+    void (*call)(const tq_kernels *k, bench_data *d);
+    tq_kernels scalar;
+} operation;
+
+static const operation operations[] = {
+#define OPERATION(name) {#name, bench_##name, {.name = tq_##name##_scalar}},
+    TQ_OPERATIONS(OPERATION)
+#undef OPERATION
+};
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+/* Nanoseconds a row, over calls that take long enough for the clock. */
+static double sample(const operation *o, const tq_kernels *k, bench_data *d) {
+    const double start = now();
+    double elapsed = 0;
+    size_t calls = 0;
+    for (; elapsed < 50e3; elapsed = now() - start, calls++)
+        o->call(k, d);
+    return elapsed / ((double)calls * ROWS);
+}
+
+static int compare(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void measure(const operation *o, const kernel_row *row, const char *format, bench_data *d) {
+    double scalar[SAMPLES], ours[SAMPLES], ratio[SAMPLES];
+    sample(o, &o->scalar, d);
+    sample(o, &row->kernel, d);
+    for (unsigned i = 0; i < SAMPLES; i++) {
+        scalar[i] = sample(o, &o->scalar, d);
+        ours[i] = sample(o, &row->kernel, d);
+        ratio[i] = scalar[i] / ours[i];
+    }
+    qsort(scalar, SAMPLES, sizeof *scalar, compare);
+    qsort(ours, SAMPLES, sizeof *ours, compare);
+    qsort(ratio, SAMPLES, sizeof *ratio, compare);
+    printf("%-11s %-10s %-6s %10.1f %10.1f %8.2f   %.2f .. %.2f\n", row->op, row->isa, format,
+           ours[SAMPLES / 2], scalar[SAMPLES / 2], ratio[SAMPLES / 2], ratio[SAMPLES / 4],
+           ratio[SAMPLES * 3 / 4]);
+    fflush(stdout);
+}
+
+/* What the operation does not depend on is left out: the same kernel would be timed again. */
+static const char *subject(const char *op, size_t i, const char *format) {
+    if (strcmp(op, "sum_squares") == 0 || strcmp(op, "scan") == 0) return i == 0 ? "-" : NULL;
+    if (strcmp(op, "rotate") == 0) return i == 0 ? "v2" : i + 1 == n_books() ? "v1" : NULL;
+    return format;
+}
+
+static void prepare(bench_data *d, const tq_codebook_tables *book) {
+    rng r = {1};
+    d->book = *book;
+    d->row_bytes = row_bytes(book, DIM);
+    (book->ranked ? tq_rotation_v1 : tq_rotation_v2)(&d->rotation, DIM);
+    rng_gauss_fill(&r, d->x, (size_t)ROWS * DIM);
+    fill_bytes(BYTES_RANDOM, &r, d->packed, sizeof d->packed, 0xff);
+    fill_bytes(BYTES_RANDOM, &r, d->codes, sizeof d->codes, (uint8_t)((1u << book->bits) - 1));
+    for (size_t t = 0; t < ROWS; t++)
+        d->scales[t] = 1.0f;
+}
+
+void bench_head(void) {
+#ifndef __OPTIMIZE__
+    puts("The scalar kernels were built without optimisation: the ratios mean nothing.");
+#endif
+    printf("Median ns a row of %d, data in the second-level cache; ratio: scalar / ns, quartiles.\n"
+           "%-11s %-10s %-6s %10s %10s %8s   %s\n",
+           DIM, "operation", "isa", "format", "ns", "scalar ns", "ratio", "quartiles");
+}
+
+void bench_row(const kernel_row *row) {
+    static bench_data d;
+    const operation *o = operations;
+    while (strcmp(o->op, row->op) != 0)
+        o++;
+    for (size_t i = 0; i < n_books(); i++) {
+        const char *format;
+        prepare(&d, nth_book(i, &format));
+        const char *const name = subject(row->op, i, format);
+        if (name != NULL) measure(o, row, name, &d);
+    }
+}
