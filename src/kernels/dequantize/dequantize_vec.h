@@ -27,6 +27,7 @@ V_INLINE void dequantize_rows(const tq_codebook_tables *book, const unsigned bit
     for (size_t row = 0; row < rows; row++, packed += packed_stride, dst += dst_stride) {
         const planes p = planes_of(bits, bytes, group, n, (uint8_t *)(uintptr_t)packed);
         const vf scale = v_set(scales[row]);
+        if (stream) v_fetch_next_page(packed, bytes ? n : n * bits / 8);
         for (size_t vector = 0; vector < n / TQ_LANES; vector += group) {
             block_in b = block_load(&p, bits, bytes, vector);
             V_FOR (k, group) {
@@ -47,6 +48,7 @@ V_INLINE void dequantize_octets(const tq_codebook_tables *book, const bool ranke
     const v_octet_table half = v_octet_table_load(book->levels + (ranked ? 128 : 0));
     for (size_t row = 0; row < rows; row++) {
         const vf scale = v_set(scales[row]);
+        if (stream) v_fetch_next_page(packed + row * packed_stride, n);
         for (size_t i = 0; i < most; i += V_OCTETS) {
             vf c[V_OCTETS / TQ_LANES];
             v_octets_lookup(&half, ranked, packed + row * packed_stride + i, c);

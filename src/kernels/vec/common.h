@@ -3,6 +3,7 @@
 #ifndef TQ_KERNELS_VEC_NAME_H
 #define TQ_KERNELS_VEC_NAME_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #define V_NAME2(op, isa) tq_##op##_##isa
@@ -46,6 +47,17 @@ V_INLINE unsigned v_word_load(const uint8_t *p) {
 }
 V_INLINE void v_word_store(uint8_t *p, unsigned word) {
     v_bytes_store(p, 2, word);
+}
+
+/* Asks for the start of the page after the one that `p` lies in, if a piece of `bytes` begins that page's
+ * turn: processors fetch ahead on their own once they see a direction, but not across pages, and a page
+ * is over in a few rows. Decoding tq4 from and to memory gains 3 % (tq8 5 %); asking for every row ahead
+ * of its turn gains nothing. */
+V_INLINE void v_fetch_next_page(const void *p, size_t bytes) {
+    const uintptr_t page = 4096, at = (uintptr_t)p; /* numbers: no pointer may leave its array */
+    if (at % page >= bytes) return;
+    for (size_t i = 0; i < 2 * bytes; i += 64)
+        __builtin_prefetch((const void *)(at + page + i), 0, 1);
 }
 
 #endif
