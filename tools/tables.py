@@ -163,6 +163,12 @@ def octets(name, data, comment):
     return lines + ["};"]
 
 
+def byte_planes(values):
+    """The float32 values' bytes: the lowest ones of all values, then the next, and so on."""
+    rows = [struct.pack("<f", x) for x in values]
+    return bytes(row[b] for b in range(4) for row in rows)
+
+
 def search_tree(bounds):
     """Ascending bounds as a binary tree in an array: node i has the children 2 i and 2 i + 1, entry 0
     is unused. The boundaries of a depth lie side by side, in order."""
@@ -205,12 +211,16 @@ def codebooks():
         out += floats(f"v1_levels_{bits}", levels, f"v1, {bits} bits: centroids by code")
         out += floats(f"v1_bounds_{bits}", bounds[half:], f"v1, {bits} bits: boundaries above zero")
         out += floats(f"v1_tree_{bits}", search_tree(bounds[half:]), "the same as a search tree")
+        if bits == 8:
+            out += octets("v1_octets_8", byte_planes(levels[half:]), "v1, 8 bits: positive centroids by bytes")
     for bits in V2_BITS:
         c = lloyd_max(bits)
         out += floats(f"v2_levels_{bits}", c + [-x for x in c],
                       f"v2, {bits} bits: centroids by stored code, the positive ones first")
         out += floats(f"v2_bounds_{bits}", edges(c)[1:-1], f"v2, {bits} bits: boundaries above zero")
         out += floats(f"v2_tree_{bits}", search_tree(edges(c)[1:-1]), "the same as a search tree")
+        if bits == 8:
+            out += octets("v2_octets_8", byte_planes(c), "v2, 8 bits: positive centroids by bytes")
     return "\n".join(out) + "\n"
 
 

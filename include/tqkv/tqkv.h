@@ -3,6 +3,7 @@
 #ifndef TQKV_TQKV_H
 #define TQKV_TQKV_H
 
+#include "tqkv/attention.h"
 #include "tqkv/codec.h"
 #include "tqkv/device.h"
 #include "tqkv/status.h"

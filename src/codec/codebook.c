@@ -1,29 +1,30 @@
 /* SPDX-License-Identifier: MIT
  * The codebooks, by format. */
-#include "codec/codebooks.inc"
 #include "codec/plan.h"
+/* after the types */
+#include "codec/codebooks.inc"
 
-#define V1(bits, packing)                                                                                \
-    { bits, 1, packing, v1_levels_##bits, v1_bounds_##bits, v1_tree_##bits }
-#define V2(bits)                                                                                         \
-    { bits, 0, TQ_PACK_PLANES, v2_levels_##bits, v2_bounds_##bits, v2_tree_##bits }
+#define V1(bits, packing, octets)                                                                        \
+    { bits, 1, packing, v1_levels_##bits, v1_bounds_##bits, v1_tree_##bits, octets }
+#define V2(bits, octets)                                                                                 \
+    { bits, 0, TQ_PACK_PLANES, v2_levels_##bits, v2_bounds_##bits, v2_tree_##bits, octets }
 
 const tq_codebook_tables *tq_find_codebook(tq_format format) {
     static const struct {
         tq_format format;
         tq_codebook_tables book;
     } all[] = {
-        {TQ_TQ2, V2(2)},
-        {TQ_TQ3, V2(3)},
-        {TQ_TQ4, V2(4)},
-        {TQ_TQ5, V2(5)},
-        {TQ_TQ6, V2(6)},
-        {TQ_TQ7, V2(7)},
-        {TQ_TQ8, V2(8)},
-        {TQ_TQ4_V1, V1(4, TQ_PACK_PAIRS)},
-        {TQ_TQ5_V1, V1(5, TQ_PACK_BYTES)},
-        {TQ_TQ6_V1, V1(6, TQ_PACK_BYTES)},
-        {TQ_TQ8_V1, V1(8, TQ_PACK_BYTES)},
+        {TQ_TQ2, V2(2, NULL)},
+        {TQ_TQ3, V2(3, NULL)},
+        {TQ_TQ4, V2(4, NULL)},
+        {TQ_TQ5, V2(5, NULL)},
+        {TQ_TQ6, V2(6, NULL)},
+        {TQ_TQ7, V2(7, NULL)},
+        {TQ_TQ8, V2(8, v2_octets_8)},
+        {TQ_TQ4_V1, V1(4, TQ_PACK_PAIRS, NULL)},
+        {TQ_TQ5_V1, V1(5, TQ_PACK_BYTES, NULL)},
+        {TQ_TQ6_V1, V1(6, TQ_PACK_BYTES, NULL)},
+        {TQ_TQ8_V1, V1(8, TQ_PACK_BYTES, v1_octets_8)},
     };
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         if (all[i].format == format) return &all[i].book;

@@ -2,8 +2,9 @@
  * Codes and norms to vectors. */
 #include "codec/plan.h"
 
-/* Rows are taken in batches that a first-level cache of 32 KiB holds: un-rotating finds them there. Streamed
- * rows are not touched again, and every batch of them ends with a wait for the stores: they go in long ones. */
+/* Rows are taken in batches that a first-level cache of 32 KiB holds: un-rotating finds them there.
+ * Streamed rows are not touched again, and every batch of them ends with a wait for the stores: they go
+ * in long ones. */
 enum { BATCH_VALUES = 8192, BATCH_ROWS = 1024 };
 
 /* One block of each row: all of it, or one of v1's halves. */

@@ -27,9 +27,10 @@ typedef struct tq_codebook_tables {
     unsigned bits;
     int ranked; /* codes: 1 the centroid's rank (v1), 0 magnitude with the sign on top (v2) */
     tq_packing packing;
-    const float *levels; /* [2^bits] */
-    const float *bounds; /* [2^(bits-1) - 1], the boundaries above zero, ascending */
-    const float *tree;   /* [2^(bits-1)], the same as a search tree: node i has children 2i, 2i + 1 */
+    const float *levels;   /* [2^bits] */
+    const float *bounds;   /* [2^(bits-1) - 1], the boundaries above zero, ascending */
+    const float *tree;     /* [2^(bits-1)], the same as a search tree: node i has children 2i, 2i + 1 */
+    const uint8_t *octets; /* 8 bits alone: [4][128], the bytes of the positive levels, lowest first */
 } tq_codebook_tables;
 
 /* One of the rotation's factors of odd order p: a discrete Hartley transform, row 1. */
@@ -69,8 +70,7 @@ typedef void tq_rotate_fn(const tq_rotation *r, tq_direction direction, size_t r
 typedef void tq_sum_squares_fn(size_t n, size_t rows, const float *y, float *sums);
 
 /* Codes of u = (y[t][i] * scales[t]) * scale1, packed, and sums[t] as asked for (untouched for
- * TQ_SUM_NONE, the only one for v1). n is a multiple of 16; rows of y lie side by side. v2 has
- * scale1 = 1. u may be infinite, not NaN. */
+ * TQ_SUM_NONE). n is a multiple of 16; rows of y lie side by side. v2 has scale1 = 1. */
 typedef void tq_quantize_fn(const tq_codebook_tables *book, size_t n, size_t rows, const float *y,
                             const float *scales, float scale1, tq_code_sum sum, float *sums,
                             uint8_t *packed, size_t packed_stride);
@@ -92,6 +92,27 @@ typedef void tq_requantize_fn(const tq_codebook_tables *book, size_t n, const fl
 /* Index of the first value whose magnitude is not at most `limit` (NaN is not), or n. */
 typedef size_t tq_scan_fn(size_t n, const float *x, float limit);
 
+/* Attention, on tiles of decoded vectors: bounded, not exact; sums may run in any order. Rows of queries
+ * and tiles are `dim` values apart, scores and weights n_stride.
+ *
+ * scores[r][t] = <queries[r], tile[t]> */
+typedef void tq_score_fn(size_t dim, size_t rows, const float *queries, size_t n, const float *tile,
+                         float *scores, size_t n_stride);
+
+/* acc[r] += sum over t of weights[r][t] tile[t]; rows of acc lie acc_stride apart. */
+typedef void tq_accumulate_fn(size_t dim, size_t rows, const float *weights, size_t n_stride, size_t n,
+                              const float *tile, float *acc, size_t acc_stride);
+
+/* Scores to weights, in place: scores[t] = exp(scores[t] - top); returns their sum. Scores are at most
+ * top. */
+typedef float tq_exponentiate_fn(size_t n, float top, float *scores);
+
+/* acc[i] *= factor */
+typedef void tq_rescale_fn(size_t n, float factor, float *acc);
+
+/* float16 to float32 */
+typedef void tq_widen_fn(size_t n, const uint16_t *src, float *dst);
+
 /* Every operation, for whatever is made of all of them. */
 #define TQ_OPERATIONS(X)                                                                                 \
     X(rotate)                                                                                            \
@@ -101,7 +122,12 @@ typedef size_t tq_scan_fn(size_t n, const float *x, float limit);
     X(pack)                                                                                              \
     X(unpack)                                                                                            \
     X(requantize)                                                                                        \
-    X(scan)
+    X(scan)                                                                                              \
+    X(score)                                                                                             \
+    X(accumulate)                                                                                        \
+    X(exponentiate)                                                                                      \
+    X(rescale)                                                                                           \
+    X(widen)
 
 /* A kernel for each operation. */
 typedef struct tq_kernels {

@@ -56,6 +56,29 @@ static void bench_scan(const tq_kernels *k, bench_data *d) {
     d->found = k->scan((size_t)ROWS * DIM, d->x, FLT_MAX);
 }
 
+/* One query a row, as many positions as the tile of a decode step has. */
+enum { TILE = 16 };
+static void bench_score(const tq_kernels *k, bench_data *d) {
+    for (size_t t = 0; t < ROWS; t += TILE)
+        k->score(DIM, 2, d->y, TILE, d->x + t * DIM, d->sums, TILE);
+}
+static void bench_accumulate(const tq_kernels *k, bench_data *d) {
+    for (size_t t = 0; t < ROWS; t += TILE)
+        k->accumulate(DIM, 2, d->scales, TILE, TILE, d->x + t * DIM, d->y, DIM);
+}
+static void bench_exponentiate(const tq_kernels *k, bench_data *d) {
+    for (size_t t = 0; t < ROWS; t++) {
+        memset(d->y + t * DIM, 0, DIM * sizeof *d->y); /* what was weighed must be a score again */
+        d->sums[0] = k->exponentiate(DIM, 1.0f, d->y + t * DIM);
+    }
+}
+static void bench_rescale(const tq_kernels *k, bench_data *d) {
+    k->rescale((size_t)ROWS * DIM, 1.0f, d->y);
+}
+static void bench_widen(const tq_kernels *k, bench_data *d) {
+    k->widen((size_t)ROWS * DIM, (const uint16_t *)(const void *)d->x, d->y);
+}
+
 typedef struct operation {
     const char *op;
     void (*call)(const tq_kernels *k, bench_data *d);

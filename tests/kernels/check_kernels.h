@@ -49,6 +49,8 @@ typedef enum sameness { SAME_BYTES, SAME_OR_NAN /* floats: a NaN is as good as a
 void run_expect(run *r, const slot *s, const void *rows, sameness how);
 void run_expect_untouched(run *r, const slot *s);
 void run_expect_index(run *r, size_t got, size_t want);
+void run_expect_near(run *r, double got, double want, double most);
+void run_expect_surroundings(run *r, const slot *s);
 
 /* Ends the row as failed: the kernel was stopped by a signal. */
 void run_stopped(run *r, const char *signal_name, const void *address);

@@ -109,6 +109,17 @@ void run_expect_index(run *r, size_t got, size_t want) {
     printf("expected %zu, got %zu\n", want, got);
 }
 
+void run_expect_near(run *r, double got, double want, double most) {
+    if (r->failed || fabs(got - want) <= most) return;
+    fail(r);
+    printf("expected %.9g within %.2g, got %.9g\n", want, most, got);
+}
+
+void run_expect_surroundings(run *r, const slot *s) {
+    ptrdiff_t where;
+    if (!r->failed && !slot_surroundings_whole(s, &where)) fail_outside(r, s, where);
+}
+
 /* The array whose pages, or the unreadable ones beside them, hold the address. */
 static const slot *slot_at(const run *r, uintptr_t address) {
     for (unsigned i = 0; i < SLOTS + TABLES; i++) {

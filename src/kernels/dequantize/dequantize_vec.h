@@ -45,7 +45,7 @@ V_INLINE void dequantize_octets(const tq_codebook_tables *book, const bool ranke
                                 const uint8_t *packed, size_t packed_stride, const float *scales,
                                 float *dst, size_t dst_stride, int stream) {
     const size_t most = n / V_OCTETS * V_OCTETS;
-    const v_octet_table half = v_octet_table_load(book->levels + (ranked ? 128 : 0));
+    const v_octet_table half = v_octet_table_load(book->octets);
     for (size_t row = 0; row < rows; row++) {
         const vf scale = v_set(scales[row]);
         if (stream) v_fetch_next_page(packed + row * packed_stride, n);

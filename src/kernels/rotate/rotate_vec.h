@@ -203,7 +203,7 @@ V_INLINE void signed_factors(const tq_rotation *r, float scale, float *out) {
 
 void V_NAME(rotate)(const tq_rotation *r, tq_direction direction, size_t rows, const float *src,
                     size_t src_stride, float *dst, size_t dst_stride) {
-    float with_signs[TQ_MAX_DIM], last[TQ_MAX_DIM];
+    _Alignas(64) float with_signs[TQ_MAX_DIM], last[TQ_MAX_DIM];
     factors f = {NULL, with_signs};
     signed_factors(r, direction == TQ_ROTATE_IN && r->scale_last ? 1.0f : r->scale, with_signs);
     if (direction == TQ_ROTATE_IN) {

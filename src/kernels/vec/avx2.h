@@ -266,4 +266,37 @@ V_INLINE void v_lanes_store(uint8_t *p, unsigned width, vu x) {
         v_bytes_store(p, 4, v_squeeze(octets, 2));
 }
 
+/* For attention. */
+#define V_BLOCK 4 /* accumulators that fit in registers beside their operands */
+
+V_INLINE vf v_fma(vf x, vf y, vf z) {
+    return (vf){_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
+}
+V_INLINE vf v_round(vf x) {
+    return (vf){_mm256_round_ps(x.a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
+                _mm256_round_ps(x.b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+/* x times 2^n, n whole and -126 at least */
+V_INLINE __m256 v_scale2_half(__m256 x, __m256 n) {
+    const __m256i exponent = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), exponent));
+}
+V_INLINE vf v_scale2(vf x, vf n) {
+    return (vf){v_scale2_half(x.a, n.a), v_scale2_half(x.b, n.b)};
+}
+/* y, but 0 where x is below the limit */
+V_INLINE vf v_zero_below(vf y, vf x, float limit) {
+    const __m256 l = _mm256_set1_ps(limit);
+    return (vf){_mm256_and_ps(y.a, _mm256_cmp_ps(x.a, l, _CMP_GE_OQ)),
+                _mm256_and_ps(y.b, _mm256_cmp_ps(x.b, l, _CMP_GE_OQ))};
+}
+V_INLINE vf v_load_half(const uint16_t *p) {
+    return (vf){_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p)),
+                _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(p + 8)))};
+}
+V_INLINE void v_fold_block(const vf x[V_BLOCK], float sums[V_BLOCK]) {
+    V_FOR (i, V_BLOCK)
+        sums[i] = v_fold(x[i]);
+}
+
 #endif

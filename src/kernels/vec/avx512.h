@@ -245,6 +245,43 @@ V_INLINE void v_lanes_store(uint8_t *p, unsigned width, vu x) {
     }
 }
 
+/* For attention. */
+#define V_BLOCK 16 /* accumulators that fit in registers beside their operands */
+
+V_INLINE vf v_fma(vf a, vf b, vf c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
+V_INLINE vf v_round(vf x) {
+    return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+/* x times 2^n, n whole */
+V_INLINE vf v_scale2(vf x, vf n) {
+    return _mm512_scalef_ps(x, n);
+}
+/* y, but 0 where x is below the limit */
+V_INLINE vf v_zero_below(vf y, vf x, float limit) {
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, _mm512_set1_ps(limit), _CMP_GE_OQ), y);
+}
+V_INLINE vf v_load_half(const uint16_t *p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+
+/* Sums of the lanes of each of 16 vectors. Halves of pairs are added until a vector holds a lane of each.
+ */
+V_INLINE vf v_fold_pair(vf x, vf y) {
+    return _mm512_add_ps(_mm512_shuffle_f32x4(x, y, 0x88), _mm512_shuffle_f32x4(x, y, 0xDD));
+}
+V_INLINE void v_fold_block(const vf x[V_BLOCK], float sums[V_BLOCK]) {
+    vf quad[4];
+    V_FOR (p, 4)
+        quad[p] = v_fold_pair(v_fold_pair(x[p], x[p + 4]), v_fold_pair(x[p + 8], x[p + 12]));
+    const vf u =
+        _mm512_add_ps(_mm512_unpacklo_ps(quad[0], quad[1]), _mm512_unpackhi_ps(quad[0], quad[1]));
+    const vf w =
+        _mm512_add_ps(_mm512_unpacklo_ps(quad[2], quad[3]), _mm512_unpackhi_ps(quad[2], quad[3]));
+    _mm512_storeu_ps(sums, _mm512_add_ps(_mm512_shuffle_ps(u, w, 0x44), _mm512_shuffle_ps(u, w, 0xEE)));
+}
+
 #ifdef __AVX512VBMI__
 #define V_OCTETS 64 /* codes of 8 bits that one call below decodes */
 
@@ -253,16 +290,11 @@ typedef struct v_octet_table {
     __m512i low[4], high[4];
 } v_octet_table;
 
-V_INLINE v_octet_table v_octet_table_load(const float *t) {
-    uint8_t octets[4][128];
+V_INLINE v_octet_table v_octet_table_load(const uint8_t octets[4 * 128]) {
     v_octet_table table;
-    for (unsigned i = 0; i < 128; i += 16)
-        for (unsigned b = 0; b < 4; b++)
-            _mm_storeu_si128((__m128i *)(void *)(octets[b] + i),
-                             _mm512_cvtepi32_epi8(v_shr(_mm512_loadu_si512(t + i), 8 * b)));
     for (unsigned b = 0; b < 4; b++) {
-        table.low[b] = _mm512_loadu_si512(octets[b]);
-        table.high[b] = _mm512_loadu_si512(octets[b] + 64);
+        table.low[b] = _mm512_loadu_si512(octets + 128 * b);
+        table.high[b] = _mm512_loadu_si512(octets + 128 * b + 64);
     }
     return table;
 }

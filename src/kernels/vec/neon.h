@@ -280,4 +280,36 @@ V_INLINE void v_lanes_store(uint8_t *p, unsigned width, vu x) {
     }
 }
 
+/* For attention. */
+#define V_BLOCK 4 /* accumulators that fit in registers beside their operands */
+
+V_INLINE vf v_fma(vf x, vf y, vf z) {
+    vf r;
+    V_QUADS(r, vfmaq_f32(z.q[i], x.q[i], y.q[i]));
+}
+V_INLINE vf v_round(vf x) {
+    vf r;
+    V_QUADS(r, vrndnq_f32(x.q[i]));
+}
+/* x times 2^n, n whole and -126 at least */
+V_INLINE vf v_scale2(vf x, vf n) {
+    vf r;
+    V_QUADS(r, vreinterpretq_f32_s32(
+                   vaddq_s32(vreinterpretq_s32_f32(x.q[i]), vshlq_n_s32(vcvtq_s32_f32(n.q[i]), 23))));
+}
+/* y, but 0 where x is below the limit */
+V_INLINE vf v_zero_below(vf y, vf x, float limit) {
+    vf r;
+    V_QUADS(r, vreinterpretq_f32_u32(
+                   vandq_u32(vreinterpretq_u32_f32(y.q[i]), vcgeq_f32(x.q[i], vdupq_n_f32(limit)))));
+}
+V_INLINE vf v_load_half(const uint16_t *p) {
+    vf r;
+    V_QUADS(r, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * i))));
+}
+V_INLINE void v_fold_block(const vf x[V_BLOCK], float sums[V_BLOCK]) {
+    V_FOR (i, V_BLOCK)
+        sums[i] = v_fold(x[i]);
+}
+
 #endif

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT
+ * Attention of queries over cached keys and values, read as they lie: codes of any format, float16 or
+ * float32, contiguous, in rings or in pages.
+ *
+ * Letters: H query heads, G KV heads (H % G == 0; query head h reads KV head h / (H/G)), D head
+ * dimension, n queries a head, T positions. Accuracy class: bounded. Against float64 on the decoded cache
+ * an output row's error is at most 2e-6 times the norm of its absolute terms (the sum of weight times
+ * |v|). The same bits for any number of threads. */
+#ifndef TQKV_ATTENTION_H
+#define TQKV_ATTENTION_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tqkv/codec.h"
+#include "tqkv/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** How the vectors of a view are stored. */
+typedef enum tq_store {
+    TQ_STORE_CODES = 0, /**< codes and norms of a format */
+    TQ_STORE_F32 = 1,
+    TQ_STORE_F16 = 2 /**< IEEE binary16 */
+} tq_store;
+
+/** Vectors of G heads where they lie; nothing is owned.
+ *
+ * Logical position i lies in slot (ring_start + i) % capacity. With pages, slot s is row s % page_rows of
+ * page pages[s / page_rows], and row strides count within a page. */
+typedef struct tq_view {
+    tq_store store;
+    tq_codec codec;         /**< head_dim always; format and scale_factor_d512 for codes */
+    const void *data;       /**< codes, or values */
+    size_t data_bytes;      /**< bytes there */
+    const float *norms;     /**< codes: [..][norms]; else NULL */
+    size_t n_norms;         /**< floats there */
+    size_t capacity;        /**< slots per head, at least 1 */
+    size_t ring_start;      /**< below capacity */
+    size_t row_stride;      /**< of data, in bytes; 0: rows side by side */
+    size_t head_stride;     /**< of data, in bytes; 0: heads side by side (within a page, with pages) */
+    size_t norm_row_stride; /**< in floats; 0: side by side */
+    size_t norm_head_stride;
+    const uint32_t *pages; /**< NULL: no pages */
+    size_t n_pages;        /**< entries of pages; at least capacity / page_rows, rounded up */
+    size_t page_rows;      /**< positions a page holds */
+    size_t page_stride;    /**< of data, in bytes, from a page to the next */
+    size_t norm_page_stride;
+    size_t pool_pages; /**< pages that data holds: entries of pages lie below it */
+} tq_view;
+
+/** A run of consecutive positions with their keys and values, which may be stored differently. */
+typedef struct tq_segment {
+    tq_view k, v;
+    size_t length;           /**< positions; logical 0 to length - 1 of both views. 0 is fine */
+    uint64_t first_position; /**< absolute position of logical 0 */
+} tq_segment;
+
+/** What is computed. Zero-initialise and set what is wanted. */
+typedef struct tq_attention_params {
+    uint32_t n_heads;     /**< H */
+    uint32_t n_kv_heads;  /**< G */
+    uint32_t head_dim;    /**< D, of keys and values */
+    size_t n_queries;     /**< n, per head */
+    uint64_t first_query; /**< absolute position of query 0; query i stands at first_query + i */
+    float scale;          /**< scores are multiplied by it; finite */
+    float softcap;        /**< then cap * tanh(score / cap); 0: off */
+    int causal;           /**< not 0: a query sees positions up to its own */
+    uint64_t window;      /**< and only the last `window` of them (its own included); 0: all */
+    const float *sinks;   /**< [H] extra logits that take weight and give no value; NULL: none */
+    const float
+        *k_centre;    /**< [G][D], what was subtracted from encoded keys, original domain; NULL: none */
+    tq_domain domain; /**< of queries and outputs. TQ_ORIGINAL: as the model has them, and dense
+                           segments too; rotation is done inside. TQ_ROTATED: queries come rotated,
+                           outputs are left so, and dense segments hold rotated vectors */
+    const tq_parallel *parallel; /**< NULL: the calling thread alone */
+} tq_attention_params;
+
+/** Bytes of workspace that tq_attention() and tq_attention_partial() want.
+ *
+ * TQ_E_NULL, TQ_E_OVERFLOW and whatever is wrong with params; *bytes untouched on failure. */
+TQ_API tq_status tq_attention_workspace(const tq_attention_params *params, const tq_segment *segments,
+                                        size_t n_segments, size_t *bytes);
+
+/** Attention over all segments together.
+ *
+ * params      shapes, masks, scale
+ * segments    [n_segments], in any order; all encoded keys have one rotation (v1 or v2), and so have
+ *             all encoded values
+ * q           [H][n][D] float32, finite
+ * out         [H][n][D] float32 out; must not overlap anything else
+ * lse         [H][n] natural logarithm of the sum of exp(score), sinks included; NULL: not wanted.
+ *             Rows that see nothing give zeros in out and -infinity here
+ * workspace   workspace_bytes bytes, at least what tq_attention_workspace() says, aligned to 64
+ *
+ * TQ_E_NULL, TQ_E_HEADS, TQ_E_HEAD_DIM, TQ_E_FORMAT, TQ_E_SCALE_FACTOR, TQ_E_DOMAIN, TQ_E_SIZE,
+ * TQ_E_STRIDE, TQ_E_POSITION (ring start, pages), TQ_E_OVERFLOW, TQ_E_OVERLAP; TQ_E_NOT_FINITE for q
+ * (field "q", with the index), scale, softcap. On failure nothing is written but the workspace.
+ * Cost: 4 H n T D operations, and the bytes of the segments once a head group; no allocation. */
+TQ_API tq_status tq_attention(const tq_attention_params *params, const tq_segment *segments,
+                              size_t n_segments, const float *q, float *out, float *lse, void *workspace,
+                              size_t workspace_bytes);
+
+/** The same, left open: for work that is split over machines, pages or kinds of cache.
+ *
+ * acc   [H][n][D] out: sum of exp(score - max) * v
+ * max   [H][n] out: the largest score, -infinity where nothing is seen
+ * sum   [H][n] out: sum of exp(score - max)
+ *
+ * params->sinks is not looked at: a sink belongs to the whole, and is given to the merge. */
+TQ_API tq_status tq_attention_partial(const tq_attention_params *params, const tq_segment *segments,
+                                      size_t n_segments, const float *q, float *acc, float *max,
+                                      float *sum, void *workspace, size_t workspace_bytes);
+
+/** Puts partial results together, in the order given.
+ *
+ * n_partials           how many, at least 1
+ * n_heads, n_queries   H, n; head_dim D
+ * acc, max, sum        [n_partials] pointers to what tq_attention_partial() wrote
+ * sinks                [H] or NULL
+ * out                  [H][n][D] out; may be acc[0]
+ * lse                  [H][n] out; NULL: not wanted
+ *
+ * TQ_E_NULL, TQ_E_SIZE if n_partials is 0, TQ_E_OVERFLOW. */
+TQ_API tq_status tq_attention_merge(size_t n_partials, size_t n_heads, size_t n_queries, size_t head_dim,
+                                    const float *const *acc, const float *const *max,
+                                    const float *const *sum, const float *sinks, float *out, float *lse);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT
+ * The calls of tqkv/attention.h: check, then hand the work to the plan. */
+#include "tqkv/attention.h"
+
+#include <float.h>
+#include <math.h>
+
+#include "api/check.h"
+#include "attention/plan.h"
+#include "base/size.h"
+
+static bool is_empty(const tq_attention_params *p) {
+    return p->n_queries == 0;
+}
+
+tq_status tq_attention_workspace(const tq_attention_params *params, const tq_segment *segments,
+                                 size_t n_segments, size_t *bytes) {
+    tq_attend_plan plan;
+    TRY(tq_check_not_null("bytes", bytes));
+    TRY(tq_attend_plan_init(&plan, params, segments, n_segments, NULL));
+    *bytes = plan.at.total;
+    return TQ_OK;
+}
+
+/* Everything but what is written. */
+static tq_status check(tq_attend_plan *plan, const tq_attention_params *params,
+                       const tq_segment *segments, size_t n_segments, const float *q, void *workspace,
+                       size_t workspace_bytes) {
+    TRY(tq_attend_plan_init(plan, params, segments, n_segments, NULL));
+    if (is_empty(params)) return TQ_OK;
+    TRY(tq_check_not_null("q", q));
+    TRY(tq_check_not_null("workspace", workspace));
+    if (workspace_bytes < plan->at.total || (uintptr_t)workspace % 64 != 0)
+        return tq_fail(TQ_E_SIZE, plan->at.total, "workspace",
+                       "workspace: %zu bytes aligned to 64 are needed, %zu are there", plan->at.total,
+                       workspace_bytes);
+    return tq_check_finite(plan->kernels, "q", q,
+                           (size_t)params->n_heads * params->n_queries * plan->dim);
+}
+
+/* Puts the prepared segments into the workspace, once nothing can be wrong any more. */
+static void prepare(tq_attend_plan *plan, const tq_segment *segments, void *workspace) {
+    uint8_t *base = workspace;
+    (void)tq_attend_plan_init(plan, plan->params, segments, plan->n_segments,
+                              (tq_attend_segment *)(void *)(base + plan->at.segments));
+}
+
+/* What a call writes: outputs and the workspace. */
+typedef struct written {
+    const char *name;
+    const void *data;
+    size_t bytes;
+} written;
+
+/* Everything written lies apart from the rest of it, from the queries and from what segments point to. */
+static tq_status check_apart(const tq_attend_plan *plan, const float *q, const tq_segment *segments,
+                             const written *w, size_t n) {
+    const tq_attention_params *p = plan->params;
+    const size_t rows = (size_t)p->n_heads * p->n_queries;
+    const size_t sinks = p->sinks == NULL ? 0 : p->n_heads * sizeof(float);
+    const size_t centre = p->k_centre == NULL ? 0 : p->n_kv_heads * plan->dim * sizeof(float);
+    for (size_t i = 0; i < n; i++) {
+        TRY(tq_check_not_null(w[i].name, w[i].data));
+        TRY(tq_check_apart(w[i].name, w[i].data, w[i].bytes, "q", q, rows * plan->dim * sizeof *q));
+        TRY(tq_check_apart(w[i].name, w[i].data, w[i].bytes, "sinks", p->sinks, sinks));
+        TRY(tq_check_apart(w[i].name, w[i].data, w[i].bytes, "k_centre", p->k_centre, centre));
+        for (size_t j = 0; j < i; j++)
+            TRY(tq_check_apart(w[i].name, w[i].data, w[i].bytes, w[j].name, w[j].data, w[j].bytes));
+        for (size_t j = 0; j < plan->n_segments; j++) {
+            const tq_view *const views[] = {&segments[j].k, &segments[j].v};
+            for (size_t side = 0; side < 2 && segments[j].length > 0; side++) {
+                const char *name = side == 0 ? "k" : "v";
+                const tq_view *v = views[side];
+                TRY(tq_check_apart(w[i].name, w[i].data, w[i].bytes, name, v->data, v->data_bytes));
+                if (v->pages != NULL)
+                    TRY(tq_check_apart(w[i].name, w[i].data, w[i].bytes, name, v->pages,
+                                       v->n_pages * sizeof *v->pages));
+                if (v->store == TQ_STORE_CODES)
+                    TRY(tq_check_apart(w[i].name, w[i].data, w[i].bytes, name, v->norms,
+                                       v->n_norms * sizeof(float)));
+            }
+        }
+    }
+    return TQ_OK;
+}
+
+tq_status tq_attention(const tq_attention_params *params, const tq_segment *segments, size_t n_segments,
+                       const float *q, float *out, float *lse, void *workspace, size_t workspace_bytes) {
+    tq_attend_plan plan;
+    TRY(check(&plan, params, segments, n_segments, q, workspace, workspace_bytes));
+    if (is_empty(params)) return TQ_OK;
+    const size_t rows = (size_t)params->n_heads * params->n_queries;
+    const written all[] = {{"workspace", workspace, plan.at.total},
+                           {"out", out, rows * plan.dim * sizeof *out},
+                           {"lse", lse, rows * sizeof *lse}};
+    TRY(check_apart(&plan, q, segments, all, lse == NULL ? 2 : 3));
+    prepare(&plan, segments, workspace);
+    tq_attend_run(&plan, q, workspace);
+    for (size_t r = 0; r < rows; r++) {
+        const float *sink = params->sinks == NULL ? NULL : &params->sinks[r / params->n_queries];
+        float top, sum;
+        tq_attend_collect(&plan, workspace, r, out + r * plan.dim, &top, &sum);
+        tq_attend_finish(plan.dim, out + r * plan.dim, top, sum, sink, lse == NULL ? NULL : lse + r);
+    }
+    return TQ_OK;
+}
+
+tq_status tq_attention_partial(const tq_attention_params *params, const tq_segment *segments,
+                               size_t n_segments, const float *q, float *acc, float *max, float *sum,
+                               void *workspace, size_t workspace_bytes) {
+    tq_attend_plan plan;
+    TRY(check(&plan, params, segments, n_segments, q, workspace, workspace_bytes));
+    if (is_empty(params)) return TQ_OK;
+    const size_t rows = (size_t)params->n_heads * params->n_queries;
+    const written all[] = {{"workspace", workspace, plan.at.total},
+                           {"acc", acc, rows * plan.dim * sizeof *acc},
+                           {"max", max, rows * sizeof *max},
+                           {"sum", sum, rows * sizeof *sum}};
+    TRY(check_apart(&plan, q, segments, all, 4));
+    prepare(&plan, segments, workspace);
+    tq_attend_run(&plan, q, workspace);
+    for (size_t r = 0; r < rows; r++)
+        tq_attend_collect(&plan, workspace, r, acc + r * plan.dim, &max[r], &sum[r]);
+    return TQ_OK;
+}
+
+/* Row r of all partials to out, unnormalised. */
+static void merge_row(size_t n_partials, size_t dim, size_t r, const float *const *acc,
+                      const float *const *max, const float *const *sum, float *out, float *top,
+                      float *total) {
+    *top = -INFINITY;
+    *total = 0.0f;
+    for (size_t i = 0; i < n_partials; i++)
+        *top = max[i][r] > *top ? max[i][r] : *top;
+    for (size_t i = 0; i < n_partials; i++) {
+        const float w = max[i][r] == -INFINITY ? 0.0f : expf(max[i][r] - *top);
+        *total += w * sum[i][r];
+        for (size_t j = 0; j < dim; j++) {
+            const float term = w == 0.0f ? 0.0f : w * acc[i][r * dim + j];
+            out[r * dim + j] = i == 0 ? term : out[r * dim + j] + term;
+        }
+    }
+}
+
+tq_status tq_attention_merge(size_t n_partials, size_t n_heads, size_t n_queries, size_t head_dim,
+                             const float *const *acc, const float *const *max, const float *const *sum,
+                             const float *sinks, float *out, float *lse) {
+    size_t rows, bytes;
+    if (n_partials == 0) return tq_fail(TQ_E_SIZE, 0, "n_partials", "there are no partial results");
+    TRY(tq_check_product("acc", n_heads, n_queries, 1, &rows));
+    TRY(tq_check_product("acc", rows, head_dim, sizeof(float), &bytes));
+    if (bytes == 0) return TQ_OK;
+    TRY(tq_check_not_null("acc", acc));
+    TRY(tq_check_not_null("max", max));
+    TRY(tq_check_not_null("sum", sum));
+    TRY(tq_check_not_null("out", out));
+    for (size_t i = 0; i < n_partials; i++) {
+        TRY(tq_check_not_null("acc", acc[i]));
+        TRY(tq_check_not_null("max", max[i]));
+        TRY(tq_check_not_null("sum", sum[i]));
+    }
+    for (size_t r = 0; r < rows; r++) {
+        float top, total;
+        merge_row(n_partials, head_dim, r, acc, max, sum, out, &top, &total);
+        tq_attend_finish(head_dim, out + r * head_dim, top, total,
+                         sinks == NULL ? NULL : &sinks[r / n_queries], lse == NULL ? NULL : lse + r);
+    }
+    return TQ_OK;
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT
+ * Partial results put together, in the order of the positions. */
+#include <math.h>
+#include <string.h>
+
+#include "attention/plan.h"
+
+/* exp(top - highest), 0 for a part that saw nothing. */
+static float weight_of(float top, float highest) {
+    return top == -INFINITY ? 0.0f : expf(top - highest);
+}
+
+/* Sums one of the accumulators over the splits. */
+static void sum_splits(const tq_attend_plan *plan, const float *partial, size_t offset, float highest,
+                       float *acc) {
+    memset(acc, 0, plan->dim * sizeof *acc);
+    for (size_t s = 0; s < plan->splits; s++, partial += plan->partial_floats) {
+        const float w = weight_of(partial[plan->partial_floats - TQ_LANES], highest);
+        if (w == 0.0f) continue;
+        for (size_t i = 0; i < plan->dim; i++)
+            acc[i] += w * partial[offset + i];
+    }
+}
+
+void tq_attend_collect(const tq_attend_plan *plan, const void *workspace, size_t row, float *acc,
+                       float *top, float *sum) {
+    const float *partial = (const float *)(const void *)((const uint8_t *)workspace + plan->at.partials) +
+                           tq_attend_partial_at(plan, row, 0);
+    float plain[TQ_MAX_DIM];
+    *top = -INFINITY;
+    *sum = 0.0f;
+    for (size_t s = 0; s < plan->splits; s++) {
+        const float t = partial[(s + 1) * plan->partial_floats - TQ_LANES];
+        *top = t > *top ? t : *top;
+    }
+    for (size_t s = 0; s < plan->splits; s++) {
+        const float *tail = partial + (s + 1) * plan->partial_floats - TQ_LANES;
+        *sum += weight_of(tail[0], *top) * tail[1];
+    }
+    memset(acc, 0, plan->dim * sizeof *acc);
+    if (plan->encoded_v) {
+        tq_plan rotation;
+        sum_splits(plan, partial, 0, *top, acc);
+        (void)tq_plan_init(&rotation, &plan->v_codec); /* as the view's was, without fail */
+        if (plan->params->domain == TQ_ORIGINAL)
+            plan->kernels->rotate(&rotation.rotation, TQ_ROTATE_OUT, 1, acc, plan->dim, acc, plan->dim);
+    }
+    if (plan->dense_v) {
+        sum_splits(plan, partial, plan->encoded_v ? plan->dim : 0, *top, plain);
+        for (size_t i = 0; i < plan->dim; i++)
+            acc[i] += plain[i];
+    }
+}
+
+void tq_attend_finish(size_t dim, float *acc, float top, float sum, const float *sink, float *lse) {
+    const float highest = sink != NULL && *sink > top ? *sink : top;
+    const float w = weight_of(top, highest);
+    const float total = w * sum + (sink == NULL ? 0.0f : weight_of(*sink, highest));
+    const float inverse = total > 0.0f ? w / total : 0.0f;
+    for (size_t i = 0; i < dim; i++)
+        acc[i] *= inverse;
+    if (lse != NULL) *lse = total > 0.0f ? highest + logf(total) : -INFINITY;
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT
+ * Checks of a call, and how it is cut. */
+#include "attention/plan.h"
+
+#include <math.h>
+
+#include "base/size.h"
+#include "cpu/dispatch.h"
+
+/* Rows of a task: enough that decoding keys once for all of them costs little beside using them. */
+enum { ROW_BLOCK = 32 };
+
+/* Positions of a task, where few rows leave it to them to make work for several threads. */
+enum { SPLIT = 4096 };
+
+static tq_status check_params(const tq_attention_params *p) {
+    if (p == NULL) return tq_fail(TQ_E_NULL, 0, "params", "params is NULL");
+    if (p->n_heads == 0 || p->n_kv_heads == 0 || p->n_heads % p->n_kv_heads != 0)
+        return tq_fail(TQ_E_HEADS, 0, "n_heads", "%u query heads do not share out %u KV heads",
+                       p->n_heads, p->n_kv_heads);
+    if (p->head_dim < 32 || p->head_dim > TQ_MAX_DIM || p->head_dim % TQ_LANES != 0)
+        return tq_fail(TQ_E_HEAD_DIM, 0, "head_dim",
+                       "head_dim %u: multiples of 16 from 32 to 1024 are served", p->head_dim);
+    if (!isfinite(p->scale))
+        return tq_fail(TQ_E_NOT_FINITE, 0, "scale", "scale is %g: it must be finite", (double)p->scale);
+    if (!(p->softcap >= 0.0f && isfinite(p->softcap)))
+        return tq_fail(TQ_E_NOT_FINITE, 0, "softcap", "softcap is %g: it must be positive, or 0 for none",
+                       (double)p->softcap);
+    if (p->n_queries > 0 && p->first_query > UINT64_MAX - (p->n_queries - 1))
+        return tq_fail(TQ_E_POSITION, 0, "first_query", "queries stand at positions beyond 2^64");
+    if (p->domain != TQ_ROTATED && p->domain != TQ_ORIGINAL)
+        return tq_fail(TQ_E_DOMAIN, 0, "domain", "domain %d is neither TQ_ROTATED nor TQ_ORIGINAL",
+                       (int)p->domain);
+    return TQ_OK;
+}
+
+/* All encoded sides of a kind must have one rotation. */
+static tq_status note_side(const tq_side *s, bool *dense, bool *encoded, tq_codec *codec, bool *v1) {
+    if (!tq_side_is_encoded(s)) {
+        *dense = true;
+        return TQ_OK;
+    }
+    if (*encoded && *v1 != s->plan.v1)
+        return tq_fail(TQ_E_FORMAT, 0, s->name,
+                       "%s: v1 and v2 formats do not mix, their rotations differ", s->name);
+    *encoded = true;
+    *codec = s->view.codec;
+    *v1 = s->plan.v1;
+    return TQ_OK;
+}
+
+static tq_status take_segments(tq_attend_plan *plan, const tq_segment *segments, tq_attend_segment *out) {
+    const tq_attention_params *p = plan->params;
+    bool v1_k = false, v1_v = false;
+    if (segments == NULL && plan->n_segments > 0)
+        return tq_fail(TQ_E_NULL, 0, "segments", "segments is NULL");
+    for (size_t i = 0; i < plan->n_segments; i++) {
+        tq_attend_segment s = {.length = segments[i].length,
+                               .first_position = segments[i].first_position,
+                               .start = plan->positions};
+        if (s.length > 0) {
+            tq_status status =
+                tq_side_init(&s.k, "k", &segments[i].k, p->n_kv_heads, s.length, p->head_dim);
+            if (status == TQ_OK)
+                status = tq_side_init(&s.v, "v", &segments[i].v, p->n_kv_heads, s.length, p->head_dim);
+            if (status == TQ_OK)
+                status = note_side(&s.k, &plan->dense_k, &plan->encoded_k, &plan->k_codec, &v1_k);
+            if (status == TQ_OK)
+                status = note_side(&s.v, &plan->dense_v, &plan->encoded_v, &plan->v_codec, &v1_v);
+            if (status != TQ_OK) return status;
+        }
+        if (s.first_position > UINT64_MAX - s.length)
+            return tq_fail(TQ_E_POSITION, i, "segments", "segments[%zu]: positions beyond 2^64", i);
+        if (!tq_size_add(plan->positions, s.length, &plan->positions))
+            return tq_fail(TQ_E_OVERFLOW, i, "segments", "more positions than can be counted");
+        if (out != NULL) out[i] = s;
+    }
+    return TQ_OK;
+}
+
+/* A part of the workspace, aligned to 64 bytes. */
+static bool place(tq_attend_layout *at, size_t *where, size_t count, size_t size) {
+    size_t bytes;
+    *where = at->total;
+    return tq_size_mul(count, size, &bytes) && tq_size_add(bytes, 63, &bytes) &&
+           tq_size_add(at->total, bytes / 64 * 64, &at->total);
+}
+
+static tq_status lay_out(tq_attend_plan *plan) {
+    const tq_attention_params *p = plan->params;
+    size_t rows, values, partials;
+    plan->group_rows = 0;
+    bool fits = tq_size_mul(p->n_heads, p->n_queries, &rows) && tq_size_mul(rows, plan->dim, &values);
+    if (fits) {
+        plan->group_rows = p->n_heads / p->n_kv_heads * p->n_queries;
+        plan->row_block = plan->group_rows < ROW_BLOCK ? plan->group_rows : ROW_BLOCK;
+        plan->row_blocks = plan->group_rows == 0 ? 0 : (plan->group_rows - 1) / plan->row_block + 1;
+        plan->split = plan->group_rows < ROW_BLOCK ? SPLIT : SIZE_MAX;
+        plan->splits = plan->positions == 0 ? 1 : (plan->positions - 1) / plan->split + 1;
+        plan->partial_floats =
+            plan->dim * ((plan->encoded_v ? 1u : 0u) + (plan->dense_v ? 1u : 0u)) + TQ_LANES;
+    }
+    fits = fits && tq_size_mul(rows, plan->splits, &partials) &&
+           tq_size_mul(partials, plan->partial_floats, &partials) &&
+           place(&plan->at, &plan->at.segments, plan->n_segments, sizeof(tq_attend_segment)) &&
+           place(&plan->at, &plan->at.plain, values, sizeof(float)) &&
+           place(&plan->at, &plan->at.rotated, values, sizeof(float)) &&
+           place(&plan->at, &plan->at.bias, rows, sizeof(float)) &&
+           place(&plan->at, &plan->at.partials, partials, sizeof(float)) && plan->at.total <= PTRDIFF_MAX;
+    if (!fits)
+        return tq_fail(TQ_E_OVERFLOW, 0, "n_queries", "%u heads of %zu queries do not fit in memory",
+                       p->n_heads, p->n_queries);
+    return TQ_OK;
+}
+
+tq_status tq_attend_plan_init(tq_attend_plan *plan, const tq_attention_params *params,
+                              const tq_segment *segments, size_t n_segments,
+                              tq_attend_segment *segments_out) {
+    tq_status status = check_params(params);
+    if (status != TQ_OK) return status;
+    *plan = (tq_attend_plan){.params = params, .dim = params->head_dim, .n_segments = n_segments};
+    status = tq_active_kernels(&plan->kernels);
+    if (status == TQ_OK) status = take_segments(plan, segments, segments_out);
+    return status == TQ_OK ? lay_out(plan) : status;
+}

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT
+ * A task: a block of query rows against a stretch of positions, chunk by chunk, with a running softmax.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "attention/plan.h"
+
+/* Keys and values are decoded a tile at a time, into half of a first-level cache of 32 KiB, and used
+ * there by all rows; scores of a chunk of tiles go through the softmax together. */
+enum { TILE_VALUES = 4096, CHUNK = 128, MOST_ROWS = 32 };
+
+typedef struct job {
+    const tq_attend_plan *plan;
+    const tq_attend_segment *segments;
+    float *plain, *rotated, *bias, *partials;
+} job;
+
+typedef struct task {
+    const job *j;
+    size_t head;        /* KV head */
+    size_t row, rows;   /* of all query rows */
+    size_t first, last; /* of all positions */
+    size_t split;
+    /* aligned: a vector that spans two cache lines costs twice */
+    _Alignas(64) float scores[MOST_ROWS * CHUNK];
+    _Alignas(64) float tile[TILE_VALUES];
+} task;
+
+static float *partial_of(const task *t, size_t r) {
+    return t->j->partials + tq_attend_partial_at(t->j->plan, t->row + r, t->split);
+}
+
+/* Running top and sum of a row, after its accumulators. */
+static float *tail_of(const task *t, size_t r) {
+    return partial_of(t, r) + t->j->plan->partial_floats - TQ_LANES;
+}
+
+static float *acc_of(const task *t, size_t r, bool encoded) {
+    return partial_of(t, r) + (!encoded && t->j->plan->encoded_v ? t->j->plan->dim : 0);
+}
+
+/* Scores of positions [first, first + n) of a segment. */
+static void score_chunk(task *t, const tq_attend_segment *s, size_t first, size_t n) {
+    const tq_attend_plan *plan = t->j->plan;
+    const float *queries = (tq_side_is_encoded(&s->k) ? t->j->rotated : t->j->plain) + t->row * plan->dim;
+    const size_t most = TILE_VALUES / plan->dim;
+    for (size_t i = 0; i < n; i += most) {
+        const size_t rows = n - i < most ? n - i : most;
+        tq_side_decode(&s->k, plan->kernels, t->head, first + i, rows, t->tile);
+        tq_side_fetch(&s->k, t->head, first + i + rows, most);
+        plan->kernels->score(plan->dim, t->rows, queries, rows, t->tile, t->scores + i, CHUNK);
+    }
+}
+
+/* Which of n positions from `position` on query row r sees: [*from, *to). */
+static void visible(const task *t, size_t r, uint64_t position, size_t n, size_t *from, size_t *to) {
+    const tq_attention_params *p = t->j->plan->params;
+    const uint64_t query = p->first_query + (t->row + r) % p->n_queries;
+    *from = 0;
+    *to = n;
+    if (p->causal)
+        *to = query < position ? 0 : query - position < n - 1 ? (size_t)(query - position) + 1 : n;
+    if (p->window != 0 && query >= p->window) {
+        const uint64_t hidden = query - p->window; /* the last position that is too old */
+        if (hidden >= position) *from = hidden - position < n ? (size_t)(hidden - position) + 1 : n;
+    }
+    if (*from > *to) *from = *to;
+}
+
+static void cap_scores(float cap, float *scores, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        scores[i] = cap * tanhf(scores[i] / cap);
+}
+
+/* The largest of n scores and `top`, in lanes that do not wait for each other. */
+static float highest(const float *scores, size_t n, float top) {
+    float lane[TQ_LANES];
+    size_t i = 0;
+    for (size_t l = 0; l < TQ_LANES; l++)
+        lane[l] = top;
+    for (; n - i >= TQ_LANES; i += TQ_LANES)
+        for (size_t l = 0; l < TQ_LANES; l++)
+            lane[l] = scores[i + l] > lane[l] ? scores[i + l] : lane[l];
+    for (; i < n; i++)
+        top = scores[i] > top ? scores[i] : top;
+    for (size_t l = 0; l < TQ_LANES; l++)
+        top = lane[l] > top ? lane[l] : top;
+    return top;
+}
+
+/* A chunk's scores of a row to weights relative to the row's new top; what was accumulated is brought
+ * down to it. */
+static void weigh(task *t, size_t r, size_t from, size_t to, size_t n, float bias) {
+    const tq_attend_plan *plan = t->j->plan;
+    float *scores = t->scores + r * CHUNK, *tail = tail_of(t, r);
+    memset(scores, 0, from * sizeof *scores);
+    memset(scores + to, 0, (n - to) * sizeof *scores);
+    if (from == to) return;
+    if (bias != 0.0f)
+        for (size_t i = from; i < to; i++)
+            scores[i] += bias;
+    if (plan->params->softcap > 0.0f) cap_scores(plan->params->softcap, scores + from, to - from);
+    const float top = highest(scores + from, to - from, tail[0]);
+    if (top > tail[0]) {
+        const float factor = tail[0] == -INFINITY ? 0.0f : expf(tail[0] - top);
+        plan->kernels->rescale(plan->partial_floats - TQ_LANES, factor, partial_of(t, r));
+        tail[0] = top;
+        tail[1] *= factor;
+    }
+    if (top == -INFINITY) { /* products that overflowed: nothing to weigh */
+        memset(scores, 0, n * sizeof *scores);
+        return;
+    }
+    tail[1] += plan->kernels->exponentiate(to - from, top, scores + from);
+}
+
+static void accumulate_chunk(task *t, const tq_attend_segment *s, size_t first, size_t n) {
+    const tq_attend_plan *plan = t->j->plan;
+    const size_t most = TILE_VALUES / plan->dim;
+    for (size_t i = 0; i < n; i += most) {
+        const size_t rows = n - i < most ? n - i : most;
+        tq_side_decode(&s->v, plan->kernels, t->head, first + i, rows, t->tile);
+        tq_side_fetch(&s->v, t->head, first + i + rows, most);
+        plan->kernels->accumulate(plan->dim, t->rows, t->scores + i, CHUNK, rows, t->tile,
+                                  acc_of(t, 0, tq_side_is_encoded(&s->v)),
+                                  plan->splits * plan->partial_floats);
+    }
+}
+
+static void attend_chunk(task *t, const tq_attend_segment *s, size_t first, size_t n) {
+    const uint64_t position = s->first_position + first;
+    size_t from[MOST_ROWS], to[MOST_ROWS];
+    bool any = false;
+    for (size_t r = 0; r < t->rows; r++) {
+        visible(t, r, position, n, &from[r], &to[r]);
+        any = any || from[r] < to[r];
+    }
+    if (!any) return;
+    score_chunk(t, s, first, n);
+    for (size_t r = 0; r < t->rows; r++)
+        weigh(t, r, from[r], to[r], n, tq_side_is_encoded(&s->k) ? t->j->bias[t->row + r] : 0.0f);
+    accumulate_chunk(t, s, first, n);
+}
+
+static void attend(task *t) {
+    const tq_attend_plan *plan = t->j->plan;
+    for (size_t r = 0; r < t->rows; r++) {
+        memset(partial_of(t, r), 0, plan->partial_floats * sizeof(float));
+        tail_of(t, r)[0] = -INFINITY;
+    }
+    for (size_t i = 0; i < plan->n_segments; i++) {
+        const tq_attend_segment *s = &t->j->segments[i];
+        const size_t end = s->start + s->length;
+        size_t at = s->start > t->first ? s->start : t->first;
+        for (; at < end && at < t->last;) {
+            const size_t stop = end < t->last ? end : t->last;
+            const size_t n = stop - at < CHUNK ? stop - at : CHUNK;
+            attend_chunk(t, s, at - s->start, n);
+            at += n;
+        }
+    }
+}
+
+static void run_task(void *work, size_t index) {
+    const job *j = work;
+    const tq_attend_plan *plan = j->plan;
+    const size_t block = index / plan->splits % plan->row_blocks,
+                 left = plan->group_rows - block * plan->row_block;
+    task t;
+    t.j = j;
+    t.split = index % plan->splits;
+    t.head = index / plan->splits / plan->row_blocks;
+    t.row = t.head * plan->group_rows + block * plan->row_block;
+    t.rows = left < plan->row_block ? left : plan->row_block;
+    t.first = t.split * plan->split;
+    t.last = plan->positions - t.first < plan->split ? plan->positions : t.first + plan->split;
+    attend(&t);
+}
+
+/* Queries times scale, in the domains that the keys need, and their products with the centre. */
+static void prepare_rows(const job *j, size_t head, const float *q) {
+    const tq_attend_plan *plan = j->plan;
+    const tq_attention_params *p = plan->params;
+    const size_t first = head * plan->group_rows, n = plan->group_rows, dim = plan->dim;
+    tq_plan rotation;
+    for (size_t i = first * dim; i < (first + n) * dim; i++)
+        j->plain[i] = q[i] * p->scale;
+    memset(j->bias + first, 0, n * sizeof *j->bias);
+    if (!plan->encoded_k) return;
+    float centre[TQ_MAX_DIM];
+    const float *centre_used = p->k_centre == NULL ? NULL : p->k_centre + head * dim;
+    (void)tq_plan_init(&rotation, &plan->k_codec); /* as the view's was, without fail */
+    if (p->domain == TQ_ROTATED) {
+        memcpy(j->rotated + first * dim, j->plain + first * dim, n * dim * sizeof(float));
+        if (centre_used != NULL)
+            plan->kernels->rotate(&rotation.rotation, TQ_ROTATE_IN, 1, centre_used, dim, centre, dim);
+        if (centre_used != NULL) centre_used = centre;
+    } else {
+        plan->kernels->rotate(&rotation.rotation, TQ_ROTATE_IN, n, j->plain + first * dim, dim,
+                              j->rotated + first * dim, dim);
+    }
+    for (size_t r = first; r < first + n && centre_used != NULL; r++)
+        plan->kernels->score(dim, 1, j->plain + r * dim, 1, centre_used, j->bias + r, 1);
+}
+
+void tq_attend_run(const tq_attend_plan *plan, const float *q, void *workspace) {
+    uint8_t *base = workspace;
+    job j = {plan,
+             (const tq_attend_segment *)(void *)(base + plan->at.segments),
+             (float *)(void *)(base + plan->at.plain),
+             (float *)(void *)(base + plan->at.rotated),
+             (float *)(void *)(base + plan->at.bias),
+             (float *)(void *)(base + plan->at.partials)};
+    for (size_t g = 0; g < plan->params->n_kv_heads; g++)
+        prepare_rows(&j, g, q);
+    const size_t tasks = plan->params->n_kv_heads * plan->row_blocks * plan->splits;
+    const tq_parallel *parallel = plan->params->parallel;
+    if (parallel != NULL && tasks > 1) {
+        parallel->run(parallel->context, tasks, run_task, &j);
+        return;
+    }
+    for (size_t i = 0; i < tasks; i++)
+        run_task(&j, i);
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT
+ * Views: checked once, then read in runs of slots that lie evenly. */
+#include "attention/side.h"
+
+#include <string.h>
+
+#include "base/size.h"
+
+static tq_status check_store(tq_side *s, uint32_t head_dim) {
+    const tq_view *v = &s->view;
+    if (v->codec.head_dim != head_dim)
+        return tq_fail(TQ_E_HEAD_DIM, 0, s->name, "%s: the view has head_dim %u, the call %u", s->name,
+                       v->codec.head_dim, head_dim);
+    s->dim = head_dim;
+    if (v->store == TQ_STORE_CODES) {
+        tq_status status = tq_plan_init(&s->plan, &v->codec);
+        if (status == TQ_OK) status = tq_plan_check_scale_factor(&s->plan, v->codec.scale_factor_d512);
+        s->row_bytes = s->plan.row_bytes;
+        return status;
+    }
+    if (v->store != TQ_STORE_F32 && v->store != TQ_STORE_F16)
+        return tq_fail(TQ_E_FORMAT, 0, s->name, "%s: store %d is none of codes, float32 and float16",
+                       s->name, (int)v->store);
+    s->row_bytes = s->dim * (v->store == TQ_STORE_F32 ? sizeof(float) : sizeof(uint16_t));
+    return TQ_OK;
+}
+
+static tq_status check_positions(const tq_side *s, size_t length) {
+    const tq_view *v = &s->view;
+    if (v->capacity == 0 || length > v->capacity)
+        return tq_fail(TQ_E_POSITION, length, s->name, "%s: %zu positions in a capacity of %zu", s->name,
+                       length, v->capacity);
+    if (v->ring_start >= v->capacity)
+        return tq_fail(TQ_E_POSITION, v->ring_start, s->name, "%s: ring_start %zu, capacity %zu", s->name,
+                       v->ring_start, v->capacity);
+    if (v->pages == NULL) return TQ_OK;
+    if (v->page_rows == 0 || (v->capacity - 1) / v->page_rows >= v->n_pages)
+        return tq_fail(TQ_E_POSITION, v->n_pages, s->name,
+                       "%s: %zu pages of %zu positions for a capacity of %zu", s->name, v->n_pages,
+                       v->page_rows, v->capacity);
+    for (size_t i = 0; i <= (v->capacity - 1) / v->page_rows; i++)
+        if (v->pages[i] >= v->pool_pages)
+            return tq_fail(TQ_E_POSITION, i, s->name, "%s: pages[%zu] is %u, the pool holds %zu", s->name,
+                           i, v->pages[i], v->pool_pages);
+    return TQ_OK;
+}
+
+/* An array of pieces: rows in heads in pages, the strides of which may be 0 for side by side. */
+typedef struct extent {
+    size_t length, rows, heads, pages;
+    size_t *row_stride, *head_stride, *page_stride;
+} extent;
+
+static bool last_at(size_t n, size_t stride, size_t *end) {
+    size_t skip;
+    return tq_size_mul(n - 1, stride, &skip) && tq_size_add(*end, skip, end);
+}
+
+/* Fills the strides in, and checks that the last piece ends within n elements. */
+static tq_status check_extent(const char *name, extent e, size_t n) {
+    size_t end = e.length;
+    if (*e.row_stride == 0) *e.row_stride = e.length;
+    const bool sized = (*e.head_stride != 0 || tq_size_mul(e.rows, *e.row_stride, e.head_stride)) &&
+                       (*e.page_stride != 0 || tq_size_mul(e.heads, *e.head_stride, e.page_stride));
+    if (!sized || !last_at(e.rows, *e.row_stride, &end) || !last_at(e.heads, *e.head_stride, &end) ||
+        !last_at(e.pages, *e.page_stride, &end))
+        return tq_fail(TQ_E_OVERFLOW, 0, name, "%s: %zu rows of %zu heads do not fit in memory", name,
+                       e.rows, e.heads);
+    if ((e.rows > 1 && *e.row_stride < e.length) || (e.heads > 1 && *e.head_stride < e.length) ||
+        (e.pages > 1 && *e.page_stride < e.length))
+        return tq_fail(TQ_E_STRIDE, 0, name, "%s: a stride is shorter than a row of %zu", name, e.length);
+    if (end > n)
+        return tq_fail(TQ_E_SIZE, end, name, "%s: %zu bytes or norms are needed, %zu are there", name,
+                       end, n);
+    return TQ_OK;
+}
+
+tq_status tq_side_init(tq_side *s, const char *name, const tq_view *view, size_t n_kv_heads,
+                       size_t length, uint32_t head_dim) {
+    *s = (tq_side){.view = *view, .length = length, .name = name};
+    if (view->pages == NULL) {
+        s->view.page_rows = view->capacity;
+        s->view.pool_pages = 1;
+    }
+    tq_status status = check_store(s, head_dim);
+    if (status == TQ_OK) status = check_positions(s, length);
+    if (status != TQ_OK) return status;
+    tq_view *v = &s->view;
+    if (v->pool_pages == 0) v->pool_pages = 1; /* a table without entries needs none */
+    status = check_extent(name,
+                          (extent){s->row_bytes, v->page_rows, n_kv_heads, v->pool_pages, &v->row_stride,
+                                   &v->head_stride, &v->page_stride},
+                          v->data_bytes);
+    if (status == TQ_OK && v->data == NULL)
+        status = tq_fail(TQ_E_NULL, 0, name, "%s: data is NULL", name);
+    if (status != TQ_OK || !tq_side_is_encoded(s)) return status;
+    status = check_extent(name,
+                          (extent){s->plan.n_norms, v->page_rows, n_kv_heads, v->pool_pages,
+                                   &v->norm_row_stride, &v->norm_head_stride, &v->norm_page_stride},
+                          v->n_norms);
+    if (status == TQ_OK && v->norms == NULL)
+        status = tq_fail(TQ_E_NULL, 0, name, "%s: norms is NULL", name);
+    return status;
+}
+
+/* n rows that lie evenly, from `row` of a page on. */
+static void decode_run(const tq_side *s, const tq_kernels *kernels, size_t head, size_t page, size_t row,
+                       size_t n, float *tile) {
+    const tq_view *v = &s->view;
+    const uint8_t *data =
+        (const uint8_t *)v->data + page * v->page_stride + head * v->head_stride + row * v->row_stride;
+    if (tq_side_is_encoded(s)) {
+        const tq_row_set set = {n, s->dim, v->row_stride, v->norm_row_stride};
+        tq_decode_rows(&s->plan, &set, TQ_ROTATED, data,
+                       v->norms + page * v->norm_page_stride + head * v->norm_head_stride +
+                           row * v->norm_row_stride,
+                       NULL, tile, false);
+        return;
+    }
+    for (size_t i = 0; i < n; i++, data += v->row_stride, tile += s->dim)
+        if (v->store == TQ_STORE_F32)
+            memcpy(tile, data, s->row_bytes);
+        else
+            kernels->widen(s->dim, (const uint16_t *)(const void *)data, tile);
+}
+
+/* Where a logical position lies, and how many after it lie evenly, n at most. */
+typedef struct place {
+    size_t page, row, run;
+} place;
+
+static place place_of(const tq_view *v, size_t position, size_t n) {
+    const size_t slot = (v->ring_start + position) % v->capacity;
+    const size_t row = slot % v->page_rows, page = slot / v->page_rows;
+    const size_t to_wrap = v->capacity - slot, to_page_end = v->page_rows - row;
+    size_t run = to_wrap < to_page_end ? to_wrap : to_page_end;
+    if (run > n) run = n;
+    return (place){v->pages == NULL ? 0 : v->pages[page], row, run};
+}
+
+void tq_side_decode(const tq_side *s, const tq_kernels *kernels, size_t head, size_t first, size_t n,
+                    float *tile) {
+    while (n > 0) {
+        const place at = place_of(&s->view, first, n);
+        decode_run(s, kernels, head, at.page, at.row, at.run, tile);
+        first += at.run;
+        n -= at.run;
+        tile += at.run * s->dim;
+    }
+}
+
+void tq_side_fetch(const tq_side *s, size_t head, size_t first, size_t n) {
+    const tq_view *v = &s->view;
+    if (first >= s->length) return;
+    const place at = place_of(v, first, s->length - first < n ? s->length - first : n);
+    const uint8_t *row = (const uint8_t *)v->data + at.page * v->page_stride + head * v->head_stride +
+                         at.row * v->row_stride;
+    for (size_t t = 0; t < at.run; t++, row += v->row_stride)
+        for (size_t i = 0; i < s->row_bytes; i += 64)
+            __builtin_prefetch(row + i);
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT
+ * Attention on tiles of decoded vectors, to read and to compare with. */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/kernels.h"
+#include "kernels/lanes.h"
+
+void tq_score_scalar(size_t dim, size_t rows, const float *queries, size_t n, const float *tile,
+                     float *scores, size_t n_stride) {
+    for (size_t r = 0; r < rows; r++)
+        for (size_t t = 0; t < n; t++) {
+            float lane[TQ_LANES] = {0};
+            for (size_t j = 0; j < dim; j++)
+                lane[j % TQ_LANES] += queries[r * dim + j] * tile[t * dim + j];
+            scores[r * n_stride + t] = tq_fold_lanes(lane);
+        }
+}
+
+void tq_accumulate_scalar(size_t dim, size_t rows, const float *weights, size_t n_stride, size_t n,
+                          const float *tile, float *acc, size_t acc_stride) {
+    for (size_t r = 0; r < rows; r++)
+        for (size_t t = 0; t < n; t++) {
+            const float w = weights[r * n_stride + t];
+            for (size_t j = 0; j < dim; j++)
+                acc[r * acc_stride + j] += w * tile[t * dim + j];
+        }
+}
+
+float tq_exponentiate_scalar(size_t n, float top, float *scores) {
+    float sum = 0.0f;
+    for (size_t t = 0; t < n; t++)
+        sum += scores[t] = expf(scores[t] - top);
+    return sum;
+}
+
+void tq_rescale_scalar(size_t n, float factor, float *acc) {
+    for (size_t i = 0; i < n; i++)
+        acc[i] *= factor;
+}
+
+/* Exponent and fraction are moved to their places, and the bias put right by a multiplication, which
+ * normalises subnormal numbers too; infinities and NaN keep all exponent bits set. */
+static float widen(uint16_t h) {
+    const uint32_t magnitude = (uint32_t)(h & 0x7fff) << 13, sign = (uint32_t)(h & 0x8000) << 16;
+    uint32_t bits = magnitude;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    x *= 0x1p112f;
+    memcpy(&bits, &x, sizeof bits);
+    if ((h & 0x7c00) == 0x7c00) bits = magnitude | 0x7f800000u;
+    bits |= sign;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+void tq_widen_scalar(size_t n, const uint16_t *src, float *dst) {
+    for (size_t i = 0; i < n; i++)
+        dst[i] = widen(src[i]);
+}

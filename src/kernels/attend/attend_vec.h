@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT
+ * Attention on tiles of decoded vectors, on vectors of 16 lanes: one source for every instruction set.
+ * Products are fused with their additions. */
+#include "kernels/kernels.h"
+
+/* V_BLOCK accumulators fit in registers beside what they are made of: `q` queries times V_BLOCK / q rows.
+ */
+V_INLINE void score_block(size_t dim, const unsigned q, const float *queries, const float *tile,
+                          float *scores, size_t n_stride) {
+    vf acc[V_BLOCK];
+    V_FOR (i, V_BLOCK)
+        acc[i] = v_set(0.0f);
+    for (size_t j = 0; j < dim; j += TQ_LANES)
+        V_FOR (t, V_BLOCK / q) {
+            const vf k = v_load(tile + t * dim + j);
+            V_FOR (r, q)
+                acc[r * (V_BLOCK / q) + t] =
+                    v_fma(v_load(queries + r * dim + j), k, acc[r * (V_BLOCK / q) + t]);
+        }
+    float sums[V_BLOCK];
+    v_fold_block(acc, sums);
+    V_FOR (r, q)
+        V_FOR (t, V_BLOCK / q)
+            scores[r * n_stride + t] = sums[r * (V_BLOCK / q) + t];
+}
+
+/* Sums as a block does, so that equal keys have equal scores wherever they lie. */
+static float score_one(size_t dim, const float *query, const float *row) {
+    vf acc[V_BLOCK];
+    float sums[V_BLOCK];
+    V_FOR (i, V_BLOCK)
+        acc[i] = v_set(0.0f);
+    for (size_t j = 0; j < dim; j += TQ_LANES)
+        acc[0] = v_fma(v_load(query + j), v_load(row + j), acc[0]);
+    v_fold_block(acc, sums);
+    return sums[0];
+}
+
+V_INLINE void score_rows(size_t dim, const unsigned q, const float *queries, size_t n, const float *tile,
+                         float *scores, size_t n_stride) {
+    size_t t = 0;
+    for (; n - t >= V_BLOCK / q; t += V_BLOCK / q)
+        score_block(dim, q, queries, tile + t * dim, scores + t, n_stride);
+    for (; t < n; t++)
+        for (unsigned r = 0; r < q; r++)
+            scores[r * n_stride + t] = score_one(dim, queries + r * dim, tile + t * dim);
+}
+
+void V_NAME(score)(size_t dim, size_t rows, const float *queries, size_t n, const float *tile,
+                   float *scores, size_t n_stride) {
+    size_t r = 0;
+    for (; rows - r >= 4 && V_BLOCK >= 16; r += 4)
+        score_rows(dim, 4, queries + r * dim, n, tile, scores + r * n_stride, n_stride);
+    for (; rows - r >= 2; r += 2)
+        score_rows(dim, 2, queries + r * dim, n, tile, scores + r * n_stride, n_stride);
+    if (r < rows) score_rows(dim, 1, queries + r * dim, n, tile, scores + r * n_stride, n_stride);
+}
+
+/* `q` rows of acc by `v` vectors of them. */
+V_INLINE void accumulate_block(size_t dim, const unsigned q, const unsigned v, const float *weights,
+                               size_t n_stride, size_t n, const float *tile, float *acc,
+                               size_t acc_stride) {
+    vf sum[V_BLOCK];
+    V_FOR (r, q)
+        V_FOR (i, v)
+            sum[r * v + i] = v_load(acc + r * acc_stride + i * TQ_LANES);
+    for (size_t t = 0; t < n; t++) {
+        vf x[V_BLOCK];
+        V_FOR (i, v)
+            x[i] = v_load(tile + t * dim + i * TQ_LANES);
+        V_FOR (r, q) {
+            const vf w = v_set(weights[r * n_stride + t]);
+            V_FOR (i, v)
+                sum[r * v + i] = v_fma(w, x[i], sum[r * v + i]);
+        }
+    }
+    V_FOR (r, q)
+        V_FOR (i, v)
+            v_store(acc + r * acc_stride + i * TQ_LANES, sum[r * v + i]);
+}
+
+V_INLINE void accumulate_rows(size_t dim, const unsigned q, const float *weights, size_t n_stride,
+                              size_t n, const float *tile, float *acc, size_t acc_stride) {
+    const size_t step = V_BLOCK / q * TQ_LANES;
+    size_t j = 0;
+    for (; dim - j >= step; j += step)
+        accumulate_block(dim, q, V_BLOCK / q, weights, n_stride, n, tile + j, acc + j, acc_stride);
+    for (; j < dim; j += TQ_LANES)
+        accumulate_block(dim, q, 1, weights, n_stride, n, tile + j, acc + j, acc_stride);
+}
+
+void V_NAME(accumulate)(size_t dim, size_t rows, const float *weights, size_t n_stride, size_t n,
+                        const float *tile, float *acc, size_t acc_stride) {
+    size_t r = 0;
+    for (; rows - r >= 4 && V_BLOCK >= 16; r += 4)
+        accumulate_rows(dim, 4, weights + r * n_stride, n_stride, n, tile, acc + r * acc_stride,
+                        acc_stride);
+    for (; rows - r >= 2; r += 2)
+        accumulate_rows(dim, 2, weights + r * n_stride, n_stride, n, tile, acc + r * acc_stride,
+                        acc_stride);
+    if (r < rows)
+        accumulate_rows(dim, 1, weights + r * n_stride, n_stride, n, tile, acc + r * acc_stride,
+                        acc_stride);
+}
+
+/* exp(x) for x <= 0: x = n ln 2 + r, exp(r) by Taylor's series to r^7 (|r| <= 0.347: 3e-9), times 2^n by
+ * its exponent's bits. ln 2 is taken off in two parts, the first of few bits. Below -87 it is 0. */
+V_INLINE vf exponential(vf x) {
+    const vf n = v_round(v_mul(x, v_set(1.44269504f)));
+    const vf r = v_fma(n, v_set(-1.42860677e-6f), v_fma(n, v_set(-0.693145752f), x));
+    vf p = v_set(1.0f / 5040.0f);
+    p = v_fma(p, r, v_set(1.0f / 720.0f));
+    p = v_fma(p, r, v_set(1.0f / 120.0f));
+    p = v_fma(p, r, v_set(1.0f / 24.0f));
+    p = v_fma(p, r, v_set(1.0f / 6.0f));
+    p = v_fma(p, r, v_set(0.5f));
+    p = v_fma(p, r, v_set(1.0f));
+    p = v_fma(p, r, v_set(1.0f));
+    return v_zero_below(v_scale2(p, n), x, -87.0f);
+}
+
+float V_NAME(exponentiate)(size_t n, float top, float *scores) {
+    vf total = v_set(0.0f);
+    size_t t = 0;
+    for (; n - t >= TQ_LANES; t += TQ_LANES) {
+        const vf w = exponential(v_sub(v_load(scores + t), v_set(top)));
+        v_store(scores + t, w);
+        total = v_add(total, w);
+    }
+    if (t < n) { /* the rest in a vector of its own, filled up with what weighs nothing */
+        float rest[TQ_LANES];
+        for (size_t i = 0; i < TQ_LANES; i++)
+            rest[i] = t + i < n ? scores[t + i] - top : -1000.0f;
+        const vf w = exponential(v_load(rest));
+        v_store(rest, w);
+        total = v_add(total, w);
+        for (size_t i = 0; t + i < n; i++)
+            scores[t + i] = rest[i];
+    }
+    return v_fold(total);
+}
+
+void V_NAME(rescale)(size_t n, float factor, float *acc) {
+    for (size_t i = 0; i < n; i += TQ_LANES)
+        v_store(acc + i, v_mul(v_load(acc + i), v_set(factor)));
+}
+
+void V_NAME(widen)(size_t n, const uint16_t *src, float *dst) {
+    for (size_t i = 0; i < n; i += TQ_LANES)
+        v_store(dst + i, v_load_half(src + i));
+}

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: MIT
+ * Inputs of one attention call: values drawn, stored as planned, and put where the plan wants them. */
+#include "scene.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "half.h"
+#include "support/cm.h"
+#include "support/guard.h"
+
+/* Rows of one array as contiguous bytes, [G][length][row_bytes], and where they go. */
+typedef struct rows {
+    const uint8_t *from;
+    size_t row_bytes, unit; /* unit: of strides as the view counts them */
+    size_t row_stride, head_stride, page_stride, bytes;
+} rows;
+
+/* Strides in bytes of `blocks` pages (1 without pages) that hold block_rows rows of G heads. */
+static void arrange(rows *a, const side_plan *p, size_t heads, size_t blocks, size_t block_rows,
+                    size_t gap) {
+    const bool alone = p->layout == ALONE_LAST || p->layout == ALONE_FIRST;
+    const size_t pitch = alone ? edge_page_size() : a->row_bytes + gap;
+    a->row_stride = p->layout == BY_POSITION ? heads * pitch : pitch;
+    a->head_stride = p->layout == BY_POSITION ? pitch : block_rows * pitch;
+    a->page_stride = heads * block_rows * pitch + (alone ? 0 : gap);
+    a->bytes = (blocks - 1) * a->page_stride + (heads - 1) * a->head_stride +
+               (block_rows - 1) * a->row_stride + a->row_bytes;
+}
+
+static edge put(const rows *a, const tq_view *view, layout l, size_t heads, size_t length) {
+    edge e = l == ALONE_FIRST ? edge_new_front(a->bytes) : edge_new(a->bytes);
+    const size_t memory_page = edge_page_size();
+    bool *used = calloc(e.map_bytes / memory_page + 1, sizeof *used);
+    assert_non_null(used);
+    for (size_t g = 0; g < heads; g++)
+        for (size_t i = 0; i < length; i++) {
+            size_t row = (view->ring_start + i) % view->capacity, at = g * a->head_stride;
+            if (view->pages != NULL) {
+                at += view->pages[row / view->page_rows] * a->page_stride;
+                row %= view->page_rows;
+            }
+            uint8_t *to = e.data + at + row * a->row_stride;
+            memcpy(to, a->from + (g * length + i) * a->row_bytes, a->row_bytes);
+            used[(size_t)(to - e.map) / memory_page] = true;
+        }
+    if (l == ALONE_LAST || l == ALONE_FIRST) edge_close_pages(&e, used);
+    free(used);
+    return e;
+}
+
+static void shuffle(uint32_t *x, size_t n, rng *r) {
+    for (size_t i = n; i > 1; i--) {
+        const size_t j = rng_below(r, (uint32_t)i);
+        const uint32_t kept = x[i - 1];
+        x[i - 1] = x[j];
+        x[j] = kept;
+    }
+}
+
+/* A block table in random order into a pool that has pages to spare. */
+static void place_pages(side *s, tq_view *view, size_t page_rows, rng *r) {
+    if (page_rows == 0) return;
+    view->page_rows = page_rows;
+    view->n_pages = (view->capacity + page_rows - 1) / page_rows;
+    view->pool_pages = view->n_pages + rng_below(r, (uint32_t)view->n_pages + 2);
+    uint32_t *all = test_alloc(view->pool_pages * sizeof *all);
+    for (size_t i = 0; i < view->pool_pages; i++)
+        all[i] = (uint32_t)i;
+    shuffle(all, view->pool_pages, r);
+    s->pages = edge_new(view->n_pages * sizeof *all);
+    memcpy(s->pages.data, all, s->pages.size);
+    view->pages = (const uint32_t *)(const void *)s->pages.data;
+    free(all);
+}
+
+/* Puts codes or values, and norms if there are any, and makes the view of them. */
+static void place(side *s, tq_view *view, const side_plan *p, size_t heads, size_t length, rows *data,
+                  rows *norms, rng *r) {
+    view->capacity = length + p->spare == 0 ? 1 : length + p->spare;
+    view->ring_start = p->ring_start % view->capacity;
+    place_pages(s, view, p->page_rows, r);
+    const size_t blocks = view->pages == NULL ? 1 : view->pool_pages;
+    const size_t block_rows = view->pages == NULL ? view->capacity : p->page_rows;
+    /* Strides that are what 0 stands for are written as 0 half of the time. */
+    const bool implied = p->layout == BY_HEAD && p->gap == 0 && rng_below(r, 2) == 0;
+    arrange(data, p, heads, blocks, block_rows, p->gap * data->unit);
+    s->data = put(data, view, p->layout, heads, length);
+    view->data = s->data.data;
+    view->data_bytes = data->bytes;
+    view->row_stride = implied ? 0 : data->row_stride;
+    view->head_stride = implied ? 0 : data->head_stride;
+    view->page_stride = view->pages == NULL ? 0 : data->page_stride;
+    if (view->store != TQ_STORE_CODES) return;
+    arrange(norms, p, heads, blocks, block_rows, p->gap * norms->unit);
+    s->norms = put(norms, view, p->layout, heads, length);
+    view->norms = (const float *)(const void *)s->norms.data;
+    view->n_norms = norms->bytes / norms->unit;
+    view->norm_row_stride = implied ? 0 : norms->row_stride / norms->unit;
+    view->norm_head_stride = implied ? 0 : norms->head_stride / norms->unit;
+    view->norm_page_stride = view->pages == NULL ? 0 : norms->page_stride / norms->unit;
+}
+
+/* What the codes say, centre added: in the rotated domain that is the rotated centre. */
+static void decoded_values(const scene *s, const tq_codec *codec, const tq_batch *batch,
+                           const uint8_t *codes, size_t n_codes, const float *norms, size_t n_norms,
+                           const float *centre, double *values) {
+    const size_t dim = codec->head_dim, n = batch->heads * batch->rows * dim;
+    float *x = test_alloc(n * sizeof *x), *c = calloc(batch->heads * dim, sizeof *c);
+    assert_non_null(c);
+    assert_int_equal(
+        tq_decode(codec, batch, s->params.domain, codes, n_codes, norms, n_norms, NULL, x, n), TQ_OK);
+    if (centre != NULL && s->params.domain == TQ_ROTATED)
+        assert_int_equal(tq_rotate(codec, TQ_ROTATED, batch->heads, centre, c), TQ_OK);
+    else if (centre != NULL)
+        memcpy(c, centre, batch->heads * dim * sizeof *c);
+    for (size_t i = 0; i < n; i++)
+        values[i] = (double)x[i] + (double)c[i / (batch->rows * dim) * dim + i % dim];
+    free(x);
+    free(c);
+}
+
+static void store_codes(scene *s, side *to, tq_view *view, const side_plan *p, const float *x,
+                        const float *centre, size_t length, rng *r) {
+    size_t code_bytes, norms;
+    const size_t heads = s->params.n_kv_heads;
+    const bool v1 = ((unsigned)p->format & 0x100U) != 0;
+    view->codec.format = p->format;
+    view->codec.scale_factor_d512 = p->scale_factor;
+    view->codec.norm_rule = v1 ? TQ_NORM_PLAIN : (tq_norm_rule)rng_below(r, 3);
+    assert_int_equal(tq_row_size(&view->codec, &code_bytes, &norms), TQ_OK);
+    const tq_batch batch = {.heads = heads, .rows = length};
+    const size_t n = heads * length * view->codec.head_dim;
+    uint8_t *codes = test_alloc(heads * length * code_bytes);
+    float *norm = test_alloc(heads * length * norms * sizeof *norm);
+    assert_int_equal(tq_encode(&view->codec, &batch, x, n, centre, codes, heads * length * code_bytes,
+                               norm, heads * length * norms),
+                     TQ_OK);
+    decoded_values(s, &view->codec, &batch, codes, heads * length * code_bytes, norm,
+                   heads * length * norms, centre, to->values);
+    rows data = {.from = codes, .row_bytes = code_bytes, .unit = 1};
+    rows scales = {
+        .from = (const uint8_t *)norm, .row_bytes = norms * sizeof *norm, .unit = sizeof *norm};
+    place(to, view, p, heads, length, &data, &scales, r);
+    free(codes);
+    free(norm);
+}
+
+static void store_values(scene *s, side *to, tq_view *view, const side_plan *p, const float *x,
+                         size_t length, rng *r) {
+    const size_t heads = s->params.n_kv_heads, dim = s->params.head_dim, n = heads * length * dim;
+    const bool half = p->store == TQ_STORE_F16;
+    uint16_t *halves = test_alloc(n * sizeof *halves);
+    for (size_t i = 0; i < n; i++) {
+        halves[i] = half_from((double)x[i]);
+        to->values[i] = half ? half_to(halves[i]) : (double)x[i];
+    }
+    const size_t unit = half ? sizeof *halves : sizeof *x;
+    rows data = {.from = half ? (const uint8_t *)halves : (const uint8_t *)x,
+                 .row_bytes = dim * unit,
+                 .unit = unit};
+    place(to, view, p, heads, length, &data, NULL, r);
+    free(halves);
+}
+
+/* Draws the vectors of a side around the centre, if there is one, and stores them. */
+static void fill_side(scene *s, side *to, tq_view *view, const side_plan *p, const float *centre,
+                      size_t length, rng *r) {
+    const size_t dim = s->params.head_dim, n = s->params.n_kv_heads * length * dim;
+    float *x = test_alloc(n * sizeof *x);
+    rng_gauss_fill(r, x, n);
+    for (size_t i = 0; i < n && centre != NULL; i++)
+        x[i] += centre[i / (length * dim) * dim + i % dim];
+    to->values = test_alloc(n * sizeof *to->values);
+    view->store = p->store;
+    view->codec.head_dim = s->params.head_dim;
+    if (p->store == TQ_STORE_CODES)
+        store_codes(s, to, view, p, x, centre, length, r);
+    else
+        store_values(s, to, view, p, x, length, r);
+    free(x);
+}
+
+static const float *drawn(edge *e, size_t n, double spread, rng *r) {
+    *e = edge_new(n * sizeof(float));
+    float *x = (float *)(void *)e->data;
+    for (size_t i = 0; i < n; i++)
+        x[i] = (float)(spread * rng_gauss(r));
+    return x;
+}
+
+void scene_open(scene *s, const scene_plan *plan, rng *r) {
+    memset(s, 0, sizeof *s);
+    tq_attention_params *p = &s->params;
+    p->n_heads = plan->n_heads;
+    p->n_kv_heads = plan->n_kv_heads;
+    p->head_dim = plan->head_dim;
+    p->n_queries = plan->n_queries;
+    p->domain = plan->domain;
+    p->scale = (float)(1 / sqrt(plan->head_dim));
+    s->q = drawn(&s->q_memory, scene_rows(s) * p->head_dim, plan->spread, r);
+    if (plan->sinks) p->sinks = drawn(&s->sinks, p->n_heads, 2, r);
+    if (plan->centre) p->k_centre = drawn(&s->centre, (size_t)p->n_kv_heads * p->head_dim, 1, r);
+    s->n_segments = plan->n_segments;
+    for (size_t i = 0; i < plan->n_segments; i++) {
+        const segment_plan *g = &plan->segment[i];
+        s->segments[i].length = g->length;
+        s->segments[i].first_position = g->first_position;
+        fill_side(s, &s->k[i], &s->segments[i].k, &g->k, p->k_centre, g->length, r);
+        fill_side(s, &s->v[i], &s->segments[i].v, &g->v, NULL, g->length, r);
+    }
+}
+
+static void side_close(side *s) {
+    edge_free(&s->data);
+    edge_free(&s->norms);
+    edge_free(&s->pages);
+    free(s->values);
+}
+
+void scene_close(scene *s) {
+    for (size_t i = 0; i < s->n_segments; i++) {
+        side_close(&s->k[i]);
+        side_close(&s->v[i]);
+    }
+    edge_free(&s->q_memory);
+    edge_free(&s->sinks);
+    edge_free(&s->centre);
+    memset(s, 0, sizeof *s);
+}
+
+size_t scene_rows(const scene *s) {
+    return s->params.n_heads * s->params.n_queries;
+}

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT
+ * What is wrong with a view is refused by name, for keys and for values, and not a byte is written. */
+#include <math.h>
+#include <string.h>
+
+#include "draw.h"
+#include "refuse.h"
+#include "support/cm.h"
+
+#define COUNT(a) (sizeof(a) / sizeof(a)[0])
+
+enum { LENGTH = 20, DIM = 64 };
+
+/* What a view must be for a fault to be one: any of these together. */
+enum { ANY = 0, CODES = 1, PAGED = 2, UNPAGED = 4 };
+
+typedef struct fault {
+    const char *name;
+    void (*spoil)(tq_view *v);
+    unsigned kind;
+    tq_status want;
+} fault;
+
+/* Views are const: a block table is spoiled in a copy. */
+static uint32_t spoiled_pages[64];
+
+static size_t row_bytes(const tq_view *v) {
+    size_t bytes = v->codec.head_dim * (v->store == TQ_STORE_F32 ? sizeof(float) : 2);
+    if (v->store == TQ_STORE_CODES) assert_int_equal(tq_row_size(&v->codec, &bytes, NULL), TQ_OK);
+    return bytes;
+}
+
+static void spoil_page(tq_view *v, size_t index, uint64_t page) {
+    assert_true(v->n_pages <= COUNT(spoiled_pages));
+    memcpy(spoiled_pages, v->pages, v->n_pages * sizeof *v->pages);
+    spoiled_pages[index] = (uint32_t)page;
+    v->pages = spoiled_pages;
+}
+
+#define FAULT(name, statement)                                                                           \
+    static void name(tq_view *v) {                                                                       \
+        statement;                                                                                       \
+    }
+FAULT(no_data, v->data = NULL)
+FAULT(no_norms, v->norms = NULL)
+FAULT(dim_0, v->codec.head_dim = 0)
+FAULT(dim_32, v->codec.head_dim = 32)
+FAULT(dim_65, v->codec.head_dim = 65)
+FAULT(store_3, v->store = (tq_store)3)
+FAULT(store_minus_1, v->store = (tq_store)-1)
+FAULT(format_9, v->codec.format = (tq_format)9)
+FAULT(format_0, v->codec.format = (tq_format)0)
+FAULT(format_7_v1, v->codec.format = (tq_format)0x107)
+FAULT(v1_of_64, v->codec.format = TQ_TQ4_V1)
+FAULT(capacity_0, v->capacity = 0)
+FAULT(short_capacity, v->capacity = LENGTH - 1; v->ring_start = 0)
+FAULT(huge_capacity, v->capacity = SIZE_MAX)
+FAULT(large_capacity, v->capacity = SIZE_MAX / 32)
+FAULT(larger_capacity, v->capacity++)
+FAULT(ring_at_end, v->ring_start = v->capacity)
+FAULT(ring_far, v->ring_start = SIZE_MAX)
+FAULT(byte_missing, v->data_bytes--)
+FAULT(no_bytes, v->data_bytes = 0)
+FAULT(norm_missing, v->n_norms--)
+FAULT(zero_norms, v->n_norms = 0)
+FAULT(short_row, v->row_stride = row_bytes(v) - 1)
+FAULT(short_head, v->head_stride = row_bytes(v) - 1)
+FAULT(short_page, v->page_stride = row_bytes(v) - 1)
+FAULT(huge_row, v->row_stride = SIZE_MAX)
+FAULT(large_row, v->row_stride = SIZE_MAX / 4)
+FAULT(huge_head, v->head_stride = SIZE_MAX)
+FAULT(huge_page, v->page_stride = SIZE_MAX)
+FAULT(huge_norm_row, v->norm_row_stride = SIZE_MAX)
+FAULT(large_norm_row, v->norm_row_stride = SIZE_MAX / 4)
+FAULT(huge_norm_head, v->norm_head_stride = SIZE_MAX)
+FAULT(huge_norm_page, v->norm_page_stride = SIZE_MAX)
+FAULT(longer_row, v->row_stride += 4)
+FAULT(longer_head, v->head_stride += 4)
+FAULT(longer_page, v->page_stride += 4)
+FAULT(longer_norm_row, v->norm_row_stride++)
+FAULT(longer_norm_head, v->norm_head_stride++)
+FAULT(page_outside, spoil_page(v, 0, v->pool_pages))
+FAULT(last_page_outside, spoil_page(v, v->n_pages - 1, v->pool_pages))
+FAULT(page_far_outside, spoil_page(v, 1, UINT32_MAX))
+FAULT(page_missing, v->n_pages--)
+FAULT(no_pages, v->n_pages = 0)
+FAULT(page_of_0_rows, v->page_rows = 0)
+FAULT(page_of_fewer_rows, v->page_rows = 1)
+FAULT(pool_of_0, v->pool_pages = 0)
+FAULT(pool_of_more, v->pool_pages++)
+FAULT(pool_of_all, v->pool_pages = SIZE_MAX)
+
+#define ROW(function, kind, status)                                                                      \
+    { #function, function, kind, status }
+static const fault faults[] = {
+    ROW(no_data, ANY, TQ_E_NULL),
+    ROW(no_norms, CODES, TQ_E_NULL),
+    ROW(dim_0, ANY, TQ_E_HEAD_DIM),
+    ROW(dim_32, ANY, TQ_E_HEAD_DIM),
+    ROW(dim_65, ANY, TQ_E_HEAD_DIM),
+    ROW(store_3, ANY, TQ_E_FORMAT),
+    ROW(store_minus_1, ANY, TQ_E_FORMAT),
+    ROW(format_9, CODES, TQ_E_FORMAT),
+    ROW(format_0, CODES, TQ_E_FORMAT),
+    ROW(format_7_v1, CODES, TQ_E_FORMAT),
+    ROW(v1_of_64, CODES, TQ_E_HEAD_DIM),
+    ROW(capacity_0, ANY, TQ_E_POSITION),
+    ROW(short_capacity, ANY, TQ_E_POSITION),
+    ROW(huge_capacity, UNPAGED, TQ_E_OVERFLOW),
+    ROW(large_capacity, UNPAGED, TQ_E_OVERFLOW),
+    ROW(larger_capacity, UNPAGED, TQ_E_SIZE),
+    ROW(ring_at_end, ANY, TQ_E_POSITION),
+    ROW(ring_far, ANY, TQ_E_POSITION),
+    ROW(byte_missing, ANY, TQ_E_SIZE),
+    ROW(no_bytes, ANY, TQ_E_SIZE),
+    ROW(norm_missing, CODES, TQ_E_SIZE),
+    ROW(zero_norms, CODES, TQ_E_SIZE),
+    ROW(short_row, ANY, TQ_E_STRIDE),
+    ROW(short_head, ANY, TQ_E_STRIDE),
+    ROW(short_page, PAGED, TQ_E_STRIDE),
+    ROW(huge_row, ANY, TQ_E_OVERFLOW),
+    ROW(large_row, ANY, TQ_E_OVERFLOW),
+    ROW(huge_head, ANY, TQ_E_OVERFLOW),
+    ROW(huge_page, PAGED, TQ_E_OVERFLOW),
+    ROW(huge_norm_row, CODES, TQ_E_OVERFLOW),
+    ROW(large_norm_row, CODES, TQ_E_OVERFLOW),
+    ROW(huge_norm_head, CODES, TQ_E_OVERFLOW),
+    ROW(huge_norm_page, CODES | PAGED, TQ_E_OVERFLOW),
+    ROW(longer_row, ANY, TQ_E_SIZE),
+    ROW(longer_head, ANY, TQ_E_SIZE),
+    ROW(longer_page, PAGED, TQ_E_SIZE),
+    ROW(longer_norm_row, CODES, TQ_E_SIZE),
+    ROW(longer_norm_head, CODES, TQ_E_SIZE),
+    ROW(page_outside, PAGED, TQ_E_POSITION),
+    ROW(last_page_outside, PAGED, TQ_E_POSITION),
+    ROW(page_far_outside, PAGED, TQ_E_POSITION),
+    ROW(page_missing, PAGED, TQ_E_POSITION),
+    ROW(no_pages, PAGED, TQ_E_POSITION),
+    ROW(page_of_0_rows, PAGED, TQ_E_POSITION),
+    ROW(page_of_fewer_rows, PAGED, TQ_E_POSITION),
+    ROW(pool_of_0, PAGED, TQ_E_POSITION),
+    ROW(pool_of_more, PAGED, TQ_E_SIZE),
+    ROW(pool_of_all, PAGED, TQ_E_OVERFLOW),
+};
+
+static bool can_have(const tq_view *v, unsigned kind) {
+    const unsigned codes = v->store == TQ_STORE_CODES ? CODES : 0;
+    const unsigned is = codes | (v->pages != NULL ? PAGED : UNPAGED);
+    return (kind & ~is) == 0;
+}
+
+/* Four segments, so that every store is there with and without pages, as keys and as values. */
+static void open_stage(stage *st) {
+    static const unsigned stores[MOST_SEGMENTS][2] = {
+        {2, ENCODED_STORES}, {3, 6}, {ENCODED_STORES + 1, 0}, {ENCODED_STORES, ENCODED_STORES + 1}};
+    rng r = {1};
+    scene_plan p = plain_plan(4, 2, DIM, 2, LENGTH);
+    p.n_segments = MOST_SEGMENTS;
+    for (size_t i = 0; i < MOST_SEGMENTS; i++) {
+        side_plan *sides[] = {&p.segment[i].k, &p.segment[i].v};
+        p.segment[i].length = LENGTH;
+        p.segment[i].first_position = i * LENGTH;
+        for (size_t j = 0; j < 2; j++) {
+            set_store(sides[j], stores[i][j]);
+            sides[j]->gap = 4; /* strides are then written out */
+            sides[j]->ring_start = 3;
+            sides[j]->spare = 2;
+            sides[j]->page_rows = (i + j) % 2 == 0 ? 0 : 7;
+            sides[j]->layout = i < 2 ? BY_HEAD : BY_POSITION;
+        }
+    }
+    stage_open(st, &p, &r);
+}
+
+static void views(void **state) {
+    (void)state;
+    stage st;
+    attempt a;
+    size_t tried = 0;
+    open_stage(&st);
+    for (size_t i = 0; i < 2 * MOST_SEGMENTS; i++)
+        for (size_t f = 0; f < COUNT(faults); f++) {
+            attempt_make(&a, &st);
+            tq_view *v = i % 2 == 0 ? &a.segments[i / 2].k : &a.segments[i / 2].v;
+            if (!can_have(v, faults[f].kind)) continue;
+            a.spoiled = faults[f].name;
+            faults[f].spoil(v);
+            assert_refused(&st, &a, BY_ALL, faults[f].want, NULL);
+            tried++;
+        }
+    assert_true(tried > 4 * COUNT(faults));
+    attempt_make(&a, &st);
+    assert_accepted(&a);
+    stage_close(&st);
+}
+
+static void lengths(void **state) {
+    (void)state;
+    stage st;
+    attempt a;
+    open_stage(&st);
+    for (size_t i = 0; i < MOST_SEGMENTS; i++) {
+        attempt_make(&a, &st);
+        a.segments[i].length = a.segments[i].k.capacity + 1;
+        assert_refused(&st, &a, BY_ALL, TQ_E_POSITION, NULL);
+        a.segments[i].length = SIZE_MAX;
+        assert_refused(&st, &a, BY_ALL, TQ_E_POSITION, NULL);
+    }
+    stage_close(&st);
+}
+
+static void open_pair(stage *st, uint32_t dim, unsigned k0, unsigned v0, unsigned k1, unsigned v1) {
+    rng r = {dim};
+    scene_plan p = plain_plan(2, 2, dim, 1, 5);
+    p.n_segments = 2;
+    p.segment[1] = p.segment[0];
+    set_store(&p.segment[0].k, k0);
+    set_store(&p.segment[0].v, v0);
+    set_store(&p.segment[1].k, k1);
+    set_store(&p.segment[1].v, v1);
+    stage_open(st, &p, &r);
+}
+
+/* One rotation for all encoded keys, one for all encoded values; keys and values may differ. */
+static void rotations(void **state) {
+    (void)state;
+    enum { V2 = 2, V1 = V2_STORES, DENSE = ENCODED_STORES };
+    stage st;
+    attempt a;
+    open_pair(&st, 256, V1, V2, DENSE, DENSE);
+    attempt_make(&a, &st);
+    assert_accepted(&a);
+    stage_save(&st);
+    /* Rows of tq8 are as long as those of the one-byte v1 formats: the format alone is wrong. */
+    for (int keys = 0; keys < 2; keys++) {
+        stage other;
+        open_pair(&other, 256, V2_STORES + 3, V2_STORES + 3, V2_STORES + 3, V2_STORES + 3);
+        attempt_make(&a, &other);
+        assert_accepted(&a);
+        stage_save(&other);
+        tq_view *view = keys ? &a.segments[1].k : &a.segments[1].v;
+        view->codec.format = TQ_TQ8;
+        assert_refused(&other, &a, BY_ALL, TQ_E_FORMAT, NULL);
+        view = keys ? &a.segments[0].k : &a.segments[0].v;
+        view->codec.format = TQ_TQ8; /* both v2 now */
+        assert_accepted(&a);
+        stage_close(&other);
+    }
+    stage_close(&st);
+}
+
+static void v1_of_two_norms(void **state) {
+    (void)state;
+    static const float factors[] = {0.0f, -1.0f, NAN, INFINITY, -INFINITY};
+    stage st;
+    attempt a;
+    open_pair(&st, 512, V2_STORES, V2_STORES + 1, V2_STORES + 2, V2_STORES + 3);
+    for (size_t i = 0; i < 4; i++) {
+        const size_t segment = i / 2;
+        for (size_t f = 0; f < COUNT(factors) + 3; f++) {
+            attempt_make(&a, &st);
+            tq_view *v = i % 2 == 0 ? &a.segments[segment].k : &a.segments[segment].v;
+            if (f < COUNT(factors)) {
+                v->codec.scale_factor_d512 = factors[f];
+                assert_refused(&st, &a, BY_ALL, TQ_E_SCALE_FACTOR, NULL);
+                continue;
+            }
+            if (f == COUNT(factors)) v->norm_row_stride = 1;
+            if (f == COUNT(factors) + 1) v->norm_head_stride = 1;
+            if (f == COUNT(factors) + 2) v->n_norms--;
+            assert_refused(&st, &a, BY_ALL, f == COUNT(factors) + 2 ? TQ_E_SIZE : TQ_E_STRIDE, NULL);
+        }
+    }
+    attempt_make(&a, &st);
+    assert_accepted(&a);
+    stage_close(&st);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(views),
+        cmocka_unit_test(lengths),
+        cmocka_unit_test(rotations),
+        cmocka_unit_test(v1_of_two_norms),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
