@@ -1,45 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * The same bits for any number of threads, and whatever the workspace held before. */
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "call.h"
 #include "draw.h"
 #include "support/cm.h"
-
-enum { MOST_THREADS = 7 };
-
-/* Threads that take the next task until none is left. */
-typedef struct pool {
-    size_t threads, tasks_seen;
-    atomic_size_t next;
-    size_t n_tasks;
-    void (*task)(void *work, size_t index);
-    void *work;
-} pool;
-
-static void *worker(void *context) {
-    pool *p = context;
-    for (size_t i = atomic_fetch_add(&p->next, 1); i < p->n_tasks; i = atomic_fetch_add(&p->next, 1))
-        p->task(p->work, p->n_tasks - 1 - i); /* last first: order must not matter */
-    return NULL;
-}
-
-static void run_on_pool(void *context, size_t n_tasks, void (*task)(void *, size_t), void *work) {
-    pool *p = context;
-    pthread_t thread[MOST_THREADS];
-    p->n_tasks = n_tasks;
-    p->tasks_seen += n_tasks;
-    p->task = task;
-    p->work = work;
-    atomic_store(&p->next, 0);
-    for (size_t i = 0; i < p->threads; i++)
-        assert_int_equal(pthread_create(&thread[i], NULL, worker, p), 0);
-    for (size_t i = 0; i < p->threads; i++)
-        assert_int_equal(pthread_join(thread[i], NULL), 0);
-}
+#include "support/pool.h"
 
 static void run_partly(const scene *s, partial *p) {
     attend_partly(s, s->segments, s->n_segments, p);
@@ -47,7 +14,7 @@ static void run_partly(const scene *s, partial *p) {
 
 /* Returns the tasks that the calls had for a pool. */
 static size_t check_threads(scene *s) {
-    static const size_t counts[] = {1, 2, 3, MOST_THREADS};
+    static const size_t counts[] = {1, 2, 3, POOL_MOST_THREADS};
     whole alone = whole_new(s), shared = whole_new(s);
     partial open = partial_new(s), open_shared = partial_new(s);
     size_t tasks = 0;
@@ -55,7 +22,7 @@ static size_t check_threads(scene *s) {
     run_partly(s, &open);
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
         pool p = {.threads = counts[i]};
-        const tq_parallel parallel = {run_on_pool, &p};
+        const tq_parallel parallel = {pool_run, &p};
         s->params.parallel = &parallel;
         attend(s, &shared);
         run_partly(s, &open_shared);

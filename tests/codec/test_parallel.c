@@ -1,47 +1,15 @@
 /* SPDX-License-Identifier: MIT
  * Batches on a caller's threads: the same bytes for any number of them, and for none. */
 #include <math.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "support/cm.h"
+#include "support/pool.h"
 #include "support/rng.h"
 #include "tqkv/codec.h"
 
-enum { MOST_THREADS = 7, HEADS = 3, ROWS = 2100, DIM = 96, VALUES = HEADS * ROWS * DIM };
-
-/* Threads that take the next task until none is left. */
-typedef struct pool {
-    int threads;
-    size_t tasks_seen;
-    atomic_size_t next;
-    size_t n_tasks;
-    void (*task)(void *work, size_t index);
-    void *work;
-} pool;
-
-static void *worker(void *context) {
-    pool *p = context;
-    for (size_t i = atomic_fetch_add(&p->next, 1); i < p->n_tasks; i = atomic_fetch_add(&p->next, 1))
-        p->task(p->work, p->n_tasks - 1 - i); /* last first: order must not matter */
-    return NULL;
-}
-
-static void run_on_pool(void *context, size_t n_tasks, void (*task)(void *, size_t), void *work) {
-    pool *p = context;
-    pthread_t thread[MOST_THREADS];
-    p->n_tasks = n_tasks;
-    p->tasks_seen += n_tasks;
-    p->task = task;
-    p->work = work;
-    atomic_store(&p->next, 0);
-    for (int i = 0; i < p->threads; i++)
-        assert_int_equal(pthread_create(&thread[i], NULL, worker, p), 0);
-    for (int i = 0; i < p->threads; i++)
-        assert_int_equal(pthread_join(thread[i], NULL), 0);
-}
+enum { HEADS = 3, ROWS = 2100, DIM = 96, VALUES = HEADS * ROWS * DIM };
 
 typedef struct outcome {
     uint8_t codes[VALUES];
@@ -71,14 +39,14 @@ static float *random_values(size_t n) {
 
 static void same_bytes_on_any_number_of_threads(void **state) {
     (void)state;
-    static const int counts[] = {1, 2, 3, MOST_THREADS};
+    static const size_t counts[] = {1, 2, 3, POOL_MOST_THREADS};
     float *src = random_values(VALUES + HEADS * DIM);
     outcome *alone = malloc(sizeof *alone), *shared = malloc(sizeof *shared);
     assert_true(alone != NULL && shared != NULL);
     round_trip(src, src + VALUES, NULL, alone);
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
         pool p = {.threads = counts[i]};
-        const tq_parallel parallel = {run_on_pool, &p};
+        const tq_parallel parallel = {pool_run, &p};
         round_trip(src, src + VALUES, &parallel, shared);
         assert_true(p.tasks_seen >= 3 * 6); /* scan, encode, decode, of two or more pieces a head */
         assert_memory_equal(alone, shared, sizeof *alone);
@@ -92,7 +60,7 @@ static void the_first_bad_value_is_named(void **state) {
     (void)state;
     const tq_codec codec = {.format = TQ_TQ4, .head_dim = DIM};
     pool p = {.threads = 3};
-    const tq_parallel parallel = {run_on_pool, &p};
+    const tq_parallel parallel = {pool_run, &p};
     const tq_batch batch = {.heads = HEADS, .rows = ROWS, .parallel = &parallel};
     float *src = random_values(VALUES);
     outcome *out = calloc(1, sizeof *out);
