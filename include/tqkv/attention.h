@@ -68,7 +68,7 @@ typedef struct tq_attention_params {
     float scale;          /**< scores are multiplied by it; finite */
     float softcap;        /**< then cap * tanh(score / cap); 0: off */
     int causal;           /**< not 0: a query sees positions up to its own */
-    uint64_t window;      /**< and only the last `window` of them (its own included); 0: all */
+    uint64_t window;      /**< and none older than the last `window` up to its own; 0: all */
     const float *sinks;   /**< [H] extra logits that take weight and give no value; NULL: none */
     const float
         *k_centre;    /**< [G][D], what was subtracted from encoded keys, original domain; NULL: none */
@@ -92,11 +92,13 @@ TQ_API tq_status tq_attention_workspace(const tq_attention_params *params, const
  * q           [H][n][D] float32, finite
  * out         [H][n][D] float32 out; must not overlap anything else
  * lse         [H][n] natural logarithm of the sum of exp(score), sinks included; NULL: not wanted.
- *             Rows that see nothing give zeros in out and -infinity here
+ *             Rows that see no key give zeros in out, and their sink here, -infinity without one
  * workspace   workspace_bytes bytes, at least what tq_attention_workspace() says, aligned to 64
+ * (TQ_E_SIZE)
  *
  * TQ_E_NULL, TQ_E_HEADS, TQ_E_HEAD_DIM, TQ_E_FORMAT, TQ_E_SCALE_FACTOR, TQ_E_DOMAIN, TQ_E_SIZE,
- * TQ_E_STRIDE, TQ_E_POSITION (ring start, pages), TQ_E_OVERFLOW, TQ_E_OVERLAP; TQ_E_NOT_FINITE for q
+ * TQ_E_STRIDE, TQ_E_POSITION (length, capacity, ring start, pages, positions beyond 2^64), TQ_E_OVERFLOW,
+ * TQ_E_OVERLAP; TQ_E_NOT_FINITE for q
  * (field "q", with the index), scale, softcap. On failure nothing is written but the workspace.
  * Cost: 4 H n T D operations, and the bytes of the segments once a head group; no allocation. */
 TQ_API tq_status tq_attention(const tq_attention_params *params, const tq_segment *segments,

@@ -40,7 +40,7 @@ void attempt_make(attempt *a, const stage *st) {
                    .sum = st->partial.sum.data,
                    .workspace = st->workspace.data,
                    .workspace_bytes = st->workspace.size,
-                   .spoiled = ""};
+                   .spoiled = "call"};
     memcpy(a->segments, st->scene.segments, sizeof a->segments);
 }
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
  * The same bits for any number of threads, and whatever the workspace held before. */
-#include <stdio.h>
 #include <string.h>
 
 #include "call.h"

@@ -3,44 +3,39 @@
  * Products are fused with their additions. */
 #include "kernels/kernels.h"
 
-/* V_BLOCK accumulators fit in registers beside what they are made of: `q` queries times V_BLOCK / q rows.
- */
-V_INLINE void score_block(size_t dim, const unsigned q, const float *queries, const float *tile,
-                          float *scores, size_t n_stride) {
+/* V_BLOCK accumulators fit in registers beside what they are made of: `q` queries times `n` rows. */
+V_INLINE void score_block(size_t dim, const unsigned q, const unsigned n, const float *queries,
+                          const float *tile, float *scores, size_t n_stride) {
     vf acc[V_BLOCK];
     V_FOR (i, V_BLOCK)
         acc[i] = v_set(0.0f);
     for (size_t j = 0; j < dim; j += TQ_LANES)
-        V_FOR (t, V_BLOCK / q) {
+        V_FOR (t, n) {
             const vf k = v_load(tile + t * dim + j);
             V_FOR (r, q)
-                acc[r * (V_BLOCK / q) + t] =
-                    v_fma(v_load(queries + r * dim + j), k, acc[r * (V_BLOCK / q) + t]);
+                acc[r * n + t] = v_fma(v_load(queries + r * dim + j), k, acc[r * n + t]);
         }
     float sums[V_BLOCK];
     v_fold_block(acc, sums);
     V_FOR (r, q)
-        V_FOR (t, V_BLOCK / q)
-            scores[r * n_stride + t] = sums[r * (V_BLOCK / q) + t];
+        V_FOR (t, n)
+            scores[r * n_stride + t] = sums[r * n + t];
 }
 
-/* Sums as a block does, so that equal keys have equal scores wherever they lie. */
+/* v_fold() sums as v_fold_block() does, so that equal keys have equal scores wherever they lie. */
 static float score_one(size_t dim, const float *query, const float *row) {
-    vf acc[V_BLOCK];
-    float sums[V_BLOCK];
-    V_FOR (i, V_BLOCK)
-        acc[i] = v_set(0.0f);
+    vf acc = v_set(0.0f);
     for (size_t j = 0; j < dim; j += TQ_LANES)
-        acc[0] = v_fma(v_load(query + j), v_load(row + j), acc[0]);
-    v_fold_block(acc, sums);
-    return sums[0];
+        acc = v_fma(v_load(query + j), v_load(row + j), acc);
+    return v_fold(acc);
 }
 
 V_INLINE void score_rows(size_t dim, const unsigned q, const float *queries, size_t n, const float *tile,
                          float *scores, size_t n_stride) {
+    const unsigned block = V_BLOCK / q;
     size_t t = 0;
-    for (; n - t >= V_BLOCK / q; t += V_BLOCK / q)
-        score_block(dim, q, queries, tile + t * dim, scores + t, n_stride);
+    for (; n - t >= block; t += block)
+        score_block(dim, q, block, queries, tile + t * dim, scores + t, n_stride);
     for (; t < n; t++)
         for (unsigned r = 0; r < q; r++)
             scores[r * n_stride + t] = score_one(dim, queries + r * dim, tile + t * dim);

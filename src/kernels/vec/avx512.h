@@ -266,15 +266,18 @@ V_INLINE vf v_load_half(const uint16_t *p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
 }
 
-/* Sums of the lanes of each of 16 vectors. Halves of pairs are added until a vector holds a lane of each.
- */
-V_INLINE vf v_fold_pair(vf x, vf y) {
+/* Sums of the lanes of each of 16 vectors, in v_fold()'s order: halves of pairs are added until a vector
+ * holds a number of each. */
+V_INLINE vf v_fold_halves(vf x, vf y) {
+    return _mm512_add_ps(_mm512_shuffle_f32x4(x, y, 0x44), _mm512_shuffle_f32x4(x, y, 0xEE));
+}
+V_INLINE vf v_fold_quarters(vf x, vf y) {
     return _mm512_add_ps(_mm512_shuffle_f32x4(x, y, 0x88), _mm512_shuffle_f32x4(x, y, 0xDD));
 }
 V_INLINE void v_fold_block(const vf x[V_BLOCK], float sums[V_BLOCK]) {
     vf quad[4];
     V_FOR (p, 4)
-        quad[p] = v_fold_pair(v_fold_pair(x[p], x[p + 4]), v_fold_pair(x[p + 8], x[p + 12]));
+        quad[p] = v_fold_quarters(v_fold_halves(x[p], x[p + 4]), v_fold_halves(x[p + 8], x[p + 12]));
     const vf u =
         _mm512_add_ps(_mm512_unpacklo_ps(quad[0], quad[1]), _mm512_unpackhi_ps(quad[0], quad[1]));
     const vf w =
