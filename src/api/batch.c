@@ -8,8 +8,12 @@
 /* Values of a task: 256 KiB of floats, long beside the cost of handing it out, short beside a cache. */
 static const size_t task_values = 65536;
 
-/* From here on decoded vectors bypass the caches. */
-static const size_t stream_bytes = (size_t)16 << 20;
+/* From here on decoded vectors bypass the caches, which they would only sweep: a plain store to memory
+ * reads the line first. Decoding tq4 at D = 256 again and again to the same place, GB/s plain and
+ * streamed: 8 MiB 24 and 13, 16 MiB 22 and 13, 24 MiB 9 and 20, 128 MiB 9 and 22 (a core's share of the
+ * third-level cache ends between 16 and 24 MiB on that machine; on one with less, plain stores are the
+ * slower ones earlier). */
+static const size_t stream_bytes = (size_t)24 << 20;
 
 /* An encode or decode call: its arrays, cut into pieces of rows of one head. */
 typedef struct job {
