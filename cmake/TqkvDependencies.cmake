@@ -33,7 +33,8 @@ if(TQKV_OPENMP)
         message(FATAL_ERROR "OpenMP is missing: with clang, install Debian's libomp-dev; "
                             "or configure with -DTQKV_OPENMP=OFF.")
     endif()
-    list(TRANSFORM OpenMP_C_LIB_NAMES PREPEND "-l" OUTPUT_VARIABLE TQKV_OPENMP_LIBRARIES)
+    # For those who link the installed static library: the driver knows where its runtime lies.
+    separate_arguments(TQKV_OPENMP_FLAGS NATIVE_COMMAND "${OpenMP_C_FLAGS}")
 endif()
 
 if(TQKV_BUILD_IO)

@@ -21,7 +21,7 @@ function(tqkv_install_library name)
     file(RELATIVE_PATH lib_from_prefix ${CMAKE_INSTALL_PREFIX} ${CMAKE_INSTALL_FULL_LIBDIR})
     file(RELATIVE_PATH include_from_prefix ${CMAKE_INSTALL_PREFIX} ${CMAKE_INSTALL_FULL_INCLUDEDIR})
     string(REGEX REPLACE "/$" "" prefix_from_pc "${prefix_from_pc}")
-    string(REPLACE ";" " " openmp_for_pc "${TQKV_OPENMP_LIBRARIES}")
+    string(REPLACE ";" " " openmp_for_pc "${TQKV_OPENMP_FLAGS}")
     configure_file(cmake/${name}.pc.in ${name}.pc @ONLY)
     install(FILES ${PROJECT_BINARY_DIR}/${name}.pc
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig
