@@ -8,7 +8,9 @@
 static void run(void *context, size_t n_tasks, void (*task)(void *work, size_t index), void *work) {
     const size_t asked = (size_t)(uintptr_t)context;
     const int threads = asked == 0 ? omp_get_max_threads() : (int)asked;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+    /* Tasks are alike: sharing them out beforehand, two threads decode 1 MiB in L2 1.8 times as fast as
+     * one; handing them out one by one, 1.5 times. */
+#pragma omp parallel for schedule(static) num_threads(threads)
     for (size_t i = 0; i < n_tasks; i++)
         task(work, i);
 }
