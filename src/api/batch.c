@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 
 #include "api/check.h"
+#include "base/tasks.h"
 
 /* Values of a task: 256 KiB of floats, long beside the cost of handing it out, short beside a cache. */
 static const size_t task_values = 65536;
@@ -80,12 +81,7 @@ static void run_task(void *work, size_t index) {
 static void run(job *j, void (*piece)(job *j, size_t head, size_t row, size_t n)) {
     const size_t tasks = (j->pieces - 1) / j->pieces_per_task + 1;
     j->piece = piece;
-    if (j->parallel != NULL && tasks > 1) {
-        j->parallel->run(j->parallel->context, tasks, run_task, j);
-        return;
-    }
-    for (size_t i = 0; i < tasks; i++)
-        run_task(j, i);
+    tq_run_tasks(j->parallel, tasks, run_task, j);
 }
 
 static const float *centre_of(const job *j, size_t head) {

@@ -35,11 +35,11 @@ tq_status tq_check_product(const char *name, size_t rows, size_t row_size, size_
 }
 
 static tq_status fail_value(const char *name, size_t index, float value) {
-    if (isfinite(value)) /* less a centre it may be smaller than the limit itself */
+    if (isfinite(value))
         return tq_fail(TQ_E_RANGE, index, name, "%s[%zu] is %g: the limit is 2^57, %g", name, index,
                        (double)value, (double)TQ_MAX_ABS);
-    return tq_fail(TQ_E_NOT_FINITE, index, name, "%s[%zu] is %s: only finite values can be encoded", name,
-                   index, isnan(value) ? "NaN" : "infinite");
+    return tq_fail(TQ_E_NOT_FINITE, index, name, "%s[%zu] is %s: it must be finite", name, index,
+                   isnan(value) ? "NaN" : "infinite");
 }
 
 tq_status tq_check_finite(const tq_kernels *kernels, const char *name, const float *x, size_t n) {

@@ -39,11 +39,9 @@ void tq_attend_collect(const tq_attend_plan *plan, const void *workspace, size_t
     }
     memset(acc, 0, plan->dim * sizeof *acc);
     if (plan->encoded_v) {
-        tq_plan rotation;
         sum_splits(plan, partial, 0, *top, acc);
-        (void)tq_plan_init(&rotation, &plan->v_codec); /* as the view's was, without fail */
         if (plan->params->domain == TQ_ORIGINAL)
-            plan->kernels->rotate(&rotation.rotation, TQ_ROTATE_OUT, 1, acc, plan->dim, acc, plan->dim);
+            plan->kernels->rotate(&plan->v_rotation, TQ_ROTATE_OUT, 1, acc, plan->dim, acc, plan->dim);
     }
     if (plan->dense_v) {
         sum_splits(plan, partial, plan->encoded_v ? plan->dim : 0, *top, plain);

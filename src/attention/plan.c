@@ -35,7 +35,8 @@ static tq_status check_params(const tq_attention_params *p) {
 }
 
 /* All encoded sides of a kind must have one rotation. */
-static tq_status note_side(const tq_side *s, bool *dense, bool *encoded, tq_codec *codec, bool *v1) {
+static tq_status note_side(const tq_side *s, bool *dense, bool *encoded, tq_rotation *rotation,
+                           bool *v1) {
     if (!tq_side_is_encoded(s)) {
         *dense = true;
         return TQ_OK;
@@ -44,7 +45,7 @@ static tq_status note_side(const tq_side *s, bool *dense, bool *encoded, tq_code
         return tq_fail(TQ_E_FORMAT, 0, s->name,
                        "%s: v1 and v2 formats do not mix, their rotations differ", s->name);
     *encoded = true;
-    *codec = s->view.codec;
+    *rotation = s->plan.rotation;
     *v1 = s->plan.v1;
     return TQ_OK;
 }
@@ -64,9 +65,9 @@ static tq_status take_segments(tq_attend_plan *plan, const tq_segment *segments,
             if (status == TQ_OK)
                 status = tq_side_init(&s.v, "v", &segments[i].v, p->n_kv_heads, s.length, p->head_dim);
             if (status == TQ_OK)
-                status = note_side(&s.k, &plan->dense_k, &plan->encoded_k, &plan->k_codec, &v1_k);
+                status = note_side(&s.k, &plan->dense_k, &plan->encoded_k, &plan->k_rotation, &v1_k);
             if (status == TQ_OK)
-                status = note_side(&s.v, &plan->dense_v, &plan->encoded_v, &plan->v_codec, &v1_v);
+                status = note_side(&s.v, &plan->dense_v, &plan->encoded_v, &plan->v_rotation, &v1_v);
             if (status != TQ_OK) return status;
         }
         if (s.first_position > UINT64_MAX - s.length)

@@ -29,10 +29,10 @@ typedef struct tq_attend_plan {
     size_t dim, group_rows; /* query rows that share a KV head: H/G * n */
     size_t n_segments, positions;
     bool dense_k, dense_v, encoded_k, encoded_v;
-    tq_codec k_codec, v_codec;    /* of the encoded sides: whose rotation it is */
-    size_t row_block, row_blocks; /* rows of a task, tasks of a KV head */
-    size_t split, splits;         /* positions of a task, tasks of a block */
-    size_t partial_floats;        /* of a row of a split: accumulators, top and sum */
+    tq_rotation k_rotation, v_rotation; /* of the encoded sides */
+    size_t row_block, row_blocks;       /* rows of a task, tasks of a KV head */
+    size_t split, splits;               /* positions of a task, tasks of a block */
+    size_t partial_floats;              /* of a row of a split: accumulators, top and sum */
     tq_attend_layout at;
 } tq_attend_plan;
 

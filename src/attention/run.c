@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "attention/plan.h"
+#include "base/tasks.h"
 
 /* Keys and values are decoded a tile at a time, into half of a first-level cache of 32 KiB, and used
  * there by all rows; scores of a chunk of tiles go through the softmax together. */
@@ -183,21 +184,19 @@ static void prepare_rows(const job *j, size_t head, const float *q) {
     const tq_attend_plan *plan = j->plan;
     const tq_attention_params *p = plan->params;
     const size_t first = head * plan->group_rows, n = plan->group_rows, dim = plan->dim;
-    tq_plan rotation;
     for (size_t i = first * dim; i < (first + n) * dim; i++)
         j->plain[i] = q[i] * p->scale;
     memset(j->bias + first, 0, n * sizeof *j->bias);
     if (!plan->encoded_k) return;
     float centre[TQ_MAX_DIM];
     const float *centre_used = p->k_centre == NULL ? NULL : p->k_centre + head * dim;
-    (void)tq_plan_init(&rotation, &plan->k_codec); /* as the view's was, without fail */
     if (p->domain == TQ_ROTATED) {
         memcpy(j->rotated + first * dim, j->plain + first * dim, n * dim * sizeof(float));
         if (centre_used != NULL)
-            plan->kernels->rotate(&rotation.rotation, TQ_ROTATE_IN, 1, centre_used, dim, centre, dim);
+            plan->kernels->rotate(&plan->k_rotation, TQ_ROTATE_IN, 1, centre_used, dim, centre, dim);
         if (centre_used != NULL) centre_used = centre;
     } else {
-        plan->kernels->rotate(&rotation.rotation, TQ_ROTATE_IN, n, j->plain + first * dim, dim,
+        plan->kernels->rotate(&plan->k_rotation, TQ_ROTATE_IN, n, j->plain + first * dim, dim,
                               j->rotated + first * dim, dim);
     }
     for (size_t r = first; r < first + n && centre_used != NULL; r++)
@@ -215,11 +214,5 @@ void tq_attend_run(const tq_attend_plan *plan, const float *q, void *workspace) 
     for (size_t g = 0; g < plan->params->n_kv_heads; g++)
         prepare_rows(&j, g, q);
     const size_t tasks = plan->params->n_kv_heads * plan->row_blocks * plan->splits;
-    const tq_parallel *parallel = plan->params->parallel;
-    if (parallel != NULL && tasks > 1) {
-        parallel->run(parallel->context, tasks, run_task, &j);
-        return;
-    }
-    for (size_t i = 0; i < tasks; i++)
-        run_task(&j, i);
+    tq_run_tasks(plan->params->parallel, tasks, run_task, &j);
 }

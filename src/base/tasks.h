@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT
+ * Tasks on a caller's threads, or one after the other on the calling one. */
+#ifndef TQ_BASE_TASKS_H
+#define TQ_BASE_TASKS_H
+
+#include "tqkv/codec.h"
+
+static inline void tq_run_tasks(const tq_parallel *parallel, size_t n_tasks,
+                                void (*task)(void *work, size_t index), void *work) {
+    if (parallel != NULL && n_tasks > 1) {
+        parallel->run(parallel->context, n_tasks, task, work);
+        return;
+    }
+    for (size_t i = 0; i < n_tasks; i++)
+        task(work, i);
+}
+
+#endif
