@@ -5,7 +5,9 @@
  * Letters: H query heads, G KV heads (H % G == 0; query head h reads KV head h / (H/G)), D head
  * dimension, n queries a head, T positions. Accuracy class: bounded. Against float64 on the decoded cache
  * an output row's error is at most 2e-6 times the norm of its absolute terms (the sum of weight times
- * |v|). The same bits for any number of threads. */
+ * |v|), while scores stay below 10 or so; a score of s is rounded by s / 2^24, and its
+ * weight with it, so that the bound grows in proportion beyond. The same bits for any number of
+ * threads. */
 #ifndef TQKV_ATTENTION_H
 #define TQKV_ATTENTION_H
 

@@ -83,10 +83,13 @@ typedef struct tq_batch {
  *
  * codec    format, D, norm rule
  * batch    G, T and strides; zero heads or rows: nothing to do, TQ_OK
- * src      [G][T][D] float32, every value finite and at most TQ_MAX_ABS in magnitude, or at most twice
- * that from its centre n_src    floats in src centre   [G][D] float32, subtracted from each vector of its
- * head; NULL: none codes    [G][T][code_bytes] out; bytes between rows (strides) are left alone n_codes
- * bytes in codes norms    [G][T][norms] float32, out n_norms  floats in norms
+ * src      [G][T][D] float32, finite, at most TQ_MAX_ABS in magnitude and twice that from its centre
+ * n_src    floats in src
+ * centre   [G][D] float32, subtracted from each vector of its head; NULL: none
+ * codes    [G][T][code_bytes] out; bytes between rows (strides) are left alone
+ * n_codes  bytes in codes
+ * norms    [G][T][norms] float32, out
+ * n_norms  floats in norms
  *
  * Float arrays are aligned as floats, codes need not be. Outputs may not overlap each other or an input;
  * rows of codes and norms may interleave.

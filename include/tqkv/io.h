@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tensors in files: .npy for plain ones, .safetensors for encoded ones. Its own library, libtqkv_io,
- * on top of libtqkv (jansson, xxHash).
+ * Tensors in files: .npy for plain ones, .safetensors for encoded ones and for a model's. Its own
+ * library, libtqkv_io, on top of libtqkv (jansson, xxHash).
  *
  * Every field, size and checksum of a file is checked before anything is returned. A file is written
  * under a temporary name beside its place, flushed to disk and renamed: it is there whole or not at all.
@@ -92,6 +92,44 @@ TQ_API tq_status tq_encoded_write(const char *path, const tq_encoded *encoded);
 
 /** Releases what a read or an allocation returned, and empties it. NULL and empty ones are fine. */
 TQ_API void tq_encoded_free(tq_encoded *encoded);
+
+/** A .safetensors file with any tensors, such as a model's weights, held in memory as it is. */
+typedef struct tq_safetensors tq_safetensors;
+
+#define TQ_MAX_RAW_DIMS 4
+
+/** A tensor as it lies in the file. */
+typedef struct tq_raw_tensor {
+    const char *type;              /**< safetensors' name of it, such as "BF16" */
+    size_t item_size;              /**< bytes of a value */
+    size_t n_dims;                 /**< 0: a scalar */
+    size_t shape[TQ_MAX_RAW_DIMS]; /**< outermost first */
+    size_t n_values;               /**< the product */
+    const uint8_t *bytes;          /**< n_values * item_size, little-endian, on no boundary */
+    uint64_t at;                   /**< byte of the file where they start, for messages */
+} tq_raw_tensor;
+
+/** Reads a .safetensors file: dtypes of 1, 2, 4 or 8 bytes, at most TQ_MAX_RAW_DIMS dimensions, a header
+ * of at most 1 MiB, tensors without gaps or overlaps.
+ *
+ * out   NULL on failure; release with tq_safetensors_free()
+ *
+ * TQ_E_NULL, TQ_E_IO, TQ_E_NO_MEMORY, TQ_E_FILE_MAGIC, _TRUNCATED, _HEADER, _TYPE, _SHAPE. */
+TQ_API tq_status tq_safetensors_read(const char *path, tq_safetensors **out);
+
+/** The same from memory: bytes [size], copied. name is used in messages. */
+TQ_API tq_status tq_safetensors_parse(const char *name, const void *bytes, size_t size,
+                                      tq_safetensors **out);
+
+/** Finds a tensor. out: written on success only, valid as long as the file. TQ_E_NULL; TQ_E_FILE_FIELD if
+ * there is none of that name. */
+TQ_API tq_status tq_safetensors_tensor(const tq_safetensors *file, const char *name, tq_raw_tensor *out);
+
+/** The string under key in __metadata__, valid as long as the file; NULL if there is none. */
+TQ_API const char *tq_safetensors_metadata(const tq_safetensors *file, const char *key);
+
+/** Releases what a read returned. NULL is fine. */
+TQ_API void tq_safetensors_free(tq_safetensors *file);
 
 /** Removes the temporary files of writes that are under way. Async-signal-safe: call it from a handler
  * of SIGINT or SIGTERM before the process ends. */

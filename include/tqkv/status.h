@@ -30,11 +30,13 @@ typedef enum tq_status {
     TQ_E_NORMS_PER_POS = 23, /**< norms_per_pos does not fit head_dim */
     TQ_E_SCALE_FACTOR = 24,  /**< scale_factor_d512 is zero, negative or not finite */
     TQ_E_NORM_RULE = 25,     /**< no such norm rule, or not one of this format's */
-    TQ_E_HEADS = 26,         /**< num_kv_heads is zero */
+    TQ_E_HEADS = 26,         /**< num_kv_heads is zero, or does not divide the query heads */
     TQ_E_DOMAIN = 27,        /**< neither rotated nor original */
+    TQ_E_MASK = 28,          /**< no such mask type */
 
     /* positions */
     TQ_E_POSITION = 30, /**< a position lies outside the cache */
+    TQ_E_POLICY = 31,   /**< no such cache policy, or something that this one has not */
 
     /* data */
     TQ_E_NOT_FINITE = 40, /**< NaN or infinity in the input; tq_last_error() names the index */

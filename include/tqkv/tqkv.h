@@ -4,6 +4,7 @@
 #define TQKV_TQKV_H
 
 #include "tqkv/attention.h"
+#include "tqkv/cache.h"
 #include "tqkv/codec.h"
 #include "tqkv/device.h"
 #include "tqkv/status.h"

@@ -7,9 +7,8 @@
 #include "attention/plan.h"
 #include "base/tasks.h"
 
-/* Keys and values are decoded a tile at a time, into half of a first-level cache of 32 KiB, and used
- * there by all rows; scores of a chunk of tiles go through the softmax together. */
-enum { TILE_VALUES = 4096, CHUNK = 128, MOST_ROWS = 32 };
+/* Scores of a chunk of positions go through the softmax together. */
+enum { CHUNK = 128, MOST_ROWS = 32 };
 
 typedef struct job {
     const tq_attend_plan *plan;
@@ -25,7 +24,6 @@ typedef struct task {
     size_t split;
     /* aligned: a vector that spans two cache lines costs twice */
     _Alignas(64) float scores[MOST_ROWS * CHUNK];
-    _Alignas(64) float tile[TILE_VALUES];
 } task;
 
 static float *partial_of(const task *t, size_t r) {
@@ -45,13 +43,7 @@ static float *acc_of(const task *t, size_t r, bool encoded) {
 static void score_chunk(task *t, const tq_attend_segment *s, size_t first, size_t n) {
     const tq_attend_plan *plan = t->j->plan;
     const float *queries = (tq_side_is_encoded(&s->k) ? t->j->rotated : t->j->plain) + t->row * plan->dim;
-    const size_t most = TILE_VALUES / plan->dim;
-    for (size_t i = 0; i < n; i += most) {
-        const size_t rows = n - i < most ? n - i : most;
-        tq_side_decode(&s->k, plan->kernels, t->head, first + i, rows, t->tile);
-        tq_side_fetch(&s->k, t->head, first + i + rows, most);
-        plan->kernels->score(plan->dim, t->rows, queries, rows, t->tile, t->scores + i, CHUNK);
-    }
+    tq_side_score(&s->k, plan->kernels, t->head, first, n, t->rows, queries, t->scores, CHUNK);
 }
 
 /* Which of n positions from `position` on query row r sees: [*from, *to). */
@@ -69,27 +61,6 @@ static void visible(const task *t, size_t r, uint64_t position, size_t n, size_t
     if (*from > *to) *from = *to;
 }
 
-static void cap_scores(float cap, float *scores, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        scores[i] = cap * tanhf(scores[i] / cap);
-}
-
-/* The largest of n scores and `top`, in lanes that do not wait for each other. */
-static float highest(const float *scores, size_t n, float top) {
-    float lane[TQ_LANES];
-    size_t i = 0;
-    for (size_t l = 0; l < TQ_LANES; l++)
-        lane[l] = top;
-    for (; n - i >= TQ_LANES; i += TQ_LANES)
-        for (size_t l = 0; l < TQ_LANES; l++)
-            lane[l] = scores[i + l] > lane[l] ? scores[i + l] : lane[l];
-    for (; i < n; i++)
-        top = scores[i] > top ? scores[i] : top;
-    for (size_t l = 0; l < TQ_LANES; l++)
-        top = lane[l] > top ? lane[l] : top;
-    return top;
-}
-
 /* A chunk's scores of a row to weights relative to the row's new top; what was accumulated is brought
  * down to it. */
 static void weigh(task *t, size_t r, size_t from, size_t to, size_t n, float bias) {
@@ -101,8 +72,9 @@ static void weigh(task *t, size_t r, size_t from, size_t to, size_t n, float bia
     if (bias != 0.0f)
         for (size_t i = from; i < to; i++)
             scores[i] += bias;
-    if (plan->params->softcap > 0.0f) cap_scores(plan->params->softcap, scores + from, to - from);
-    const float top = highest(scores + from, to - from, tail[0]);
+    if (plan->params->softcap > 0.0f)
+        plan->kernels->soften(to - from, plan->params->softcap, scores + from);
+    const float top = plan->kernels->highest(to - from, scores + from, tail[0]);
     if (top > tail[0]) {
         const float factor = tail[0] == -INFINITY ? 0.0f : expf(tail[0] - top);
         plan->kernels->rescale(plan->partial_floats - TQ_LANES, factor, partial_of(t, r));
@@ -118,30 +90,28 @@ static void weigh(task *t, size_t r, size_t from, size_t to, size_t n, float bia
 
 static void accumulate_chunk(task *t, const tq_attend_segment *s, size_t first, size_t n) {
     const tq_attend_plan *plan = t->j->plan;
-    const size_t most = TILE_VALUES / plan->dim;
-    for (size_t i = 0; i < n; i += most) {
-        const size_t rows = n - i < most ? n - i : most;
-        tq_side_decode(&s->v, plan->kernels, t->head, first + i, rows, t->tile);
-        tq_side_fetch(&s->v, t->head, first + i + rows, most);
-        plan->kernels->accumulate(plan->dim, t->rows, t->scores + i, CHUNK, rows, t->tile,
-                                  acc_of(t, 0, tq_side_is_encoded(&s->v)),
-                                  plan->splits * plan->partial_floats);
-    }
+    tq_side_accumulate(&s->v, plan->kernels, t->head, first, n, t->rows, t->scores, CHUNK,
+                       acc_of(t, 0, tq_side_is_encoded(&s->v)), plan->splits * plan->partial_floats);
 }
 
+/* The part of a chunk that some row sees: what nobody sees is not read. */
 static void attend_chunk(task *t, const tq_attend_segment *s, size_t first, size_t n) {
     const uint64_t position = s->first_position + first;
-    size_t from[MOST_ROWS], to[MOST_ROWS];
-    bool any = false;
+    size_t from[MOST_ROWS], to[MOST_ROWS], low = n, high = 0;
     for (size_t r = 0; r < t->rows; r++) {
         visible(t, r, position, n, &from[r], &to[r]);
-        any = any || from[r] < to[r];
+        if (from[r] == to[r]) continue;
+        low = from[r] < low ? from[r] : low;
+        high = to[r] > high ? to[r] : high;
     }
-    if (!any) return;
-    score_chunk(t, s, first, n);
-    for (size_t r = 0; r < t->rows; r++)
-        weigh(t, r, from[r], to[r], n, tq_side_is_encoded(&s->k) ? t->j->bias[t->row + r] : 0.0f);
-    accumulate_chunk(t, s, first, n);
+    if (low >= high) return;
+    score_chunk(t, s, first + low, high - low);
+    for (size_t r = 0; r < t->rows; r++) {
+        const bool any = from[r] < to[r];
+        weigh(t, r, any ? from[r] - low : 0, any ? to[r] - low : 0, high - low,
+              tq_side_is_encoded(&s->k) ? t->j->bias[t->row + r] : 0.0f);
+    }
+    accumulate_chunk(t, s, first + low, high - low);
 }
 
 static void attend(task *t) {

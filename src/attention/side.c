@@ -103,27 +103,6 @@ tq_status tq_side_init(tq_side *s, const char *name, const tq_view *view, size_t
     return status;
 }
 
-/* n rows that lie evenly, from `row` of a page on. */
-static void decode_run(const tq_side *s, const tq_kernels *kernels, size_t head, size_t page, size_t row,
-                       size_t n, float *tile) {
-    const tq_view *v = &s->view;
-    const uint8_t *data =
-        (const uint8_t *)v->data + page * v->page_stride + head * v->head_stride + row * v->row_stride;
-    if (tq_side_is_encoded(s)) {
-        const tq_row_set set = {n, s->dim, v->row_stride, v->norm_row_stride};
-        tq_decode_rows(&s->plan, &set, TQ_ROTATED, data,
-                       v->norms + page * v->norm_page_stride + head * v->norm_head_stride +
-                           row * v->norm_row_stride,
-                       NULL, tile, false);
-        return;
-    }
-    for (size_t i = 0; i < n; i++, data += v->row_stride, tile += s->dim)
-        if (v->store == TQ_STORE_F32)
-            memcpy(tile, data, s->row_bytes);
-        else
-            kernels->widen(s->dim, (const uint16_t *)(const void *)data, tile);
-}
-
 /* Where a logical position lies, and how many after it lie evenly, n at most. */
 typedef struct place {
     size_t page, row, run;
@@ -138,24 +117,91 @@ static place place_of(const tq_view *v, size_t position, size_t n) {
     return (place){v->pages == NULL ? 0 : v->pages[page], row, run};
 }
 
-void tq_side_decode(const tq_side *s, const tq_kernels *kernels, size_t head, size_t first, size_t n,
-                    float *tile) {
-    while (n > 0) {
-        const place at = place_of(&s->view, first, n);
-        decode_run(s, kernels, head, at.page, at.row, at.run, tile);
-        first += at.run;
-        n -= at.run;
-        tile += at.run * s->dim;
+/* A run of rows that lie evenly. */
+static const uint8_t *data_at(const tq_side *s, size_t head, place at) {
+    const tq_view *v = &s->view;
+    return (const uint8_t *)v->data + at.page * v->page_stride + head * v->head_stride +
+           at.row * v->row_stride;
+}
+
+static const float *norms_at(const tq_side *s, size_t head, place at) {
+    const tq_view *v = &s->view;
+    return v->norms + at.page * v->norm_page_stride + head * v->norm_head_stride +
+           at.row * v->norm_row_stride;
+}
+
+/* Codes with one scale a row are used as they lie; other vectors are brought to a tile of float32 first,
+ * half of a first-level cache of 32 KiB. */
+enum { TILE_VALUES = 4096, SCALES = 128 };
+
+static bool lies_ready(const tq_side *s) {
+    return tq_side_is_encoded(s) && s->plan.n_norms == 1;
+}
+
+static void decode_run(const tq_side *s, const tq_kernels *kernels, size_t head, place at, float *tile) {
+    const tq_view *v = &s->view;
+    const uint8_t *data = data_at(s, head, at);
+    if (tq_side_is_encoded(s)) {
+        const tq_row_set set = {at.run, s->dim, v->row_stride, v->norm_row_stride};
+        tq_decode_rows(&s->plan, &set, TQ_ROTATED, data, norms_at(s, head, at), NULL, tile, false);
+        return;
+    }
+    for (size_t i = 0; i < at.run; i++, data += v->row_stride, tile += s->dim)
+        if (v->store == TQ_STORE_F32)
+            memcpy(tile, data, s->row_bytes);
+        else
+            kernels->widen(s->dim, (const uint16_t *)(const void *)data, tile);
+}
+
+/* x[r][i] times the scale of position i of a run. */
+static void scale_run(const tq_side *s, size_t head, place at, size_t rows, float *x, size_t n_stride) {
+    const float *norms = norms_at(s, head, at);
+    float scales[SCALES];
+    for (size_t first = 0; first < at.run; first += SCALES, x += SCALES) {
+        const size_t n = at.run - first < SCALES ? at.run - first : SCALES;
+        for (size_t i = 0; i < n; i++)
+            scales[i] = norms[(first + i) * s->view.norm_row_stride] * s->plan.norm_scale;
+        for (size_t r = 0; r < rows; r++)
+            s->plan.kernels->multiply(n, scales, x + r * n_stride);
     }
 }
 
-void tq_side_fetch(const tq_side *s, size_t head, size_t first, size_t n) {
-    const tq_view *v = &s->view;
-    if (first >= s->length) return;
-    const place at = place_of(v, first, s->length - first < n ? s->length - first : n);
-    const uint8_t *row = (const uint8_t *)v->data + at.page * v->page_stride + head * v->head_stride +
-                         at.row * v->row_stride;
-    for (size_t t = 0; t < at.run; t++, row += v->row_stride)
-        for (size_t i = 0; i < s->row_bytes; i += 64)
-            __builtin_prefetch(row + i);
+void tq_side_score(const tq_side *s, const tq_kernels *kernels, size_t head, size_t first, size_t n,
+                   size_t rows, const float *queries, float *scores, size_t n_stride) {
+    _Alignas(64) float tile[TILE_VALUES];
+    const size_t most = lies_ready(s) ? n : TILE_VALUES / s->dim;
+    while (n > 0) {
+        const place at = place_of(&s->view, first, n < most ? n : most);
+        if (lies_ready(s)) {
+            kernels->score_codes(s->plan.book, s->dim, rows, queries, at.run, data_at(s, head, at),
+                                 s->view.row_stride, scores, n_stride);
+            scale_run(s, head, at, rows, scores, n_stride);
+        } else {
+            decode_run(s, kernels, head, at, tile);
+            kernels->score(s->dim, rows, queries, at.run, tile, scores, n_stride);
+        }
+        first += at.run;
+        n -= at.run;
+        scores += at.run;
+    }
+}
+
+void tq_side_accumulate(const tq_side *s, const tq_kernels *kernels, size_t head, size_t first, size_t n,
+                        size_t rows, float *weights, size_t n_stride, float *acc, size_t acc_stride) {
+    _Alignas(64) float tile[TILE_VALUES];
+    const size_t most = lies_ready(s) ? n : TILE_VALUES / s->dim;
+    while (n > 0) {
+        const place at = place_of(&s->view, first, n < most ? n : most);
+        if (lies_ready(s)) {
+            scale_run(s, head, at, rows, weights, n_stride);
+            kernels->accumulate_codes(s->plan.book, s->dim, rows, weights, n_stride, at.run,
+                                      data_at(s, head, at), s->view.row_stride, acc, acc_stride);
+        } else {
+            decode_run(s, kernels, head, at, tile);
+            kernels->accumulate(s->dim, rows, weights, n_stride, at.run, tile, acc, acc_stride);
+        }
+        first += at.run;
+        n -= at.run;
+        weights += at.run;
+    }
 }

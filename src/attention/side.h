@@ -23,12 +23,14 @@ static inline bool tq_side_is_encoded(const tq_side *side) {
     return side->view.store == TQ_STORE_CODES;
 }
 
-/* Logical positions [first, first + n) of a head, decoded side by side to tile [n][dim]. */
-void tq_side_decode(const tq_side *side, const tq_kernels *kernels, size_t head, size_t first, size_t n,
-                    float *tile);
+/* Products of `rows` queries [rows][dim] with positions [first, first + n) of a head: scores [rows][..]
+ * with n_stride floats from row to row. Encoded keys want rotated queries. */
+void tq_side_score(const tq_side *side, const tq_kernels *kernels, size_t head, size_t first, size_t n,
+                   size_t rows, const float *queries, float *scores, size_t n_stride);
 
-/* Asks for the same positions, as far as there are so many, to be brought near while others are at work.
- */
-void tq_side_fetch(const tq_side *side, size_t head, size_t first, size_t n);
+/* acc[r] += sum over those positions of weights[r][t] times the vector. Weights are used up. */
+void tq_side_accumulate(const tq_side *side, const tq_kernels *kernels, size_t head, size_t first,
+                        size_t n, size_t rows, float *weights, size_t n_stride, float *acc,
+                        size_t acc_stride);
 
 #endif

@@ -27,7 +27,9 @@ const char *tq_status_name(tq_status status) {
         NAME(TQ_E_NORM_RULE);
         NAME(TQ_E_HEADS);
         NAME(TQ_E_DOMAIN);
+        NAME(TQ_E_MASK);
         NAME(TQ_E_POSITION);
+        NAME(TQ_E_POLICY);
         NAME(TQ_E_NOT_FINITE);
         NAME(TQ_E_RANGE);
         NAME(TQ_E_CODE);

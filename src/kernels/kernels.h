@@ -103,6 +103,24 @@ typedef void tq_score_fn(size_t dim, size_t rows, const float *queries, size_t n
 typedef void tq_accumulate_fn(size_t dim, size_t rows, const float *weights, size_t n_stride, size_t n,
                               const float *tile, float *acc, size_t acc_stride);
 
+/* The same on rows of codes as they lie: what dequantize() with scales of 1 gives is never written. */
+typedef void tq_score_codes_fn(const tq_codebook_tables *book, size_t dim, size_t rows,
+                               const float *queries, size_t n, const uint8_t *packed,
+                               size_t packed_stride, float *scores, size_t n_stride);
+typedef void tq_accumulate_codes_fn(const tq_codebook_tables *book, size_t dim, size_t rows,
+                                    const float *weights, size_t n_stride, size_t n,
+                                    const uint8_t *packed, size_t packed_stride, float *acc,
+                                    size_t acc_stride);
+
+/* x[i] *= factors[i] */
+typedef void tq_multiply_fn(size_t n, const float *factors, float *x);
+
+/* The largest of top and x [n]; NaN among x is passed over. */
+typedef float tq_highest_fn(size_t n, const float *x, float top);
+
+/* x[i] = cap * tanh(x[i] / cap), within a few units in the last place of cap. cap > 0. */
+typedef void tq_soften_fn(size_t n, float cap, float *x);
+
 /* Scores to weights, in place: scores[t] = exp(scores[t] - top); returns their sum. Scores are at most
  * top. */
 typedef float tq_exponentiate_fn(size_t n, float top, float *scores);
@@ -112,6 +130,10 @@ typedef void tq_rescale_fn(size_t n, float factor, float *acc);
 
 /* float16 to float32 */
 typedef void tq_widen_fn(size_t n, const uint16_t *src, float *dst);
+
+/* float32 to float16, to nearest, ties to even; n a multiple of 16. Beyond 65504 and half a step it is
+ * infinity. A NaN stays one, quiet, with its sign and as much of its payload as fits. Exact. */
+typedef void tq_narrow_fn(size_t n, const float *src, uint16_t *dst);
 
 /* Every operation, for whatever is made of all of them. */
 #define TQ_OPERATIONS(X)                                                                                 \
@@ -125,9 +147,15 @@ typedef void tq_widen_fn(size_t n, const uint16_t *src, float *dst);
     X(scan)                                                                                              \
     X(score)                                                                                             \
     X(accumulate)                                                                                        \
+    X(score_codes)                                                                                       \
+    X(accumulate_codes)                                                                                  \
+    X(multiply)                                                                                          \
+    X(highest)                                                                                           \
+    X(soften)                                                                                            \
     X(exponentiate)                                                                                      \
     X(rescale)                                                                                           \
-    X(widen)
+    X(widen)                                                                                             \
+    X(narrow)
 
 /* A kernel for each operation. */
 typedef struct tq_kernels {

@@ -13,13 +13,14 @@
 #include "codec/rotation.h"
 
 /* 64 rows of 256 and what they become take 128 KiB: more than a first-level cache, less than a second. */
-enum { ROWS = 64, DIM = 256, SAMPLES = 41 };
+enum { ROWS = 64, DIM = 256, SAMPLES = 41, QUERIES = 2 };
 
 typedef struct bench_data {
     tq_codebook_tables book;
     tq_rotation rotation;
     size_t row_bytes;
     float scales[ROWS], sums[ROWS];
+    float scores[QUERIES * ROWS], weights[DIM]; /* all 1; [QUERIES][ROWS], and a row to multiply by */
     /* aligned: a vector that spans two cache lines would be the slowest part */
     _Alignas(64) uint8_t packed[ROWS * DIM];
     _Alignas(64) uint8_t codes[ROWS * DIM];
@@ -60,11 +61,11 @@ static void bench_scan(const tq_kernels *k, bench_data *d) {
 enum { TILE = 16 };
 static void bench_score(const tq_kernels *k, bench_data *d) {
     for (size_t t = 0; t < ROWS; t += TILE)
-        k->score(DIM, 2, d->y, TILE, d->x + t * DIM, d->sums, TILE);
+        k->score(DIM, QUERIES, d->y, TILE, d->x + t * DIM, d->sums, TILE);
 }
 static void bench_accumulate(const tq_kernels *k, bench_data *d) {
     for (size_t t = 0; t < ROWS; t += TILE)
-        k->accumulate(DIM, 2, d->scales, TILE, TILE, d->x + t * DIM, d->y, DIM);
+        k->accumulate(DIM, QUERIES, d->scales, TILE, TILE, d->x + t * DIM, d->y, DIM);
 }
 static void bench_exponentiate(const tq_kernels *k, bench_data *d) {
     for (size_t t = 0; t < ROWS; t++) {
@@ -77,6 +78,30 @@ static void bench_rescale(const tq_kernels *k, bench_data *d) {
 }
 static void bench_widen(const tq_kernels *k, bench_data *d) {
     k->widen((size_t)ROWS * DIM, (const uint16_t *)(const void *)d->x, d->y);
+}
+static void bench_narrow(const tq_kernels *k, bench_data *d) {
+    k->narrow((size_t)ROWS * DIM, d->x, (uint16_t *)(void *)d->y);
+}
+
+/* As many queries as a tile has above. */
+static void bench_score_codes(const tq_kernels *k, bench_data *d) {
+    k->score_codes(&d->book, DIM, QUERIES, d->x, ROWS, d->packed, d->row_bytes, d->scores, ROWS);
+}
+static void bench_accumulate_codes(const tq_kernels *k, bench_data *d) {
+    k->accumulate_codes(&d->book, DIM, QUERIES, d->weights, ROWS, ROWS, d->packed, d->row_bytes, d->y,
+                        DIM);
+}
+static void bench_multiply(const tq_kernels *k, bench_data *d) {
+    for (size_t t = 0; t < ROWS; t++)
+        k->multiply(DIM, d->weights, d->y + t * DIM); /* by 1, so that nothing fades away */
+}
+static void bench_highest(const tq_kernels *k, bench_data *d) {
+    for (size_t t = 0; t < ROWS; t++)
+        d->sums[t] = k->highest(DIM, d->x + t * DIM, -FLT_MAX);
+}
+static void bench_soften(const tq_kernels *k, bench_data *d) {
+    memcpy(d->y, d->x, sizeof d->y); /* what was softened would become ever smaller */
+    k->soften((size_t)ROWS * DIM, 1.0f, d->y);
 }
 
 typedef struct operation {
@@ -124,7 +149,7 @@ static void measure(const operation *o, const kernel_row *row, const char *forma
     qsort(scalar, SAMPLES, sizeof *scalar, compare);
     qsort(ours, SAMPLES, sizeof *ours, compare);
     qsort(ratio, SAMPLES, sizeof *ratio, compare);
-    printf("%-11s %-10s %-6s %10.1f %10.1f %8.2f   %.2f .. %.2f\n", row->op, row->isa, format,
+    printf("%-16s %-10s %-6s %10.1f %10.1f %8.2f   %.2f .. %.2f\n", row->op, row->isa, format,
            ours[SAMPLES / 2], scalar[SAMPLES / 2], ratio[SAMPLES / 2], ratio[SAMPLES / 4],
            ratio[SAMPLES * 3 / 4]);
     fflush(stdout);
@@ -132,7 +157,11 @@ static void measure(const operation *o, const kernel_row *row, const char *forma
 
 /* What the operation does not depend on is left out: the same kernel would be timed again. */
 static const char *subject(const char *op, size_t i, const char *format) {
-    if (strcmp(op, "sum_squares") == 0 || strcmp(op, "scan") == 0) return i == 0 ? "-" : NULL;
+    static const char *const without_format[] = {"sum_squares", "scan",    "score",  "accumulate",
+                                                 "multiply",    "highest", "soften", "exponentiate",
+                                                 "rescale",     "widen",   "narrow"};
+    for (size_t k = 0; k < sizeof without_format / sizeof without_format[0]; k++)
+        if (strcmp(op, without_format[k]) == 0) return i == 0 ? "-" : NULL;
     if (strcmp(op, "rotate") == 0) return i == 0 ? "v2" : i + 1 == n_books() ? "v1" : NULL;
     return format;
 }
@@ -147,6 +176,8 @@ static void prepare(bench_data *d, const tq_codebook_tables *book) {
     fill_bytes(BYTES_RANDOM, &r, d->codes, sizeof d->codes, (uint8_t)((1u << book->bits) - 1));
     for (size_t t = 0; t < ROWS; t++)
         d->scales[t] = 1.0f;
+    for (size_t i = 0; i < DIM; i++)
+        d->weights[i] = 1.0f;
 }
 
 void bench_head(void) {
@@ -154,7 +185,7 @@ void bench_head(void) {
     puts("The scalar kernels were built without optimisation: the ratios mean nothing.");
 #endif
     printf("Median ns a row of %d, data in the second-level cache; ratio: scalar / ns, quartiles.\n"
-           "%-11s %-10s %-6s %10s %10s %8s   %s\n",
+           "%-16s %-10s %-6s %10s %10s %8s   %s\n",
            DIM, "operation", "isa", "format", "ns", "scalar ns", "ratio", "quartiles");
 }
 

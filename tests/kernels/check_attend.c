@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT
- * The kernels of attention. widen and rescale give scalar's bytes; score, accumulate and exponentiate sum
- * and round in their own order: they stay within a bound that the sum of the absolute terms sets. */
+ * The kernels of attention. widen, narrow and rescale give scalar's bytes; score, accumulate and
+ * exponentiate sum and round in their own order: they stay within a bound that the sum of the absolute
+ * terms sets. */
 #include <float.h>
 #include <math.h>
+#include <string.h>
 
 #include "check_kernels.h"
 #include "values.h"
 
-enum { MOST_POSITIONS = 19, MOST_QUERIES = 5 };
+enum { MOST_POSITIONS = 19, SOME_QUERIES = 5 };
 
 /* Rounding errors of a sum of `terms` products, in units of the sum of their magnitudes. */
 static double bound(size_t terms) {
@@ -24,12 +26,12 @@ typedef struct shape {
 } shape;
 
 static shape draw_shape(run *r, size_t dim, unsigned place) {
-    return (shape){dim, 1 + rng_below(&r->rng, MOST_QUERIES), rng_below(&r->rng, MOST_POSITIONS + 1),
+    return (shape){dim, 1 + rng_below(&r->rng, SOME_QUERIES), rng_below(&r->rng, MOST_POSITIONS + 1),
                    place};
 }
 
 static void score_case(run *r, const tq_kernels *kernel, shape s) {
-    static float q[MOST_QUERIES * TQ_MAX_DIM], tile[MOST_POSITIONS * TQ_MAX_DIM];
+    static float q[SOME_QUERIES * TQ_MAX_DIM], tile[MOST_POSITIONS * TQ_MAX_DIM];
     random_floats(r, q, s.rows * s.dim);
     random_floats(r, tile, s.n * s.dim);
     if (!run_case(r, "dim %zu, %zu queries, %zu positions", s.dim, s.rows, s.n)) return;
@@ -63,8 +65,8 @@ void check_score(run *r, const tq_kernels *kernel) {
 }
 
 static void accumulate_case(run *r, const tq_kernels *kernel, shape s) {
-    static float w[MOST_QUERIES * MOST_ROWS], tile[MOST_ROWS * TQ_MAX_DIM],
-        acc[MOST_QUERIES * TQ_MAX_DIM];
+    static float w[SOME_QUERIES * MOST_ROWS], tile[MOST_ROWS * TQ_MAX_DIM],
+        acc[SOME_QUERIES * TQ_MAX_DIM];
     const size_t n = s.n < MOST_ROWS ? s.n : MOST_ROWS, gap = some_gap(r);
     random_floats(r, w, s.rows * n);
     random_floats(r, tile, n * s.dim);
@@ -160,4 +162,58 @@ void check_widen(run *r, const tq_kernels *kernel) {
         kernel->widen(n, src, dst);
         run_expect(r, &r->slots[1], want, SAME_OR_NAN);
     }
+}
+
+/* What float16 rounding has to tell apart: each number, and what lies just below, on and just above the
+ * middle to the next one, which for the largest is the infinity that 2^16 stands for. */
+enum { OF_EACH = 4 };
+static void around(unsigned half, float x[OF_EACH], uint16_t want[OF_EACH]) {
+    const uint16_t magnitude = half & 0x7fff, sign = half & 0x8000, pair[] = {magnitude, magnitude + 1};
+    float low[2];
+    tq_widen_scalar(2, pair, low);
+    const float next = pair[1] == 0x7c00 ? 65536.0f : low[1], middle = low[0] / 2 + next / 2;
+    const float magnitudes[OF_EACH] = {low[0], nextafterf(middle, 0.0f), middle,
+                                       nextafterf(middle, INFINITY)};
+    const unsigned up[OF_EACH] = {0, 0, magnitude & 1, 1};
+    for (unsigned i = 0; i < OF_EACH; i++) {
+        x[i] = copysignf(magnitudes[i], sign == 0 ? 1.0f : -1.0f);
+        want[i] = (uint16_t)(half + up[i]);
+    }
+}
+
+static void narrow_case(run *r, const tq_kernels *kernel, size_t n, const float *x,
+                        const uint16_t *want) {
+    const unsigned in_place = float_place(rng_below(&r->rng, FLOAT_PLACES));
+    const unsigned even = 2 * rng_below(&r->rng, 32);
+    const unsigned out_place = rng_below(&r->rng, 2) == 0 ? even : PLACE_LAST;
+    if (!run_case(r, "%zu numbers from %a on", n, (double)x[0])) return;
+    const float *src = slot_place(&r->slots[0], "src", ELEMENT_FLOAT, in_place, 1, n, n);
+    void *dst = slot_place(&r->slots[1], "dst", ELEMENT_BYTE, out_place, 1, n * sizeof *want, 0);
+    slot_write(&r->slots[0], x);
+    kernel->narrow(n, src, dst);
+    run_expect(r, &r->slots[1], want, SAME_BYTES);
+}
+
+/* Every finite number of both signs, then what is beyond them all. */
+void check_narrow(run *r, const tq_kernels *kernel) {
+    static const uint32_t beyond[TQ_LANES] = {
+        0x7f800000, 0xff800000, 0x7f7fffff, 0xff7fffff, 0x47800001, 0xc7ffffff, 0x7f800001, 0xff800001,
+        0x7f802000, 0xffbfffff, 0x7fc00000, 0xffc02000, 0x7fffffff, 0xffffffff, 0x00000001, 0x807fffff};
+    static const uint16_t beyond_want[TQ_LANES] = {0x7c00, 0xfc00, 0x7c00, 0xfc00, 0x7c00, 0xfc00,
+                                                   0x7e00, 0xfe00, 0x7e01, 0xffff, 0x7e00, 0xfe01,
+                                                   0x7fff, 0xffff, 0x0000, 0x8000};
+    float x[TQ_MAX_DIM];
+    uint16_t want[TQ_MAX_DIM];
+    size_t n = 0, most = TQ_LANES;
+    for (unsigned half = 0; half < 65536 && !r->failed; half++) {
+        if ((half & 0x7c00) == 0x7c00) continue;
+        around(half, x + n, want + n);
+        n += OF_EACH;
+        if (n < most && half != 0xfbff) continue;
+        narrow_case(r, kernel, n, x, want);
+        n = 0;
+        most = TQ_LANES * (1 + rng_below(&r->rng, TQ_MAX_DIM / TQ_LANES));
+    }
+    memcpy(x, beyond, sizeof beyond);
+    narrow_case(r, kernel, TQ_LANES, x, beyond_want);
 }

@@ -20,7 +20,7 @@ typedef struct kernel_row {
     void (*check)(run *r, const tq_kernels *kernel);
 } kernel_row;
 
-enum { SLOTS = 4, TABLES = 4, MOST_ROWS = 5 };
+enum { SLOTS = 4, TABLES = 4, MOST_ROWS = 5, MOST_QUERIES = 33 };
 
 struct run {
     const kernel_row *row;

@@ -147,7 +147,7 @@ static bool run_row(run *r, const kernel_row *row) {
         row->check(r, &row->kernel);
     else
         run_stopped(r, signal_name(stop_signal), stop_address);
-    if (!r->failed) printf("ok   %-11s %-10s (%" PRIu64 " cases)\n", row->op, row->isa, r->cases);
+    if (!r->failed) printf("ok   %-16s %-10s (%" PRIu64 " cases)\n", row->op, row->isa, r->cases);
     fflush(stdout);
     return !r->failed;
 }

@@ -12,7 +12,7 @@ enum { MOST_GAP = 64 };
 
 void run_open(run *r) {
     for (unsigned i = 0; i < SLOTS; i++)
-        slot_open(&r->slots[i], MOST_ROWS * (TQ_MAX_DIM + MOST_GAP) * sizeof(float));
+        slot_open(&r->slots[i], MOST_QUERIES * (TQ_MAX_DIM + MOST_GAP) * sizeof(float));
     for (unsigned i = 0; i < TABLES; i++)
         slot_open(&r->tables[i], 256 * sizeof(float));
 }
@@ -54,7 +54,7 @@ static void describe(const slot *s) {
 /* The head of a failure's report; the caller adds a line that says what is wrong. */
 static void fail(run *r) {
     r->failed = true;
-    printf("FAIL %-11s %-10s case %" PRIu64 ": %s\n", r->row->op, r->row->isa, r->cases, r->words);
+    printf("FAIL %-16s %-10s case %" PRIu64 ": %s\n", r->row->op, r->row->isa, r->cases, r->words);
     for (unsigned i = 0; i < SLOTS; i++)
         if (r->slots[i].name != NULL) describe(&r->slots[i]);
     printf("     rerun:  check_kernels --op %s --isa %s --seed %" PRIu64 " --case %" PRIu64 "\n     ",
@@ -163,6 +163,11 @@ tq_codebook_tables edge_book(run *r, const tq_codebook_tables *book, unsigned pl
     copy.levels = edge_table(r, 0, "levels", book->levels, 2 * half, place);
     copy.bounds = edge_table(r, 1, "bounds", book->bounds, half - 1, place);
     copy.tree = edge_table(r, 2, "tree", book->tree, half, place);
+    if (book->octets != NULL) {
+        uint8_t *octets = slot_place(&r->tables[3], "octets", ELEMENT_BYTE, place, 1, 4 * half, 0);
+        memcpy(octets, book->octets, 4 * half);
+        copy.octets = octets;
+    }
     return copy;
 }
 

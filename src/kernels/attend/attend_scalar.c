@@ -27,6 +27,22 @@ void tq_accumulate_scalar(size_t dim, size_t rows, const float *weights, size_t 
         }
 }
 
+void tq_multiply_scalar(size_t n, const float *factors, float *x) {
+    for (size_t i = 0; i < n; i++)
+        x[i] *= factors[i];
+}
+
+float tq_highest_scalar(size_t n, const float *x, float top) {
+    for (size_t i = 0; i < n; i++)
+        top = x[i] > top ? x[i] : top;
+    return top;
+}
+
+void tq_soften_scalar(size_t n, float cap, float *x) {
+    for (size_t i = 0; i < n; i++)
+        x[i] = cap * tanhf(x[i] / cap);
+}
+
 float tq_exponentiate_scalar(size_t n, float top, float *scores) {
     float sum = 0.0f;
     for (size_t t = 0; t < n; t++)
@@ -57,4 +73,27 @@ static float widen(uint16_t h) {
 void tq_widen_scalar(size_t n, const uint16_t *src, float *dst) {
     for (size_t i = 0; i < n; i++)
         dst[i] = widen(src[i]);
+}
+
+/* Subnormal halves are counted in steps of 2^-24: the last place of the floats from 0.5 on, so that an
+ * addition rounds. Normal ones round by a carry, which reaches infinity where it has to. */
+static uint16_t narrow(float x) {
+    const float half = 0.5f; /* 0x3f000000 */
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    const uint32_t sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
+    if (magnitude > 0x7f800000) return (uint16_t)(sign | 0x7e00 | (magnitude >> 13 & 0x3ff));
+    if (magnitude >= 0x47800000) return (uint16_t)(sign | 0x7c00); /* 2^16 */
+    if (magnitude >= 0x38800000) {                                 /* 2^-14 */
+        const uint32_t odd = magnitude >> 13 & 1;
+        return (uint16_t)(sign | ((magnitude - 0x38000000 + 0xfff + odd) >> 13));
+    }
+    const float steps = fabsf(x) + half;
+    memcpy(&bits, &steps, sizeof bits);
+    return (uint16_t)(sign | (bits - 0x3f000000));
+}
+
+void tq_narrow_scalar(size_t n, const float *src, uint16_t *dst) {
+    for (size_t i = 0; i < n; i++)
+        dst[i] = narrow(src[i]);
 }

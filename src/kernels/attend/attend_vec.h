@@ -114,6 +114,57 @@ V_INLINE vf exponential(vf x) {
     return v_zero_below(v_scale2(p, n), x, -87.0f);
 }
 
+/* tanh(x): below 0.625 in magnitude an odd polynomial (the coefficients of Cephes' tanhf), else from
+ * exp(-2 |x|), where nothing cancels. */
+V_INLINE vf hyperbolic_tangent(vf x) {
+    const vf size = v_abs(x), small = v_min(v_set(0.625f), size), z = v_mul(small, small);
+    vf p = v_set(-5.70498872745e-3f);
+    p = v_fma(p, z, v_set(2.06390887954e-2f));
+    p = v_fma(p, z, v_set(-5.37397155531e-2f));
+    p = v_fma(p, z, v_set(1.33314422036e-1f));
+    p = v_fma(p, z, v_set(-3.33332819422e-1f));
+    const vf near = v_fma(v_mul(p, z), small, small);
+    const vf e = exponential(v_mul(v_set(-2.0f), size));
+    const vf far = v_div(v_sub(v_set(1.0f), e), v_add(v_set(1.0f), e));
+    const vf t = v_add(v_sub(near, v_zero_below(near, size, 0.625f)), v_zero_below(far, size, 0.625f));
+    return v_floats(v_or(v_bits(t), v_and(v_bits(x), v_setu(1u << 31))));
+}
+
+void V_NAME(soften)(size_t n, float cap, float *x) {
+    size_t i = 0;
+    for (; n - i >= TQ_LANES; i += TQ_LANES)
+        v_store(x + i, v_mul(v_set(cap), hyperbolic_tangent(v_div(v_load(x + i), v_set(cap)))));
+    if (i == n) return;
+    float rest[TQ_LANES] = {0};
+    for (size_t k = 0; i + k < n; k++)
+        rest[k] = x[i + k];
+    v_store(rest, v_mul(v_set(cap), hyperbolic_tangent(v_div(v_load(rest), v_set(cap)))));
+    for (size_t k = 0; i + k < n; k++)
+        x[i + k] = rest[k];
+}
+
+void V_NAME(multiply)(size_t n, const float *factors, float *x) {
+    size_t i = 0;
+    for (; n - i >= TQ_LANES; i += TQ_LANES)
+        v_store(x + i, v_mul(v_load(x + i), v_load(factors + i)));
+    for (; i < n; i++)
+        x[i] *= factors[i];
+}
+
+float V_NAME(highest)(size_t n, const float *x, float top) {
+    vf lanes = v_set(top);
+    size_t i = 0;
+    for (; n - i >= TQ_LANES; i += TQ_LANES)
+        lanes = v_max(v_load(x + i), lanes);
+    float lane[TQ_LANES];
+    v_store(lane, lanes);
+    for (size_t l = 0; l < TQ_LANES; l++)
+        top = lane[l] > top ? lane[l] : top;
+    for (; i < n; i++)
+        top = x[i] > top ? x[i] : top;
+    return top;
+}
+
 float V_NAME(exponentiate)(size_t n, float top, float *scores) {
     vf total = v_set(0.0f);
     size_t t = 0;
@@ -143,4 +194,9 @@ void V_NAME(rescale)(size_t n, float factor, float *acc) {
 void V_NAME(widen)(size_t n, const uint16_t *src, float *dst) {
     for (size_t i = 0; i < n; i += TQ_LANES)
         v_store(dst + i, v_load_half(src + i));
+}
+
+void V_NAME(narrow)(size_t n, const float *src, uint16_t *dst) {
+    for (size_t i = 0; i < n; i += TQ_LANES)
+        v_store_half(dst + i, v_load(src + i));
 }

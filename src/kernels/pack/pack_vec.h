@@ -29,7 +29,8 @@ V_INLINE void unpack_row(const unsigned bits, const bool bytes, const unsigned g
     for (size_t vector = 0; vector < n / TQ_LANES; vector += group) {
         block_in b = block_load(&p, bits, bytes, vector);
         for (unsigned k = 0; k < group; k++) {
-            vu code = block_take(&b, bits, bytes);
+            vu code = block_code(&b, bits, bytes);
+            block_next(&b, bits, bytes);
             if (has_flags(bits) && !bytes)
                 code =
                     v_select_low(bits - 1, code,

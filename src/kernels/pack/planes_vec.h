@@ -62,7 +62,7 @@ V_INLINE void block_store(const block_out *b, const planes *p, const unsigned bi
         v_lanes_store(crumb_block(p, vector), 2 * p->group, v_shr(b->crumbs, 32 - 2 * p->group));
 }
 
-/* A block on its way in; shifted as its vectors are taken, first to last. */
+/* A block on its way in: the vector at hand lies lowest. */
 typedef struct block_in {
     vu nibbles, crumbs;
 } block_in;
@@ -77,14 +77,22 @@ V_INLINE block_in block_load(const planes *p, const unsigned bits, const bool by
     return b;
 }
 
-/* The next vector's codes but for the flag plane; bits above the code are anything. */
-V_INLINE vu block_take(block_in *b, const unsigned bits, const bool bytes) {
-    const vu low = b->nibbles, high = b->crumbs;
-    if (bytes) return low;
-    if (has_nibbles(bits)) b->nibbles = v_shr(low, 4);
-    if (has_crumbs(bits)) b->crumbs = v_shr(high, 2);
-    if (!has_crumbs(bits)) return low;
-    return has_nibbles(bits) ? v_select_low(4, low, v_shl(high, 4)) : high;
+/* The codes of the vector at hand but for the flag plane; bits above the code are anything. */
+V_INLINE vu block_code(const block_in *b, const unsigned bits, const bool bytes) {
+    if (bytes || !has_crumbs(bits)) return b->nibbles;
+    return has_nibbles(bits) ? v_select_low(4, b->nibbles, v_shl(b->crumbs, 4)) : b->crumbs;
+}
+
+/* On to the vector after it. */
+V_INLINE void block_next(block_in *b, const unsigned bits, const bool bytes) {
+    if (!bytes && has_nibbles(bits)) b->nibbles = v_shr(b->nibbles, 4);
+    if (!bytes && has_crumbs(bits)) b->crumbs = v_shr(b->crumbs, 2);
+}
+
+/* Leaves out the next n vectors of a block of planes. */
+V_INLINE void block_skip(block_in *b, unsigned n) {
+    b->nibbles = v_shr(b->nibbles, 4 * n);
+    b->crumbs = v_shr(b->crumbs, 2 * n);
 }
 
 /* Calls RUN(bits, ranked, bytes) with constants for the book at hand. */

@@ -276,6 +276,16 @@ V_INLINE vf v_round(vf x) {
     return (vf){_mm256_round_ps(x.a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
                 _mm256_round_ps(x.b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
+V_INLINE vf v_div(vf x, vf y) {
+    return (vf)V_BOTH2(_mm256_div_ps, x, y);
+}
+/* y where either is NaN */
+V_INLINE vf v_max(vf x, vf y) {
+    return (vf)V_BOTH2(_mm256_max_ps, x, y);
+}
+V_INLINE vf v_min(vf x, vf y) {
+    return (vf)V_BOTH2(_mm256_min_ps, x, y);
+}
 /* x times 2^n, n whole and -126 at least */
 V_INLINE __m256 v_scale2_half(__m256 x, __m256 n) {
     const __m256i exponent = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);
@@ -293,6 +303,10 @@ V_INLINE vf v_zero_below(vf y, vf x, float limit) {
 V_INLINE vf v_load_half(const uint16_t *p) {
     return (vf){_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p)),
                 _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(p + 8)))};
+}
+V_INLINE void v_store_half(uint16_t *p, vf x) {
+    _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
+    _mm_storeu_si128((__m128i *)(void *)(p + 8), _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT));
 }
 V_INLINE void v_fold_block(const vf x[V_BLOCK], float sums[V_BLOCK]) {
     V_FOR (i, V_BLOCK)

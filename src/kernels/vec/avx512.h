@@ -254,6 +254,16 @@ V_INLINE vf v_fma(vf a, vf b, vf c) {
 V_INLINE vf v_round(vf x) {
     return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
+V_INLINE vf v_div(vf a, vf b) {
+    return _mm512_div_ps(a, b);
+}
+/* b where either is NaN */
+V_INLINE vf v_max(vf a, vf b) {
+    return _mm512_max_ps(a, b);
+}
+V_INLINE vf v_min(vf a, vf b) {
+    return _mm512_min_ps(a, b);
+}
 /* x times 2^n, n whole */
 V_INLINE vf v_scale2(vf x, vf n) {
     return _mm512_scalef_ps(x, n);
@@ -264,6 +274,9 @@ V_INLINE vf v_zero_below(vf y, vf x, float limit) {
 }
 V_INLINE vf v_load_half(const uint16_t *p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+V_INLINE void v_store_half(uint16_t *p, vf x) {
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
 }
 
 /* Sums of the lanes of each of 16 vectors, in v_fold()'s order: halves of pairs are added until a vector
@@ -302,12 +315,10 @@ V_INLINE v_octet_table v_octet_table_load(const uint8_t octets[4 * 128]) {
     return table;
 }
 
-/* 64 codes to 64 floats, 16 in each of out: bits 0 to 6 choose the magnitude, bit 7 is the sign. Every
- * byte of every float is looked up at once; the interleaving that makes floats of them wants groups of
- * four codes transposed first. ranked: codes are ranks, mirrored below the middle. */
-V_INLINE void v_octets_lookup(const v_octet_table *t, const int ranked, const uint8_t *codes, vf out[4]) {
-    const __m512i transposed = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    __m512i x = _mm512_permutexvar_epi32(transposed, _mm512_loadu_si512(codes));
+/* 64 codes to 64 floats, in octet order: in out[k], four from each quarter of the codes, from the 4k-th
+ * on. Bits 0 to 6 choose the magnitude, bit 7 is the sign. Every byte of every float is looked up at
+ * once, and interleaving makes floats of them. ranked: codes are ranks, mirrored below the middle. */
+V_INLINE void v_octets_look_up(const v_octet_table *t, const int ranked, __m512i x, vf out[4]) {
     if (ranked) {
         x = _mm512_xor_si512(x, _mm512_set1_epi8(INT8_MIN));
         x = _mm512_mask_mov_epi8(x, _mm512_movepi8_mask(x), _mm512_xor_si512(x, _mm512_set1_epi8(127)));
@@ -324,6 +335,25 @@ V_INLINE void v_octets_lookup(const v_octet_table *t, const int ranked, const ui
     out[1] = v_floats(_mm512_unpackhi_epi16(low0, high0));
     out[2] = v_floats(_mm512_unpacklo_epi16(low1, high1));
     out[3] = v_floats(_mm512_unpackhi_epi16(low1, high1));
+}
+
+/* 64 floats to octet order, and back: quarters of vectors transposed. */
+V_INLINE void v_octets_order(vf x[4]) {
+    const vf a = _mm512_shuffle_f32x4(x[0], x[1], 0x44), b = _mm512_shuffle_f32x4(x[2], x[3], 0x44);
+    const vf c = _mm512_shuffle_f32x4(x[0], x[1], 0xEE), d = _mm512_shuffle_f32x4(x[2], x[3], 0xEE);
+    x[0] = _mm512_shuffle_f32x4(a, b, 0x88);
+    x[1] = _mm512_shuffle_f32x4(a, b, 0xDD);
+    x[2] = _mm512_shuffle_f32x4(c, d, 0x88);
+    x[3] = _mm512_shuffle_f32x4(c, d, 0xDD);
+}
+
+V_INLINE __m512i v_octets_load(const uint8_t *codes) {
+    return _mm512_loadu_si512(codes);
+}
+/* Codes such that their floats come out in their own order: groups of four transposed. */
+V_INLINE __m512i v_octets_load_transposed(const uint8_t *codes) {
+    const __m512i transposed = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    return _mm512_permutexvar_epi32(transposed, _mm512_loadu_si512(codes));
 }
 #endif
 

@@ -291,6 +291,19 @@ V_INLINE vf v_round(vf x) {
     vf r;
     V_QUADS(r, vrndnq_f32(x.q[i]));
 }
+V_INLINE vf v_div(vf x, vf y) {
+    vf r;
+    V_QUADS(r, vdivq_f32(x.q[i], y.q[i]));
+}
+/* y where either is NaN */
+V_INLINE vf v_max(vf x, vf y) {
+    vf r;
+    V_QUADS(r, vbslq_f32(vcgtq_f32(x.q[i], y.q[i]), x.q[i], y.q[i]));
+}
+V_INLINE vf v_min(vf x, vf y) {
+    vf r;
+    V_QUADS(r, vbslq_f32(vcltq_f32(x.q[i], y.q[i]), x.q[i], y.q[i]));
+}
 /* x times 2^n, n whole and -126 at least */
 V_INLINE vf v_scale2(vf x, vf n) {
     vf r;
@@ -306,6 +319,10 @@ V_INLINE vf v_zero_below(vf y, vf x, float limit) {
 V_INLINE vf v_load_half(const uint16_t *p) {
     vf r;
     V_QUADS(r, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * i))));
+}
+V_INLINE void v_store_half(uint16_t *p, vf x) {
+    V_FOR (i, 4)
+        vst1_u16(p + 4 * i, vreinterpret_u16_f16(vcvt_f16_f32(x.q[i])));
 }
 V_INLINE void v_fold_block(const vf x[V_BLOCK], float sums[V_BLOCK]) {
     V_FOR (i, V_BLOCK)

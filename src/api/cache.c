@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: MIT
+ * The calls of tqkv/cache.h: check, then hand over to the cache. */
+#include "tqkv/cache.h"
+
+#include <math.h>
+
+#include "api/check.h"
+#include "base/size.h"
+#include "cache/cache.h"
+
+static tq_status check_codec(tq_plan *plan, const tq_codec *codec) {
+    TRY(tq_plan_init(plan, codec));
+    TRY(tq_plan_check_norm_rule(codec));
+    return tq_plan_check_scale_factor(plan, codec->scale_factor_d512);
+}
+
+static tq_status check_layer(const tq_cache_layer *layer, tq_plan plan[TQ_SIDES]) {
+    if (layer->n_kv_heads == 0)
+        return tq_fail(TQ_E_HEADS, 0, "n_kv_heads", "n_kv_heads is 0: there must be one at least");
+    TRY(check_codec(&plan[TQ_K], &layer->k));
+    TRY(check_codec(&plan[TQ_V], &layer->v));
+    if (layer->k.head_dim != layer->v.head_dim)
+        return tq_fail(TQ_E_HEAD_DIM, 0, "head_dim", "keys have head_dim %u, values %u: it must be one",
+                       layer->k.head_dim, layer->v.head_dim);
+    return TQ_OK;
+}
+
+static tq_status check_allocator(const tq_allocator *allocator) {
+    if (allocator == NULL || (allocator->allocate != NULL && allocator->release != NULL)) return TQ_OK;
+    return tq_fail(TQ_E_NULL, 0, "allocator", "allocator: allocate or release is NULL");
+}
+
+/* Fields are what the policy has. */
+static tq_status check_policy(const tq_cache_config *config) {
+    const int policy = (int)config->policy;
+    if (policy < TQ_CACHE_GLOBAL || policy > TQ_CACHE_PAGED)
+        return tq_fail(TQ_E_POLICY, 0, "policy", "no cache policy has the number %d", policy);
+    if (policy == TQ_CACHE_PAGED) TRY(tq_check_not_null("pool", config->pool));
+    if (policy != TQ_CACHE_PAGED && config->pool != NULL)
+        return tq_fail(TQ_E_POLICY, 0, "pool", "pool: only TQ_CACHE_PAGED takes one");
+    if (policy != TQ_CACHE_RING && config->window != 0)
+        return tq_fail(TQ_E_POLICY, 0, "window", "window %zu: only TQ_CACHE_RING has one, here it is 0",
+                       config->window);
+    return TQ_OK;
+}
+
+static tq_status check_capacity(const tq_cache_config *config) {
+    const struct {
+        const char *name;
+        size_t positions;
+    } fields[] = {
+        {"window", config->window}, {"recent", config->recent}, {"learn_centre", config->learn_centre}};
+    if (config->capacity == 0)
+        return tq_fail(TQ_E_POSITION, 0, "capacity", "capacity is 0: there must be a position at least");
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
+        if (fields[i].positions > config->capacity)
+            return tq_fail(TQ_E_POSITION, fields[i].positions, fields[i].name,
+                           "%s %zu is more than the capacity of %zu", fields[i].name, fields[i].positions,
+                           config->capacity);
+    if (config->learn_centre > 0 && config->k_centre != NULL)
+        return tq_fail(TQ_E_POSITION, config->learn_centre, "learn_centre",
+                       "learn_centre %zu: with k_centre there is none to learn, it must be 0",
+                       config->learn_centre);
+    return TQ_OK;
+}
+
+static bool same_codec(const tq_codec *a, const tq_plan *plan, const tq_codec *b) {
+    return a->format == b->format && a->head_dim == b->head_dim && a->norm_rule == b->norm_rule &&
+           (plan->n_norms == 1 || !(a->scale_factor_d512 < b->scale_factor_d512 ||
+                                    a->scale_factor_d512 > b->scale_factor_d512));
+}
+
+/* The layer of the configuration, or, where it has none, of the pool. */
+static tq_status take_layer(tq_cache *c, const tq_cache_config *config) {
+    const tq_page_pool *pool = config->pool;
+    c->layer = config->layer;
+    if (pool != NULL && c->layer.n_kv_heads == 0) c->layer = pool->layer;
+    TRY(check_layer(&c->layer, c->plan));
+    if (pool != NULL && (c->layer.n_kv_heads != pool->layer.n_kv_heads ||
+                         !same_codec(&c->layer.k, &c->plan[TQ_K], &pool->layer.k) ||
+                         !same_codec(&c->layer.v, &c->plan[TQ_V], &pool->layer.v)))
+        return tq_fail(TQ_E_POLICY, 0, "layer", "layer: the pool's pages are of another kind");
+    c->heads = c->layer.n_kv_heads;
+    c->dim = c->layer.k.head_dim;
+    return TQ_OK;
+}
+
+/* Sinks have rows of their own and so, outside rings, have recent positions: encoded ones need the rest.
+ */
+static void lay_out(tq_cache *c) {
+    const bool ring = c->policy == TQ_CACHE_RING;
+    if (!ring) c->sinks = (size_t)tq_least(c->sinks, c->capacity);
+    c->half_rows = (size_t)tq_most(c->recent, c->learn);
+    c->slots = (size_t)tq_less(c->capacity - c->recent, ring ? 0 : c->sinks);
+    if (c->pool != NULL && c->slots > 0)
+        c->table_entries = (size_t)tq_least((c->slots - 1) / c->pool->arrays.rows + 1, c->pool->n_pages);
+}
+
+tq_status tq_cache_create(const tq_cache_config *config, tq_cache **cache) {
+    TRY(tq_check_not_null("cache", cache));
+    *cache = NULL;
+    TRY(tq_check_not_null("config", config));
+    TRY(check_policy(config));
+    TRY(check_allocator(config->allocator));
+    tq_cache model = {.policy = config->policy,
+                      .capacity = config->capacity,
+                      .window = config->window,
+                      .recent = config->recent,
+                      .sinks = config->sinks,
+                      .learn = config->learn_centre,
+                      .pool = config->pool,
+                      .allocator = tq_allocator_or_default(config->allocator),
+                      .centre_given = config->k_centre != NULL};
+    TRY(take_layer(&model, config));
+    TRY(check_capacity(config));
+    if (config->k_centre != NULL) {
+        const tq_rows centre = {"k_centre", config->k_centre, sizeof(float), model.dim, model.heads,
+                                1,          model.dim,        model.dim};
+        TRY(tq_rows_check_values(model.plan[TQ_K].kernels, &centre));
+    }
+    if (config->parallel != NULL) model.parallel = *config->parallel;
+    lay_out(&model);
+    TRY(tq_cache_build(&model, config->k_centre, cache));
+    tq_cache_empty(*cache);
+    return TQ_OK;
+}
+
+void tq_cache_destroy(tq_cache *cache) {
+    if (cache != NULL) tq_cache_release(cache);
+}
+
+static tq_status fail_value(const tq_cache *c, unsigned side, size_t index, float value) {
+    const char *name = side == TQ_K ? "k" : "v";
+    if (isfinite(value))
+        return tq_fail(TQ_E_RANGE, index, name, "%s[%zu] is %g: the limit of this cache is %g", name,
+                       index, (double)value, (double)tq_cache_limit(c));
+    return tq_fail(TQ_E_NOT_FINITE, index, name, "%s[%zu] is %s: it must be finite", name, index,
+                   isnan(value) ? "NaN" : "infinite");
+}
+
+tq_status tq_cache_append(tq_cache *cache, size_t n, const float *k, const float *v) {
+    const float *const src[TQ_SIDES] = {k, v};
+    size_t vectors, index;
+    unsigned side;
+    TRY(tq_check_not_null("cache", cache));
+    if (n == 0) return TQ_OK;
+    if (!tq_size_mul(n, cache->heads, &vectors))
+        return tq_fail(TQ_E_OVERFLOW, n, "n", "%zu positions of %zu heads do not fit in memory", n,
+                       cache->heads);
+    TRY(tq_check_product("k", vectors, cache->dim, sizeof *k, NULL));
+    TRY(tq_check_not_null("k", k));
+    TRY(tq_check_not_null("v", v));
+    if (n > UINT64_MAX - cache->length)
+        return tq_fail(TQ_E_OVERFLOW, n, "n", "%zu positions more cannot be counted", n);
+    if (cache->policy != TQ_CACHE_RING && n > cache->capacity - cache->length)
+        return tq_fail(TQ_E_POSITION, cache->length, "n",
+                       "%zu positions more: %llu of a capacity of %zu are there", n,
+                       (unsigned long long)cache->length, cache->capacity);
+    const tq_status status = tq_cache_extend(cache, n, src, &side, &index);
+    return status == TQ_E_RANGE ? fail_value(cache, side, index, src[side][index]) : status;
+}
+
+tq_status tq_cache_truncate(tq_cache *cache, uint64_t length) {
+    TRY(tq_check_not_null("cache", cache));
+    return tq_cache_shorten(cache, length);
+}
+
+void tq_cache_clear(tq_cache *cache) {
+    if (cache != NULL) tq_cache_empty(cache);
+}
+
+uint64_t tq_cache_length(const tq_cache *cache) {
+    return cache == NULL ? 0 : cache->length;
+}
+
+uint64_t tq_cache_first(const tq_cache *cache) {
+    return cache == NULL ? 0 : tq_least(cache->length, cache->oldest);
+}
+
+uint64_t tq_cache_encoded_end(const tq_cache *cache) {
+    return cache == NULL ? 0 : cache->encoded_end;
+}
+
+const float *tq_cache_k_centre(const tq_cache *cache) {
+    return cache != NULL && cache->centre_known ? cache->centre : NULL;
+}
+
+tq_status tq_cache_segments(const tq_cache *cache, tq_segment segments[TQ_CACHE_SEGMENTS],
+                            size_t *n_segments) {
+    TRY(tq_check_not_null("cache", cache));
+    TRY(tq_check_not_null("segments", segments));
+    TRY(tq_check_not_null("n_segments", n_segments));
+    *n_segments = tq_cache_view(cache, segments);
+    return TQ_OK;
+}
+
+tq_status tq_cache_count_bytes(const tq_cache *cache, tq_cache_bytes *bytes) {
+    TRY(tq_check_not_null("cache", cache));
+    TRY(tq_check_not_null("bytes", bytes));
+    tq_cache_measure(cache, bytes);
+    return TQ_OK;
+}
+
+tq_status tq_cache_fork(const tq_cache *from, uint64_t length, tq_cache **cache) {
+    TRY(tq_check_not_null("cache", cache));
+    *cache = NULL;
+    TRY(tq_check_not_null("from", from));
+    if (from->policy != TQ_CACHE_PAGED)
+        return tq_fail(TQ_E_POLICY, 0, "from", "from: only caches of TQ_CACHE_PAGED can share positions");
+    if (length > from->length)
+        return tq_fail(TQ_E_POSITION, length, "length", "length %llu: %llu positions are there",
+                       (unsigned long long)length, (unsigned long long)from->length);
+    return tq_cache_copy(from, length, cache);
+}
+
+tq_status tq_page_pool_create(const tq_page_pool_config *config, tq_page_pool **pool) {
+    tq_page_pool model = {0};
+    TRY(tq_check_not_null("pool", pool));
+    *pool = NULL;
+    TRY(tq_check_not_null("config", config));
+    TRY(check_allocator(config->allocator));
+    TRY(check_layer(&config->layer, model.plan));
+    if (config->n_pages == 0 || config->n_pages > UINT32_MAX)
+        return tq_fail(TQ_E_SIZE, config->n_pages, "n_pages", "n_pages %zu: 1 to 2^32 - 1 are served",
+                       config->n_pages);
+    if (config->page_rows == 0)
+        return tq_fail(TQ_E_SIZE, 0, "page_rows", "page_rows is 0: a page must hold a position at least");
+    model.layer = config->layer;
+    model.n_pages = config->n_pages;
+    model.allocator = tq_allocator_or_default(config->allocator);
+    return tq_pool_build(&model, config->page_rows, pool);
+}
+
+void tq_page_pool_destroy(tq_page_pool *pool) {
+    if (pool != NULL) tq_pool_release(pool);
+}
+
+size_t tq_page_pool_free_pages(const tq_page_pool *pool) {
+    return pool == NULL ? 0 : pool->n_spare;
+}
+
+size_t tq_page_pool_bytes(const tq_page_pool *pool) {
+    return pool == NULL ? 0 : tq_pool_measure(pool);
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT
+ * A cache as others see it: segments for attention, and bytes. */
+#include "cache/cache.h"
+
+static const tq_code_arrays *arrays_of(const tq_cache *c) {
+    return c->pool == NULL ? &c->arrays : &c->pool->arrays;
+}
+
+static const tq_codec *codec_of(const tq_cache *c, unsigned side) {
+    return side == TQ_K ? &c->layer.k : &c->layer.v;
+}
+
+static tq_view code_view(const tq_cache *c, unsigned side, size_t start) {
+    const tq_code_arrays *a = arrays_of(c);
+    const tq_plan *plan = &c->plan[side];
+    tq_view v = {.store = TQ_STORE_CODES,
+                 .codec = *codec_of(c, side),
+                 .data = a->codes[side],
+                 .data_bytes = a->vectors * plan->row_bytes,
+                 .norms = a->norms[side],
+                 .n_norms = a->vectors * plan->n_norms,
+                 .capacity = a->rows,
+                 .ring_start = start,
+                 .row_stride = plan->row_bytes,
+                 .head_stride = a->rows * plan->row_bytes,
+                 .norm_row_stride = plan->n_norms,
+                 .norm_head_stride = a->rows * plan->n_norms};
+    if (c->pool == NULL) return v;
+    v.capacity = c->n_pages * a->rows;
+    v.pages = c->table;
+    v.n_pages = c->n_pages;
+    v.page_rows = a->rows;
+    v.page_stride = c->heads * v.head_stride;
+    v.norm_page_stride = c->heads * v.norm_head_stride;
+    v.pool_pages = c->pool->n_pages;
+    return v;
+}
+
+static tq_view half_view(const tq_cache *c, unsigned side, const uint16_t *halves, size_t rows,
+                         size_t start) {
+    const size_t row_bytes = c->dim * sizeof *halves;
+    return (tq_view){.store = TQ_STORE_F16,
+                     .codec = *codec_of(c, side),
+                     .data = halves,
+                     .data_bytes = c->heads * rows * row_bytes,
+                     .capacity = rows,
+                     .ring_start = start,
+                     .row_stride = row_bytes,
+                     .head_stride = rows * row_bytes};
+}
+
+/* Positions [first, end) of each part; empty where end is not above first. */
+typedef struct part {
+    uint64_t first, end;
+} part;
+
+typedef struct parts {
+    part sinks, codes, recent;
+} parts;
+
+/* Once encoded positions are lost, so are the sinks, which are older. */
+static parts parts_of(const tq_cache *c) {
+    const uint64_t first = tq_less(c->length, c->capacity);
+    const uint64_t sinks_end = c->oldest > c->sinks ? 0 : tq_least(c->length, c->sinks);
+    return (parts){
+        {first, sinks_end}, {c->oldest, c->encoded_end}, {tq_most(c->encoded_end, c->sinks), c->length}};
+}
+
+static size_t length_of(part p) {
+    return (size_t)tq_less(p.end, p.first);
+}
+
+size_t tq_cache_view(const tq_cache *c, tq_segment segments[TQ_CACHE_SEGMENTS]) {
+    const parts p = parts_of(c);
+    size_t n = 0;
+    if (length_of(p.sinks) > 0) {
+        const size_t start = (size_t)p.sinks.first;
+        segments[n++] = (tq_segment){half_view(c, TQ_K, c->sink_halves[TQ_K], c->sinks, start),
+                                     half_view(c, TQ_V, c->sink_halves[TQ_V], c->sinks, start),
+                                     length_of(p.sinks), p.sinks.first};
+    }
+    if (length_of(p.codes) > 0) {
+        const size_t start = (size_t)((p.codes.first - c->sinks) % c->slots);
+        segments[n++] = (tq_segment){code_view(c, TQ_K, start), code_view(c, TQ_V, start),
+                                     length_of(p.codes), p.codes.first};
+    }
+    if (length_of(p.recent) > 0) {
+        const size_t start = (size_t)(p.recent.first % c->half_rows);
+        segments[n++] = (tq_segment){half_view(c, TQ_K, c->halves[TQ_K], c->half_rows, start),
+                                     half_view(c, TQ_V, c->halves[TQ_V], c->half_rows, start),
+                                     length_of(p.recent), p.recent.first};
+    }
+    return n;
+}
+
+static size_t count_shared(const tq_cache *c) {
+    size_t n = 0;
+    for (size_t i = 0; i < c->n_pages; i++)
+        n += c->pool->users[c->table[i]] > 1;
+    return n;
+}
+
+void tq_cache_measure(const tq_cache *c, tq_cache_bytes *b) {
+    const parts p = parts_of(c);
+    const size_t halves = length_of(p.sinks) + length_of(p.recent), codes = length_of(p.codes);
+    const size_t vectors =
+        c->pool == NULL ? c->arrays.vectors : c->n_pages * c->pool->arrays.rows * c->heads;
+    const size_t code_row = c->plan[TQ_K].row_bytes + c->plan[TQ_V].row_bytes;
+    const size_t norm_row = (c->plan[TQ_K].n_norms + c->plan[TQ_V].n_norms) * sizeof(float);
+    const size_t half_row = c->dim * sizeof(uint16_t);
+    *b = (tq_cache_bytes){.k_codes = vectors * c->plan[TQ_K].row_bytes,
+                          .k_norms = vectors * c->plan[TQ_K].n_norms * sizeof(float),
+                          .v_codes = vectors * c->plan[TQ_V].row_bytes,
+                          .v_norms = vectors * c->plan[TQ_V].n_norms * sizeof(float),
+                          .k_dense = (c->sinks + c->half_rows) * c->heads * half_row,
+                          .v_dense = (c->sinks + c->half_rows) * c->heads * half_row,
+                          .centre = c->centre == NULL ? 0 : c->heads * c->dim * sizeof *c->centre,
+                          .table = c->table_entries * sizeof *c->table,
+                          .object = sizeof *c,
+                          .used =
+                              c->heads * (codes * (code_row + norm_row) + halves * TQ_SIDES * half_row)};
+    b->held = b->k_codes + b->k_norms + b->v_codes + b->v_norms + b->k_dense + b->v_dense + b->centre +
+              b->table + b->object;
+    if (c->pool != NULL)
+        b->shared = count_shared(c) * c->pool->arrays.rows * c->heads * (code_row + norm_row);
+}

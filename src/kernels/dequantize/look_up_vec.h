@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT
+ * Centroids of a vector of codes, by whatever is shortest for their number of bits. `bits`, `ranked` and
+ * `bytes` are constants where this is called. */
+#ifndef TQ_KERNELS_LOOK_UP_VEC_H
+#define TQ_KERNELS_LOOK_UP_VEC_H
+
+#include "kernels/kernels.h"
+#include "kernels/pack/planes_vec.h"
+#include "kernels/quantize/nearest_vec.h"
+
+/* A codebook in registers: all levels where one lookup reaches them, and the positive half. */
+typedef struct book_levels {
+    v_table half, all;
+} book_levels;
+
+V_INLINE book_levels load_levels(const tq_codebook_tables *book, const unsigned bits, const bool ranked) {
+    return (book_levels){v_table_load(book->levels + (ranked ? 1u << (bits - 1) : 0), bits - 1),
+                         v_table_load(book->levels, bits <= V_LOOKUP_LOG2 ? bits : 0)};
+}
+
+/* flags: the row's flag plane at this vector, where there is one. */
+V_INLINE vf look_up(const book_levels *l, const unsigned bits, const bool ranked, const bool bytes,
+                    vu code, const uint8_t *flags) {
+    if (has_flags(bits) && !bytes) return v_flip(v_lookup(&l->half, bits - 1, code), v_word_load(flags));
+    return bits <= V_LOOKUP_LOG2 ? v_lookup(&l->all, bits, code)
+                                 : centroids(&l->half, bits, ranked, code);
+}
+
+#endif

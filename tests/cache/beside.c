@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT
+ * A cache and its model side by side. */
+#include "beside.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "broken.h"
+
+void beside_check(const beside *b) {
+    size_t pages;
+    check_cache(b->model, b->cache);
+    const size_t held = check_bytes(b->model, b->cache, &pages).held;
+    if (b->alone && held - pages != b->memory->held)
+        broken("the cache counts %zu bytes, the allocator %zu", held - pages, b->memory->held);
+}
+
+void check_record(tq_status got, tq_status want, const char *field) {
+    const tq_error *e = tq_last_error();
+    if (got != want || e->status != want || (field != NULL && strcmp(e->field, field) != 0))
+        broken("%s of \"%s\" wanted; got %s, record: %s of \"%s\": %s", tq_status_name(want),
+               field == NULL ? "any" : field, tq_status_name(got), tq_status_name(e->status), e->field,
+               e->message);
+    if (strlen(e->message) == 0 || strchr(e->message, '\n') != NULL) broken("no message in one line");
+}
+
+void beside_refused(const beside *b, tq_status got, tq_status want, const char *field) {
+    check_record(got, want, field);
+    beside_check(b);
+}
+
+void beside_open(beside *b, const tq_cache_config *config, memory *mem, pool_model *pool) {
+    tq_cache_config c = *config;
+    const tq_allocator a = memory_allocator(mem);
+    c.allocator = &a;
+    *b = (beside){.memory = mem, .alone = mem->held == 0};
+    if (tq_cache_create(&c, &b->cache) != TQ_OK) broken("%s", tq_last_error()->message);
+    b->model = model_new(config, pool);
+    beside_check(b);
+}
+
+void beside_close(beside *b) {
+    tq_cache_destroy(b->cache);
+    model_free(b->model);
+    if (b->alone) memory_assert_empty(b->memory);
+    *b = (beside){0};
+}
+
+tq_status beside_append(beside *b, size_t n, const float *k, const float *v) {
+    b->memory->refused = false;
+    const tq_status got = tq_cache_append(b->cache, n, k, v);
+    if (got == TQ_E_NO_MEMORY && b->memory->refused) {
+        beside_refused(b, got, TQ_E_NO_MEMORY, NULL);
+        return got;
+    }
+    const tq_status want = model_append(b->model, n, k, v);
+    if (got != want)
+        broken("appending %zu to %llu: %s, %s wanted", n, (unsigned long long)b->model->length,
+               tq_status_name(got), tq_status_name(want));
+    if (got != TQ_OK) check_record(got, want, NULL);
+    beside_check(b);
+    return got;
+}
+
+tq_status beside_truncate(beside *b, uint64_t length) {
+    const size_t requests = b->memory->requests;
+    const tq_status got = tq_cache_truncate(b->cache, length);
+    const tq_status want = model_truncate(b->model, length);
+    if (got != want)
+        broken("truncating %llu to %llu: %s, %s wanted", (unsigned long long)b->model->length,
+               (unsigned long long)length, tq_status_name(got), tq_status_name(want));
+    if (got != TQ_OK) check_record(got, want, "length");
+    if (b->memory->requests != requests) broken("truncating allocates");
+    beside_check(b);
+    return got;
+}
+
+void beside_clear(beside *b) {
+    const size_t held = b->memory->held;
+    tq_cache_clear(b->cache);
+    model_clear(b->model);
+    if (b->memory->held != held) broken("clearing gives memory back");
+    beside_check(b);
+}
+
+tq_status beside_fork(beside *from, uint64_t length, beside *to) {
+    *to = (beside){.memory = from->memory};
+    to->cache = from->cache; /* to see it set to NULL on failure */
+    from->memory->refused = false;
+    const tq_status got = tq_cache_fork(from->cache, length, &to->cache);
+    if (got != TQ_OK) {
+        if (to->cache != NULL) broken("a fork that failed");
+        const bool refused = got == TQ_E_NO_MEMORY && from->memory->refused;
+        if (!refused && length <= from->model->length) broken("%s", tq_last_error()->message);
+        beside_refused(from, got, refused ? TQ_E_NO_MEMORY : TQ_E_POSITION, NULL);
+        return got;
+    }
+    if (length > from->model->length) broken("a fork longer than what it comes from");
+    from->alone = false;
+    to->model = model_fork(from->model, length);
+    beside_check(from);
+    beside_check(to);
+    return got;
+}
+
+void draw_vectors(const model *m, size_t n, rng *r, float *k, float *v) {
+    for (size_t i = 0; i < n * m->heads * m->dim; i++) {
+        /* Uniform numbers: cheaper than the normal law, and rounding to float16 is what they are for. */
+        k[i] = (float)(3 + 4 * (rng_uniform(r) - 0.5));
+        v[i] = (float)(4 * (rng_uniform(r) - 0.5));
+    }
+}
+
+tq_status beside_append_drawn(beside *b, size_t n, rng *r) {
+    const size_t values = n * b->model->heads * b->model->dim;
+    float *k = zeroed(values, sizeof *k), *v = zeroed(values, sizeof *v);
+    draw_vectors(b->model, n, r, k, v);
+    const tq_status status = beside_append(b, n, k, v);
+    free(k);
+    free(v);
+    return status;
+}

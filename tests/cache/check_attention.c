@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT
+ * Attention over a cache's segments against float64 on what its model says they hold. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "attention/half.h"
+#include "broken.h"
+#include "check.h"
+#include "memory.h"
+
+/* What tqkv/attention.h promises, in units of the norm of an output's absolute terms. */
+static const double bound = 2e-6;
+
+static void decoded(const model *m, const lane *l, uint64_t p, size_t g, const float *centre, double *x) {
+    const size_t row = lane_row(m, p, g);
+    const tq_batch one = {.heads = 1, .rows = 1};
+    float *y = zeroed(m->dim, sizeof *y);
+    if (p < m->sinks || p >= m->encoded_end) {
+        for (size_t i = 0; i < m->dim; i++)
+            x[i] = half_to(l->halves[row * m->dim + i]);
+    } else {
+        if (tq_decode(&l->codec, &one, TQ_ORIGINAL, l->codes + row * l->row_bytes, l->row_bytes,
+                      l->norms + row * l->row_norms, l->row_norms, NULL, y, m->dim) != TQ_OK)
+            broken("%s", tq_last_error()->message);
+        for (size_t i = 0; i < m->dim; i++)
+            x[i] = (double)y[i] + (centre == NULL ? 0 : (double)centre[g * m->dim + i]);
+    }
+    free(y);
+}
+
+/* Error of an output over what is allowed. */
+static double compare(const double *sum, const double *terms, double total, const float *out,
+                      size_t dim) {
+    double error = 0, size = 0;
+    for (size_t i = 0; i < dim; i++) {
+        const double off = (double)out[i] - sum[i] / total;
+        error += off * off;
+        size += terms[i] * terms[i] / (total * total);
+    }
+    return sqrt(error) / (bound * sqrt(size) + 1e-30);
+}
+
+/* Query q at `position` over [from, position], by head g's keys and values. */
+static double check_row(const model *m, const tq_attention_params *p, size_t g, uint64_t from,
+                        uint64_t position, const float *q, const float *out) {
+    const size_t n = (size_t)(position - from) + 1;
+    double *x = zeroed(m->dim, sizeof *x), *score = zeroed(n, sizeof *score);
+    double *sum = zeroed(m->dim, sizeof *sum), *terms = zeroed(m->dim, sizeof *terms);
+    double top = -HUGE_VAL, total = 0;
+    for (size_t j = 0; j < n; j++) {
+        decoded(m, &m->k, from + j, g, p->k_centre, x);
+        for (size_t i = 0; i < m->dim; i++)
+            score[j] += (double)q[i] * x[i] * (double)p->scale;
+        top = fmax(top, score[j]);
+    }
+    for (size_t j = 0; j < n; j++) {
+        const double weight = exp(score[j] - top);
+        decoded(m, &m->v, from + j, g, NULL, x);
+        total += weight;
+        for (size_t i = 0; i < m->dim; i++) {
+            sum[i] += weight * x[i];
+            terms[i] += weight * fabs(x[i]);
+        }
+    }
+    const double ratio = compare(sum, terms, total, out, m->dim);
+    free(x);
+    free(score);
+    free(sum);
+    free(terms);
+    if (!(ratio <= 1)) /* not ratio > 1, which a NaN would pass */
+        broken("attention from position %llu, head %zu: %g times the error allowed",
+               (unsigned long long)position, g, ratio);
+    return ratio;
+}
+
+static void attend(const tq_attention_params *p, const tq_cache *cache, const float *q, float *out) {
+    tq_segment segments[TQ_CACHE_SEGMENTS];
+    size_t n = 0, bytes = 0;
+    void *work = NULL;
+    if (tq_cache_segments(cache, segments, &n) != TQ_OK ||
+        tq_attention_workspace(p, segments, n, &bytes) != TQ_OK)
+        broken("%s", tq_last_error()->message);
+    if (posix_memalign(&work, 64, bytes + 64) != 0) broken("no memory for %zu bytes", bytes);
+    if (tq_attention(p, segments, n, q, out, NULL, work, bytes) != TQ_OK)
+        broken("%s", tq_last_error()->message);
+    free(work);
+}
+
+/* The error of a score grows with the score, and the promise is for those that models have. */
+static float modest_scale(const model *m) {
+    float largest = 0;
+    for (size_t i = 0; i < (size_t)m->length * m->heads * m->dim; i++)
+        largest = fmaxf(largest, fabsf(m->k.x[i]));
+    for (size_t i = 0; i < m->heads * m->dim; i++) /* learned from keys that are gone, perhaps */
+        largest = fmaxf(largest, fabsf(m->centre[i]));
+    return (largest > 8 ? 1 / largest : 1) / sqrtf((float)m->dim);
+}
+
+double check_attention(const model *m, const tq_cache *cache, size_t n_queries, size_t group, rng *r) {
+    const size_t heads = m->heads * group, values = heads * n_queries * m->dim;
+    float *q = zeroed(values, sizeof *q), *out = zeroed(values, sizeof *out);
+    double worst = 0;
+    const tq_attention_params p = {
+        .n_heads = (uint32_t)heads,
+        .n_kv_heads = (uint32_t)m->heads,
+        .head_dim = (uint32_t)m->dim,
+        .n_queries = n_queries,
+        .first_query = m->length - n_queries,
+        .scale = modest_scale(m),
+        .causal = 1,
+        .window = m->policy == TQ_CACHE_RING ? m->window : 0,
+        .k_centre = tq_cache_k_centre(cache),
+        .domain = TQ_ORIGINAL,
+    };
+    rng_gauss_fill(r, q, values);
+    attend(&p, cache, q, out);
+    for (size_t row = 0; row < heads * n_queries; row++) {
+        const uint64_t at = p.first_query + row % n_queries;
+        if (!model_sees_all(m, at)) broken("position %llu cannot be asked for", (unsigned long long)at);
+        const uint64_t from = p.window == 0 || at + 1 < p.window ? 0 : at + 1 - p.window;
+        worst = fmax(worst, check_row(m, &p, row / n_queries / group, from, at, q + row * m->dim,
+                                      out + row * m->dim));
+    }
+    free(q);
+    free(out);
+    return worst;
+}

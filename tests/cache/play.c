@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT
+ * Bytes as a sequence of calls on caches with their models beside them. */
+#include "play.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "broken.h"
+#include "setup.h"
+
+enum { PLAYERS = 4, MOST_APPENDED = 24, MOST_LENGTH = 200, MOST_TURNS = 300, HEAD_BYTES = 8 };
+
+typedef struct game {
+    const uint8_t *bytes;
+    size_t left;
+    setup setup;
+    beside players[PLAYERS]; /* cache is NULL: not there */
+    rng values;
+} game;
+
+static uint8_t next(game *g) {
+    if (g->left == 0) return 0;
+    g->left--;
+    return *g->bytes++;
+}
+
+static size_t largest(size_t a, size_t b) {
+    return a > b ? a : b;
+}
+
+/* A configuration that has to be accepted, of small sizes. */
+static void open_setup(game *g) {
+    uint8_t b[HEAD_BYTES];
+    for (size_t i = 0; i < HEAD_BYTES; i++)
+        b[i] = next(g);
+    tq_cache_config c = {.policy = (tq_cache_policy)(b[0] % 3),
+                         .layer = setup_layer(b[0] / 3 % SETUP_CHEAP, 1 + b[1] % 2),
+                         .sinks = b[1] / 2 % 6,
+                         .recent = b[2] % 10,
+                         .learn_centre = b[3] % 3 == 0 ? b[3] / 3 % 12 : 0};
+    c.capacity = largest(largest(c.recent, c.learn_centre), 1) + b[4] % 40;
+    if (c.policy == TQ_CACHE_GLOBAL) c.capacity += 100;
+    if (c.policy == TQ_CACHE_RING) c.window = b[5] % (c.capacity + 1);
+    setup_open_config(&g->setup, &c, 1 + b[6] % 16, 1 + b[7] % 6);
+    const size_t n = c.layer.n_kv_heads * c.layer.k.head_dim;
+    if (b[3] % 3 != 1) return;
+    g->setup.centre = zeroed(n, sizeof *g->setup.centre);
+    for (size_t i = 0; i < n; i++)
+        g->setup.centre[i] = (float)(rng_uniform(&g->values) * 6);
+    g->setup.config.k_centre = g->setup.centre;
+}
+
+/* Small, large, tiny or equal values, all of which can be kept. */
+static void draw(const model *m, size_t n, uint8_t how, rng *r, float *k, float *v) {
+    static const float scales[] = {1, 16000, 1e-6f, 0, 1e-30f};
+    const float scale = scales[how % 5];
+    draw_vectors(m, n, r, k, v);
+    for (size_t i = 0; i < n * m->heads * m->dim; i++) {
+        k[i] *= how % 5 == 1 ? 8000 : scale;
+        v[i] *= scale;
+    }
+}
+
+static void spoil(game *g, beside *b, size_t n, float *k, float *v) {
+    static const float bad[] = {NAN, INFINITY, -2 * TQ_MAX_ABS};
+    const size_t values = n * b->model->heads * b->model->dim;
+    const uint8_t what = next(g);
+    const size_t at = next(g) * values / 256;
+    float *x = what % 2 == 0 ? k : v;
+    x[at] = bad[what / 2 % 3];
+    const bool full =
+        b->model->policy != TQ_CACHE_RING && n > b->model->capacity - (size_t)b->model->length;
+    const tq_status got = tq_cache_append(b->cache, n, k, v);
+    if (full) /* which of the two is named is not promised */
+        beside_refused(b, got, tq_last_error()->status, NULL);
+    else
+        beside_refused(b, got, what / 2 % 3 == 2 ? TQ_E_RANGE : TQ_E_NOT_FINITE,
+                       what % 2 == 0 ? "k" : "v");
+    if (got == TQ_OK) broken("a value that cannot be kept was kept");
+}
+
+static void append(game *g, beside *b, bool bad) {
+    const uint8_t byte = next(g);
+    const size_t n = byte % MOST_APPENDED + (bad ? 1U : 0U);
+    const size_t values = n * b->model->heads * b->model->dim;
+    if (b->model->length > MOST_LENGTH) return;
+    float *k = zeroed(values, sizeof *k), *v = zeroed(values, sizeof *v);
+    draw(b->model, n, byte / MOST_APPENDED, &g->values, k, v);
+    if (bad)
+        spoil(g, b, n, k, v);
+    else
+        beside_append(b, n, k, v);
+    free(k);
+    free(v);
+}
+
+static void attend(game *g, beside *b) {
+    const uint64_t length = b->model->length;
+    size_t n = 1 + next(g) % 4;
+    if (length == 0) return;
+    if (n > length) n = (size_t)length;
+    while (n > 0 && !model_sees_all(b->model, length - n))
+        n--;
+    if (n > 0) check_attention(b->model, b->cache, n, 2, &g->values);
+}
+
+static void fork_to(game *g, beside *from, beside *to) {
+    if (to->cache != NULL || from->model->policy != TQ_CACHE_PAGED) return;
+    beside fork;
+    if (beside_fork(from, next(g) * (from->model->length + 2) / 256, &fork) == TQ_OK) *to = fork;
+}
+
+/* A call on a cache: each byte is the player, the rest says what it does. */
+static void turn(game *g) {
+    const uint8_t byte = next(g);
+    beside *b = &g->players[byte % PLAYERS];
+    if (b->cache == NULL) {
+        memory_refuse_none(&g->setup.memory); /* the model has no word for a cache that is not there */
+        setup_cache(&g->setup, b);
+        return;
+    }
+    switch (byte / PLAYERS % 16) {
+    case 0:
+        beside_clear(b);
+        return;
+    case 1:
+        beside_close(b);
+        return;
+    case 2:
+        append(g, b, true);
+        return;
+    case 3:
+        memory_refuse_after(b->memory, next(g) % 8);
+        return;
+    case 4:
+    case 5:
+        fork_to(g, b, &g->players[next(g) % PLAYERS]);
+        return;
+    case 6:
+    case 7:
+        beside_truncate(b, next(g) * (b->model->length + 2) / 256);
+        return;
+    case 8:
+    case 9: {
+        const uint64_t back = next(g) % 8;
+        beside_truncate(b, b->model->length < back ? 0 : b->model->length - back);
+        return;
+    }
+    case 10:
+    case 11:
+        attend(g, b);
+        return;
+    default:
+        append(g, b, false);
+    }
+}
+
+/* A call on one cache must not show in another: all that are there are what they were. */
+static void check_all(const game *g) {
+    size_t held = 0, pages;
+    for (size_t i = 0; i < PLAYERS; i++) {
+        if (g->players[i].cache == NULL) continue;
+        check_cache(g->players[i].model, g->players[i].cache);
+        held += check_bytes(g->players[i].model, g->players[i].cache, &pages).held;
+        held -= pages;
+    }
+    if (held != g->setup.memory.held)
+        broken("the caches count %zu bytes, the allocator %zu", held, g->setup.memory.held);
+}
+
+void play(const uint8_t *bytes, size_t size) {
+    game g = {.bytes = bytes, .left = size, .values = {size + 1}};
+    open_setup(&g);
+    for (int i = 0; i < MOST_TURNS && g.left > 0; i++) {
+        turn(&g);
+        for (size_t p = 0; p < PLAYERS; p++)
+            g.players[p].alone = false;
+        check_all(&g);
+    }
+    for (size_t i = 0; i < PLAYERS; i++)
+        if (g.players[i].cache != NULL) beside_close(&g.players[i]);
+    setup_close(&g.setup);
+}

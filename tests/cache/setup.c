@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT
+ * Caches of every kind for tests. */
+#include "setup.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "broken.h"
+
+tq_cache_layer setup_layer(unsigned codecs, uint32_t heads) {
+    static const struct {
+        tq_format k, v;
+        uint32_t dim;
+    } pairs[SETUP_CODECS] = {
+        {TQ_TQ8, TQ_TQ4, 32},     {TQ_TQ3, TQ_TQ2, 80},        {TQ_TQ6, TQ_TQ5, 96},
+        {TQ_TQ7, TQ_TQ4, 576},    {TQ_TQ4_V1, TQ_TQ8_V1, 256}, {TQ_TQ5_V1, TQ_TQ6_V1, 512},
+        {TQ_TQ8_V1, TQ_TQ3, 512}, {TQ_TQ8, TQ_TQ4_V1, 256},
+    };
+    static const tq_norm_rule rules[] = {TQ_NORM_PLAIN, TQ_NORM_MATCHED, TQ_NORM_UNBIASED};
+    const tq_format k = pairs[codecs].k, v = pairs[codecs].v;
+    const bool k_v1 = ((unsigned)k & 0x100U) != 0, v_v1 = ((unsigned)v & 0x100U) != 0;
+    return (tq_cache_layer){
+        .n_kv_heads = heads,
+        .k = {k, pairs[codecs].dim, k_v1 ? TQ_NORM_PLAIN : rules[codecs % 3], k_v1 ? 0.5f : 0},
+        .v = {v, pairs[codecs].dim, v_v1 ? TQ_NORM_PLAIN : rules[(codecs + 1) % 3], v_v1 ? 2.0f : 0},
+    };
+}
+
+static size_t largest(size_t a, size_t b) {
+    return a > b ? a : b;
+}
+
+static void set_policy(tq_cache_config *c, unsigned policy) {
+    switch (policy) {
+    case 0:
+        c->policy = TQ_CACHE_GLOBAL;
+        c->capacity = 300;
+        break;
+    case 1:
+        c->policy = TQ_CACHE_RING;
+        c->capacity = 12;
+        c->window = 7;
+        break;
+    case 2:
+        c->policy = TQ_CACHE_RING;
+        c->capacity = 9;
+        break;
+    case 3:
+        c->policy = TQ_CACHE_RING;
+        c->capacity = largest(largest(c->recent, c->learn_centre), 1);
+        c->window = 1;
+        break;
+    default:
+        c->policy = TQ_CACHE_PAGED;
+        c->capacity = 64;
+    }
+}
+
+void setup_open_config(setup *s, const tq_cache_config *config, size_t n_pages, size_t page_rows) {
+    *s = (setup){.config = *config};
+    if (config->policy != TQ_CACHE_PAGED) return;
+    const tq_allocator a = memory_allocator(&s->pool_memory);
+    const tq_page_pool_config p = {config->layer, n_pages, page_rows, &a};
+    if (tq_page_pool_create(&p, &s->pool) != TQ_OK) broken("%s", tq_last_error()->message);
+    if (tq_page_pool_bytes(s->pool) != s->pool_memory.held) broken("the pool does not know its size");
+    s->pool_model = pool_model_new(s->pool, n_pages, page_rows);
+    s->config.pool = s->pool;
+}
+
+void setup_open(setup *s, unsigned kind, unsigned codecs, uint32_t heads) {
+    static const size_t recents[SETUP_RECENTS] = {0, 1, 3}, sinks[SETUP_SINKS] = {0, 1, 3};
+    static const size_t learned[SETUP_CENTRES] = {0, 0, 5, 2};
+    tq_cache_config c = {.layer = setup_layer(codecs, heads)};
+    const unsigned centre = kind % SETUP_CENTRES;
+    c.learn_centre = learned[centre];
+    c.sinks = sinks[kind / SETUP_CENTRES % SETUP_SINKS];
+    c.recent = recents[kind / (SETUP_CENTRES * SETUP_SINKS) % SETUP_RECENTS];
+    set_policy(&c, kind / (SETUP_CENTRES * SETUP_SINKS * SETUP_RECENTS));
+    setup_open_config(s, &c, 40, 3);
+    if (centre != 1) return;
+    const size_t n = (size_t)heads * c.layer.k.head_dim;
+    s->centre = zeroed(n, sizeof *s->centre);
+    for (size_t i = 0; i < n; i++)
+        s->centre[i] = 3 + (float)(i % 7) / 16;
+    s->config.k_centre = s->centre;
+}
+
+void setup_close(setup *s) {
+    if (s->pool != NULL && tq_page_pool_free_pages(s->pool) != s->pool_model->n_pages)
+        broken("pages are missing");
+    if (s->pool != NULL) pool_model_free(s->pool_model);
+    tq_page_pool_destroy(s->pool);
+    memory_assert_empty(&s->pool_memory);
+    memory_assert_empty(&s->memory);
+    free(s->centre);
+}
+
+void setup_cache(setup *s, beside *b) {
+    beside_open(b, &s->config, &s->memory, s->pool_model);
+}
+
+const char *setup_name(const setup *s) {
+    static char text[128];
+    const tq_cache_config *c = &s->config;
+    snprintf(text, sizeof text,
+             "policy %d, capacity %zu, window %zu, recent %zu, sinks %zu, centre %s %zu", (int)c->policy,
+             c->capacity, c->window, c->recent, c->sinks, c->k_centre != NULL ? "given" : "learned from",
+             c->learn_centre);
+    return text;
+}
