@@ -10,7 +10,8 @@
 #include "timing.h"
 
 const char *cli_bench_op_name(cli_bench_op op) {
-    static const char *const names[CLI_N_BENCH_OPS] = {"encode", "decode", "rotate", "requantize"};
+    static const char *const names[CLI_N_BENCH_OPS] = {"encode", "decode", "rotate", "requantize",
+                                                       "attend"};
     return names[op];
 }
 

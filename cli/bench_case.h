@@ -12,10 +12,11 @@ typedef enum cli_bench_op {
     CLI_BENCH_DECODE,
     CLI_BENCH_ROTATE,
     CLI_BENCH_REQUANTIZE,
+    CLI_BENCH_ATTEND, /* has cases of its own: bench_attend.h */
     CLI_N_BENCH_OPS
 } cli_bench_op;
 
-/* "encode", "decode", "rotate" or "requantize". */
+/* "encode", "decode", "rotate", "requantize" or "attend". */
 const char *cli_bench_op_name(cli_bench_op op);
 
 typedef struct cli_bench_case {

@@ -52,7 +52,7 @@ static double uniform(uint64_t *state) {
 }
 
 /* Box and Muller's transform. */
-static void fill_gaussian(float *x, size_t n) {
+void cli_fill_gaussian(float *x, size_t n) {
     static const double two_pi = 6.283185307179586;
     uint64_t state = 20250428; /* any but 0 */
     for (size_t i = 0; i + 1 < n; i += 2) {
@@ -77,7 +77,7 @@ int cli_bench_data_begin(cli_bench_data *data, cli_set set, size_t threads) {
         cli_bench_data_free(data);
         return cli_out_of_memory();
     }
-    fill_gaussian(data->dense, pattern / sizeof(float));
+    cli_fill_gaussian(data->dense, pattern / sizeof(float));
     repeat(data->dense, pattern, bytes);
     return CLI_DONE;
 }

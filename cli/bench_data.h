@@ -45,6 +45,9 @@ tq_status cli_slice(const tq_codec *codec, cli_set set, size_t threads, cli_slic
 /* Fills codes and norms with encoded vectors of `dense`, the same again and again. */
 tq_status cli_fill_codes(cli_bench_data *data, const tq_codec *codec, const cli_slices *slices);
 
+/* Normally distributed values of unit variance, the same every time. n is even. */
+void cli_fill_gaussian(float *x, size_t n);
+
 /* Where a slice begins in each array. */
 static inline size_t cli_dense_at(const cli_slices *s, size_t slice) {
     return slice * s->rows * s->dim;

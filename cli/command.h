@@ -28,5 +28,7 @@ extern const cli_command cli_codebook_command;
 extern const cli_command cli_formats_command;
 extern const cli_command cli_kernels_command;
 extern const cli_command cli_bench_command;
+extern const cli_command cli_attend_command;
+extern const cli_command cli_ablate_command;
 
 #endif

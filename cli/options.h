@@ -10,7 +10,7 @@
 #include "command.h"
 #include "tqkv/types.h"
 
-enum { CLI_MAX_OPTIONS = 12, CLI_GO_ON = -1 };
+enum { CLI_MAX_OPTIONS = 16, CLI_GO_ON = -1 };
 
 typedef struct cli_option {
     const char *name;

@@ -9,6 +9,7 @@
 static const double sample_s = 0.5e-3;
 /* The processor has found its clock rate by then. */
 static const double warm_up_s = 10e-3;
+static const double row_s = 1.5;
 
 static double now_s(void) {
     struct timespec now;
@@ -58,6 +59,13 @@ void cli_time(cli_subject *subjects, size_t n_subjects, size_t samples, size_t n
             subject->seconds[i] = time_passes(subject, subject->passes, &turn) / (double)subject->passes;
         }
     }
+}
+
+size_t cli_fitting_samples(const cli_subject *subject, size_t least, size_t most) {
+    slices turn = {0, 1};
+    (void)time_passes(subject, 1, &turn); /* pages and caches are cold */
+    const double fit = row_s / (time_passes(subject, 1, &turn) + 1e-9);
+    return fit >= (double)most ? most : fit <= (double)least ? least : (size_t)fit;
 }
 
 static int ascending(const void *a, const void *b) {

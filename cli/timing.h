@@ -17,6 +17,10 @@ typedef struct cli_subject {
  * next of n_slices slices, so that a slice is met again only after all others. Warms up first. */
 void cli_time(cli_subject *subjects, size_t n_subjects, size_t samples, size_t n_slices);
 
+/* How many samples of the subject a second and a half hold: `most` at most, and `least` at least. Runs it
+ * twice. */
+size_t cli_fitting_samples(const cli_subject *subject, size_t least, size_t most);
+
 /* The middle of the values, and half of the distance between their quartiles as a share of it. Sorts. */
 typedef struct cli_summary {
     double median;

@@ -104,6 +104,20 @@ class CommandTest(unittest.TestCase):
         self.assertEqual(self.files(), before)
         return done
 
+    def check_documented(self, command):
+        """Help fits and lists options that the man page's part on the command knows, all of them."""
+        text = self.tqkv(command, "--help")
+        self.assertIn(f"Usage: tqkv {command} ", text)
+        self.assertIn("Examples:\n  tqkv " + command, text)
+        self.assert_fits_80_columns(text)
+        with open(os.path.join(os.environ["TQKV_SOURCE"], "docs", "tqkv.1"), encoding="ascii") as file:
+            part = file.read().split(f".Ss tqkv {command}\n")[1].split(".Ss ")[0].split(".Sh ")[0]
+        options = re.findall(r"^ +(?:-\w, +)?--([\w-]+)", text, re.M)
+        self.assertGreater(len(options), 3)
+        for option in options:
+            if option not in ("json", "help"):
+                self.assertRegex(part, rf"Fl -{option}\b")
+
     def assert_fits_80_columns(self, text):
         for line in text.splitlines():
             self.assertLessEqual(len(line), 80, line)

@@ -10,6 +10,9 @@ from support import TQKV, CommandTest, main
 
 KEYS = ["op", "format", "dim", "domain", "set", "set_bytes", "isa", "threads", "ns_per_row", "gb_per_s",
         "limit", "limit_gb_per_s", "share", "spread", "samples", "version"]
+ATTEND_KEYS = ["op", "format", "v_format", "heads", "kv_heads", "dim", "positions", "queries", "isa", "threads", "us",
+               "kv_bytes", "f16_bytes", "read_gb_per_s", "f16_floor_us", "share_f16_floor", "spread", "flops",
+               "fma_peak_gflops", "share_fma", "error", "samples", "version"]
 COMPARE = os.path.join(os.environ["TQKV_SOURCE"], "bench", "compare")
 
 
@@ -85,7 +88,7 @@ class Bench(CommandTest):
 
     def test_misuse(self):
         for pattern, options in (
-                ("--op: 'attend' is none; there are encode, decode", ("--op", "attend")),
+                ("--op: 'append' is none; there are encode, decode", ("--op", "append")),
                 ("--format: 'tq9' is none", ("--format", "tq9")),
                 ("--dim: 'wide' is not a whole number", ("--dim", "wide")),
                 ("--dim: 16 is not from 32 to 1024", ("--dim", "16")),
@@ -119,6 +122,128 @@ class Bench(CommandTest):
             for option in re.findall(r"^ +--([\w-]+)", text, re.M):
                 self.assertIn(f"Fl -{option}", part if option != "json" else page)
         self.assertIn(".It Ev TQKV_ISA\n", page)
+
+
+class Attend(CommandTest):
+    """--op attend: one call of attention, by shape."""
+
+    def rows(self, *options, samples=2):
+        text = self.tqkv("bench", "--op", "attend", "--json", "--samples", str(samples), *options)
+        return [json.loads(line) for line in text.splitlines()]
+
+    def row(self, *options, samples=2):
+        (row,) = self.rows(*options, samples=samples)
+        return row
+
+    def assert_figures_agree(self, row):
+        """Figures have six digits."""
+        self.assertEqual(list(row), ATTEND_KEYS)
+        self.assertEqual(row["f16_bytes"], 4 * row["kv_heads"] * row["positions"] * row["dim"])
+        self.assertAlmostEqual(row["f16_floor_us"] * row["read_gb_per_s"] * 1e3 / row["f16_bytes"], 1, places=4)
+        self.assertAlmostEqual(row["share_f16_floor"] * row["us"] / row["f16_floor_us"], 1, places=4)
+        self.assertAlmostEqual(row["share_fma"] * row["us"] * 1e3 * row["fma_peak_gflops"] / row["flops"], 1, places=4)
+        self.assertTrue(0 <= row["error"] <= 2e-6, row)
+        self.assertGreaterEqual(row["spread"], 0)
+
+    def test_a_row(self):
+        row = self.row("--format", "tq4", "--heads", "6", "--kv-heads", "2", "--dim", "128", "--positions", "700",
+                       samples=3)
+        self.assert_figures_agree(row)
+        self.assertEqual([row[key] for key in ATTEND_KEYS[:8]], ["attend", "tq4", "tq4", 6, 2, 128, 700, 1])
+        self.assertEqual((row["threads"], row["samples"]), (1, 3))
+        self.assertEqual(row["kv_bytes"], 2 * 2 * 700 * (128 * 4 // 8 + 4))
+        self.assertEqual(row["flops"], 4 * 6 * 700 * 128)
+        self.assertGreater(row["error"], 0)
+
+    def test_values_in_another_format(self):
+        row = self.row("--format", "tq8", "--v-format", "tq3", "--heads", "2", "--kv-heads", "1", "--dim", "96",
+                       "--positions", "65")
+        self.assert_figures_agree(row)
+        self.assertEqual((row["format"], row["v_format"]), ("tq8", "tq3"))
+        self.assertEqual(row["kv_bytes"], 65 * (96 + 4 + 36 + 4))
+
+    def test_both_norms_of_v1(self):
+        row = self.row("--format", "tq5-v1", "--heads", "2", "--kv-heads", "2", "--dim", "512", "--positions", "40")
+        self.assert_figures_agree(row)
+        self.assertEqual(row["kv_bytes"], 2 * 2 * 40 * (512 + 8))
+
+    def test_several_queries_see_what_is_before_them(self):
+        row = self.row("--format", "tq4", "--heads", "2", "--kv-heads", "1", "--dim", "64", "--positions", "30",
+                       "--queries", "7")
+        self.assert_figures_agree(row)
+        self.assertEqual(row["flops"], 4 * 2 * 64 * sum(range(24, 31)))
+        row = self.row("--format", "tq4", "--heads", "1", "--kv-heads", "1", "--dim", "64", "--positions", "1")
+        self.assertEqual((row["flops"], row["queries"]), (4 * 64, 1))
+
+    def test_levels(self):
+        for isa in [x["isa"] for x in self.json("kernels")["levels"] if x["available"]]:
+            row = self.row("--isa", isa, "--format", "tq5", "--dim", "96", "--positions", "50", samples=1)
+            self.assert_figures_agree(row)
+            self.assertEqual((row["isa"], row["heads"], row["kv_heads"]), (isa, 16, 8))
+
+    def test_what_is_left_open_is_a_list(self):
+        rows = self.rows("--positions", "64", samples=1)
+        shapes = {(row["heads"], row["kv_heads"], row["dim"]) for row in rows}
+        self.assertEqual(shapes, {(16, 8, 256), (16, 2, 512), (32, 8, 128)})
+        self.assertEqual({(row["format"], row["v_format"]) for row in rows},
+                         {("tq4", "tq4"), ("tq8", "tq4"), ("tq8", "tq8")})
+        self.assertEqual(len(rows), 9)
+        rows = self.rows("--format", "tq4", "--heads", "1", "--kv-heads", "1", "--dim", "32", samples=1)
+        self.assertEqual([row["positions"] for row in rows], [4096, 32768])
+
+    def test_samples_are_chosen(self):
+        text = self.tqkv("bench", "--op", "attend", "--json", "--format", "tq4", "--heads", "2", "--kv-heads", "2",
+                         "--dim", "64", "--positions", "64")
+        row = json.loads(text)
+        self.assert_figures_agree(row)
+        self.assertTrue(7 <= row["samples"] <= 31, row)
+
+    def test_threads(self):
+        arguments = ("bench", "--op", "attend", "--json", "--samples", "1", "--format", "tq4", "--heads", "4",
+                     "--kv-heads", "4", "--dim", "64", "--positions", "300", "--threads", "2")
+        done = self.run_raw(*arguments)
+        if done.returncode == 1:
+            self.assertIn("OpenMP", done.stderr)
+            self.skipTest("the library is built without OpenMP")
+        row = json.loads(done.stdout)
+        self.assert_figures_agree(row)
+        self.assertEqual(row["threads"], 2)
+
+    def test_table(self):
+        text = self.tqkv("bench", "--op", "attend", "--format", "tq4", "--positions", "64", "--samples", "1")
+        heading, columns, *rows = text.splitlines()
+        self.assertRegex(heading, r"^# tqkv \d.*1 thread; f16 floor")
+        self.assertEqual(len({len(row) for row in rows} | {len(columns)}), 1, text)
+        self.assertRegex(columns, r"^K +V +heads +D +T +n +us +read GB/s +f16 floor us +share +spread +of FMA$")
+        self.assertEqual([row.split()[2] for row in rows], ["16/8", "16/2", "32/8"])
+
+    def test_misuse(self):
+        for pattern, options in (
+                ("--v-format: 'tq1' is none", ("--format", "tq4", "--v-format", "tq1")),
+                ("--v-format wants --format beside it", ("--v-format", "tq4")),
+                ("--heads: 0 is not from 1", ("--heads", "0")),
+                ("--heads: 6 is no multiple of 4", ("--heads", "6", "--kv-heads", "4")),
+                ("--kv-heads: 'two' is not a whole number", ("--kv-heads", "two")),
+                ("--positions: 0 is not from 1", ("--positions", "0")),
+                ("--positions: float16 keys and values would take", ("--positions", "16777216", "--heads", "1024",
+                                                                     "--kv-heads", "1024")),
+                ("--queries: 0 is not from 1", ("--queries", "0")),
+                ("--queries: 11 are more than the 10 positions", ("--queries", "11", "--positions", "10")),
+                ("--dim: head_dim 100", ("--dim", "100")),
+                ("--dim: head_dim 128: tq4-v1 serves", ("--format", "tq4-v1", "--dim", "128")),
+                ("--set does not belong to --op attend", ("--set", "l2")),
+                ("--domain does not belong to --op attend", ("--domain", "rotated"))):
+            with self.subTest(options=options):
+                self.refused(2, pattern, "bench", "--op", "attend", *options)
+        for option in ("--heads", "--kv-heads", "--positions", "--queries", "--v-format"):
+            for op in ((), ("--op", "decode")):
+                self.refused(2, f"{option} belongs to --op attend", "bench", *op, option, "4")
+
+    def test_output_that_cannot_be_written(self):
+        for extra in ((), ("--json",)):
+            with open("/dev/full", "w", encoding="ascii") as full:
+                self.refused(1, "standard output: No space left", "bench", "--op", "attend", "--samples", "1",
+                             "--format", "tq4", "--dim", "64", "--positions", "16", *extra, stdout=full)
 
 
 class Compare(CommandTest):
@@ -164,6 +289,21 @@ class Compare(CommandTest):
         text = self.compare(TQKV, TQKV, "--runs", "2", "--op", "decode", "--format", "tq4", "--dim", "64",
                             "--set", "l2", "--samples", "2")
         self.assertRegex(text.splitlines()[1], r"^decode .* 2  (no difference|faster|slower)$")
+
+    def test_attention(self):
+        row = {"op": "attend", "format": "tq8", "v_format": "tq4", "heads": 16, "kv_heads": 8, "dim": 256,
+               "positions": 4096, "queries": 1, "isa": "avx2", "threads": 1, "us": 1.0, "f16_bytes": 1000,
+               "spread": 0.01}
+        for name, shares in (("old", (0.5, 0.6)), ("new", (1.0, 1.2))):
+            lines = [json.dumps({**row, "share_f16_floor": share}) for share in shares]
+            lines.append(json.dumps({**row, "positions": 64, "share_f16_floor": 1.0}))
+            self.write(name, ("\n".join(lines) + "\n").encode())
+        heading, line, *rest = self.compare("old", "new").splitlines()
+        self.assertRegex(line, r"^attend +tq8/tq4 +256 +1@4096 +16/8 +avx2 +1 +2\.000 .* 2  faster$")
+        self.assertEqual(heading.index("verdict"), line.index("faster"))
+        self.assertEqual(len(rest), 1)
+        self.write("new", json.dumps(row).encode())
+        self.assertRegex(self.compare("old", "new", status=1), "new, line 1: no row .*share_f16_floor")
 
     def test_misuse(self):
         self.rows("a", [1.0])
