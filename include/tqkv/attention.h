@@ -80,7 +80,8 @@ typedef struct tq_attention_params {
     const tq_parallel *parallel; /**< NULL: the calling thread alone */
 } tq_attention_params;
 
-/** Bytes of workspace that tq_attention() and tq_attention_partial() want.
+/** Bytes of workspace that tq_attention() and tq_attention_partial() want, for these params and segments.
+ * Fewer positions never want more; fewer queries may, since their positions are shared out among threads.
  *
  * TQ_E_NULL, TQ_E_OVERFLOW and whatever is wrong with params; *bytes untouched on failure. */
 TQ_API tq_status tq_attention_workspace(const tq_attention_params *params, const tq_segment *segments,

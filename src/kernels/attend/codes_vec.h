@@ -9,18 +9,22 @@ enum {
     CODES_KEYS = 8,    /* keys at once, at most: their codes lie in registers */
     CODES_ROWS = 8,    /* most rows: looking up again for every so many costs more than a tile */
     CODES_TILE = 4096, /* values of a tile: half of a first-level cache of 32 KiB */
-    CODES_AHEAD = 16,  /* rows between what is used and what is asked for */
+    CODES_NEAR = 4,    /* rows between what is used and what is asked into the first cache */
+    CODES_FAR = 24,    /* and into the second */
     CODES_STEP = 16    /* rows that are gone over block by block: memory comes nearly in order */
 };
 
-/* Asks for a piece of the row that follows CODES_AHEAD rows later. Numbers: no pointer may leave its
- * array, and asking for what is not there does no harm. Spread among the work, since so many lines can be
- * under way at a time that a burst of requests waits for memory as reading would: decoding 4 bits from
- * memory gains 30 %. */
+/* Asks for the piece that follows so many rows later. Numbers: no pointer may leave its array, and asking
+ * for what is not there does no harm. A little at a time: few lines can be under way to the first cache,
+ * and a burst of requests waits as reading would. A step of 4-bit attention on 32768 positions is 1.7
+ * times as fast as without, and 1.4 times as with bursts. */
 V_INLINE void fetch_ahead(const uint8_t *piece, const unsigned bytes, size_t stride) {
-    const uintptr_t at = (uintptr_t)piece + CODES_AHEAD * stride;
-    __builtin_prefetch((const void *)at, 0, 3);
-    if (bytes > 64) __builtin_prefetch((const void *)(at + 64), 0, 3);
+    const uintptr_t at = (uintptr_t)piece, near = at + CODES_NEAR * stride, far = at + CODES_FAR * stride;
+    __builtin_prefetch((const void *)near, 0, 3);
+    __builtin_prefetch((const void *)far, 0, 2);
+    if (bytes <= 64) return;
+    __builtin_prefetch((const void *)(near + 64), 0, 3);
+    __builtin_prefetch((const void *)(far + 64), 0, 2);
 }
 
 V_INLINE vf next_centroids(const book_levels *l, const unsigned bits, block_in *b, const planes *p,
