@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Any bytes as an encoded .safetensors file: refused with an error that says so, or read, written and
- * read again alike.
+ * read again alike. And as a file of any tensors, which it is too if it is the former.
  *
  * Checksums would stop nearly every mutation. When one is all that is wrong, the right one is taken from
  * the message and written in, so that what lies behind is reached too. */
@@ -63,6 +63,30 @@ static void check_read(const tq_encoded *e, size_t size) {
     tq_encoded_free(&back);
 }
 
+static void check_error(tq_status status, size_t size) {
+    REQUIRE(tq_last_error()->status == status);
+    REQUIRE(strncmp(tq_last_error()->message, "fuzz: ", 6) == 0);
+    REQUIRE(tq_last_error()->index <= size);
+}
+
+static void check_tensors(const uint8_t *bytes, size_t size, bool must_be) {
+    static const char *const names[] = {"codes", "norms", "centre", "x"};
+    tq_safetensors *file;
+    tq_status status = tq_safetensors_parse("fuzz", bytes, size, &file);
+    REQUIRE(!must_be || status == TQ_OK);
+    if (status != TQ_OK) {
+        check_error(status, size);
+        return;
+    }
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        tq_raw_tensor t;
+        if (tq_safetensors_tensor(file, names[i], &t) != TQ_OK) continue;
+        REQUIRE(t.at <= size && t.n_values * t.item_size <= size - t.at);
+        REQUIRE(memcmp(t.bytes, bytes + t.at, t.n_values * t.item_size) == 0);
+    }
+    tq_safetensors_free(file);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     tq_encoded e;
     uint8_t *copy = malloc(size + 1);
@@ -75,10 +99,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         check_read(&e, size);
         tq_encoded_free(&e);
     } else {
-        REQUIRE(tq_last_error()->status == status);
-        REQUIRE(strncmp(tq_last_error()->message, "fuzz: ", 6) == 0);
-        REQUIRE(tq_last_error()->index <= size);
+        check_error(status, size);
     }
+    check_tensors(copy, size, status == TQ_OK);
     free(copy);
     return 0;
 }

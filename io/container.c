@@ -2,6 +2,9 @@
  * Reads the safetensors container. */
 #include "container.h"
 
+#include <stdarg.h>
+#include <stdio.h>
+
 #include "bytes.h"
 #include "npy_header.h"
 #include "report.h"
@@ -11,7 +14,7 @@ enum { PREFIX = 8 };
 static tq_status check_prefix(const char *name, const uint8_t *bytes, size_t size, uint64_t *length) {
     if (size >= TQIO_NPY_MAGIC_SIZE && memcmp(bytes, TQIO_NPY_MAGIC, TQIO_NPY_MAGIC_SIZE) == 0)
         return tqio_fail(name, TQ_E_FILE_MAGIC, 0, "magic",
-                         "a .npy file; an encoded .safetensors file is expected");
+                         "a .npy file; a .safetensors file is expected");
     if (size <= PREFIX)
         return tqio_fail(name, TQ_E_FILE_TRUNCATED, size, "header", "the file ends before its header");
     if (bytes[PREFIX] != '{')
@@ -33,6 +36,7 @@ static tq_status find_metadata(tqio_container *c) {
     json_t *value;
     tqio_quote q;
     c->metadata = json_object_get(c->root, "__metadata__");
+    if (c->metadata == NULL && c->any_tensors) return TQ_OK;
     if (c->metadata == NULL)
         return tqio_fail(c->name, TQ_E_FILE_FIELD, PREFIX, "__metadata__",
                          "no __metadata__: these tensors were not encoded by tqkv");
@@ -48,10 +52,11 @@ static tq_status find_metadata(tqio_container *c) {
     return TQ_OK;
 }
 
-tq_status tqio_container_open(tqio_container *c, const char *name, const uint8_t *bytes, size_t size) {
+tq_status tqio_container_open(tqio_container *c, const char *name, const uint8_t *bytes, size_t size,
+                              bool any_tensors) {
     uint64_t length = 0;
     json_error_t error;
-    *c = (tqio_container){.name = name};
+    *c = (tqio_container){.name = name, .any_tensors = any_tensors};
     tq_status status = check_prefix(name, bytes, size, &length);
     if (status != TQ_OK) return status;
     c->header = (const char *)bytes + PREFIX;
@@ -90,8 +95,18 @@ uint64_t tqio_container_at(const tqio_container *c, const tqio_entry *entry) {
 }
 
 static tq_status entry_fail(const tqio_container *c, const tqio_entry *e, tq_status status,
-                            const char *text) {
-    return tqio_fail(c->name, status, tqio_container_where(c, e->name), e->name, "tensor %s: %s", e->name,
+                            const char *format, ...) TQ_PRINTF(4, 5);
+
+static tq_status entry_fail(const tqio_container *c, const tqio_entry *e, tq_status status,
+                            const char *format, ...) {
+    char text[128];
+    tqio_quote q;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    tqio_printable(e->name, strlen(e->name), q.text, sizeof q.text);
+    return tqio_fail(c->name, status, tqio_container_where(c, e->name), q.text, "tensor %s: %s", q.text,
                      text);
 }
 
@@ -104,13 +119,28 @@ static bool get_size(const json_t *value, size_t *out) {
     return true;
 }
 
+/* Bytes of a value of that type; 0 for one that is not known. */
+static size_t size_of_type(const char *type) {
+    static const struct {
+        char name[8];
+        size_t size;
+    } known[] = {{"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E4M3", 1}, {"F8_E5M2", 1},
+                 {"U16", 2},  {"I16", 2}, {"F16", 2}, {"BF16", 2},    {"U32", 4},
+                 {"I32", 4},  {"F32", 4}, {"U64", 8}, {"I64", 8},     {"F64", 8}};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (strcmp(type, known[i].name) == 0) return known[i].size;
+    return 0;
+}
+
 static tq_status read_type(const tqio_container *c, const json_t *value, tqio_entry *e) {
     if (!json_is_string(value)) return entry_fail(c, e, TQ_E_FILE_HEADER, "no dtype that is a string");
-    const char *type = json_string_value(value);
-    e->item_size = strcmp(type, "U8") == 0 ? 1 : strcmp(type, "F32") == 0 ? 4 : 0;
-    e->type = type;
-    return e->item_size != 0 ? TQ_OK
-                             : entry_fail(c, e, TQ_E_FILE_TYPE, "the dtype is neither U8 nor F32");
+    e->type = json_string_value(value);
+    e->item_size = size_of_type(e->type);
+    if (e->item_size == 0 && c->any_tensors)
+        return entry_fail(c, e, TQ_E_FILE_TYPE, "the dtype is not known");
+    if (!c->any_tensors && strcmp(e->type, "U8") != 0 && strcmp(e->type, "F32") != 0)
+        return entry_fail(c, e, TQ_E_FILE_TYPE, "the dtype is neither U8 nor F32");
+    return TQ_OK;
 }
 
 static tq_status read_shape(const tqio_container *c, const json_t *value, tqio_entry *e) {
@@ -131,20 +161,18 @@ static tq_status read_offsets(const tqio_container *c, const json_t *value, tqio
     if (e->begin > e->end)
         return entry_fail(c, e, TQ_E_FILE_HEADER, "data_offsets: it ends before it begins");
     if (e->end > c->data_size)
-        return tqio_fail(c->name, TQ_E_FILE_TRUNCATED, tqio_container_where(c, e->name), e->name,
-                         "tensor %s ends at byte %zu of the data, the file has %zu", e->name, e->end,
-                         c->data_size);
+        return entry_fail(c, e, TQ_E_FILE_TRUNCATED, "it ends at byte %zu of the data, the file has %zu",
+                          e->end, c->data_size);
     size_t n_values = 0;
     if (!tqio_shape_values(e->shape, e->n_dims, e->item_size, &n_values))
         return entry_fail(c, e, TQ_E_FILE_SHAPE, "the shape multiplies to more than an address can hold");
     if (n_values * e->item_size != e->end - e->begin)
-        return tqio_fail(c->name, TQ_E_FILE_SHAPE, tqio_container_where(c, e->name), e->name,
-                         "tensor %s: the shape asks for %zu bytes, data_offsets give %zu", e->name,
-                         n_values * e->item_size, e->end - e->begin);
+        return entry_fail(c, e, TQ_E_FILE_SHAPE, "the shape asks for %zu bytes, data_offsets give %zu",
+                          n_values * e->item_size, e->end - e->begin);
     return TQ_OK;
 }
 
-static tq_status read_entry(const tqio_container *c, tqio_entry *e) {
+tq_status tqio_container_entry(const tqio_container *c, tqio_entry *e) {
     const json_t *value = json_object_get(c->root, e->name);
     e->present = value != NULL;
     if (!e->present) return TQ_OK;
@@ -202,6 +230,6 @@ static tq_status check_layout(const tqio_container *c, const tqio_entry *entries
 tq_status tqio_container_entries(const tqio_container *c, tqio_entry *entries, size_t n) {
     tq_status status = refuse_others(c, entries, n);
     for (size_t i = 0; status == TQ_OK && i < n; i++)
-        status = read_entry(c, &entries[i]);
+        status = tqio_container_entry(c, &entries[i]);
     return status == TQ_OK ? check_layout(c, entries, n) : status;
 }

@@ -17,18 +17,19 @@ enum {
 
 typedef struct tqio_container {
     const char *name; /* for messages */
+    bool any_tensors; /* false: an encoded tensor's alone, U8 and F32, with metadata */
     const char *header;
     size_t header_size;
     const uint8_t *data; /* what the tensors' offsets count from */
     size_t data_size;
     json_t *root;
-    json_t *metadata;
+    json_t *metadata; /* NULL: none */
 } tqio_container;
 
 typedef struct tqio_entry {
     const char *name;
     bool present;
-    const char *type; /* "U8" or "F32" */
+    const char *type; /* as in the file: "U8", "F32", "BF16" */
     size_t item_size;
     size_t n_dims;
     size_t shape[TQIO_MAX_TENSOR_DIMS];
@@ -36,8 +37,13 @@ typedef struct tqio_entry {
 } tqio_entry;
 
 /* Reads the header of a file of `size` bytes, which must outlive the container. */
-tq_status tqio_container_open(tqio_container *c, const char *name, const uint8_t *bytes, size_t size);
+tq_status tqio_container_open(tqio_container *c, const char *name, const uint8_t *bytes, size_t size,
+                              bool any_tensors);
 void tqio_container_close(tqio_container *c);
+
+/* Fills the entry whose name is given, which lies within the file: type, shape and offsets are sound and
+ * agree with each other. One that is absent has present == false. */
+tq_status tqio_container_entry(const tqio_container *c, tqio_entry *entry);
 
 /* Fills the entries, whose names are given: types, shapes and offsets are sound and agree with each
  * other, and the tensors present fill the data section without gap or overlap. A tensor of another

@@ -126,7 +126,8 @@ tq_status tq_encoded_parse(const char *name, const void *bytes, size_t size, tq_
     tqio_entry entries[TQIO_TENSORS] = {{0}};
     for (size_t i = 0; i < TQIO_TENSORS; i++)
         entries[i].name = tqio_tensor_names[i];
-    tq_status status = tqio_container_open(&c, name, size == 0 ? (const uint8_t *)"" : bytes, size);
+    tq_status status =
+        tqio_container_open(&c, name, size == 0 ? (const uint8_t *)"" : bytes, size, false);
     if (status == TQ_OK) status = check_all(&c, &shell, entries);
     if (status == TQ_OK) status = copy_out(&c, &shell, entries, out);
     tqio_container_close(&c);

@@ -138,19 +138,25 @@ static bool lies_ready(const tq_side *s) {
     return tq_side_is_encoded(s) && s->plan.n_norms == 1;
 }
 
-static void decode_run(const tq_side *s, const tq_kernels *kernels, size_t head, place at, float *tile) {
+/* A run as float32 rows side by side: in place where it is that already, else in the tile. */
+static const float *decode_run(const tq_side *s, const tq_kernels *kernels, size_t head, place at,
+                               float *tile) {
     const tq_view *v = &s->view;
     const uint8_t *data = data_at(s, head, at);
+    float *row = tile;
+    if (v->store == TQ_STORE_F32 && v->row_stride == s->row_bytes && (uintptr_t)data % sizeof *row == 0)
+        return (const float *)(const void *)data;
     if (tq_side_is_encoded(s)) {
         const tq_row_set set = {at.run, s->dim, v->row_stride, v->norm_row_stride};
         tq_decode_rows(&s->plan, &set, TQ_ROTATED, data, norms_at(s, head, at), NULL, tile, false);
-        return;
+        return tile;
     }
-    for (size_t i = 0; i < at.run; i++, data += v->row_stride, tile += s->dim)
+    for (size_t i = 0; i < at.run; i++, data += v->row_stride, row += s->dim)
         if (v->store == TQ_STORE_F32)
-            memcpy(tile, data, s->row_bytes);
+            memcpy(row, data, s->row_bytes);
         else
-            kernels->widen(s->dim, (const uint16_t *)(const void *)data, tile);
+            kernels->widen(s->dim, (const uint16_t *)(const void *)data, row);
+    return tile;
 }
 
 /* x[r][i] times the scale of position i of a run. */
@@ -177,8 +183,8 @@ void tq_side_score(const tq_side *s, const tq_kernels *kernels, size_t head, siz
                                  s->view.row_stride, scores, n_stride);
             scale_run(s, head, at, rows, scores, n_stride);
         } else {
-            decode_run(s, kernels, head, at, tile);
-            kernels->score(s->dim, rows, queries, at.run, tile, scores, n_stride);
+            const float *x = decode_run(s, kernels, head, at, tile);
+            kernels->score(s->dim, rows, queries, at.run, x, scores, n_stride);
         }
         first += at.run;
         n -= at.run;
@@ -197,8 +203,8 @@ void tq_side_accumulate(const tq_side *s, const tq_kernels *kernels, size_t head
             kernels->accumulate_codes(s->plan.book, s->dim, rows, weights, n_stride, at.run,
                                       data_at(s, head, at), s->view.row_stride, acc, acc_stride);
         } else {
-            decode_run(s, kernels, head, at, tile);
-            kernels->accumulate(s->dim, rows, weights, n_stride, at.run, tile, acc, acc_stride);
+            const float *x = decode_run(s, kernels, head, at, tile);
+            kernels->accumulate(s->dim, rows, weights, n_stride, at.run, x, acc, acc_stride);
         }
         first += at.run;
         n -= at.run;

@@ -6,10 +6,11 @@ set -eu
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 mkdir -p "$tree/src/base" "$tree/src/cpu" "$tree/src/kernels" "$tree/src/codec" "$tree/src/api" \
-    "$tree/io" "$tree/cli"
+    "$tree/io" "$tree/lm" "$tree/cli"
 echo '#include "base/size.h"' >"$tree/src/api/good.c"
 echo '#include "kernels/kernels.inc"' >"$tree/src/cpu/dispatch.c"
 echo '#include "own.h"' >"$tree/io/good.c"
+echo '#include "lm/lm.h"' >"$tree/cli/good.c"
 check=$1
 "$check" "$tree"
 
@@ -31,4 +32,7 @@ refused src/codec/bad.c plan.h
 refused src/api/bad.c tqkv/io.h
 refused src/api/bad.c ../cli/options.h
 refused io/bad.c base/size.h
+refused lm/bad.c cli/options.h
+refused io/bad.c lm/lm.h
 refused cli/bad.c io/npy.h
+refused cli/bad.c lm/model.h

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT
+ * The tqkv.model.* strings of a model file, read and checked. */
+#ifndef LM_FIELDS_H
+#define LM_FIELDS_H
+
+#include <stdbool.h>
+
+#include "tqkv/io.h"
+
+typedef struct lm_file {
+    const tq_safetensors *tensors;
+    const char *path; /* for messages */
+} lm_file;
+
+/* What a number must be. */
+typedef struct lm_range {
+    double least, most;
+    bool whole;
+} lm_range;
+
+/* Records "PATH: TEXT" and returns status. */
+tq_status lm_file_fail(const lm_file *f, tq_status status, const char *field, const char *format, ...)
+    TQ_PRINTF(4, 5);
+
+/* n numbers under tqkv.model.KEY, separated by commas. TQ_E_FILE_FIELD. */
+tq_status lm_field_numbers(const lm_file *f, const char *key, lm_range range, size_t n, double *out);
+
+/* The text under tqkv.model.KEY. TQ_E_FILE_FIELD if it is missing or empty. */
+tq_status lm_field_text(const lm_file *f, const char *key, const char **out);
+
+/* It must be this text: what else could stand there is not served. */
+tq_status lm_field_is(const lm_file *f, const char *key, const char *expected);
+
+#endif

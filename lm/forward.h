@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT
+ * One forward pass over rows of one or several sequences. */
+#ifndef LM_FORWARD_H
+#define LM_FORWARD_H
+
+#include "sequence.h"
+
+/* Row r is token r: sequence r / rows_each, at its length + r % rows_each. */
+typedef struct lm_pass {
+    const lm_model *model;
+    const tq_parallel *parallel;
+    const lm_watch *watch; /* NULL: none */
+    lm_work *work;         /* with room for all rows */
+    lm_sequence *const *sequences;
+    size_t n_sequences, rows_each;
+    const uint8_t *tokens;
+} lm_pass;
+
+/* Appends to all sequences and leaves the last residual stream in work->x. On failure nothing was
+ * appended. */
+tq_status lm_forward(const lm_pass *pass);
+
+/* Logits of n rows of work->x from `first` on: work->logits [n][vocab]. */
+void lm_logits(const lm_pass *pass, size_t first, size_t n);
+
+#endif

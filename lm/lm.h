@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT
+ * A small language model's forward pass, with every layer's keys and values in caches of any format.
+ *
+ * Model files: models/README.md. Letters: H query heads, G KV heads, D head dimension of a layer; d width
+ * of the model. Everything is float32 but what a cache does to keys and values. A model is read-only and
+ * may be shared by threads; a sequence belongs to one thread at a time. */
+#ifndef TQKV_LM_LM_H
+#define TQKV_LM_LM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tqkv/cache.h"
+#include "tqkv/status.h"
+
+typedef struct lm_model lm_model;
+typedef struct lm_sequence lm_sequence;
+
+/* A layer's shape. window: positions a query looks back on, its own included; 0: all. */
+typedef struct lm_layer_shape {
+    uint32_t n_heads, n_kv_heads, head_dim;
+    uint64_t window;
+    float attention_scale;
+} lm_layer_shape;
+
+typedef struct lm_shape {
+    const char *name; /* valid as long as the model */
+    size_t vocab, width, n_layers, n_parameters;
+    int qkv_bias, qk_norm;
+} lm_shape;
+
+/* Reads a model file. *model is for lm_model_free(); NULL on failure.
+ * TQ_E_IO, TQ_E_FILE_*, TQ_E_NO_MEMORY; the message names file and field. */
+tq_status lm_model_load(const char *path, lm_model **model);
+void lm_model_free(lm_model *model);
+lm_shape lm_model_shape(const lm_model *model);
+lm_layer_shape lm_model_layer(const lm_model *model, size_t layer);
+
+/* How a layer's keys and values are kept. */
+typedef enum lm_store {
+    LM_STORE_F32,   /* as they are */
+    LM_STORE_F16,   /* rounded to float16 */
+    LM_STORE_CACHE, /* a tq_cache */
+    LM_STORE_BLOCKS /* blocks of 32 values with a float16 scale each, rounded to k_bits or v_bits: q8_0's
+                     and q4_0's rule. A baseline; kept as float32, counted at its true bits */
+} lm_store;
+
+typedef struct lm_kv {
+    lm_store store;
+    tq_format k_format, v_format; /* CACHE; v1 is refused where a layer's head_dim is not 256 or 512 */
+    tq_norm_rule k_norm_rule, v_norm_rule;
+    int k_dense, v_dense;    /* CACHE: this side stays float32 (to look at the other alone) */
+    size_t recent, sinks;    /* CACHE: as in tq_cache_config */
+    size_t learn_centre;     /* CACHE: likewise; 0: no centre */
+    unsigned k_bits, v_bits; /* BLOCKS: 4 or 8 */
+    int rotate;              /* BLOCKS: vectors are rotated as v2 does before they are rounded */
+} lm_kv;
+
+/* A sequence of at most `capacity` tokens. Window layers keep rings of their window (and chunk - 1 more).
+ *
+ * chunk      most tokens that one call of lm_prefill() takes; at least 1
+ * parallel   threads for attention; NULL: the calling one alone
+ * TQ_E_NULL, TQ_E_SIZE, what the caches say, TQ_E_NO_MEMORY. */
+tq_status lm_sequence_create(const lm_model *model, const lm_kv *kv, size_t capacity, size_t chunk,
+                             const tq_parallel *parallel, lm_sequence **sequence);
+void lm_sequence_free(lm_sequence *sequence);
+size_t lm_sequence_length(const lm_sequence *sequence);
+
+/* Bytes that keys and values take, norms, centre and padding counted, of the positions that are there and
+ * a query can see; and their number of values. Their ratio times 8 is the bits per value. For BLOCKS what
+ * such a format would take. */
+tq_status lm_sequence_bytes(const lm_sequence *sequence, uint64_t *bytes, uint64_t *values);
+
+/* What a forward pass shows on its way; any function may be NULL. */
+typedef struct lm_watch {
+    /* q [n_rows][H][D], k and v [n_rows][G][D] of a layer: after RoPE, as attention gets them. */
+    void (*qkv)(void *context, size_t layer, size_t n_rows, const float *q, const float *k,
+                const float *v);
+    /* Attention outputs [n_rows][H][D] of a layer, before its output matrix. */
+    void (*attention)(void *context, size_t layer, size_t n_rows, const float *out);
+    void *context;
+} lm_watch;
+
+/* n tokens after what is there, in chunks. logits: [n][vocab] out, or NULL; last: [vocab] out, those
+ * after the last token, or NULL. Rows of watch are the chunk's tokens. TQ_E_NULL, TQ_E_POSITION, what
+ * caches and attention say. */
+tq_status lm_prefill(const lm_model *model, lm_sequence *sequence, size_t n, const uint8_t *tokens,
+                     float *logits, float *last, const lm_watch *watch);
+
+/* One token for each of n sequences: their matrix products are done together, so that weights are read
+ * once. tokens [n]; logits [n][vocab] out. Rows of watch are the sequences. */
+tq_status lm_decode(const lm_model *model, size_t n, lm_sequence *const *sequences, const uint8_t *tokens,
+                    float *logits, const lm_watch *watch);
+
+#endif

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT
+ * Each store keeps what it says, at the size it says, and costs what such a format may cost. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lm/blocks.h"
+#include "lm/half.h"
+#include "lm_support.h"
+#include "support/rng.h"
+
+static void halves_are_rounded_to_nearest(void **state) {
+    (void)state;
+    for (uint32_t h = 0; h < 0x7c00; h++) { /* every finite one, and the ties between them */
+        const float x = lm_from_half((uint16_t)h),
+                    next = h == 0x7bff ? 65536 : lm_from_half((uint16_t)(h + 1));
+        const float tie = x + (next - x) / 2;
+        assert_int_equal(lm_half(x), h);
+        assert_int_equal(lm_half(-x), h | 0x8000);
+        assert_int_equal(lm_half(tie), h % 2 == 0 ? h : h + 1);
+        assert_int_equal(lm_half(nextafterf(tie, 0)), h);
+        assert_int_equal(lm_half(nextafterf(tie, 65536)), h + 1);
+    }
+    assert_true(lm_from_half(1) == 0x1p-24f && lm_from_half(0x3c00) == 1 && lm_from_half(0xc000) == -2);
+    assert_int_equal(lm_half(1e30f), 0x7c00);
+    assert_true(isinf(lm_from_half(0xfc00)) && lm_from_half(0xfc00) < 0);
+}
+
+/* By hand: the scale's sign, the end with eight steps, the one with seven, ties. */
+static void blocks_follow_their_rule(void **state) {
+    (void)state;
+    float x[32] = {-8, 8, 7.4f, 0.5f, -0.5f, 0.49f, -7.5f};
+    const float want[32] = {-8, 7, 7, 1, 0, 0, -7};
+    assert_true(lm_blocks_round(4, x, 32));
+    assert_memory_equal(x, want, sizeof x);
+    float up[32] = {16, -16, 3, -3, 1}; /* m = 16: d = -2, codes 0, 15, 7, 10, 8 */
+    const float want_up[32] = {16, -14, 2, -4, -0.0f};
+    assert_true(lm_blocks_round(4, up, 32));
+    for (size_t i = 0; i < 32; i++)
+        assert_true(up[i] == want_up[i]);
+    float y[32] = {127, -126.6f, 0.5f, -0.5f, 0.4f, 63.2f};
+    const float want_8[32] = {127, -127, 1, -1, 0, 63};
+    assert_true(lm_blocks_round(8, y, 32));
+    for (size_t i = 0; i < 32; i++)
+        assert_true(y[i] == want_8[i]);
+    float tiny[32] = {1e-40f, -1e-42f}, huge[32] = {3e7f};
+    assert_true(lm_blocks_round(4, tiny, 32) && tiny[0] == 0 && tiny[1] == 0);
+    assert_false(lm_blocks_round(4, huge, 32));
+    assert_int_equal(lm_block_bytes(4) * 8, 4.5 * 32);
+    assert_int_equal(lm_block_bytes(8) * 8, 8.5 * 32);
+}
+
+/* Relative squared errors on Gaussian data: 8 bits must lie far below 4, and near uniform rounding's. */
+static void blocks_cost_what_uniform_rounding_costs(void **state) {
+    (void)state;
+    enum { N = 32 * 2048 };
+    const double least[] = {0.004, 1e-5}, most[] = {0.012, 6e-5};
+    rng r = {7};
+    float *x = floats(N), *y = floats(N);
+    rng_gauss_fill(&r, x, N);
+    for (unsigned i = 0; i < 2; i++) {
+        double error = 0, size = 0;
+        memcpy(y, x, N * sizeof *x);
+        assert_true(lm_blocks_round(i == 0 ? 4 : 8, y, N));
+        for (size_t j = 0; j < N; j++) {
+            error += (double)(y[j] - x[j]) * (double)(y[j] - x[j]);
+            size += (double)x[j] * (double)x[j];
+        }
+        print_message("%d bits: %.3g\n", i == 0 ? 4 : 8, error / size);
+        assert_true(error / size > least[i] && error / size < most[i]);
+    }
+    free(x);
+    free(y);
+}
+
+typedef struct cost {
+    const char *name;
+    lm_kv kv;
+    double usual[N_MODELS]; /* mean divergence from float32 in nats, when this was written */
+} cost;
+
+/* A factor of 2.5 either way is for other instruction sets, which turn a rounding here and there into
+ * another code. A store that does nothing, or the wrong thing, lies further off. */
+static void stores_cost_what_they_did(void **state) {
+    (void)state;
+    enum { CHUNK = 20 };
+    lm_kv k_only = cache_of(TQ_TQ4), v_only = cache_of(TQ_TQ4), recent = cache_of(TQ_TQ4);
+    k_only.v_dense = 1;
+    v_only.k_dense = 1;
+    recent.recent = 64;
+    recent.sinks = 4;
+    recent.learn_centre = 32;
+    const cost costs[] = {{"float16", {.store = LM_STORE_F16}, {1.65e-8, 4.1e-7}},
+                          {"tq8", cache_of(TQ_TQ8), {6.5e-6, 5.8e-4}},
+                          {"tq6", cache_of(TQ_TQ6), {1.0e-4, 8.8e-3}},
+                          {"tq4", cache_of(TQ_TQ4), {1.8e-3, 0.20}},
+                          {"tq4 keys", k_only, {1.6e-3, 0.20}},
+                          {"tq4 values", v_only, {4.6e-4, 8.7e-4}},
+                          {"tq4 with float16 and a centre", recent, {5.8e-5, 1.3e-4}},
+                          {"blocks of 8 bits", blocks_of(8, 0), {7.7e-6, 6.1e-4}},
+                          {"rotated blocks of 8 bits", blocks_of(8, 1), {4.5e-6, 3.1e-4}},
+                          {"blocks of 4 bits", blocks_of(4, 0), {1.6e-3, 0.10}}};
+    for (size_t i = 0; i < N_MODELS; i++) {
+        lm_model *m = load_model(i);
+        fixture *f = load_fixture(i);
+        float *plain =
+            run_tokens(m, (lm_kv){.store = LM_STORE_F32}, f->tokens, FIXTURE_TOKENS, CHUNK, NULL);
+        for (size_t c = 0; c < sizeof costs / sizeof costs[0]; c++) {
+            float *logits = run_tokens(m, costs[c].kv, f->tokens, FIXTURE_TOKENS, CHUNK, NULL);
+            const double seen = mean_divergence(plain, logits, FIXTURE_TOKENS);
+            print_message("%s, %s: %.3g\n", model_names[i], costs[c].name, seen);
+            if (!(seen >= costs[c].usual[i] / 2.5 && seen <= costs[c].usual[i] * 2.5))
+                fail_msg("%s, %s: %g, not about %g", model_names[i], costs[c].name, seen,
+                         costs[c].usual[i]);
+            free(logits);
+        }
+        free(plain);
+        free(f);
+        lm_model_free(m);
+    }
+}
+
+/* Rings of a chunk's length give what an array of all positions gives. */
+static void rings_wrap(void **state) {
+    (void)state;
+    const lm_kv kinds[] = {{.store = LM_STORE_F16}, cache_of(TQ_TQ4), blocks_of(8, 1)};
+    lm_model *m = load_model(0);
+    fixture *f = load_fixture(0);
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        float *all = run_tokens(m, kinds[i], f->tokens, FIXTURE_TOKENS, FIXTURE_TOKENS, NULL);
+        float *ring = run_tokens(m, kinds[i], f->tokens, FIXTURE_TOKENS, 7, NULL);
+        /* Kept as they are, positions differ by nothing; only the order of sums does. Where encoding
+         * turns that into another code, logits differ by more. */
+        const double d = mean_divergence(all, ring, FIXTURE_TOKENS);
+        print_message("store %d: %.3g\n", (int)kinds[i].store, d);
+        assert_true(d < 1e-5);
+        free(all);
+        free(ring);
+    }
+    free(f);
+    lm_model_free(m);
+}
+
+/* Values that a query sees after `length` tokens. */
+static uint64_t count_values(const lm_model *m, size_t length) {
+    uint64_t n = 0;
+    for (size_t i = 0; i < lm_model_shape(m).n_layers; i++) {
+        const lm_layer_shape s = lm_model_layer(m, i);
+        const size_t seen = s.window != 0 && s.window < length ? (size_t)s.window : length;
+        n += 2 * (uint64_t)seen * s.n_kv_heads * s.head_dim;
+    }
+    return n;
+}
+
+static void expect_bytes(const lm_model *m, lm_kv kv, const uint8_t *tokens, size_t length, size_t chunk,
+                         uint64_t expected, const char *name) {
+    uint64_t bytes, values;
+    lm_sequence *s = new_sequence(m, kv, FIXTURE_TOKENS, chunk, NULL);
+    assert_ok(lm_sequence_bytes(s, &bytes, &values));
+    assert_true(bytes == 0 && values == 0);
+    assert_ok(lm_prefill(m, s, length, tokens, NULL, NULL, NULL));
+    assert_ok(lm_sequence_bytes(s, &bytes, &values));
+    assert_int_equal(values, count_values(m, length));
+    if (bytes != expected)
+        fail_msg("%s after %zu: %llu bytes, not %llu", name, length, (unsigned long long)bytes,
+                 (unsigned long long)expected);
+    lm_sequence_free(s);
+}
+
+/* By hand for kjv-swa after n > 256 tokens: three layers of 2 heads of 256, of which 256 positions are
+ * seen, and one of 1 head of 512, of which all are. */
+static void bytes_are_counted(void **state) {
+    (void)state;
+    enum { N = 300, W = 256 };
+    lm_model *m = load_model(0);
+    fixture *f = load_fixture(0);
+    const uint64_t vectors = 3 * 2 * W + N;                   /* of one side */
+    const uint64_t numbers = 3 * 2 * W * 256ull + N * 512ull; /* of one side */
+    const uint64_t centre = (3 * 2 * 256 + 512) * 4;
+    lm_kv mixed = cache_of(TQ_TQ8), kept = cache_of(TQ_TQ4), k_only = cache_of(TQ_TQ4);
+    mixed.v_format = TQ_TQ3;
+    k_only.v_dense = 1;
+    kept.recent = 10;
+    kept.sinks = 50; /* positions 0 to 49; window layers no longer see those below 44 */
+    kept.learn_centre = 20;
+    lm_kv blocks = blocks_of(8, 1);
+    blocks.v_bits = 4;
+    lm_kv v1 = cache_of(TQ_TQ5_V1);
+    expect_bytes(m, (lm_kv){.store = LM_STORE_F32}, f->tokens, N, 9, 8 * numbers, "float32");
+    expect_bytes(m, (lm_kv){.store = LM_STORE_F16}, f->tokens, N, 9, 4 * numbers, "float16");
+    expect_bytes(m, blocks, f->tokens, N, 9, numbers * (34 + 18) / 32, "blocks");
+    expect_bytes(m, mixed, f->tokens, N, 9, numbers * 11 / 8 + 8 * vectors, "tq8/tq3");
+    expect_bytes(m, k_only, f->tokens, N, 9, numbers / 2 + 4 * vectors + 4 * numbers, "keys in tq4");
+    /* v1 codes of 5 bits take a byte each; at 512 it has two norms. */
+    expect_bytes(m, v1, f->tokens, N, 9, 2 * numbers + 8 * vectors + 8 * N, "tq5-v1");
+    const uint64_t halves = 3 * 2 * (6 + 10) * 256ull + (50 + 10) * 512ull;
+    const uint64_t encoded = 3 * 2 * (W - 16) + (N - 60);
+    expect_bytes(m, kept, f->tokens, N, 9,
+                 2 * (2 * halves + (numbers - halves) / 2 + 4 * encoded) + centre, "tq4 and float16");
+    /* Before there is a centre, all is float16; and sinks alone are that as well. */
+    expect_bytes(m, kept, f->tokens, 19, 9, 4 * 19 * (3 * 2 * 256ull + 512),
+                 "tq4, too few to be encoded");
+    free(f);
+    lm_model_free(m);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(halves_are_rounded_to_nearest),
+        cmocka_unit_test(blocks_follow_their_rule),
+        cmocka_unit_test(blocks_cost_what_uniform_rounding_costs),
+        cmocka_unit_test(stores_cost_what_they_did),
+        cmocka_unit_test(rings_wrap),
+        cmocka_unit_test(bytes_are_counted),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
