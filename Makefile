@@ -4,7 +4,7 @@
 PREFIX ?= /usr/local
 # Installs missing Debian packages. DEPS=: skips that.
 DEPS ?= scripts/install-deps
-# Tensors for the demo, .npy; empty: a synthetic set.
+# Tensors for the demo, .npy; empty: those of the language models.
 export K V
 
 .PHONY: all test demo coverage install clean help
@@ -41,8 +41,8 @@ clean:
 help:
 	@echo "make               build the library and the command into build/release"
 	@echo "make test          build and run all tests, plain and under ASan and UBSan"
-	@echo "make demo          all formats side by side on a synthetic set"
-	@echo "make demo K=k.npy V=v.npy     the same on your tensors"
+	@echo "make demo          what formats cost a language model, and its tensors in each"
+	@echo "make demo K=k.npy V=v.npy     your tensors in every format"
 	@echo "make coverage      run the tests and report which lines they reach"
 	@echo "make install PREFIX=DIR       install what make built (DESTDIR works too)"
 	@echo "make clean         remove build/"

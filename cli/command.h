@@ -30,5 +30,7 @@ extern const cli_command cli_kernels_command;
 extern const cli_command cli_bench_command;
 extern const cli_command cli_attend_command;
 extern const cli_command cli_ablate_command;
+extern const cli_command cli_eval_command;
+extern const cli_command cli_generate_command;
 
 #endif

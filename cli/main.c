@@ -15,6 +15,7 @@ static const cli_command *const commands[] = {
     &cli_encode_command,  &cli_decode_command,     &cli_info_command,     &cli_compare_command,
     &cli_sweep_command,   &cli_requantize_command, &cli_codebook_command, &cli_formats_command,
     &cli_kernels_command, &cli_bench_command,      &cli_attend_command,   &cli_ablate_command,
+    &cli_eval_command,    &cli_generate_command,
 };
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
 

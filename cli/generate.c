@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT
+ * tqkv generate: a language model writes, with its cache in any format. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "command.h"
+#include "kv_name.h"
+#include "lm/lm.h"
+#include "message.h"
+#include "options.h"
+#include "tqkv/codec.h"
+
+enum {
+    MODEL,
+    PROMPT,
+    N_TOKENS,
+    SEED,
+    TEMPERATURE,
+    K_FORMAT,
+    V_FORMAT,
+    RECENT,
+    SINKS,
+    CENTER,
+    THREADS,
+    N_OPTIONS
+};
+
+enum { DEFAULT_TOKENS = 256, MAX_TOKENS = 1 << 24, PREFILL_CHUNK = 64, VOCAB = 256, MAX_THREADS = 1024 };
+
+typedef struct writer {
+    const char *prompt;
+    char kv_name[CLI_KV_NAME_SIZE];
+    size_t tokens;
+    float temperature; /* 0: always the likeliest byte */
+    uint64_t random;   /* state */
+    tq_parallel parallel;
+    lm_model *model;
+    lm_sequence *sequence;
+    double seconds; /* of decoding */
+} writer;
+
+static double now_s(void) {
+    struct timespec now = {0};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* SplitMix64 (Steele, Lea, Flood 2014): the same text from a seed on every machine. From 0 to 1. */
+static double next_random(uint64_t *state) {
+    uint64_t z = *state += UINT64_C(0x9E3779B97F4A7C15);
+    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
+    return (double)((z ^ (z >> 31)) >> 11) * 0x1p-53;
+}
+
+static uint8_t choose(const float *logits, float temperature, uint64_t *random) {
+    double weights[VOCAB], sum = 0.0;
+    size_t top = 0;
+    for (size_t i = 1; i < VOCAB; i++) {
+        top = logits[i] > logits[top] ? i : top;
+    }
+    if (temperature == 0.0f) {
+        return (uint8_t)top;
+    }
+    for (size_t i = 0; i < VOCAB; i++) {
+        weights[i] = exp(((double)logits[i] - (double)logits[top]) / (double)temperature);
+        sum += weights[i];
+    }
+    double left = next_random(random) * sum;
+    for (size_t i = 0; i < VOCAB; i++) {
+        left -= weights[i];
+        if (left < 0.0) {
+            return (uint8_t)i;
+        }
+    }
+    return (uint8_t)top; /* rounding left a hair above zero */
+}
+
+/* A model may say any byte, and a terminal would obey some of them. */
+static void show(uint8_t byte) {
+    putchar((byte < 32 && byte != '\n' && byte != '\t') || byte == 127 ? '?' : byte);
+}
+
+static int write_text(writer *w) {
+    float logits[VOCAB];
+    const size_t length = strlen(w->prompt);
+    tq_status status =
+        lm_prefill(w->model, w->sequence, length, (const uint8_t *)w->prompt, NULL, logits, NULL);
+    for (size_t i = 0; i < length; i++) {
+        show((uint8_t)w->prompt[i]);
+    }
+    const double begun = now_s();
+    for (size_t i = 0; status == TQ_OK && i < w->tokens; i++) {
+        const uint8_t byte = choose(logits, w->temperature, &w->random);
+        show(byte);
+        if (fflush(stdout) != 0) {
+            return cli_flush_output();
+        }
+        status = lm_decode(w->model, 1, &w->sequence, &byte, logits, NULL);
+    }
+    w->seconds = now_s() - begun;
+    putchar('\n');
+    return status == TQ_OK ? cli_flush_output() : cli_fail_status(NULL, status);
+}
+
+static int tell_figures(const writer *w) {
+    uint64_t bytes = 0, values = 0;
+    const tq_status status = lm_sequence_bytes(w->sequence, &bytes, &values);
+    if (status != TQ_OK) {
+        return cli_fail_status(NULL, status);
+    }
+    cli_note("%s: %" PRIu64 " bytes of cache for %zu tokens, %.3f bits a value; %.0f tokens a second",
+             w->kv_name, bytes, lm_sequence_length(w->sequence), 8.0 * (double)bytes / (double)values,
+             (double)w->tokens / w->seconds);
+    return CLI_DONE;
+}
+
+static int generate(writer *w) {
+    lm_kv kv;
+    char why[128];
+    const size_t capacity = strlen(w->prompt) + w->tokens;
+    int rc = cli_parse_kv(w->kv_name, &kv);
+    if (rc != CLI_GO_ON) {
+        return rc;
+    }
+    if (!cli_kv_serves(&kv, w->model, why, sizeof why)) {
+        return cli_misuse("'%s': %s", w->kv_name, why);
+    }
+    /* A cache wants room for these from the start, however short the text. */
+    const size_t most = kv.recent > kv.learn_centre ? kv.recent : kv.learn_centre;
+    const tq_status status =
+        lm_sequence_create(w->model, &kv, capacity > most ? capacity : most, PREFILL_CHUNK,
+                           w->parallel.run ? &w->parallel : NULL, &w->sequence);
+    if (status != TQ_OK) {
+        return cli_fail_status(NULL, status);
+    }
+    rc = write_text(w);
+    return rc == CLI_DONE ? tell_figures(w) : rc;
+}
+
+static int take_numbers(writer *w, const cli_option *options) {
+    size_t seed = 1;
+    int rc = CLI_GO_ON;
+    if (options[N_TOKENS].given) {
+        rc = cli_parse_count(&options[N_TOKENS], &w->tokens);
+    }
+    if (rc == CLI_GO_ON && (w->tokens == 0 || w->tokens > MAX_TOKENS)) {
+        rc = cli_misuse("--tokens: %zu is not from 1 to %d", w->tokens, MAX_TOKENS);
+    }
+    if (rc == CLI_GO_ON && options[SEED].given) {
+        rc = cli_parse_count(&options[SEED], &seed);
+    }
+    if (rc == CLI_GO_ON && options[TEMPERATURE].given) {
+        rc = cli_parse_float(&options[TEMPERATURE], &w->temperature);
+    }
+    if (rc == CLI_GO_ON && !(w->temperature >= 0.0f && w->temperature <= 100.0f)) {
+        rc = cli_misuse("--temperature: %g is not from 0 to 100", (double)w->temperature);
+    }
+    w->random = seed;
+    return rc;
+}
+
+static int take_threads(writer *w, const cli_option *option) {
+    size_t threads = 0;
+    int rc = option->given ? cli_parse_count(option, &threads) : CLI_GO_ON;
+    if (rc == CLI_GO_ON && option->given && (threads == 0 || threads > MAX_THREADS)) {
+        rc = cli_misuse("--threads: %zu is not from 1 to %d", threads, MAX_THREADS);
+    }
+    if (rc != CLI_GO_ON) {
+        return rc;
+    }
+    const tq_status status = tq_parallel_openmp(&w->parallel, (unsigned)threads);
+    if (status == TQ_E_UNSUPPORTED && !option->given) {
+        return CLI_GO_ON; /* nobody asked for threads */
+    }
+    return status == TQ_OK ? CLI_GO_ON : cli_fail_status(NULL, status);
+}
+
+static int take_options(writer *w, const cli_option *options) {
+    const cli_kv_options kv = {&options[K_FORMAT], &options[V_FORMAT], &options[RECENT], &options[SINKS],
+                               &options[CENTER]};
+    if (!options[MODEL].given) {
+        return cli_misuse("--model M.safetensors is missing");
+    }
+    if (!options[PROMPT].given || options[PROMPT].value[0] == '\0') {
+        return cli_misuse("--prompt TEXT is missing: a model of bytes needs one to begin with");
+    }
+    w->prompt = options[PROMPT].value;
+    int rc = take_numbers(w, options);
+    if (rc == CLI_GO_ON) {
+        rc = take_threads(w, &options[THREADS]);
+    }
+    if (rc == CLI_GO_ON) {
+        rc = cli_kv_name_from_options(&kv, w->kv_name);
+    }
+    if (rc == CLI_GO_ON && !w->kv_name[0]) {
+        strcpy(w->kv_name, "tq4");
+    }
+    return rc;
+}
+
+static int run_writer(const cli_option *options) {
+    writer w = {.tokens = DEFAULT_TOKENS, .temperature = 0.7f};
+    int rc = take_options(&w, options);
+    if (rc != CLI_GO_ON) {
+        return rc;
+    }
+    const char *path = options[MODEL].value;
+    const tq_status status = lm_model_load(path, &w.model);
+    if (status != TQ_OK) {
+        return cli_fail_status(NULL, status);
+    }
+    const size_t vocab = lm_model_shape(w.model).vocab;
+    rc = vocab == VOCAB
+             ? generate(&w)
+             : cli_fail("%s: a vocabulary of %zu; text is bytes, which wants %d", path, vocab, VOCAB);
+    lm_sequence_free(w.sequence);
+    lm_model_free(w.model);
+    return rc;
+}
+
+static int run(const cli_command *command, int argc, const char **argv) {
+    cli_option options[N_OPTIONS] = {
+        [MODEL] = {.name = "model", .value_name = "M.safetensors", .help = "the language model"},
+        [PROMPT] = {.name = "prompt", .value_name = "TEXT", .help = "how the text begins"},
+        [N_TOKENS] = {.name = "tokens",
+                      .letter = 'n',
+                      .value_name = "N",
+                      .help = "how many bytes to write; 256"},
+        [SEED] = {.name = "seed", .value_name = "S", .help = "of the choice among bytes; 1"},
+        [TEMPERATURE] = {.name = "temperature",
+                         .value_name = "T",
+                         .help = "0.7; 0: always the likeliest byte"},
+        [K_FORMAT] = {.name = "k-format", .value_name = "FORMAT", .help = "of keys; tq4"},
+        [V_FORMAT] = {.name = "v-format", .value_name = "FORMAT", .help = "of values; that of keys"},
+        [RECENT] = {.name = "recent", .value_name = "R", .help = "last positions in float16"},
+        [SINKS] = {.name = "sinks", .value_name = "S", .help = "first positions in float16"},
+        [CENTER] = {.name = "center", .help = "keys less the mean of the first 256"},
+        [THREADS] = {.name = "threads", .value_name = "N", .help = "threads of OpenMP; all"},
+    };
+    cli_args args;
+    int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
+    if (rc == CLI_GO_ON) {
+        rc = run_writer(options);
+    }
+    cli_args_free(&args);
+    return rc;
+}
+
+const cli_command cli_generate_command = {
+    .name = "generate",
+    .summary = "Write text with a language model and a compressed cache",
+    .synopsis = "--model M.safetensors --prompt TEXT [-n N] [--seed S]\n"
+                "         [--k-format FORMAT] [--v-format FORMAT]",
+    .examples = "  tqkv generate --model models/kjv-swa.safetensors \\\n"
+                "      --prompt 'In the beginning' -n 400 --k-format tq4\n",
+    .run = run,
+};

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT
+ * Plots as SVG inside an HTML page: axes, lines, dots, and labels that do not cover each other.
+ *
+ * Colours are classes that the page's style sheet defines, so that they suit light and dark. Points are
+ * in the plot's own units, 600 wide, which the page scales. */
+#ifndef TQKV_CLI_PLOT_H
+#define TQKV_CLI_PLOT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+enum { CLI_PLOT_WIDTH = 600 };
+
+/* Values low to high lie at from to to. */
+typedef struct cli_axis {
+    const char *title;
+    bool log;   /* low is above zero */
+    bool bytes; /* log: ticks are KiB and MiB */
+    bool whole; /* ticks at whole numbers only */
+    double low, high;
+    double from, to;
+} cli_axis;
+
+typedef struct cli_plot {
+    FILE *out;
+    double height;
+    cli_axis x, y; /* y.from is below, and larger than y.to */
+} cli_plot;
+
+double cli_axis_at(const cli_axis *axis, double value);
+
+/* Widens a log axis to whole decades (bytes: powers of four) around values from low to high. */
+void cli_axis_round(cli_axis *axis, double low, double high);
+
+/* Opens the picture; `what` is its description for those who cannot see it. */
+void cli_plot_begin(const cli_plot *plot, const char *what);
+/* Grid, ticks and titles. */
+void cli_plot_x_axis(const cli_plot *plot);
+void cli_plot_y_axis(const cli_plot *plot);
+void cli_plot_end(const cli_plot *plot);
+
+void cli_plot_line(const cli_plot *plot, const char *colour, size_t n, const double *x, const double *y);
+void cli_plot_dot(const cli_plot *plot, const char *colour, bool filled, double x, double y);
+
+/* anchor: "start", "middle" or "end" of the text stands at the point. */
+void cli_plot_text(FILE *out, const char *style, const char *anchor, double x, double y,
+                   const char *text);
+
+/* &, <, > and quotes as HTML wants them. */
+void cli_plot_escaped(FILE *out, const char *text);
+
+#endif

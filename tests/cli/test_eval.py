@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: MIT
+"""eval: the control, what figures must be, threads, what is wrong, tensors, and the report in a browser."""
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import unittest
+import xml.etree.ElementTree as xml
+
+from support import CommandTest, main
+
+MODELS = os.path.join(os.environ["TQKV_SOURCE"], "models")
+SWA = os.path.join(MODELS, "kjv-swa.safetensors")
+BIAS = os.path.join(MODELS, "kjv-bias.safetensors")
+TEXT = os.path.join(MODELS, "kjv-heldout.txt")
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+TIMES = ("seconds", "tokens_per_second", "tokens_per_second_and_format")
+
+
+def untimed(value):
+    """The same without what a clock has measured."""
+    if isinstance(value, dict):
+        return {key: untimed(x) for key, x in value.items() if key not in TIMES}
+    return [untimed(x) for x in value] if isinstance(value, list) else value
+
+
+class EvalTest(CommandTest):
+    def eval_raw(self, *options, model=SWA, tokens=300, threads=1):
+        return self.run_raw("eval", "--model", model, "--tokens", str(tokens), "--threads", str(threads), *options)
+
+    def eval(self, *options, **how):
+        done = self.eval_raw("--json", *options, **how)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        result = json.loads(done.stdout)
+        return result, {row["name"]: row for row in result["rows"]}
+
+
+class Figures(EvalTest):
+    def test_the_control_is_zero(self):
+        result, rows = self.eval("--formats", "tq2,float16")
+        self.assertEqual(list(rows), ["float32", "tq2", "float16"])
+        control = rows["float32"]
+        for name in ("bits_change", "perplexity_change", "kl_mean", "kl_median", "kl_p99"):
+            self.assertEqual(control[name], 0, name)
+            self.assertNotEqual(rows["tq2"][name], 0, name)
+        for name in ("same_top", "cosine_mean", "cosine_p1"):
+            self.assertEqual(control[name], 1, name)
+            self.assertLess(rows["tq2"][name], 1, name)
+        self.assertEqual(control["layer_error"], [0] * 4)
+        self.assertEqual(control["bits_per_value"], 32)
+        self.assertEqual(control["bits_per_byte"], result["reference_bits_per_byte"])
+
+    def test_what_a_cache_takes(self):
+        """Three windows of 256 with 2 heads of 256 values, one layer of 300 with a head of 512."""
+        rows = self.eval("--formats", "tq4,tq4-v1,tq8/tq4,k-tq4,q4_0,tq4+recent=32+sinks=2")[1]
+        values = 2 * 512 * (3 * 256 + 300)
+
+        def both(side_256, side_512):
+            return 2 * (3 * 256 * 2 * side_256 + 300 * side_512)
+
+        expected = {"float32": 4 * values, "tq4": both(132, 260), "tq4-v1": both(132, 264),
+                    "tq8/tq4": both(260, 516) // 2 + both(132, 260) // 2,
+                    "k-tq4": both(132, 260) // 2 + 2 * values, "q4_0": values * 9 // 16,
+                    # Sinks left the windows long ago; the last layer has them.
+                    "tq4+recent=32+sinks=2": both(132, 260) + 2 * (3 * 32 * 2 * 380 + 34 * 764)}
+        self.assertEqual({name: row["cache_bytes"] for name, row in rows.items()}, expected)
+        for name, row in rows.items():
+            self.assertAlmostEqual(row["bits_per_value"], 8 * row["cache_bytes"] / values, places=6)
+            self.assertEqual(row["memory"][-1], row["cache_bytes"])
+            if "sinks" not in name:  # which leave a window's ring
+                self.assertEqual(sorted(row["memory"]), row["memory"])
+
+    def test_more_bits_are_nearer(self):
+        rows = self.eval("--formats", "tq8,tq6,tq4,tq2,tq8-v1,q8_0+rotate", tokens=500)[1]
+        divergences = [rows[f"tq{bits}"]["kl_mean"] for bits in (8, 6, 4, 2)]
+        for low, high in zip(divergences, divergences[1:]):
+            self.assertLess(0, low)
+            self.assertLess(4 * low, high)
+        self.assertGreaterEqual(rows["tq8"]["same_top"], 0.995)
+        self.assertGreaterEqual(rows["tq6"]["same_top"], 0.99)
+        self.assertLess(rows["tq8"]["kl_mean"], rows["tq8-v1"]["kl_mean"])
+        for layer in range(4):
+            self.assertLess(rows["tq8"]["layer_error"][layer], rows["tq6"]["layer_error"][layer] / 8)
+        for row in rows.values():
+            self.assertLessEqual(row["kl_median"], row["kl_p99"])
+            self.assertLessEqual(row["cosine_p1"], row["cosine_mean"])
+            self.assertAlmostEqual(row["perplexity_change"], 2 ** row["bits_change"] - 1, places=9)
+        (pair,) = self.eval("--formats", "tq8,q8_0+rotate", tokens=500)[0]["pairs"]
+        more = 8.5 - rows["tq8"]["bits_per_value"]
+        self.assertTrue(math.isclose(pair["baseline_kl_moved"], rows["q8_0+rotate"]["kl_mean"] * 4 ** more,
+                                     rel_tol=1e-6))
+
+    def test_the_centre_recovers_a_biased_model(self):
+        rows = self.eval("--formats", "k-tq4,k-tq4+centre", model=BIAS, tokens=500)[1]
+        lost, left = rows["k-tq4"]["kl_mean"], rows["k-tq4+centre"]["kl_mean"]
+        self.assertGreater(lost, 0.05)
+        self.assertLess(left, 0.2 * lost)
+        self.assertLess(rows["k-tq4+centre"]["bits_change"], 0.2 * rows["k-tq4"]["bits_change"])
+
+    def test_threads_do_not_matter(self):
+        results = [self.eval("--formats", "tq8/tq4,q4_0+rotate,tq4+centre=64+recent", threads=n)[0] for n in (1, 2)]
+        self.assertEqual(untimed(results[0]), untimed(results[1]))
+
+    def test_a_new_context_starts_empty(self):
+        """Two contexts of 60 are, on average, the two texts apart."""
+        with open(TEXT, "rb") as file:
+            text = file.read(121)
+        self.write("second", text[60:])
+        together = self.eval("--context", "60", "--text", TEXT, "--formats", "tq4", model=BIAS, tokens=120)
+        whole = together[1]
+        first = self.eval("--formats", "tq4", "--text", TEXT, model=BIAS, tokens=60)
+        second = self.eval("--formats", "tq4", "--text", "second", model=BIAS, tokens=60)
+        for key in ("kl_mean", "bits_per_byte", "same_top"):
+            apart = (first[1]["tq4"][key] + second[1]["tq4"][key]) / 2
+            self.assertTrue(math.isclose(whole["tq4"][key], apart, rel_tol=1e-8), key)
+        self.assertEqual(together[0]["memory_contexts"][-1], 60)
+
+    def test_tables(self):
+        done = self.eval_raw("--formats", "main", "--k-format", "tq4", "--recent", "9", "--center", model=BIAS)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertRegex(done.stdout, r"(?m)^tq4\+centre\+recent=9 +\d+\.\d{3} ")
+        for line in done.stdout.splitlines():
+            if not line.startswith("# kjv"):  # a path
+                self.assertLessEqual(len(line), 80, line)
+
+
+class Wrong(EvalTest):
+    def wrong(self, status, pattern, *arguments, model=SWA):
+        self.refused(status, pattern, "eval", "--model", model, *arguments)
+
+    def test_names(self):
+        for name, pattern in (("tq9", "no format 'tq9'; there are float32"), ("tq4+x", r"'\+x' is no suffix"),
+                              ("tq4+centre+centre", "twice"), ("tq4+plain+matched", "more than one norm rule"),
+                              ("float32+recent", "belong to tq formats"), ("q4_0+centre", "belong to tq formats"),
+                              ("float16/tq4", "for keys and values alike"), ("tq4-v1+matched", "no norm rule"),
+                              ("tq4-v1+centre", "no centre"), ("tq4+rotate", "rotate always"),
+                              ("v-tq4+centre", "belongs to keys"), ("k-tq4/tq8", "name one side"),
+                              ("tq4+recent=0", "1 or more"), ("tq4+recent=-1", "1 or more"),
+                              ("tq4,,tq8", "missing"), ("x" * 200, "too long")):
+            self.wrong(2, pattern, "--formats", name)
+        self.wrong(2, "not for this model: head_dim 128", "--formats", "tq6-v1", model=BIAS)
+        self.wrong(2, "the name of one format each", "--k-format", "tq4+recent")
+
+    def test_groups_leave_out_what_the_model_cannot(self):
+        done = self.eval_raw("--formats", "all", "--json", model=BIAS, tokens=8)
+        self.assertEqual(done.returncode, 0)
+        self.assertRegex(done.stderr, "tq8-v1, tq6-v1, tq5-v1, tq4-v1: not for this model: head_dim 128")
+        self.assertRegex(done.stderr, r"tq4\+centre: 8 tokens stay in float16; nothing is encoded")
+        names = [row["name"] for row in json.loads(done.stdout)["rows"]]
+        self.assertNotIn("tq4-v1", names)
+        for name in ("float32", "tq7", "k-tq4+centre", "tq4+unbiased", "q4_0+rotate"):
+            self.assertIn(name, names)
+
+    def test_short_window(self):
+        self.assertRegex(self.eval_raw("--formats", "tq4", tokens=256).stderr, "256 tokens do not pass the window")
+        self.assertEqual(self.eval_raw("--formats", "tq4", tokens=257).stderr, "")
+
+    def test_text(self):
+        self.write("short.txt", b"In the beginning")
+        self.wrong(1, "short.txt: 16 bytes; 16 tokens need 17", "--text", "short.txt", "--tokens", "16")
+        self.wrong(1, "gone.txt: No such file", "--text", "gone.txt")
+        self.write("model.safetensors", self.model())
+        self.wrong(1, "^tqkv eval: kjv-heldout.txt: No such file", model="model.safetensors")
+
+    def model(self, size=None):
+        with open(SWA, "rb") as file:
+            return file.read(size)
+
+    def test_model(self):
+        self.write("cut.safetensors", self.model(100000))
+        self.write("text.safetensors", b"In the beginning God created the heaven and the earth. " * 9)
+        self.write_npy("k.npy", (2, 4, 64), [0.0] * 512)
+        for name in ("cut.safetensors", "text.safetensors", "k.npy", "gone.safetensors"):
+            self.wrong(1, "^tqkv eval: " + name, model=name)
+        self.refused(2, "--model M.safetensors is missing", "eval")
+
+    def test_numbers(self):
+        for option in ("--tokens", "--context", "--threads"):
+            self.wrong(2, f"{option}: 0 is not from 1", option, "0")
+            self.wrong(2, f"{option}: '-1' is not a whole number", option, "-1")
+
+    def test_folders(self):
+        self.write("file", b"")
+        for option in ("--report", "--dump"):
+            self.wrong(1, "file: cannot make the folder", option, "file", "--tokens", "2", "--threads", "1",
+                       "--formats", "float32")
+
+
+class Dump(EvalTest):
+    def dump(self, folder, model, tokens):
+        self.eval("--formats", "float32", "--dump", folder, model=model, tokens=tokens)
+        return {name: self.read_npy(f"{folder}/{name}") for name in os.listdir(self.path(folder))}
+
+    def test_shapes(self):
+        tensors = self.dump("out", SWA, 300)
+        names = {f"layer{layer}-{which}.npy" for layer in range(4) for which in "qkv"}
+        self.assertEqual(set(tensors), names)
+        for name, (shape, values) in tensors.items():
+            heads, dim = ((4 if "q" in name else 2), 256) if name[5] in "012" else ((2 if "q" in name else 1), 512)
+            self.assertEqual(shape, (heads, 300, dim), name)
+            self.assertTrue(all(map(math.isfinite, values)))
+            self.assertGreater(sum(x * x for x in values), 1)
+
+    def test_positions_stand_in_their_order(self):
+        """A longer text begins as a shorter one, and keys of a biased model share most of themselves."""
+        short, long = self.dump("short", BIAS, 20), self.dump("long", BIAS, 30)
+        for name, (shape, values) in short.items():
+            heads, _, dim = shape
+            self.assertEqual(long[name][0], (heads, 30, dim))
+            for head in range(heads):
+                self.assertEqual(values[head * 20 * dim:(head + 1) * 20 * dim],
+                                 long[name][1][head * 30 * dim:(head * 30 + 20) * dim])
+        shape, keys = long["layer0-k.npy"]
+        self.assertEqual(shape, (2, 30, 128))
+        first = keys[:30 * 128]
+        mean = [sum(first[d::128]) / 30 for d in range(128)]
+        self.assertGreater(30 * sum(x * x for x in mean), 0.9 * sum(x * x for x in first))
+
+    def test_attention_of_the_tensors_is_that_of_the_model(self):
+        """Attended to in tq2 they lose what eval says that layer 0 loses, whose keys depend on no cache."""
+        rows = self.eval("--formats", "tq2", "--dump", "out", model=BIAS, tokens=200)[1]
+        scale = 128 ** -0.5
+        for name, how in (("exact", ("out/layer0-k.npy", "out/layer0-v.npy")), ("tq2", ("k.st", "v.st"))):
+            if name == "tq2":
+                for side in "kv":
+                    self.tqkv("encode", f"out/layer0-{side}.npy", "-o", f"{side}.st", "--format", "tq2")
+            self.tqkv("attend", "--q", "out/layer0-q.npy", "--k", how[0], "--v", how[1], "-o", f"{name}.npy",
+                      "--causal", "--scale", str(scale))
+        error = self.json("compare", "exact.npy", "tq2.npy")["rel_mse"]
+        self.assertTrue(math.isclose(error, rows["tq2"]["layer_error"][0], rel_tol=1e-3))
+
+
+class Report(EvalTest):
+    page = None  # of all tests: it takes some seconds
+
+    def setUp(self):
+        super().setUp()
+        if Report.page is None:
+            done = self.eval_raw("--formats", "all", "--report", "out", tokens=300)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn("# report: out/index.html", done.stdout)
+            self.assertEqual(os.listdir(self.path("out")), ["index.html"])
+            Report.page = self.read("out/index.html").decode()
+
+    def test_it_stands_alone(self):
+        for word in ("<script", "http", "src=", "@import", "url(", "nan", "inf\"", "-0.0<"):
+            self.assertNotIn(word, self.page)
+        self.assertIn("prefers-color-scheme:dark", self.page)
+
+    def test_pictures(self):
+        pictures = re.findall(r"<svg .*?</svg>", self.page, re.S)
+        self.assertEqual(len(pictures), 4)
+        for picture in pictures:
+            root = xml.fromstring(picture)
+            width, height = map(float, root.get("viewBox").split()[2:])
+            titles = [x.text for x in root.iter("text") if x.get("class") == "title"]
+            self.assertIn(len(titles), (1, 2))
+            for dot in root.iter("circle"):
+                self.assertTrue(0 < float(dot.get("cx")) < width and 0 < float(dot.get("cy")) < height)
+            self.check_labels(root, width)
+        for name in ("tq4+centre+recent", "tq8-v1", "q4_0+rotate", "v-tq4"):
+            self.assertIn(f">{name}</text>", pictures[1])
+
+    def check_labels(self, root, width):
+        """None covers another or leaves the picture, at the width that browsers' faces have."""
+        boxes = []
+        for label in root.iter("text"):
+            if label.get("class").startswith("label"):
+                length, x, y = 6.6 * len(label.text), float(label.get("x")), float(label.get("y"))
+                left = x - length if label.get("text-anchor") == "end" else x
+                boxes.append((label.text, left, left + length, y - 9, y + 2))
+        self.assertGreater(len(boxes), 8)
+        for i, (name, left, right, top, bottom) in enumerate(boxes):
+            self.assertTrue(left >= 0 and right <= width, name)
+            for other, left2, right2, top2, bottom2 in boxes[:i]:
+                apart = right <= left2 or right2 <= left or bottom <= top2 or bottom2 <= top
+                self.assertTrue(apart, (name, other))
+
+    @unittest.skipUnless(BROWSER, "no browser is installed")
+    def test_in_a_browser(self):
+        with tempfile.TemporaryDirectory(prefix="tqkv-browser-") as profile:
+            common = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--user-data-dir=" + profile]
+            self.write("index.html", self.page.encode())
+            page = "file://" + self.path("index.html")
+            seen = subprocess.run([*common, "--dump-dom", page], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                  text=True, timeout=120, check=True).stdout
+            self.assertEqual(seen.count("<svg"), 4)
+            self.assertEqual(seen.count("<tr>"), self.page.count("<tr>"))
+            for width in ("1200", "500"):
+                subprocess.run([*common, f"--window-size={width},2400", "--screenshot=" + self.path("page.png"), page],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120, check=True)
+                picture = self.read("page.png")
+                self.assertEqual(picture[:8], b"\x89PNG\r\n\x1a\n")
+                self.assertEqual(int.from_bytes(picture[16:20], "big"), int(width))
+                self.assertGreater(len(picture), 50000)
+
+
+class Documented(EvalTest):
+    def test_documented(self):
+        self.check_documented("eval")
+
+
+main()
