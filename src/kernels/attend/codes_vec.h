@@ -74,6 +74,8 @@ V_INLINE void score_codes_block(const book_levels *l, const unsigned bits, const
             b[t] = block_load(&p[t], bits, false, vector);
             fetch_ahead(packed + t * packed_stride + vector * 2 * bits, 16 * bits, packed_stride);
         }
+        /* twice: 20 % with eight rows */
+        V_UNROLL_TWICE
         for (unsigned k = 0; k < group; k++) {
             const float *query = queries + (vector + k) * TQ_LANES;
             if (q < n)
@@ -117,6 +119,8 @@ V_INLINE void accumulate_codes_block(const book_levels *l, const unsigned bits, 
     V_FOR (r, q)
         V_FOR (i, v)
             sum[r * v + i] = v_load(to + r * acc_stride + i * TQ_LANES);
+    /* twice: 8 % with two rows */
+    V_UNROLL_TWICE
     for (size_t t = 0; t < n; t++) {
         const planes p =
             planes_of(bits, false, group, dim, (uint8_t *)(uintptr_t)(packed + t * packed_stride));

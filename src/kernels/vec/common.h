@@ -11,9 +11,11 @@
 #define V_NAME(op)       V_NAME1(op, V_ISA)
 
 #if defined(__clang__)
-#define V_UNROLL _Pragma("clang loop unroll(full)")
+#define V_UNROLL       _Pragma("clang loop unroll(full)")
+#define V_UNROLL_TWICE _Pragma("clang loop unroll_count(2)")
 #else
-#define V_UNROLL _Pragma("GCC unroll 16")
+#define V_UNROLL       _Pragma("GCC unroll 16")
+#define V_UNROLL_TWICE _Pragma("GCC unroll 2")
 #endif
 
 /* A loop over a constant count, unrolled whole so that arrays of vectors stay in registers. */
