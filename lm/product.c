@@ -10,6 +10,7 @@
 #include "product.h"
 
 #include <cblas.h>
+#include <stdbool.h>
 
 #include "tasks.h"
 
@@ -60,5 +61,8 @@ void lm_products(const tq_parallel *parallel, size_t rows, size_t n, const lm_pr
     size_t tiles = 0;
     for (size_t i = 0; i < n; i++)
         tiles += tiles_of(&products[i]);
-    lm_run(parallel, tiles, run_tile, &j);
+    /* An OpenBLAS built without threads is not made to be called by several: on Haswell's kernels such
+     * calls gave wrong products, one in thirty of them (Debian 12's libopenblas0-serial). */
+    const bool shared = openblas_get_parallel() != OPENBLAS_SEQUENTIAL;
+    lm_run(shared ? parallel : NULL, tiles, run_tile, &j);
 }
