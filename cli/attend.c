@@ -12,6 +12,7 @@
 #include "heads.h"
 #include "message.h"
 #include "options.h"
+#include "threads.h"
 #include "tqkv/codec.h"
 #include "tqkv/io.h"
 
@@ -58,8 +59,7 @@ static int take_threads(request *want, const cli_option *option) {
     if (threads == 0 || threads > MAX_THREADS) {
         return cli_misuse("--threads: %zu is not from 1 to %d", threads, MAX_THREADS);
     }
-    const tq_status status = tq_parallel_openmp(&want->parallel, (unsigned)threads);
-    return status == TQ_OK ? CLI_GO_ON : cli_fail_status(NULL, status);
+    return cli_choose_threads(threads, &want->parallel);
 }
 
 static int take_splits(request *want, const cli_option *option) {

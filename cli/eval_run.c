@@ -11,6 +11,7 @@
 #include "heads.h"
 #include "message.h"
 #include "progress.h"
+#include "threads.h"
 
 /* Tokens that each row decodes alone, for its speed, when the first context is full. */
 enum { TIMED_TOKENS = 24 };
@@ -221,15 +222,6 @@ static int run_all(run *r) {
     return rc;
 }
 
-static int choose_threads(run *r, size_t threads) {
-    const tq_status status = tq_parallel_openmp(&r->parallel, (unsigned)threads);
-    if (status == TQ_E_UNSUPPORTED && threads == 0) {
-        r->parallel = (tq_parallel){0}; /* nobody asked for threads */
-        return CLI_DONE;
-    }
-    return status == TQ_OK ? CLI_DONE : cli_fail_status(NULL, status);
-}
-
 static int prepare(run *r) {
     cli_eval *eval = r->eval;
     size_t *firsts = r->firsts;
@@ -250,11 +242,13 @@ static int prepare(run *r) {
         const size_t n = eval->n_memory;
         eval->memory_at[i] = context / n * (i + 1) + context % n * (i + 1) / n;
     }
-    int rc = choose_threads(r, eval->threads);
-    for (size_t i = 0; rc == CLI_DONE && i < eval->n_rows; i++) {
-        rc = allocate_row(eval, &eval->rows[i]);
+    int rc = cli_choose_threads(eval->threads, &r->parallel);
+    for (size_t i = 0; rc == CLI_GO_ON && i < eval->n_rows; i++) {
+        if (allocate_row(eval, &eval->rows[i]) != CLI_DONE) {
+            rc = CLI_FAILED;
+        }
     }
-    return rc;
+    return rc == CLI_GO_ON ? CLI_DONE : rc;
 }
 
 int cli_eval_run(cli_eval *eval, cli_dump *dump) {

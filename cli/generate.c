@@ -12,6 +12,7 @@
 #include "lm/lm.h"
 #include "message.h"
 #include "options.h"
+#include "threads.h"
 #include "tqkv/codec.h"
 
 enum {
@@ -173,11 +174,7 @@ static int take_threads(writer *w, const cli_option *option) {
     if (rc != CLI_GO_ON) {
         return rc;
     }
-    const tq_status status = tq_parallel_openmp(&w->parallel, (unsigned)threads);
-    if (status == TQ_E_UNSUPPORTED && !option->given) {
-        return CLI_GO_ON; /* nobody asked for threads */
-    }
-    return status == TQ_OK ? CLI_GO_ON : cli_fail_status(NULL, status);
+    return cli_choose_threads(threads, &w->parallel);
 }
 
 static int take_options(writer *w, const cli_option *options) {
