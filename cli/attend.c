@@ -17,7 +17,6 @@
 #include "tqkv/io.h"
 
 enum { Q, K, V, OUTPUT, LSE, SCALE, CAUSAL, WINDOW, SOFTCAP, PATH, THREADS, SPLITS, N_OPTIONS };
-enum { MAX_THREADS = 1024 };
 
 typedef struct request {
     const char *q, *k, *v;
@@ -45,21 +44,6 @@ static int take_path(request *want, const cli_option *option) {
         return cli_misuse("--path: '%s' is none; there are fused and decoded", option->value);
     }
     return CLI_GO_ON;
-}
-
-static int take_threads(request *want, const cli_option *option) {
-    size_t threads = 0;
-    if (!option->given) {
-        return CLI_GO_ON;
-    }
-    const int rc = cli_parse_count(option, &threads);
-    if (rc != CLI_GO_ON) {
-        return rc;
-    }
-    if (threads == 0 || threads > MAX_THREADS) {
-        return cli_misuse("--threads: %zu is not from 1 to %d", threads, MAX_THREADS);
-    }
-    return cli_choose_threads(threads, &want->parallel);
 }
 
 static int take_splits(request *want, const cli_option *option) {
@@ -105,7 +89,7 @@ static int take_options(request *want, const cli_option *options) {
     if (rc == CLI_GO_ON) {
         rc = take_splits(want, &options[SPLITS]);
     }
-    return rc == CLI_GO_ON ? take_threads(want, &options[THREADS]) : rc;
+    return rc == CLI_GO_ON ? cli_take_threads(&options[THREADS], 1, &want->parallel) : rc;
 }
 
 /* The kind is told by the first bytes, not by the name. */

@@ -10,6 +10,7 @@
 #include "message.h"
 #include "options.h"
 #include "progress.h"
+#include "threads.h"
 
 enum {
     OP,
@@ -28,7 +29,7 @@ enum {
     JSON,
     N_OPTIONS
 };
-enum { DEFAULT_SAMPLES = 31, MAX_SAMPLES = 100000, MAX_THREADS = 1024, MIN_DIM = 32, MAX_DIM = 1024 };
+enum { DEFAULT_SAMPLES = 31, MAX_SAMPLES = 100000, MIN_DIM = 32, MAX_DIM = 1024 };
 enum { MAX_HEADS = 1024, MAX_POSITIONS = 1 << 24, MAX_QUERIES = 4096 };
 
 typedef struct request {
@@ -123,16 +124,15 @@ static int take_number(const cli_option *option, size_t least, size_t most, size
 }
 
 static int take_threads(request *want, const cli_option *option) {
-    const int rc = take_number(option, 1, MAX_THREADS, &want->filter.threads);
+    const int rc = take_number(option, 1, CLI_MAX_THREADS, &want->filter.threads);
     if (rc != CLI_GO_ON || want->filter.threads == 1) {
         return rc;
     }
     if (want->filter.op && (want->op == CLI_BENCH_ROTATE || want->op == CLI_BENCH_REQUANTIZE)) {
         return cli_misuse("--threads: %s runs on one thread", cli_bench_op_name(want->op));
     }
-    const tq_status status = tq_parallel_openmp(&want->parallel, (unsigned)want->filter.threads);
     want->filter.parallel = &want->parallel;
-    return status == TQ_OK ? CLI_GO_ON : cli_fail_status(NULL, status);
+    return cli_choose_threads(want->filter.threads, &want->parallel);
 }
 
 static int take_isa(request *want, const cli_option *option) {

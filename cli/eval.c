@@ -14,6 +14,7 @@
 #include "folder.h"
 #include "message.h"
 #include "options.h"
+#include "threads.h"
 
 enum {
     MODEL,
@@ -33,7 +34,7 @@ enum {
     N_OPTIONS
 };
 
-enum { DEFAULT_TOKENS = 4096, MAX_THREADS = 1024 };
+enum { DEFAULT_TOKENS = 4096 };
 
 static const char default_text[] = "kjv-heldout.txt";
 
@@ -59,7 +60,7 @@ static int take_options(cli_eval *eval, const cli_option *options) {
     if (rc == CLI_GO_ON) {
         rc = take_count(&options[CONTEXT], DEFAULT_TOKENS, SIZE_MAX / 64, &eval->context);
     }
-    return rc == CLI_GO_ON ? take_count(&options[THREADS], 0, MAX_THREADS, &eval->threads) : rc;
+    return rc == CLI_GO_ON ? take_count(&options[THREADS], 0, CLI_MAX_THREADS, &eval->threads) : rc;
 }
 
 static int add_rows(cli_eval *eval, const cli_option *options) {

@@ -30,7 +30,7 @@ enum {
     N_OPTIONS
 };
 
-enum { DEFAULT_TOKENS = 256, MAX_TOKENS = 1 << 24, PREFILL_CHUNK = 64, VOCAB = 256, MAX_THREADS = 1024 };
+enum { DEFAULT_TOKENS = 256, MAX_TOKENS = 1 << 24, PREFILL_CHUNK = 64, VOCAB = 256 };
 
 typedef struct writer {
     const char *prompt;
@@ -165,18 +165,6 @@ static int take_numbers(writer *w, const cli_option *options) {
     return rc;
 }
 
-static int take_threads(writer *w, const cli_option *option) {
-    size_t threads = 0;
-    int rc = option->given ? cli_parse_count(option, &threads) : CLI_GO_ON;
-    if (rc == CLI_GO_ON && option->given && (threads == 0 || threads > MAX_THREADS)) {
-        rc = cli_misuse("--threads: %zu is not from 1 to %d", threads, MAX_THREADS);
-    }
-    if (rc != CLI_GO_ON) {
-        return rc;
-    }
-    return cli_choose_threads(threads, &w->parallel);
-}
-
 static int take_options(writer *w, const cli_option *options) {
     const cli_kv_options kv = {&options[K_FORMAT], &options[V_FORMAT], &options[RECENT], &options[SINKS],
                                &options[CENTER]};
@@ -189,7 +177,7 @@ static int take_options(writer *w, const cli_option *options) {
     w->prompt = options[PROMPT].value;
     int rc = take_numbers(w, options);
     if (rc == CLI_GO_ON) {
-        rc = take_threads(w, &options[THREADS]);
+        rc = cli_take_threads(&options[THREADS], 0, &w->parallel);
     }
     if (rc == CLI_GO_ON) {
         rc = cli_kv_name_from_options(&kv, w->kv_name);

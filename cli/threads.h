@@ -3,11 +3,17 @@
 #ifndef TQKV_CLI_THREADS_H
 #define TQKV_CLI_THREADS_H
 
+#include "options.h"
 #include "tqkv/codec.h"
+
+enum { CLI_MAX_THREADS = 1024 };
 
 /* Fills in *parallel for so many threads; its run() is NULL where the calling one is all. 0: as many as
  * OpenMP thinks fit, or one where the library was built without it; asking for more than one is then an
  * error. Returns CLI_GO_ON or an exit status. */
 int cli_choose_threads(size_t threads, tq_parallel *parallel);
+
+/* The same for what an option says, 1 to CLI_MAX_THREADS, or for `usual` where it is not given. */
+int cli_take_threads(const cli_option *option, size_t usual, tq_parallel *parallel);
 
 #endif

@@ -2,12 +2,8 @@
  * The calls of tqkv/attention.h: check, then hand the work to the plan. */
 #include "tqkv/attention.h"
 
-#include <float.h>
-#include <math.h>
-
 #include "api/check.h"
 #include "attention/plan.h"
-#include "base/size.h"
 
 static bool is_empty(const tq_attention_params *p) {
     return p->n_queries == 0;
@@ -124,24 +120,6 @@ tq_status tq_attention_partial(const tq_attention_params *params, const tq_segme
     return TQ_OK;
 }
 
-/* Row r of all partials to out, unnormalised. */
-static void merge_row(size_t n_partials, size_t dim, size_t r, const float *const *acc,
-                      const float *const *max, const float *const *sum, float *out, float *top,
-                      float *total) {
-    *top = -INFINITY;
-    *total = 0.0f;
-    for (size_t i = 0; i < n_partials; i++)
-        *top = max[i][r] > *top ? max[i][r] : *top;
-    for (size_t i = 0; i < n_partials; i++) {
-        const float w = max[i][r] == -INFINITY ? 0.0f : expf(max[i][r] - *top);
-        *total += w * sum[i][r];
-        for (size_t j = 0; j < dim; j++) {
-            const float term = w == 0.0f ? 0.0f : w * acc[i][r * dim + j];
-            out[r * dim + j] = i == 0 ? term : out[r * dim + j] + term;
-        }
-    }
-}
-
 tq_status tq_attention_merge(size_t n_partials, size_t n_heads, size_t n_queries, size_t head_dim,
                              const float *const *acc, const float *const *max, const float *const *sum,
                              const float *sinks, float *out, float *lse) {
@@ -161,7 +139,7 @@ tq_status tq_attention_merge(size_t n_partials, size_t n_heads, size_t n_queries
     }
     for (size_t r = 0; r < rows; r++) {
         float top, total;
-        merge_row(n_partials, head_dim, r, acc, max, sum, out, &top, &total);
+        tq_attend_merge_row(n_partials, head_dim, r, acc, max, sum, out, &top, &total);
         tq_attend_finish(head_dim, out + r * head_dim, top, total,
                          sinks == NULL ? NULL : &sinks[r / n_queries], lse == NULL ? NULL : lse + r);
     }

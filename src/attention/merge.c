@@ -50,6 +50,23 @@ void tq_attend_collect(const tq_attend_plan *plan, const void *workspace, size_t
     }
 }
 
+void tq_attend_merge_row(size_t n_partials, size_t dim, size_t r, const float *const *acc,
+                         const float *const *max, const float *const *sum, float *out, float *top,
+                         float *total) {
+    *top = -INFINITY;
+    *total = 0.0f;
+    for (size_t i = 0; i < n_partials; i++)
+        *top = max[i][r] > *top ? max[i][r] : *top;
+    for (size_t i = 0; i < n_partials; i++) {
+        const float w = weight_of(max[i][r], *top);
+        *total += w * sum[i][r];
+        for (size_t j = 0; j < dim; j++) {
+            const float term = w == 0.0f ? 0.0f : w * acc[i][r * dim + j];
+            out[r * dim + j] = i == 0 ? term : out[r * dim + j] + term;
+        }
+    }
+}
+
 void tq_attend_finish(size_t dim, float *acc, float top, float sum, const float *sink, float *lse) {
     const float highest = sink != NULL && *sink > top ? *sink : top;
     const float w = weight_of(top, highest);

@@ -53,6 +53,11 @@ void tq_attend_run(const tq_attend_plan *plan, const float *q, void *workspace);
 void tq_attend_collect(const tq_attend_plan *plan, const void *workspace, size_t row, float *acc,
                        float *top, float *sum);
 
+/* Row r of partial results that callers hold to out, unnormalised; out may be acc[0]. */
+void tq_attend_merge_row(size_t n_partials, size_t dim, size_t r, const float *const *acc,
+                         const float *const *max, const float *const *sum, float *out, float *top,
+                         float *total);
+
 /* acc, top and sum to a result, with an extra logit if there is one. */
 void tq_attend_finish(size_t dim, float *acc, float top, float sum, const float *sink, float *lse);
 
