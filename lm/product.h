@@ -15,9 +15,8 @@ typedef struct lm_product {
     size_t in, out;
 } lm_product;
 
-/* To be called before any product. An administrator may have put an OpenBLAS with threads in the place of
- * the one without: it is told to use one, since threads share out tasks here, and a task is too small for
- * two. This holds for the whole process. */
+/* To be called before any product: OpenBLAS is told to use one thread, since threads share out tasks
+ * here, and a task is too small for two. This holds for the whole process. */
 void lm_products_set_up(void);
 
 /* n rows rounded up to whole blocks. */
