@@ -69,9 +69,11 @@ static tq_format family(tq_format format, unsigned bits) {
     return (tq_format)(((unsigned)format & 0x100u) | bits);
 }
 
-/* A stretch of a rotated vector to unit variance, to the nearest centroids, and back. */
+/* A stretch of a rotated vector to unit variance, to the nearest centroids, and back, by the format's
+ * norm rule. */
 static tq_status snap_block(tq_format format, size_t n, float *block) {
-    double squares = 0.0;
+    const bool matched = tq_norm_rule_of(format, TQ_NORM_DEFAULT) == TQ_NORM_MATCHED;
+    double squares = 0.0, snapped = 0.0;
     for (size_t d = 0; d < n; d++) {
         squares += (double)block[d] * (double)block[d];
     }
@@ -84,7 +86,11 @@ static tq_status snap_block(tq_format format, size_t n, float *block) {
     }
     const tq_status status = tq_requantize(format, block, block, n);
     for (size_t d = 0; d < n; d++) {
-        block[d] = (float)((double)block[d] * rms);
+        snapped += (double)block[d] * (double)block[d];
+    }
+    const double factor = matched ? sqrt(squares / snapped) : rms;
+    for (size_t d = 0; d < n; d++) {
+        block[d] = (float)((double)block[d] * factor);
     }
     return status;
 }

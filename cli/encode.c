@@ -11,7 +11,6 @@
 #include "heads.h"
 #include "lloyd_max.h"
 #include "message.h"
-#include "names.h"
 #include "options.h"
 #include "progress.h"
 #include "report.h"
@@ -70,9 +69,9 @@ static int take_options(request *want, const cli_option *options) {
     if (tq_format_from_name(options[FORMAT].value, &want->codec.format) != TQ_OK) {
         return cli_misuse("--format: '%s' is none; 'tqkv formats' lists them", options[FORMAT].value);
     }
-    if (options[NORM].given && !cli_norm_rule_from_name(options[NORM].value, &want->codec.norm_rule)) {
-        return cli_misuse("--norm: '%s' is none; there are plain, matched and unbiased",
-                          options[NORM].value);
+    if (options[NORM].given &&
+        tq_norm_rule_from_name(options[NORM].value, &want->codec.norm_rule) != TQ_OK) {
+        return cli_misuse("--norm: %s", tq_last_error()->message);
     }
     if (options[CENTER].given && is_v1(want->codec.format)) {
         return cli_misuse("--center: v1 formats have no centre");
@@ -166,7 +165,7 @@ static int print_result(const request *want, const tq_encoded *encoded, double r
     cli_report_count(&report, "n_positions", "positions", encoded->n_positions);
     cli_report_count(&report, "capacity", "capacity", encoded->capacity);
     cli_report_count(&report, "ring_start", "ring start", encoded->ring_start);
-    cli_report_text(&report, "norm_rule", "norm rule", cli_norm_rule_name(encoded->codec.norm_rule));
+    cli_report_text(&report, "norm_rule", "norm rule", tq_norm_rule_name(encoded->codec.norm_rule));
     cli_report_flag(&report, "centre", "centre", encoded->centre != NULL);
     cli_report_count(&report, "bytes", "bytes", cli_encoded_bytes(encoded));
     cli_report_real(&report, "bits_per_value", "bits per value", cli_bits_per_value(encoded));
@@ -222,7 +221,7 @@ static int run(const cli_command *command, int argc, const char **argv) {
                     .value_name = "OUT.safetensors",
                     .help = "where the result goes"},
         [FORMAT] = {.name = "format", .value_name = "FORMAT", .help = "tq2 ... tq8, tq4-v1 ... tq8-v1"},
-        [NORM] = {.name = "norm", .value_name = "RULE", .help = "plain (default), matched or unbiased"},
+        [NORM] = {.name = "norm", .value_name = "RULE", .help = "plain, matched (v2's) or unbiased"},
         [CENTER] = {.name = "center",
                     .value_name = "mean|FILE.npy",
                     .help = "subtract a vector per head: its mean, or [G][D] of a file"},

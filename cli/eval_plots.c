@@ -31,7 +31,7 @@ const char *cli_eval_colour(const cli_eval_row *row) {
 static bool is_plain(const cli_eval_row *row) {
     const lm_kv *kv = &row->kv;
     return !kv->k_dense && !kv->v_dense && !kv->recent && !kv->sinks && !kv->learn_centre &&
-           kv->k_norm_rule == TQ_NORM_PLAIN && kv->v_norm_rule == TQ_NORM_PLAIN;
+           kv->k_norm_rule == TQ_NORM_DEFAULT && kv->v_norm_rule == TQ_NORM_DEFAULT;
 }
 
 static bool diverges(const cli_eval_row *row) {

@@ -129,7 +129,7 @@ int cli_eval_print_tables(const cli_eval *eval) {
     printf("# %s on %s\n# %zu tokens, a new cache every %zu\n", eval->shape.name, eval->text_path,
            eval->tokens, eval->context);
     printf("# bytes and bits/value: after %zu tokens, norms and centre counted\n# float32: %.4f "
-           "bits a byte. tq formats: plain norms unless they say otherwise\n",
+           "bits a byte. v2 norms are matched unless a name says otherwise\n",
            full, eval->reference_bits / (double)eval->tokens);
     int rc = print_costs(eval);
     if (rc != CLI_DONE) {

@@ -8,7 +8,6 @@
 #include "header.h"
 #include "heads.h"
 #include "message.h"
-#include "names.h"
 #include "options.h"
 #include "report.h"
 #include "tqkv/codec.h"
@@ -107,7 +106,7 @@ static int print_encoded(const char *path, const tq_encoded *encoded, const cli_
     cli_report_count(&report, "n_positions", "positions", encoded->n_positions);
     cli_report_count(&report, "capacity", "capacity", encoded->capacity);
     cli_report_count(&report, "ring_start", "ring start", encoded->ring_start);
-    cli_report_text(&report, "norm_rule", "norm rule", cli_norm_rule_name(codec->norm_rule));
+    cli_report_text(&report, "norm_rule", "norm rule", tq_norm_rule_name(codec->norm_rule));
     cli_report_flag(&report, "centre", "centre", encoded->centre != NULL);
     add_sizes(&report, encoded, header);
     add_metadata(&report, header);

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "message.h"
-#include "names.h"
 #include "tqkv/codec.h"
 
 /* One side, keys or values, of a name. */
@@ -139,7 +138,7 @@ static int parse_suffix(const char *whole, char *text, bool *rule_seen, lm_kv *k
         kv->rotate = 1;
         return CLI_GO_ON;
     }
-    if (!value && cli_norm_rule_from_name(text, &rule)) {
+    if (!value && tq_norm_rule_from_name(text, &rule) == TQ_OK) {
         return parse_rule(whole, rule, rule_seen, kv);
     }
     return cli_misuse("'%s': '+%s%s%s' is no suffix here; there are +centre[=N], +recent[=R], "

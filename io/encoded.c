@@ -17,6 +17,7 @@ tq_status tq_encoded_alloc(tq_encoded *out, const tq_codec *codec, size_t n_kv_h
     if (out == NULL || codec == NULL)
         return tq_fail(TQ_E_NULL, 0, out == NULL ? "out" : "codec", "an argument is NULL");
     tq_encoded e = {.codec = *codec, .n_kv_heads = n_kv_heads, .capacity = capacity};
+    e.codec.norm_rule = tq_norm_rule_of(codec->format, codec->norm_rule);
     tqio_sizes sizes;
     tq_status status = tqio_sizes_of(default_name, &e, &sizes);
     if (status != TQ_OK) return status;

@@ -16,9 +16,6 @@
 
 #define PREFIX "tqkv."
 
-static const char *const rule_names[] = {"plain", "matched", "unbiased"};
-enum { N_RULES = sizeof rule_names / sizeof rule_names[0] };
-
 static void add(tqio_fields *f, const char *key, const char *format, ...) TQ_PRINTF(3, 4);
 
 static void add(tqio_fields *f, const char *key, const char *format, ...) {
@@ -69,7 +66,8 @@ void tqio_describe(const tq_encoded *e, bool with_centre, const tqio_hashes *has
     add(out, "tqkv.head_dim", "%lu", (unsigned long)e->codec.head_dim);
     add(out, "tqkv.n_kv_heads", "%zu", e->n_kv_heads);
     add(out, "tqkv.n_positions", "%zu", e->n_positions);
-    add(out, "tqkv.norm_rule", "%s", rule_names[e->codec.norm_rule]);
+    add(out, "tqkv.norm_rule", "%s",
+        tq_norm_rule_name(tq_norm_rule_of(e->codec.format, e->codec.norm_rule)));
     add(out, "tqkv.ring_start", "%zu", e->ring_start);
     if (tqio_is_v1(e)) {
         add_float(out, "tqkv.scale_factor_d512", scale_is_usable(scale) ? scale : 1.0f);
@@ -119,11 +117,7 @@ static tq_status read_size(const tqio_container *c, const char *key, size_t *out
 static tq_status read_rule(const tqio_container *c, tq_norm_rule *out) {
     const char *key = "tqkv.norm_rule";
     const char *value = json_string_value(json_object_get(c->metadata, key));
-    for (size_t i = 0; value != NULL && i < N_RULES; i++)
-        if (strcmp(value, rule_names[i]) == 0) {
-            *out = (tq_norm_rule)i;
-            return TQ_OK;
-        }
+    if (value != NULL && tq_norm_rule_from_name(value, out) == TQ_OK) return TQ_OK;
     return bad_field(c, key, "plain, matched or unbiased");
 }
 
@@ -229,9 +223,9 @@ tq_status tqio_fields_check(const tqio_container *c, const tqio_fields *fields) 
 const char *tqio_contradiction(const tq_encoded *e, const char **field, tq_status *status) {
     *field = "tqkv.norm_rule";
     *status = TQ_E_NORM_RULE;
-    if ((unsigned)e->codec.norm_rule >= N_RULES) return "no such norm rule";
-    if (tqio_is_v1(e) && e->codec.norm_rule != TQ_NORM_PLAIN)
-        return "a v1 format knows the rule plain alone";
+    const tq_norm_rule rule = tq_norm_rule_of(e->codec.format, e->codec.norm_rule);
+    if (tq_norm_rule_name(rule) == NULL) return "no such norm rule";
+    if (tqio_is_v1(e) && rule != TQ_NORM_PLAIN) return "a v1 format knows the rule plain alone";
     *field = "tqkv.scale_factor_d512";
     *status = TQ_E_SCALE_FACTOR;
     if (tqio_is_v1(e) && e->codec.head_dim == 512 && !scale_is_usable(e->codec.scale_factor_d512))

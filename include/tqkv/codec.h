@@ -28,11 +28,22 @@ TQ_API const char *tq_format_name(tq_format format);
 /** The format of that name. TQ_E_NULL, TQ_E_FORMAT; *format is untouched on failure. */
 TQ_API tq_status tq_format_from_name(const char *name, tq_format *format);
 
+/** The rule that encoders of the format follow: `rule`, or what TQ_NORM_DEFAULT stands for. Of a format
+ * or rule that is none, `rule`. */
+TQ_API tq_norm_rule tq_norm_rule_of(tq_format format, tq_norm_rule rule);
+
+/** The rule's name, "plain", "matched" or "unbiased", as files have it; NULL for any other value, and for
+ * TQ_NORM_DEFAULT, which stands for one of these. */
+TQ_API const char *tq_norm_rule_name(tq_norm_rule rule);
+
+/** The rule of that name. TQ_E_NULL, TQ_E_NORM_RULE; *rule is untouched on failure. */
+TQ_API tq_status tq_norm_rule_from_name(const char *name, tq_norm_rule *rule);
+
 /** What the codec needs to know about a set of vectors. */
 typedef struct tq_codec {
     tq_format format;
     uint32_t head_dim;       /**< D. v2: a multiple of 16 from 32 to 1024. v1: 256 or 512 */
-    tq_norm_rule norm_rule;  /**< read by v2 encoders; v1 takes TQ_NORM_PLAIN only */
+    tq_norm_rule norm_rule;  /**< read by encoders; v1 knows TQ_NORM_PLAIN alone */
     float scale_factor_d512; /**< read by v1 at D = 512 only: positive and finite, 1 by default */
 } tq_codec;
 

@@ -67,7 +67,8 @@ typedef struct tq_encoded {
 
 /** Allocates zeroed codes and norms (and a centre if asked) for codec, n_kv_heads and capacity.
  *
- * codec, n_kv_heads and capacity are copied into out; n_positions and ring_start become 0.
+ * codec, n_kv_heads and capacity are copied into out, TQ_NORM_DEFAULT as the rule it stands for;
+ * n_positions and ring_start become 0.
  * TQ_E_NULL, TQ_E_FORMAT, TQ_E_HEAD_DIM, TQ_E_OVERFLOW, TQ_E_NO_MEMORY; out untouched on failure. */
 TQ_API tq_status tq_encoded_alloc(tq_encoded *out, const tq_codec *codec, size_t n_kv_heads,
                                   size_t capacity, int with_centre);

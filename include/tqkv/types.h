@@ -31,9 +31,10 @@ typedef enum tq_format {
 
 /** What the stored norm of a v2 vector is. Decoding does not depend on it; v1 knows plain alone. */
 typedef enum tq_norm_rule {
-    TQ_NORM_PLAIN = 0,   /**< the length of x */
-    TQ_NORM_MATCHED = 1, /**< such that the reconstruction has the length of x */
-    TQ_NORM_UNBIASED = 2 /**< such that <reconstruction, x> = <x, x>: inner products are unbiased */
+    TQ_NORM_DEFAULT = 0, /**< the format's own: matched for v2 (docs/choosing.md), plain for v1 */
+    TQ_NORM_PLAIN = 1,   /**< the length of x */
+    TQ_NORM_MATCHED = 2, /**< such that the reconstruction has the length of x */
+    TQ_NORM_UNBIASED = 3 /**< such that <reconstruction, x> = <x, x>: inner products are unbiased */
 } tq_norm_rule;
 
 /** Where decoded vectors live: as attention reads them, or as the model wrote them. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The list of formats and their names. */
+ * Formats and norm rules by name. */
 #include <string.h>
 
 #include "tqkv/codec.h"
@@ -44,4 +44,30 @@ tq_status tq_format_from_name(const char *name, tq_format *format) {
                    "no format '%.40s': there are tq2 to tq8, and tq4-v1, tq5-v1, "
                    "tq6-v1, tq8-v1",
                    name);
+}
+
+static const char *const rules[] = {
+    [TQ_NORM_PLAIN] = "plain", [TQ_NORM_MATCHED] = "matched", [TQ_NORM_UNBIASED] = "unbiased"};
+
+enum { N_RULES = sizeof rules / sizeof rules[0] };
+
+tq_norm_rule tq_norm_rule_of(tq_format format, tq_norm_rule rule) {
+    if (rule != TQ_NORM_DEFAULT || tq_format_name(format) == NULL) return rule;
+    return format > TQ_TQ8 ? TQ_NORM_PLAIN : TQ_NORM_MATCHED;
+}
+
+const char *tq_norm_rule_name(tq_norm_rule rule) {
+    return (unsigned)rule < N_RULES ? rules[rule] : NULL;
+}
+
+tq_status tq_norm_rule_from_name(const char *name, tq_norm_rule *rule) {
+    if (name == NULL || rule == NULL)
+        return tq_fail(TQ_E_NULL, 0, name == NULL ? "name" : "rule", "the name or its place is NULL");
+    for (unsigned i = TQ_NORM_DEFAULT + 1; i < N_RULES; i++)
+        if (strcmp(rules[i], name) == 0) {
+            *rule = (tq_norm_rule)i;
+            return TQ_OK;
+        }
+    return tq_fail(TQ_E_NORM_RULE, 0, "norm_rule",
+                   "no norm rule '%.40s': there are plain, matched and unbiased", name);
 }

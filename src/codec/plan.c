@@ -32,7 +32,7 @@ tq_status tq_plan_init(tq_plan *plan, const tq_codec *codec) {
     if (status == TQ_OK) status = tq_active_kernels(&plan->kernels);
     if (status != TQ_OK) return status;
     plan->v1 = is_v1(codec->format);
-    plan->norm_rule = codec->norm_rule;
+    plan->norm_rule = tq_norm_rule_of(codec->format, codec->norm_rule);
     plan->dim = codec->head_dim;
     plan->n_norms = plan->v1 && plan->dim == 512 ? 2 : 1;
     plan->block = plan->dim / plan->n_norms;
@@ -47,9 +47,9 @@ tq_status tq_plan_init(tq_plan *plan, const tq_codec *codec) {
 
 tq_status tq_plan_check_norm_rule(const tq_codec *codec) {
     const int rule = (int)codec->norm_rule;
-    if (rule < TQ_NORM_PLAIN || rule > TQ_NORM_UNBIASED)
+    if (rule < TQ_NORM_DEFAULT || rule > TQ_NORM_UNBIASED)
         return tq_fail(TQ_E_NORM_RULE, 0, "norm_rule", "no norm rule has the number %d", rule);
-    if (is_v1(codec->format) && rule != TQ_NORM_PLAIN)
+    if (is_v1(codec->format) && rule != TQ_NORM_DEFAULT && rule != TQ_NORM_PLAIN)
         return tq_fail(TQ_E_NORM_RULE, 0, "norm_rule", "%s knows the plain norm rule alone",
                        tq_format_name(codec->format));
     return TQ_OK;

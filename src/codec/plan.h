@@ -11,7 +11,7 @@
 typedef struct tq_plan {
     const tq_kernels *kernels;
     bool v1;
-    tq_norm_rule norm_rule;
+    tq_norm_rule norm_rule; /* never TQ_NORM_DEFAULT */
     const tq_codebook_tables *book;
     tq_rotation rotation;
     size_t dim;

@@ -50,7 +50,7 @@ class Usage(CommandTest):
     def test_encode_values(self):
         self.encode("--format: 'tq9' is none", "--format", "tq9")
         self.encode("--format: 'TQ4' is none", "--format", "TQ4")
-        self.encode("--norm: 'best' is none", "--format", "tq4", "--norm", "best")
+        self.encode("--norm: no norm rule 'best': there are plain", "--format", "tq4", "--norm", "best")
         for text in ("many", "-1", "1e3", "", " 7", "99999999999999999999"):
             self.encode("--capacity: '.*' is not a whole number", "--format", "tq4", "--capacity", text)
         self.encode("--capacity: a cache of 0 positions", "--format", "tq4", "--capacity", "0")

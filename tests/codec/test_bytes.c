@@ -70,7 +70,7 @@ static void check_decoded(const tq_codec *codec, const uint8_t *codes, const uin
 static void check_format(unsigned bits, size_t dim, const float *x, const float *centre) {
     static uint8_t codes[ROWS * MODEL_MAX_DIM], packed[ROWS * MODEL_MAX_DIM];
     float norms[ROWS];
-    for (int rule = 0; rule < 3; rule++) {
+    for (int rule = TQ_NORM_PLAIN; rule <= TQ_NORM_UNBIASED; rule++) {
         tq_codec codec = {
             .format = (tq_format)bits, .head_dim = (uint32_t)dim, .norm_rule = (tq_norm_rule)rule};
         check_encoded(&codec, x, NULL, codes, packed, norms);

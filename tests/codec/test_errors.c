@@ -169,8 +169,8 @@ static void codecs(const scene *s) {
         refused(s, c, TQ_E_SCALE_FACTOR, "scale_factor_d512");
     }
     codec = s->codec;
-    for (int rule = v1 ? 1 : 3; rule < 6 && !c.decoder; rule++) {
-        codec.norm_rule = (tq_norm_rule)(rule == 5 ? -1 : rule);
+    for (int rule = v1 ? TQ_NORM_MATCHED : TQ_NORM_UNBIASED + 1; rule < 7 && !c.decoder; rule++) {
+        codec.norm_rule = (tq_norm_rule)(rule == 6 ? -1 : rule);
         refused(s, c, TQ_E_NORM_RULE, "norm_rule");
     }
     for (int domain = 2; domain < 5 && c.decoder; domain++) {

@@ -29,7 +29,7 @@ static void decode(unsigned bits, int original, float norm, const uint8_t *codes
 /* Rows too short to have a direction in float32: norm 0, codes of zero, decoded to zeros. */
 static void check_vanishes(const float *x) {
     for (unsigned bits = 2; bits <= 8; bits++) {
-        for (int rule = 0; rule < 3; rule++) {
+        for (int rule = TQ_NORM_PLAIN; rule <= TQ_NORM_UNBIASED; rule++) {
             uint8_t codes[D], none[D] = {0};
             float y[D], norm = encode(bits, rule, x, codes);
             assert_true(norm == 0.0f && !signbit(norm));
@@ -64,7 +64,7 @@ static void scaling_by_powers_of_two_is_exact(void **state) {
     rng r = {90};
     rng_gauss_fill(&r, x, D);
     for (unsigned bits = 2; bits <= 8; bits++) {
-        for (int rule = 0; rule < 3; rule++) {
+        for (int rule = TQ_NORM_PLAIN; rule <= TQ_NORM_UNBIASED; rule++) {
             uint8_t want[D], got[D];
             float norm = encode(bits, rule, x, want);
             for (int power = -48; power <= 54; power += 6) {
@@ -104,7 +104,7 @@ static void the_limit_is_accepted(void **state) {
     static float x[MODEL_MAX_DIM], centre[MODEL_MAX_DIM], y[MODEL_MAX_DIM];
     static uint8_t codes[MODEL_MAX_DIM];
     for (size_t dim = MODEL_FIRST_DIM; dim <= MODEL_MAX_DIM; dim += 2 * MODEL_DIM_STEP) {
-        for (int rule = 0; rule < 3; rule++) {
+        for (int rule = TQ_NORM_PLAIN; rule <= TQ_NORM_UNBIASED; rule++) {
             tq_codec codec = {
                 .format = TQ_TQ4, .head_dim = (uint32_t)dim, .norm_rule = (tq_norm_rule)rule};
             float norm;

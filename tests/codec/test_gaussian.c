@@ -28,7 +28,7 @@ static double relative_error(size_t dim, const float *x, const float *y) {
 static figure measure(unsigned bits, size_t dim, size_t rows, const float *x) {
     static uint8_t codes[VALUES];
     static float norms[MAX_ROWS], y[VALUES];
-    tq_codec codec = {.format = (tq_format)bits, .head_dim = (uint32_t)dim};
+    tq_codec codec = {.format = (tq_format)bits, .head_dim = (uint32_t)dim, .norm_rule = TQ_NORM_PLAIN};
     tq_batch batch = {.heads = 1, .rows = rows};
     size_t n = rows * dim;
     assert_int_equal(tq_encode(&codec, &batch, x, n, NULL, codes, sizeof codes, norms, rows), TQ_OK);

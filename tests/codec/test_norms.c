@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The norm rules: what each of them promises. */
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -111,30 +112,68 @@ static void codes_are_the_same_and_norms_ordered(void **state) {
     (void)state;
     for (size_t dim = MODEL_FIRST_DIM; dim <= MODEL_MAX_DIM; dim += 5 * MODEL_DIM_STEP) {
         for (unsigned bits = 2; bits <= 8; bits++) {
-            float x[MODEL_MAX_DIM], norm[3];
-            uint8_t codes[3][MODEL_MAX_DIM];
+            float x[MODEL_MAX_DIM], norm[4];
+            uint8_t codes[4][MODEL_MAX_DIM];
             tq_batch one = {.heads = 1, .rows = 1};
             size_t bytes = dim * bits / 8;
             rng r = {dim + bits};
             rng_gauss_fill(&r, x, dim);
-            for (int rule = 0; rule < 3; rule++) {
+            for (int rule = TQ_NORM_DEFAULT; rule <= TQ_NORM_UNBIASED; rule++) {
                 tq_codec codec = {.format = (tq_format)bits,
                                   .head_dim = (uint32_t)dim,
                                   .norm_rule = (tq_norm_rule)rule};
                 assert_int_equal(
                     tq_encode(&codec, &one, x, dim, NULL, codes[rule], bytes, &norm[rule], 1), TQ_OK);
             }
-            assert_memory_equal(codes[0], codes[1], bytes);
-            assert_memory_equal(codes[0], codes[2], bytes);
+            for (int rule = TQ_NORM_PLAIN; rule <= TQ_NORM_UNBIASED; rule++)
+                assert_memory_equal(codes[TQ_NORM_DEFAULT], codes[rule], bytes);
             /* <x,x> = <x^,x> and Cauchy-Schwarz: an unbiased x^ is at least as long as a matched one. */
-            assert_true(norm[2] >= norm[1] * 0.999999f);
-            assert_true(fabsf(norm[0] / (float)sqrt(dot(dim, x, x)) - 1) < 1e-6f);
+            assert_true(norm[TQ_NORM_UNBIASED] >= norm[TQ_NORM_MATCHED] * 0.999999f);
+            assert_true(fabsf(norm[TQ_NORM_PLAIN] / (float)sqrt(dot(dim, x, x)) - 1) < 1e-6f);
+            assert_memory_equal(&norm[TQ_NORM_DEFAULT], &norm[TQ_NORM_MATCHED], sizeof norm[0]);
         }
     }
 }
 
+/* A codec that says nothing of its rule has the one that docs/choosing.md chose, v1 its only one. */
+static void defaults_and_names(void **state) {
+    (void)state;
+    size_t n;
+    const tq_format *formats = tq_formats(&n);
+    for (size_t i = 0; i < n; i++) {
+        const bool v1 = strstr(tq_format_name(formats[i]), "-v1") != NULL;
+        const tq_codec zero = {.format = formats[i]};
+        assert_int_equal(tq_norm_rule_of(zero.format, zero.norm_rule),
+                         v1 ? TQ_NORM_PLAIN : TQ_NORM_MATCHED);
+        for (int rule = TQ_NORM_PLAIN; rule <= TQ_NORM_UNBIASED; rule++)
+            assert_int_equal(tq_norm_rule_of(formats[i], (tq_norm_rule)rule), rule);
+    }
+    assert_int_equal(tq_norm_rule_of((tq_format)9, TQ_NORM_DEFAULT), TQ_NORM_DEFAULT);
+    assert_int_equal(tq_norm_rule_of(TQ_TQ4, (tq_norm_rule)4), 4);
+
+    for (int rule = TQ_NORM_PLAIN; rule <= TQ_NORM_UNBIASED; rule++) {
+        tq_norm_rule back = TQ_NORM_DEFAULT;
+        assert_int_equal(tq_norm_rule_from_name(tq_norm_rule_name((tq_norm_rule)rule), &back), TQ_OK);
+        assert_int_equal(back, rule);
+    }
+    assert_null(tq_norm_rule_name(TQ_NORM_DEFAULT));
+    assert_null(tq_norm_rule_name((tq_norm_rule)4));
+    assert_null(tq_norm_rule_name((tq_norm_rule)-1));
+    static const char *const wrong[] = {"", "default", "Plain", "plain "};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        tq_norm_rule rule = TQ_NORM_UNBIASED;
+        assert_int_equal(tq_norm_rule_from_name(wrong[i], &rule), TQ_E_NORM_RULE);
+        assert_int_equal(rule, TQ_NORM_UNBIASED);
+        assert_non_null(strstr(tq_last_error()->message, "plain, matched and unbiased"));
+    }
+    tq_norm_rule rule;
+    assert_int_equal(tq_norm_rule_from_name(NULL, &rule), TQ_E_NULL);
+    assert_int_equal(tq_norm_rule_from_name("plain", NULL), TQ_E_NULL);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(promises_of_a_row),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(defaults_and_names),
+                                       cmocka_unit_test(promises_of_a_row),
                                        cmocka_unit_test(unbiased_where_plain_is_not),
                                        cmocka_unit_test(codes_are_the_same_and_norms_ordered)};
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -46,10 +46,31 @@ static void every_format_survives(void **state) {
         for (size_t d = 0; d < (v1 ? 2 : 3); d++)
             for (int with_centre = 0; with_centre < (v1 ? 1 : 2); with_centre++) {
                 tq_encoded e = make_encoded(formats[i], v1 ? v1_dims[d] : v2_dims[d], 2, 3, with_centre);
-                e.codec.norm_rule = v1 ? TQ_NORM_PLAIN : (tq_norm_rule)(i % 3);
+                e.codec.norm_rule = v1 ? TQ_NORM_PLAIN : (tq_norm_rule)(TQ_NORM_PLAIN + i % 3);
                 write_and_read(&e);
                 tq_encoded_free(&e);
             }
+    }
+}
+
+/* Files name the rule itself, so that a later default does not change what they say. */
+static void default_rule_is_written_by_name(void **state) {
+    (void)state;
+    const struct {
+        tq_format format;
+        tq_norm_rule rule;
+    } cases[] = {{TQ_TQ4, TQ_NORM_MATCHED}, {TQ_TQ4_V1, TQ_NORM_PLAIN}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const tq_codec zero = {.format = cases[i].format, .head_dim = 256};
+        tq_encoded e, back;
+        assert_int_equal(tq_encoded_alloc(&e, &zero, 1, 1, 0), TQ_OK);
+        assert_int_equal(e.codec.norm_rule, cases[i].rule);
+        e.codec.norm_rule = TQ_NORM_DEFAULT;
+        assert_int_equal(tq_encoded_write("e.safetensors", &e), TQ_OK);
+        assert_int_equal(tq_encoded_read("e.safetensors", &back), TQ_OK);
+        assert_int_equal(back.codec.norm_rule, cases[i].rule);
+        tq_encoded_free(&back);
+        tq_encoded_free(&e);
     }
 }
 
@@ -163,7 +184,7 @@ static void writer_refuses_contradictions(void **state) {
     assert_fails(tq_encoded_write(path, &e), TQ_E_FILE_SHAPE, "0 until the ring is full");
     e = good, e.capacity = SIZE_MAX / 2;
     assert_fails(tq_encoded_write(path, &e), TQ_E_OVERFLOW, "heads of");
-    e = good, e.codec.norm_rule = (tq_norm_rule)3;
+    e = good, e.codec.norm_rule = (tq_norm_rule)4;
     assert_fails(tq_encoded_write(path, &e), TQ_E_NORM_RULE, "no such norm rule");
     e = good, e.codec.head_dim = 40;
     assert_int_equal(tq_encoded_write(path, &e), TQ_E_HEAD_DIM);
@@ -197,6 +218,7 @@ static void writer_refuses_contradictions(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(every_format_survives, enter_folder, leave_folder),
+        cmocka_unit_test_setup_teardown(default_rule_is_written_by_name, enter_folder, leave_folder),
         cmocka_unit_test_setup_teardown(positions_and_rings_survive, enter_folder, leave_folder),
         cmocka_unit_test_setup_teardown(empty_tensors_survive, enter_folder, leave_folder),
         cmocka_unit_test_setup_teardown(scale_factors_survive, enter_folder, leave_folder),
