@@ -150,7 +150,8 @@ static tq_view view_of(const side *s) {
 
 static tq_status compute(const request *want, const tq_attention_params *params, const side *k,
                          const side *v, const float *q, float *out, float *lse) {
-    const tq_segment segment = {view_of(k), view_of(v), shape_of(k).n_rows, 0};
+    tq_segment segment = {view_of(k), view_of(v), shape_of(k).n_rows, 0};
+    segment.k.centre = segment.k.store == TQ_STORE_CODES ? k->encoded.centre : NULL;
     if (want->splits > 0) {
         return cli_attend_split(params, &segment, want->splits, q, out, lse);
     }
@@ -170,7 +171,6 @@ static void add_centre(const tq_attention_params *params, const float *centre, f
 
 static tq_status attend_fused(const request *want, tq_attention_params *params, const side *k,
                               const side *v, const float *q, float *out, float *lse) {
-    params->k_centre = k->is_encoded ? k->encoded.centre : NULL;
     const tq_status status = compute(want, params, k, v, q, out, lse);
     if (status == TQ_OK && v->is_encoded && v->encoded.centre) {
         add_centre(params, v->encoded.centre, out);

@@ -102,7 +102,6 @@ static tq_status attend(lm_sequence *s, size_t layer, size_t n, const float *q, 
         .scale = shape->attention_scale,
         .causal = 1,
         .window = shape->window,
-        .k_centre = kv->cache == NULL ? NULL : tq_cache_k_centre(kv->cache),
         .domain = TQ_ORIGINAL, /* a cache may hold float16, and dense sides are as the model has them */
         .parallel = parallel};
     tq_segment segments[TQ_CACHE_SEGMENTS];

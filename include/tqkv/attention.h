@@ -39,6 +39,9 @@ typedef struct tq_view {
     size_t data_bytes;      /**< bytes there */
     const float *norms;     /**< codes: [..][norms]; else NULL */
     size_t n_norms;         /**< floats there */
+    const float *centre;    /**< codes of keys: [G][D], original domain, what was subtracted before
+                                 encoding; its products with the queries are added to the scores. NULL:
+                                 nothing was. Other views: NULL (TQ_E_FORMAT) */
     size_t capacity;        /**< slots per head, at least 1 */
     size_t ring_start;      /**< below capacity */
     size_t row_stride;      /**< of data, in bytes; 0: rows side by side */
@@ -72,11 +75,9 @@ typedef struct tq_attention_params {
     int causal;           /**< not 0: a query sees positions up to its own */
     uint64_t window;      /**< and none older than the last `window` up to its own; 0: all */
     const float *sinks;   /**< [H] extra logits that take weight and give no value; NULL: none */
-    const float
-        *k_centre;    /**< [G][D], what was subtracted from encoded keys, original domain; NULL: none */
-    tq_domain domain; /**< of queries and outputs. TQ_ORIGINAL: as the model has them, and dense
-                           segments too; rotation is done inside. TQ_ROTATED: queries come rotated,
-                           outputs are left so, and dense segments hold rotated vectors */
+    tq_domain domain;     /**< of queries and outputs. TQ_ORIGINAL: as the model has them, and dense
+                               segments too; rotation is done inside. TQ_ROTATED: queries come rotated,
+                               outputs are left so, and dense segments hold rotated vectors */
     const tq_parallel *parallel; /**< NULL: the calling thread alone */
 } tq_attention_params;
 

@@ -54,12 +54,10 @@ static tq_status check_apart(const tq_attend_plan *plan, const float *q, const t
     const tq_attention_params *p = plan->params;
     const size_t rows = (size_t)p->n_heads * p->n_queries;
     const size_t sinks = p->sinks == NULL ? 0 : p->n_heads * sizeof(float);
-    const size_t centre = p->k_centre == NULL ? 0 : p->n_kv_heads * plan->dim * sizeof(float);
     for (size_t i = 0; i < n; i++) {
         TRY(tq_check_not_null(w[i].name, w[i].data));
         TRY(tq_check_apart(w[i].name, w[i].data, w[i].bytes, "q", q, rows * plan->dim * sizeof *q));
         TRY(tq_check_apart(w[i].name, w[i].data, w[i].bytes, "sinks", p->sinks, sinks));
-        TRY(tq_check_apart(w[i].name, w[i].data, w[i].bytes, "k_centre", p->k_centre, centre));
         for (size_t j = 0; j < i; j++)
             TRY(tq_check_apart(w[i].name, w[i].data, w[i].bytes, w[j].name, w[j].data, w[j].bytes));
         for (size_t j = 0; j < plan->n_segments; j++) {
@@ -74,6 +72,9 @@ static tq_status check_apart(const tq_attend_plan *plan, const float *q, const t
                 if (v->store == TQ_STORE_CODES)
                     TRY(tq_check_apart(w[i].name, w[i].data, w[i].bytes, name, v->norms,
                                        v->n_norms * sizeof(float)));
+                if (v->centre != NULL)
+                    TRY(tq_check_apart(w[i].name, w[i].data, w[i].bytes, name, v->centre,
+                                       p->n_kv_heads * plan->dim * sizeof(float)));
             }
         }
     }

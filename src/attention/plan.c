@@ -50,15 +50,32 @@ static tq_status note_side(const tq_side *s, bool *dense, bool *encoded, tq_rota
     return TQ_OK;
 }
 
+static tq_status check_centre(const tq_segment *s) {
+    if (s->v.centre != NULL) return tq_fail(TQ_E_FORMAT, 0, "v", "v: values have no centre, keys may");
+    if (s->k.centre != NULL && s->k.store != TQ_STORE_CODES)
+        return tq_fail(TQ_E_FORMAT, 0, "k", "k: codes may have a centre, float16 and float32 do not");
+    return TQ_OK;
+}
+
+/* Segments that follow each other often share a centre. */
+static size_t number_of(tq_attend_plan *plan, const float *centre, const float **last) {
+    if (centre == NULL) return TQ_NO_BIAS;
+    plan->n_biases += centre != *last;
+    *last = centre;
+    return plan->n_biases - 1;
+}
+
 static tq_status take_segments(tq_attend_plan *plan, const tq_segment *segments, tq_attend_segment *out) {
     const tq_attention_params *p = plan->params;
     bool v1_k = false, v1_v = false;
+    const float *centre = NULL;
     if (segments == NULL && plan->n_segments > 0)
         return tq_fail(TQ_E_NULL, 0, "segments", "segments is NULL");
     for (size_t i = 0; i < plan->n_segments; i++) {
         tq_attend_segment s = {.length = segments[i].length,
                                .first_position = segments[i].first_position,
-                               .start = plan->positions};
+                               .start = plan->positions,
+                               .bias = TQ_NO_BIAS};
         if (s.length > 0) {
             tq_status status =
                 tq_side_init(&s.k, "k", &segments[i].k, p->n_kv_heads, s.length, p->head_dim);
@@ -68,7 +85,9 @@ static tq_status take_segments(tq_attend_plan *plan, const tq_segment *segments,
                 status = note_side(&s.k, &plan->dense_k, &plan->encoded_k, &plan->k_rotation, &v1_k);
             if (status == TQ_OK)
                 status = note_side(&s.v, &plan->dense_v, &plan->encoded_v, &plan->v_rotation, &v1_v);
+            if (status == TQ_OK) status = check_centre(&segments[i]);
             if (status != TQ_OK) return status;
+            s.bias = number_of(plan, segments[i].k.centre, &centre);
         }
         if (s.first_position > UINT64_MAX - s.length)
             return tq_fail(TQ_E_POSITION, i, "segments", "segments[%zu]: positions beyond 2^64", i);
@@ -89,7 +108,7 @@ static bool place(tq_attend_layout *at, size_t *where, size_t count, size_t size
 
 static tq_status lay_out(tq_attend_plan *plan) {
     const tq_attention_params *p = plan->params;
-    size_t rows, values, partials;
+    size_t rows, values, biases, partials;
     plan->group_rows = 0;
     bool fits = tq_size_mul(p->n_heads, p->n_queries, &rows) && tq_size_mul(rows, plan->dim, &values);
     if (fits) {
@@ -101,12 +120,13 @@ static tq_status lay_out(tq_attend_plan *plan) {
         plan->partial_floats =
             plan->dim * ((plan->encoded_v ? 1u : 0u) + (plan->dense_v ? 1u : 0u)) + TQ_LANES;
     }
-    fits = fits && tq_size_mul(rows, plan->splits, &partials) &&
+    fits = fits && tq_size_mul(rows, plan->n_biases, &biases) &&
+           tq_size_mul(rows, plan->splits, &partials) &&
            tq_size_mul(partials, plan->partial_floats, &partials) &&
            place(&plan->at, &plan->at.segments, plan->n_segments, sizeof(tq_attend_segment)) &&
            place(&plan->at, &plan->at.plain, values, sizeof(float)) &&
            place(&plan->at, &plan->at.rotated, values, sizeof(float)) &&
-           place(&plan->at, &plan->at.bias, rows, sizeof(float)) &&
+           place(&plan->at, &plan->at.bias, biases, sizeof(float)) &&
            place(&plan->at, &plan->at.partials, partials, sizeof(float)) && plan->at.total <= PTRDIFF_MAX;
     if (!fits)
         return tq_fail(TQ_E_OVERFLOW, 0, "n_queries", "%u heads of %zu queries do not fit in memory",

@@ -6,11 +6,14 @@
 
 #include "attention/side.h"
 
+#define TQ_NO_BIAS SIZE_MAX
+
 typedef struct tq_attend_segment {
     tq_side k, v;
     size_t length;
     uint64_t first_position;
     size_t start; /* its first position among those of all segments together */
+    size_t bias;  /* number of its keys' centre; TQ_NO_BIAS: it has none */
 } tq_attend_segment;
 
 /* Where the parts of the workspace start, in bytes. */
@@ -18,7 +21,7 @@ typedef struct tq_attend_layout {
     size_t segments;
     size_t plain;   /* [H][n][D] queries times scale, original domain; for dense keys */
     size_t rotated; /* [H][n][D] the same, rotated; for encoded keys */
-    size_t bias;    /* [H][n] product with the centre */
+    size_t bias;    /* [centres][H][n] products with the centres */
     size_t partials;
     size_t total;
 } tq_attend_layout;
@@ -27,7 +30,7 @@ typedef struct tq_attend_plan {
     const tq_attention_params *params;
     const tq_kernels *kernels;
     size_t dim, group_rows; /* query rows that share a KV head: H/G * n */
-    size_t n_segments, positions;
+    size_t n_segments, positions, n_biases;
     bool dense_k, dense_v, encoded_k, encoded_v;
     tq_rotation k_rotation, v_rotation; /* of the encoded sides */
     size_t row_block, row_blocks;       /* rows of a task, tasks of a KV head */

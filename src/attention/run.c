@@ -26,6 +26,16 @@ typedef struct task {
     _Alignas(64) float scores[MOST_ROWS * CHUNK];
 } task;
 
+static size_t all_rows(const tq_attend_plan *plan) {
+    return plan->group_rows * plan->params->n_kv_heads;
+}
+
+/* What a row's scores of a segment lack. */
+static float bias_of(const task *t, const tq_attend_segment *s, size_t r) {
+    if (s->bias == TQ_NO_BIAS) return 0.0f;
+    return t->j->bias[s->bias * all_rows(t->j->plan) + t->row + r];
+}
+
 static float *partial_of(const task *t, size_t r) {
     return t->j->partials + tq_attend_partial_at(t->j->plan, t->row + r, t->split);
 }
@@ -108,8 +118,7 @@ static void attend_chunk(task *t, const tq_attend_segment *s, size_t first, size
     score_chunk(t, s, first + low, high - low);
     for (size_t r = 0; r < t->rows; r++) {
         const bool any = from[r] < to[r];
-        weigh(t, r, any ? from[r] - low : 0, any ? to[r] - low : 0, high - low,
-              tq_side_is_encoded(&s->k) ? t->j->bias[t->row + r] : 0.0f);
+        weigh(t, r, any ? from[r] - low : 0, any ? to[r] - low : 0, high - low, bias_of(t, s, r));
     }
     accumulate_chunk(t, s, first + low, high - low);
 }
@@ -149,28 +158,37 @@ static void run_task(void *work, size_t index) {
     attend(&t);
 }
 
-/* Queries times scale, in the domains that the keys need, and their products with the centre. */
+/* Products of a KV head's queries with a centre, in the call's domain. */
+static void add_bias(const job *j, size_t head, const float *centre, float *bias) {
+    const tq_attend_plan *plan = j->plan;
+    const size_t first = head * plan->group_rows, dim = plan->dim;
+    float rotated[TQ_MAX_DIM];
+    centre += head * dim;
+    if (plan->params->domain == TQ_ROTATED) {
+        plan->kernels->rotate(&plan->k_rotation, TQ_ROTATE_IN, 1, centre, dim, rotated, dim);
+        centre = rotated;
+    }
+    for (size_t r = first; r < first + plan->group_rows; r++)
+        plan->kernels->score(dim, 1, j->plain + r * dim, 1, centre, bias + r, 1);
+}
+
+/* Queries times scale, in the domains that the keys need, and their products with the centres. */
 static void prepare_rows(const job *j, size_t head, const float *q) {
     const tq_attend_plan *plan = j->plan;
     const tq_attention_params *p = plan->params;
     const size_t first = head * plan->group_rows, n = plan->group_rows, dim = plan->dim;
     for (size_t i = first * dim; i < (first + n) * dim; i++)
         j->plain[i] = q[i] * p->scale;
-    memset(j->bias + first, 0, n * sizeof *j->bias);
     if (!plan->encoded_k) return;
-    float centre[TQ_MAX_DIM];
-    const float *centre_used = p->k_centre == NULL ? NULL : p->k_centre + head * dim;
     if (p->domain == TQ_ROTATED) {
         memcpy(j->rotated + first * dim, j->plain + first * dim, n * dim * sizeof(float));
-        if (centre_used != NULL)
-            plan->kernels->rotate(&plan->k_rotation, TQ_ROTATE_IN, 1, centre_used, dim, centre, dim);
-        if (centre_used != NULL) centre_used = centre;
     } else {
         plan->kernels->rotate(&plan->k_rotation, TQ_ROTATE_IN, n, j->plain + first * dim, dim,
                               j->rotated + first * dim, dim);
     }
-    for (size_t r = first; r < first + n && centre_used != NULL; r++)
-        plan->kernels->score(dim, 1, j->plain + r * dim, 1, centre_used, j->bias + r, 1);
+    for (size_t i = 0, next = 0; i < plan->n_segments; i++)
+        if (j->segments[i].bias == next)
+            add_bias(j, head, j->segments[i].k.view.centre, j->bias + next++ * all_rows(plan));
 }
 
 void tq_attend_run(const tq_attend_plan *plan, const float *q, void *workspace) {

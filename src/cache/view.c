@@ -81,8 +81,9 @@ size_t tq_cache_view(const tq_cache *c, tq_segment segments[TQ_CACHE_SEGMENTS]) 
     }
     if (length_of(p.codes) > 0) {
         const size_t start = (size_t)((p.codes.first - c->sinks) % c->slots);
-        segments[n++] = (tq_segment){code_view(c, TQ_K, start), code_view(c, TQ_V, start),
-                                     length_of(p.codes), p.codes.first};
+        segments[n] = (tq_segment){code_view(c, TQ_K, start), code_view(c, TQ_V, start),
+                                   length_of(p.codes), p.codes.first};
+        segments[n++].k.centre = c->centre; /* known, or nothing would be encoded */
     }
     if (length_of(p.recent) > 0) {
         const size_t start = (size_t)(p.recent.first % c->half_rows);

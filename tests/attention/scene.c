@@ -128,7 +128,7 @@ static void store_codes(scene *s, side *to, tq_view *view, const side_plan *p, c
     const bool v1 = ((unsigned)p->format & 0x100U) != 0;
     view->codec.format = p->format;
     view->codec.scale_factor_d512 = p->scale_factor;
-    view->codec.norm_rule = v1 ? TQ_NORM_PLAIN : (tq_norm_rule)rng_below(r, 3);
+    view->codec.norm_rule = v1 ? TQ_NORM_PLAIN : (tq_norm_rule)rng_below(r, 4);
     assert_int_equal(tq_row_size(&view->codec, &code_bytes, &norms), TQ_OK);
     const tq_batch batch = {.heads = heads, .rows = length};
     const size_t n = heads * length * view->codec.head_dim;
@@ -175,6 +175,7 @@ static void fill_side(scene *s, side *to, tq_view *view, const side_plan *p, con
     to->values = test_alloc(n * sizeof *to->values);
     view->store = p->store;
     view->codec.head_dim = s->params.head_dim;
+    view->centre = p->store == TQ_STORE_CODES ? centre : NULL;
     if (p->store == TQ_STORE_CODES)
         store_codes(s, to, view, p, x, centre, length, r);
     else
@@ -201,13 +202,15 @@ void scene_open(scene *s, const scene_plan *plan, rng *r) {
     p->scale = (float)(1 / sqrt(plan->head_dim));
     s->q = drawn(&s->q_memory, scene_rows(s) * p->head_dim, plan->spread, r);
     if (plan->sinks) p->sinks = drawn(&s->sinks, p->n_heads, 2, r);
-    if (plan->centre) p->k_centre = drawn(&s->centre, (size_t)p->n_kv_heads * p->head_dim, 1, r);
+    const float *centre = NULL;
     s->n_segments = plan->n_segments;
     for (size_t i = 0; i < plan->n_segments; i++) {
         const segment_plan *g = &plan->segment[i];
         s->segments[i].length = g->length;
         s->segments[i].first_position = g->first_position;
-        fill_side(s, &s->k[i], &s->segments[i].k, &g->k, p->k_centre, g->length, r);
+        if (plan->centre && i != 1) /* the second has the first one's, later ones their own */
+            centre = drawn(&s->centres[i], (size_t)p->n_kv_heads * p->head_dim, 1, r);
+        fill_side(s, &s->k[i], &s->segments[i].k, &g->k, centre, g->length, r);
         fill_side(s, &s->v[i], &s->segments[i].v, &g->v, NULL, g->length, r);
     }
 }
@@ -223,10 +226,10 @@ void scene_close(scene *s) {
     for (size_t i = 0; i < s->n_segments; i++) {
         side_close(&s->k[i]);
         side_close(&s->v[i]);
+        edge_free(&s->centres[i]);
     }
     edge_free(&s->q_memory);
     edge_free(&s->sinks);
-    edge_free(&s->centre);
     memset(s, 0, sizeof *s);
 }
 

@@ -58,7 +58,7 @@ typedef struct scene {
     size_t n_segments;
     const float *q;
     side k[MOST_SEGMENTS], v[MOST_SEGMENTS];
-    edge q_memory, sinks, centre;
+    edge q_memory, sinks, centres[MOST_SEGMENTS];
 } scene;
 
 void scene_open(scene *s, const scene_plan *plan, rng *r);

@@ -54,6 +54,25 @@ static void pointers(void **state) {
     stage_close(&st);
 }
 
+/* What is not subtracted from values and dense keys is not looked for there. */
+static void centres(void **state) {
+    (void)state;
+    stage st;
+    attempt good, a;
+    open_stage(&st);
+    attempt_make(&good, &st);
+    assert_non_null(good.segments[0].k.centre);
+    tq_view *const wrong[] = {&a.segments[0].v, &a.segments[1].v, &a.segments[1].k};
+    static const char *const names[] = {"v", "v", "k"};
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        attempt_make(&a, &st);
+        wrong[i]->centre = good.segments[0].k.centre;
+        assert_refused(&st, &a, BY_ALL, TQ_E_FORMAT, names[i]);
+    }
+    assert_accepted(&good);
+    stage_close(&st);
+}
+
 static void shapes(void **state) {
     (void)state;
     static const uint32_t heads[][2] = {{0, 2}, {4, 0}, {0, 0}, {3, 2}, {1, 2}, {5, 2}, {2, UINT32_MAX}};
@@ -229,9 +248,13 @@ static void merges(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pointers),   cmocka_unit_test(shapes),
-        cmocka_unit_test(numbers),    cmocka_unit_test(queries_that_are_not_finite),
-        cmocka_unit_test(workspaces), cmocka_unit_test(too_many_queries),
+        cmocka_unit_test(pointers),
+        cmocka_unit_test(centres),
+        cmocka_unit_test(shapes),
+        cmocka_unit_test(numbers),
+        cmocka_unit_test(queries_that_are_not_finite),
+        cmocka_unit_test(workspaces),
+        cmocka_unit_test(too_many_queries),
         cmocka_unit_test(merges),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

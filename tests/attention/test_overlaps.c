@@ -31,7 +31,7 @@ enum { INPUTS = 3 + 4 * 3 };
 static size_t move_input(attempt *a, unsigned which, void *to) {
     const tq_attention_params *p = &a->params;
     tq_view *const views[] = {&a->segments[0].k, &a->segments[0].v, &a->segments[1].k, &a->segments[1].v};
-    const void *from[INPUTS] = {a->q, p->sinks, p->k_centre};
+    const void *from[INPUTS] = {a->q, p->sinks, views[0]->centre};
     size_t size[INPUTS] = {(size_t)p->n_heads * p->n_queries * p->head_dim * sizeof(float),
                            p->n_heads * sizeof(float),
                            (size_t)p->n_kv_heads * p->head_dim * sizeof(float)};
@@ -47,7 +47,7 @@ static size_t move_input(attempt *a, unsigned which, void *to) {
     memcpy(to, from[which], size[which]);
     if (which == 0) a->q = to;
     if (which == 1) a->params.sinks = to;
-    if (which == 2) a->params.k_centre = to;
+    if (which == 2) views[0]->centre = to;
     if (which >= 3 && which < 7) views[which - 3]->data = to;
     if (which >= 7 && which < 11) views[which - 7]->norms = to;
     if (which >= 11) views[which - 11]->pages = to;
@@ -76,9 +76,9 @@ static int callers(output which) {
 }
 
 static const char *const output_names[OUTPUTS] = {"out", "lse", "acc", "max", "sum", "workspace"};
-static const char *const input_names[INPUTS] = {"q",          "sinks",      "k_centre",   "k[0].data",
-                                                "v[0].data",  "k[1].data",  "v[1].data",  "k[0].norms",
-                                                "v[0].norms", "k[1].norms", "v[1].norms", "k[0].pages",
+static const char *const input_names[INPUTS] = {"q",          "sinks",      "k[0].centre", "k[0].data",
+                                                "v[0].data",  "k[1].data",  "v[1].data",   "k[0].norms",
+                                                "v[0].norms", "k[1].norms", "v[1].norms",  "k[0].pages",
                                                 "v[0].pages", "k[1].pages", "v[1].pages"};
 
 /* An output on the first byte of an input, on its last, and around it, in memory that could hold both. */

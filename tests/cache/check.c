@@ -102,6 +102,8 @@ static void check_segments(const model *m, const tq_cache *cache) {
                    (ull)parts[i].first, parts[i].n);
         (i == 1 ? check_codes : check_halves)(m, &m->k, &s->k, &parts[i]);
         (i == 1 ? check_codes : check_halves)(m, &m->v, &s->v, &parts[i]);
+        if (s->k.centre != (i == 1 ? tq_cache_k_centre(cache) : NULL) || s->v.centre != NULL)
+            broken("part %zu has the centre of another", i);
         if (i == 1 && m->pool != NULL) check_pages(m, &s->k);
         if (i == 1 && m->pool != NULL) check_pages(m, &s->v);
     }

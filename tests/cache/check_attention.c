@@ -45,11 +45,12 @@ static double compare(const double *sum, const double *terms, double total, cons
 static double check_row(const model *m, const tq_attention_params *p, size_t g, uint64_t from,
                         uint64_t position, const float *q, const float *out) {
     const size_t n = (size_t)(position - from) + 1;
+    const float *centre = m->has_centre ? m->centre : NULL;
     double *x = zeroed(m->dim, sizeof *x), *score = zeroed(n, sizeof *score);
     double *sum = zeroed(m->dim, sizeof *sum), *terms = zeroed(m->dim, sizeof *terms);
     double top = -HUGE_VAL, total = 0;
     for (size_t j = 0; j < n; j++) {
-        decoded(m, &m->k, from + j, g, p->k_centre, x);
+        decoded(m, &m->k, from + j, g, centre, x);
         for (size_t i = 0; i < m->dim; i++)
             score[j] += (double)q[i] * x[i] * (double)p->scale;
         top = fmax(top, score[j]);
@@ -110,7 +111,6 @@ double check_attention(const model *m, const tq_cache *cache, size_t n_queries, 
         .scale = modest_scale(m),
         .causal = 1,
         .window = m->policy == TQ_CACHE_RING ? m->window : 0,
-        .k_centre = tq_cache_k_centre(cache),
         .domain = TQ_ORIGINAL,
     };
     rng_gauss_fill(r, q, values);
