@@ -10,20 +10,35 @@
 
 /* In the order of tables. 'main' are those without a star. */
 static const char *const names[] = {
-    "float32",       "float16",
-    "tq8",           "*tq7",
-    "tq6",           "tq5",
-    "tq4",           "tq3",
-    "tq2",           "*tq8-v1",
-    "*tq6-v1",       "*tq5-v1",
-    "*tq4-v1",       "tq8/tq4",
-    "*k-tq4",        "*v-tq4",
-    "*k-tq4+centre", "*tq8+centre",
-    "*tq6+centre",   "tq4+centre",
-    "*tq4+recent",   "*tq4+centre+recent",
-    "*tq4+matched",  "*tq4+unbiased",
-    "q8_0",          "q4_0",
-    "q8_0+rotate",   "q4_0+rotate",
+    "float32",
+    "float16",
+    "tq8",
+    "*tq7",
+    "tq6",
+    "tq5",
+    "tq4",
+    "tq3",
+    "tq2",
+    "*tq8-v1",
+    "*tq6-v1",
+    "*tq5-v1",
+    "*tq4-v1",
+    "tq8/tq4",
+    "default",
+    "*k-tq4",
+    "*v-tq4",
+    "*k-tq4+centre",
+    "*tq8+centre",
+    "*tq6+centre",
+    "tq4+centre",
+    "*tq4+recent",
+    "*tq4+centre+recent",
+    "*tq4+plain",
+    "*tq4+unbiased",
+    "q8_0",
+    "q4_0",
+    "q8_0+rotate",
+    "q4_0+rotate",
 };
 
 /* Rows of a group that the model cannot serve, for one note about all. */
@@ -33,8 +48,12 @@ typedef struct left_out {
 } left_out;
 
 static int add_name(cli_eval *eval, const char *name, left_out *out) {
-    char why[128];
+    char why[128], usual[CLI_KV_NAME_SIZE];
     cli_eval_row row = {0};
+    if (strcmp(name, "default") == 0) {
+        cli_kv_default_name(usual);
+        name = usual;
+    }
     if (cli_eval_find(eval, name)) {
         return CLI_GO_ON;
     }

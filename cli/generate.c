@@ -183,7 +183,7 @@ static int take_options(writer *w, const cli_option *options) {
         rc = cli_kv_name_from_options(&kv, w->kv_name);
     }
     if (rc == CLI_GO_ON && !w->kv_name[0]) {
-        strcpy(w->kv_name, "tq4");
+        cli_kv_default_name(w->kv_name);
     }
     return rc;
 }
@@ -220,11 +220,11 @@ static int run(const cli_command *command, int argc, const char **argv) {
         [TEMPERATURE] = {.name = "temperature",
                          .value_name = "T",
                          .help = "0.7; 0: always the likeliest byte"},
-        [K_FORMAT] = {.name = "k-format", .value_name = "FORMAT", .help = "of keys; tq4"},
+        [K_FORMAT] = {.name = "k-format", .value_name = "FORMAT", .help = "of keys; that of values"},
         [V_FORMAT] = {.name = "v-format", .value_name = "FORMAT", .help = "of values; that of keys"},
         [RECENT] = {.name = "recent", .value_name = "R", .help = "last positions in float16"},
         [SINKS] = {.name = "sinks", .value_name = "S", .help = "first positions in float16"},
-        [CENTER] = {.name = "center", .help = "keys less the mean of the first 256"},
+        [CENTER] = {.name = "center", .help = "keys less the mean of the first 64"},
         [THREADS] = {.name = "threads", .value_name = "N", .help = "threads of OpenMP; all"},
     };
     cli_args args;

@@ -214,6 +214,11 @@ bool cli_kv_serves(const lm_kv *kv, const lm_model *model, char *why, size_t siz
     return true;
 }
 
+void cli_kv_default_name(char name[CLI_KV_NAME_SIZE]) {
+    snprintf(name, CLI_KV_NAME_SIZE, "%s/%s+centre+recent", tq_format_name(TQ_DEFAULT_K_FORMAT),
+             tq_format_name(TQ_DEFAULT_V_FORMAT));
+}
+
 static int append_count(char *name, const char *suffix, const cli_option *option) {
     size_t count = 0;
     if (!option->given) {
@@ -235,8 +240,8 @@ int cli_kv_name_from_options(const cli_kv_options *o, char name[CLI_KV_NAME_SIZE
         !o->center->given) {
         return CLI_GO_ON;
     }
-    k = k ? k : "tq4";
-    v = v ? v : k;
+    k = k ? k : tq_format_name(TQ_DEFAULT_K_FORMAT);
+    v = v ? v : tq_format_name(TQ_DEFAULT_V_FORMAT);
     if (strpbrk(k, "+/,") || strpbrk(v, "+/,") || strlen(k) + strlen(v) > CLI_KV_NAME_SIZE / 3) {
         return cli_misuse("--k-format and --v-format take the name of one format each: '%s', '%s'", k, v);
     }

@@ -7,13 +7,17 @@
 
 #include "lm/lm.h"
 #include "options.h"
+#include "tqkv/cache.h"
 
 enum {
     CLI_KV_NAME_SIZE = 96,
-    CLI_KV_CENTRE = 256, /* keys that "+centre" takes the mean of */
-    CLI_KV_RECENT = 64,  /* positions that "+recent" keeps in float16 */
-    CLI_KV_SINKS = 4     /* and "+sinks" */
+    CLI_KV_CENTRE = TQ_DEFAULT_LEARN_CENTRE, /* keys that "+centre" takes the mean of */
+    CLI_KV_RECENT = TQ_DEFAULT_RECENT,       /* positions that "+recent" keeps in float16 */
+    CLI_KV_SINKS = 4                         /* and "+sinks" */
 };
+
+/* The name of what tq_cache_config_default() gives. */
+void cli_kv_default_name(char name[CLI_KV_NAME_SIZE]);
 
 /* FORMAT[/VFORMAT], k-FORMAT or v-FORMAT, then suffixes. k-tq4 is tq4/float32: keys alone.
  * CLI_GO_ON, or CLI_MISUSE after a message that says what is wrong with the name. */
@@ -29,7 +33,7 @@ typedef struct cli_kv_options {
 } cli_kv_options;
 
 /* The name that they add up to; "" if none is given. A side that is not named has the other's format;
- * tq4 if neither is. CLI_GO_ON or CLI_MISUSE. */
+ * both have the default ones if neither is. CLI_GO_ON or CLI_MISUSE. */
 int cli_kv_name_from_options(const cli_kv_options *options, char name[CLI_KV_NAME_SIZE]);
 
 #endif

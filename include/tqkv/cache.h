@@ -72,6 +72,18 @@ typedef struct tq_cache_config {
     const tq_allocator *allocator; /**< copied; NULL: the C library's */
 } tq_cache_config;
 
+/** What docs/choosing.md comes to for models of which nothing else is known. The centre is learned from
+ * as many positions as stay in float16 anyway, and so takes no memory but its own. */
+#define TQ_DEFAULT_K_FORMAT     TQ_TQ6
+#define TQ_DEFAULT_V_FORMAT     TQ_TQ4
+#define TQ_DEFAULT_LEARN_CENTRE 64
+#define TQ_DEFAULT_RECENT       64
+
+/** A configuration with these defaults, to be used as it is or changed: policy TQ_CACHE_GLOBAL, no pool,
+ * no sinks; learn_centre and recent at most `capacity`. What is wrong with the arguments,
+ * tq_cache_create() tells. */
+TQ_API tq_cache_config tq_cache_config_default(uint32_t n_kv_heads, uint32_t head_dim, size_t capacity);
+
 /** Makes an empty cache.
  *
  * config   see above
@@ -119,8 +131,8 @@ TQ_API uint64_t tq_cache_first(const tq_cache *cache);
 /** Positions below this one are encoded or sinks, those from it on are in float16. 0 for NULL. */
 TQ_API uint64_t tq_cache_encoded_end(const tq_cache *cache);
 
-/** The centre that encoded keys lack, [G][D], for tq_attention_params.k_centre; NULL while there is none.
- * Valid as long as the cache. */
+/** The centre that encoded keys lack, [G][D], NULL while there is none. Segments come with it. Valid as
+ * long as the cache. */
 TQ_API const float *tq_cache_k_centre(const tq_cache *cache);
 
 #define TQ_CACHE_SEGMENTS 3 /**< most that tq_cache_segments() gives */

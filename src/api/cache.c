@@ -65,7 +65,8 @@ static tq_status check_capacity(const tq_cache_config *config) {
 }
 
 static bool same_codec(const tq_codec *a, const tq_plan *plan, const tq_codec *b) {
-    return a->format == b->format && a->head_dim == b->head_dim && a->norm_rule == b->norm_rule &&
+    return a->format == b->format && a->head_dim == b->head_dim &&
+           tq_norm_rule_of(a->format, a->norm_rule) == tq_norm_rule_of(b->format, b->norm_rule) &&
            (plan->n_norms == 1 || !(a->scale_factor_d512 < b->scale_factor_d512 ||
                                     a->scale_factor_d512 > b->scale_factor_d512));
 }
@@ -94,6 +95,18 @@ static void lay_out(tq_cache *c) {
     c->slots = (size_t)tq_less(c->capacity - c->recent, ring ? 0 : c->sinks);
     if (c->pool != NULL && c->slots > 0)
         c->table_entries = (size_t)tq_least((c->slots - 1) / c->pool->arrays.rows + 1, c->pool->n_pages);
+}
+
+tq_cache_config tq_cache_config_default(uint32_t n_kv_heads, uint32_t head_dim, size_t capacity) {
+    return (tq_cache_config){
+        .policy = TQ_CACHE_GLOBAL,
+        .layer = {.n_kv_heads = n_kv_heads,
+                  .k = {.format = TQ_DEFAULT_K_FORMAT, .head_dim = head_dim},
+                  .v = {.format = TQ_DEFAULT_V_FORMAT, .head_dim = head_dim}},
+        .capacity = capacity,
+        .recent = (size_t)tq_least(TQ_DEFAULT_RECENT, capacity),
+        .learn_centre = (size_t)tq_least(TQ_DEFAULT_LEARN_CENTRE, capacity),
+    };
 }
 
 tq_status tq_cache_create(const tq_cache_config *config, tq_cache **cache) {

@@ -2,6 +2,7 @@
  * Configurations that must be refused, with the field at fault, and NULL wherever it may stand. */
 #include <math.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "beside.h"
@@ -53,6 +54,56 @@ static void allocators(void **state) {
 static void with_capacity(tq_cache_config c, size_t capacity, tq_status want, const char *field) {
     c.capacity = capacity;
     refused(&c, want, field);
+}
+
+/* Bytes after n positions of ones. */
+static tq_cache_bytes bytes_of(const tq_cache_config *config, size_t n) {
+    const size_t values = n * config->layer.n_kv_heads * config->layer.k.head_dim;
+    float *x = zeroed(values, sizeof *x);
+    tq_cache *cache = NULL;
+    tq_cache_bytes bytes;
+    for (size_t i = 0; i < values; i++)
+        x[i] = 1.0f;
+    assert_int_equal(tq_cache_create(config, &cache), TQ_OK);
+    assert_int_equal(tq_cache_append(cache, n, x, x), TQ_OK);
+    assert_int_equal(tq_cache_encoded_end(cache), n - config->recent);
+    assert_int_equal(tq_cache_count_bytes(cache, &bytes), TQ_OK);
+    tq_cache_destroy(cache);
+    free(x);
+    return bytes;
+}
+
+/* The configuration that is recommended: what docs/choosing.md says, for any capacity, and its centre for
+ * nothing but itself. */
+static void defaults(void **state) {
+    (void)state;
+    static const size_t capacities[] = {1, 63, 64, 65, 1000};
+    for (size_t i = 0; i < sizeof capacities / sizeof capacities[0]; i++)
+        for (uint32_t dim = 32; dim <= 1024; dim += 16) {
+            tq_cache_config c = tq_cache_config_default(2, dim, capacities[i]);
+            accepted(&c);
+            assert_int_equal(c.recent, capacities[i] < 64 ? capacities[i] : 64);
+            assert_int_equal(c.learn_centre, c.recent);
+            c.policy = TQ_CACHE_RING;
+            accepted(&c);
+        }
+    tq_cache_config c = tq_cache_config_default(3, 80, 300);
+    assert_true(c.policy == TQ_CACHE_GLOBAL && c.capacity == 300 && c.layer.n_kv_heads == 3);
+    assert_true(c.layer.k.format == TQ_TQ6 && c.layer.v.format == TQ_TQ4);
+    assert_true(c.layer.k.norm_rule == TQ_NORM_DEFAULT && c.layer.v.norm_rule == TQ_NORM_DEFAULT);
+    assert_true(c.sinks == 0 && c.window == 0 && c.pool == NULL && c.allocator == NULL);
+    const tq_cache_bytes with = bytes_of(&c, 200);
+    c.learn_centre = 0;
+    const tq_cache_bytes without = bytes_of(&c, 200);
+    assert_int_equal(with.centre, 3 * 80 * sizeof(float));
+    assert_int_equal(with.held - with.centre, without.held);
+
+    c = tq_cache_config_default(2, 64, 0);
+    refused(&c, TQ_E_POSITION, "capacity");
+    c = tq_cache_config_default(0, 64, 9);
+    refused(&c, TQ_E_HEADS, "n_kv_heads");
+    c = tq_cache_config_default(2, 40, 9);
+    refused(&c, TQ_E_HEAD_DIM, "head_dim");
 }
 
 static void positions(void **state) {
@@ -121,7 +172,7 @@ static void codecs(void **state) {
     c.layer.v.head_dim = 64; /* good, but not that of the keys */
     refused(&c, TQ_E_HEAD_DIM, NULL);
     c = g;
-    c.layer.v.norm_rule = (tq_norm_rule)3;
+    c.layer.v.norm_rule = (tq_norm_rule)4;
     refused(&c, TQ_E_NORM_RULE, NULL);
     c.layer = setup_layer(5, 2);
     c.layer.k.scale_factor_d512 = 0;
@@ -197,6 +248,11 @@ static void pools(void **state) {
     refused(&c, TQ_E_POLICY, "layer");
     c.layer = setup_layer(0, 2);
     c.layer.v.norm_rule = TQ_NORM_UNBIASED;
+    refused(&c, TQ_E_POLICY, "layer");
+    c.layer = setup_layer(0, 2);
+    c.layer.v.norm_rule = TQ_NORM_DEFAULT; /* matched, as the pool has it */
+    accepted(&c);
+    c.layer.k.norm_rule = TQ_NORM_DEFAULT; /* and here it has plain */
     refused(&c, TQ_E_POLICY, "layer");
     tq_page_pool_destroy(pool);
 }
@@ -281,9 +337,10 @@ static void nothing_at_all(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(allocators), cmocka_unit_test(positions),     cmocka_unit_test(policies),
-        cmocka_unit_test(codecs),     cmocka_unit_test(centres),       cmocka_unit_test(sizes),
-        cmocka_unit_test(pools),      cmocka_unit_test(pools_refused), cmocka_unit_test(nothing_at_all),
+        cmocka_unit_test(defaults),       cmocka_unit_test(allocators), cmocka_unit_test(positions),
+        cmocka_unit_test(policies),       cmocka_unit_test(codecs),     cmocka_unit_test(centres),
+        cmocka_unit_test(sizes),          cmocka_unit_test(pools),      cmocka_unit_test(pools_refused),
+        cmocka_unit_test(nothing_at_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -122,6 +122,16 @@ class Figures(EvalTest):
             self.assertTrue(math.isclose(whole["tq4"][key], apart, rel_tol=1e-8), key)
         self.assertEqual(together[0]["memory_contexts"][-1], 60)
 
+    def test_the_default(self):
+        """16 positions of 80 are encoded: keys 6 bits and values 4, less a mean of their first 64."""
+        rows = self.eval("--formats", "default,tq6/tq4+centre=64+recent=64", model=BIAS, tokens=80)[1]
+        self.assertEqual(list(rows), ["float32", "tq6/tq4+centre+recent", "tq6/tq4+centre=64+recent=64"])
+        row, spelled = (rows[name] for name in list(rows)[1:])
+        self.assertEqual(row["kl_mean"], spelled["kl_mean"])
+        self.assertEqual(row["cache_bytes"], 4 * 2 * (16 * (96 + 4 + 64 + 4) + 64 * 2 * 256 + 512))
+        own = self.eval("--center", "--formats", "float32", model=BIAS, tokens=65)[1]
+        self.assertEqual(list(own), ["float32", "tq6/tq4+centre"])
+
     def test_tables(self):
         done = self.eval_raw("--formats", "main", "--k-format", "tq4", "--recent", "9", "--center", model=BIAS)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
@@ -155,7 +165,7 @@ class Wrong(EvalTest):
         self.assertRegex(done.stderr, r"tq4\+centre: 8 tokens stay in float16; nothing is encoded")
         names = [row["name"] for row in json.loads(done.stdout)["rows"]]
         self.assertNotIn("tq4-v1", names)
-        for name in ("float32", "tq7", "k-tq4+centre", "tq4+unbiased", "q4_0+rotate"):
+        for name in ("float32", "tq7", "k-tq4+centre", "tq4+unbiased", "q4_0+rotate", "tq6/tq4+centre+recent"):
             self.assertIn(name, names)
 
     def test_short_window(self):

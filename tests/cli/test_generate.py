@@ -19,7 +19,7 @@ class Generate(CommandTest):
         return done.stdout, done.stderr
 
     def test_text(self):
-        text, note = self.generate()
+        text, note = self.generate("--k-format", "tq4")
         self.assertTrue(text.startswith(PROMPT))
         self.assertEqual(len(text), len(PROMPT) + 40 + 1)
         self.assertTrue(text.endswith("\n"))
@@ -46,11 +46,12 @@ class Generate(CommandTest):
     def test_caches(self):
         for options, name in ((("--k-format", "tq8", "--v-format", "tq4"), "tq8/tq4"), (("--v-format", "tq3"), "tq3"),
                               (("--k-format", "tq6-v1"), "tq6-v1"),
-                              (("--center", "--recent", "32", "--sinks", "2"), "tq4+centre+recent=32+sinks=2")):
+                              (("--center", "--recent", "32", "--sinks", "2"), "tq6/tq4+centre+recent=32+sinks=2"),
+                              ((), "tq6/tq4+centre+recent")):
             self.assertIn(f"note: {name}: ", self.generate(*options)[1])
 
     def test_a_window_passes(self):
-        text, note = self.generate(n=300)
+        text, note = self.generate("--k-format", "tq4", n=300)
         self.assertEqual(len(text), len(PROMPT) + 301)
         self.assertIn(f" {2 * (3 * 2 * 132 * 256 + 260 * (len(PROMPT) + 300))} bytes of cache", note)
 
