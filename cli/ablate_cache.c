@@ -60,10 +60,6 @@ static void copy_held(const cli_heads *heads, const cli_ring *ring, float *flat)
     }
 }
 
-static bool is_v1(tq_format format) {
-    return ((unsigned)format & 0x100u) != 0;
-}
-
 /* The format of the same family with so many bits. */
 static tq_format family(tq_format format, unsigned bits) {
     return (tq_format)(((unsigned)format & 0x100u) | bits);
@@ -98,7 +94,7 @@ static tq_status snap_block(tq_format format, size_t n, float *block) {
 /* Vectors of the original domain to rotated, snapped ones. */
 static tq_status snap(const tq_codec *codec, unsigned bits, size_t rows, const float *src, float *dst) {
     /* v1 has a norm for each half at 512. */
-    const size_t dim = codec->head_dim, block = is_v1(codec->format) ? 256 : dim;
+    const size_t dim = codec->head_dim, block = TQ_IS_V1(codec->format) ? 256 : dim;
     tq_status status = tq_rotate(codec, TQ_ROTATED, rows, src, dst);
     for (size_t at = 0; status == TQ_OK && at < rows * dim; at += block) {
         status = snap_block(family(codec->format, bits), block, dst + at);

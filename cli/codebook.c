@@ -55,7 +55,7 @@ static int print_codebook(tq_format format, bool as_json) {
 
     cli_report report;
     cli_report_begin(&report, as_json);
-    cli_report_text(&report, "codebook", "codebook", format > TQ_TQ8 ? "v1" : "v2");
+    cli_report_text(&report, "codebook", "codebook", TQ_IS_V1(format) ? "v1" : "v2");
     cli_report_count(&report, "bits", "bits", bits);
     cli_report_real(&report, "distortion", "distortion on N(0, 1)", distortion);
     cli_report_real(&report, "optimal_distortion", "Lloyd-Max optimum", optimum);

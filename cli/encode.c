@@ -31,10 +31,6 @@ typedef struct request {
     bool as_json;
 } request;
 
-static bool is_v1(tq_format format) {
-    return ((unsigned)format & 0x100u) != 0;
-}
-
 static int take_capacity(request *want, const cli_option *options) {
     want->ring = options[RING].given;
     if (!options[CAPACITY].given) {
@@ -53,7 +49,7 @@ static int take_scale_factor(request *want, const cli_option *option) {
     if (!option->given) {
         return CLI_GO_ON;
     }
-    if (!is_v1(want->codec.format)) {
+    if (!TQ_IS_V1(want->codec.format)) {
         return cli_misuse("--scale-factor-d512 belongs to the v1 formats");
     }
     return cli_parse_float(option, &want->codec.scale_factor_d512);
@@ -73,7 +69,7 @@ static int take_options(request *want, const cli_option *options) {
         tq_norm_rule_from_name(options[NORM].value, &want->codec.norm_rule) != TQ_OK) {
         return cli_misuse("--norm: %s", tq_last_error()->message);
     }
-    if (options[CENTER].given && is_v1(want->codec.format)) {
+    if (options[CENTER].given && TQ_IS_V1(want->codec.format)) {
         return cli_misuse("--center: v1 formats have no centre");
     }
     want->output = options[OUTPUT].value;

@@ -24,7 +24,7 @@ const char *cli_eval_colour(const cli_eval_row *row) {
     if (kv->k_dense || kv->v_dense || kv->k_format != kv->v_format) {
         return mixed;
     }
-    return kv->k_format > TQ_TQ8 ? v1 : v2;
+    return TQ_IS_V1(kv->k_format) ? v1 : v2;
 }
 
 /* Formats for keys and values alike or mixed, without options: what the pictures name. */

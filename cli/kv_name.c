@@ -146,10 +146,6 @@ static int parse_suffix(const char *whole, char *text, bool *rule_seen, lm_kv *k
                       whole, text, value ? "=" : "", value ? value : "");
 }
 
-static bool is_v1(tq_format format) {
-    return format > TQ_TQ8;
-}
-
 /* A suffix that would do nothing, or that the format does not know, is a mistake. */
 static int check_suffixes(const char *whole, const lm_kv *kv, bool rule_seen) {
     const bool cache = kv->store == LM_STORE_CACHE;
@@ -163,8 +159,8 @@ static int check_suffixes(const char *whole, const lm_kv *kv, bool rule_seen) {
     if (cache && kv->learn_centre && kv->k_dense) {
         return cli_misuse("'%s': the centre belongs to keys, which are float32 here", whole);
     }
-    if (cache && ((kv->learn_centre && is_v1(kv->k_format)) ||
-                  (rule_seen && (is_v1(kv->k_format) || is_v1(kv->v_format))))) {
+    if (cache && ((kv->learn_centre && TQ_IS_V1(kv->k_format)) ||
+                  (rule_seen && (TQ_IS_V1(kv->k_format) || TQ_IS_V1(kv->v_format))))) {
         return cli_misuse("'%s': v1 formats have no centre, and no norm rule to choose", whole);
     }
     return CLI_GO_ON;
@@ -206,7 +202,7 @@ bool cli_kv_serves(const lm_kv *kv, const lm_model *model, char *why, size_t siz
             if (tq_row_size(&codec, NULL, NULL) != TQ_OK) {
                 snprintf(why, size, "not for this model: head_dim %u (%s serves %s)",
                          (unsigned)codec.head_dim, tq_format_name(codec.format),
-                         is_v1(codec.format) ? "256 and 512" : "multiples of 16 from 32 to 1024");
+                         TQ_IS_V1(codec.format) ? "256 and 512" : "multiples of 16 from 32 to 1024");
                 return false;
             }
         }

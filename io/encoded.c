@@ -76,7 +76,7 @@ static tq_status check_all(const tqio_container *c, tq_encoded *shell, tqio_entr
     tq_status status = tqio_fields_read(c, shell);
     if (status == TQ_OK) status = tqio_container_entries(c, got, TQIO_TENSORS);
     if (status != TQ_OK) return status;
-    if (got[TQIO_CENTRE].present && tqio_is_v1(shell))
+    if (got[TQIO_CENTRE].present && TQ_IS_V1(shell->codec.format))
         return tqio_fail(c->name, TQ_E_FILE_FIELD, tqio_container_where(c, "centre"), "centre",
                          "tensor centre: v1 formats have no centre");
     if (tqio_sizes_of(c->name, shell, &sizes) != TQ_OK)

@@ -18,7 +18,7 @@ static tq_status check(const char *path, const tq_encoded *e, tqio_sizes *sizes)
     const char *contradiction = tqio_contradiction(e, &field, &argument);
     if (contradiction != NULL)
         return tqio_fail_whole(path, argument, 0, field, "%s: %s", field, contradiction);
-    if (e->centre != NULL && tqio_is_v1(e))
+    if (e->centre != NULL && TQ_IS_V1(e->codec.format))
         return tqio_fail_whole(path, TQ_E_FILE_SHAPE, 0, "centre", "v1 formats have no centre");
     bool codes_fit = e->n_codes == sizes->n_codes;
     if (!codes_fit || e->n_norms != sizes->n_norms)

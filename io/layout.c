@@ -10,10 +10,6 @@
 
 const char *const tqio_tensor_names[TQIO_TENSORS] = {"centre", "norms", "codes"};
 
-bool tqio_is_v1(const tq_encoded *e) {
-    return ((unsigned)e->codec.format & 0x100) != 0;
-}
-
 tq_status tqio_sizes_of(const char *name, const tq_encoded *e, tqio_sizes *out) {
     tq_status status = tq_row_size(&e->codec, &out->code_bytes, &out->norms);
     if (status != TQ_OK) return status;

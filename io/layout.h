@@ -17,9 +17,6 @@ typedef struct tqio_sizes {
     size_t n_codes, n_norms, n_centre; /* of all; n_centre: whether or not there is a centre */
 } tqio_sizes;
 
-/* v1 formats: no norm rule but plain, no centre, a scale factor. */
-bool tqio_is_v1(const tq_encoded *e);
-
 /* The sizes for the codec, G and C of e. TQ_E_FORMAT, TQ_E_HEAD_DIM, TQ_E_OVERFLOW. */
 tq_status tqio_sizes_of(const char *name, const tq_encoded *e, tqio_sizes *out);
 

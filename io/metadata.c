@@ -61,7 +61,7 @@ void tqio_describe(const tq_encoded *e, bool with_centre, const tqio_hashes *has
     float scale = e->codec.scale_factor_d512;
     out->n = 0;
     add(out, "tqkv.capacity", "%zu", e->capacity);
-    add(out, "tqkv.codebook", tqio_is_v1(e) ? "v1-%ubit" : "lloyd-max-%u", bits);
+    add(out, "tqkv.codebook", TQ_IS_V1(e->codec.format) ? "v1-%ubit" : "lloyd-max-%u", bits);
     add(out, "tqkv.format", "%s", tq_format_name(e->codec.format));
     add(out, "tqkv.head_dim", "%lu", (unsigned long)e->codec.head_dim);
     add(out, "tqkv.n_kv_heads", "%zu", e->n_kv_heads);
@@ -69,13 +69,13 @@ void tqio_describe(const tq_encoded *e, bool with_centre, const tqio_hashes *has
     add(out, "tqkv.norm_rule", "%s",
         tq_norm_rule_name(tq_norm_rule_of(e->codec.format, e->codec.norm_rule)));
     add(out, "tqkv.ring_start", "%zu", e->ring_start);
-    if (tqio_is_v1(e)) {
+    if (TQ_IS_V1(e->codec.format)) {
         add_float(out, "tqkv.scale_factor_d512", scale_is_usable(scale) ? scale : 1.0f);
         add(out, "tqkv.signs", "v1-%lu", (unsigned long)e->codec.head_dim);
     } else {
         add(out, "tqkv.signs", "splitmix64-1");
     }
-    add(out, "tqkv.version", "%s", tqio_is_v1(e) ? "1" : "2");
+    add(out, "tqkv.version", "%s", TQ_IS_V1(e->codec.format) ? "1" : "2");
     if (with_centre) add_hash(out, "tqkv.xxh3.centre", hashes->of[TQIO_CENTRE]);
     add_hash(out, "tqkv.xxh3.codes", hashes->of[TQIO_CODES]);
     add_hash(out, "tqkv.xxh3.norms", hashes->of[TQIO_NORMS]);
@@ -164,7 +164,7 @@ tq_status tqio_fields_read(const tqio_container *c, tq_encoded *e) {
     if (status == TQ_OK) status = read_size(c, "tqkv.n_positions", &e->n_positions);
     if (status == TQ_OK) status = read_size(c, "tqkv.ring_start", &e->ring_start);
     if (status == TQ_OK) status = read_rule(c, &e->codec.norm_rule);
-    if (status == TQ_OK && tqio_is_v1(e)) status = read_scale(c, &e->codec.scale_factor_d512);
+    if (status == TQ_OK && TQ_IS_V1(e->codec.format)) status = read_scale(c, &e->codec.scale_factor_d512);
     if (status != TQ_OK) return status;
 
     const char *field = NULL;
@@ -225,10 +225,12 @@ const char *tqio_contradiction(const tq_encoded *e, const char **field, tq_statu
     *status = TQ_E_NORM_RULE;
     const tq_norm_rule rule = tq_norm_rule_of(e->codec.format, e->codec.norm_rule);
     if (tq_norm_rule_name(rule) == NULL) return "no such norm rule";
-    if (tqio_is_v1(e) && rule != TQ_NORM_PLAIN) return "a v1 format knows the rule plain alone";
+    if (TQ_IS_V1(e->codec.format) && rule != TQ_NORM_PLAIN)
+        return "a v1 format knows the rule plain alone";
     *field = "tqkv.scale_factor_d512";
     *status = TQ_E_SCALE_FACTOR;
-    if (tqio_is_v1(e) && e->codec.head_dim == 512 && !scale_is_usable(e->codec.scale_factor_d512))
+    if (TQ_IS_V1(e->codec.format) && e->codec.head_dim == 512 &&
+        !scale_is_usable(e->codec.scale_factor_d512))
         return "it must be positive and finite";
     *status = TQ_E_FILE_SHAPE;
     *field = "tqkv.n_positions";

@@ -29,6 +29,9 @@ typedef enum tq_format {
     TQ_TQ8_V1 = 0x108
 } tq_format;
 
+/** Whether a format is one of v1's: frozen, without a centre, with plain norms alone. */
+#define TQ_IS_V1(format) (((unsigned)(format)&0x100u) != 0)
+
 /** What the stored norm of a v2 vector is. Decoding does not depend on it; v1 knows plain alone. */
 typedef enum tq_norm_rule {
     TQ_NORM_DEFAULT = 0, /**< the format's own: matched for v2 (docs/choosing.md), plain for v1 */

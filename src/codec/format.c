@@ -53,7 +53,7 @@ enum { N_RULES = sizeof rules / sizeof rules[0] };
 
 tq_norm_rule tq_norm_rule_of(tq_format format, tq_norm_rule rule) {
     if (rule != TQ_NORM_DEFAULT || tq_format_name(format) == NULL) return rule;
-    return format > TQ_TQ8 ? TQ_NORM_PLAIN : TQ_NORM_MATCHED;
+    return TQ_IS_V1(format) ? TQ_NORM_PLAIN : TQ_NORM_MATCHED;
 }
 
 const char *tq_norm_rule_name(tq_norm_rule rule) {

@@ -7,12 +7,8 @@
 #include "codec/rotation.h"
 #include "cpu/dispatch.h"
 
-static bool is_v1(tq_format format) {
-    return ((unsigned)format & 0x100) != 0;
-}
-
 static tq_status check_dim(tq_format format, uint32_t dim) {
-    if (is_v1(format)) {
+    if (TQ_IS_V1(format)) {
         if (dim != 256 && dim != 512)
             return tq_fail(TQ_E_HEAD_DIM, 0, "head_dim", "head_dim %u: %s serves 256 and 512", dim,
                            tq_format_name(format));
@@ -31,7 +27,7 @@ tq_status tq_plan_init(tq_plan *plan, const tq_codec *codec) {
     tq_status status = check_dim(codec->format, codec->head_dim);
     if (status == TQ_OK) status = tq_active_kernels(&plan->kernels);
     if (status != TQ_OK) return status;
-    plan->v1 = is_v1(codec->format);
+    plan->v1 = TQ_IS_V1(codec->format);
     plan->norm_rule = tq_norm_rule_of(codec->format, codec->norm_rule);
     plan->dim = codec->head_dim;
     plan->n_norms = plan->v1 && plan->dim == 512 ? 2 : 1;
@@ -49,7 +45,7 @@ tq_status tq_plan_check_norm_rule(const tq_codec *codec) {
     const int rule = (int)codec->norm_rule;
     if (rule < TQ_NORM_DEFAULT || rule > TQ_NORM_UNBIASED)
         return tq_fail(TQ_E_NORM_RULE, 0, "norm_rule", "no norm rule has the number %d", rule);
-    if (is_v1(codec->format) && rule != TQ_NORM_DEFAULT && rule != TQ_NORM_PLAIN)
+    if (TQ_IS_V1(codec->format) && rule != TQ_NORM_DEFAULT && rule != TQ_NORM_PLAIN)
         return tq_fail(TQ_E_NORM_RULE, 0, "norm_rule", "%s knows the plain norm rule alone",
                        tq_format_name(codec->format));
     return TQ_OK;
