@@ -52,12 +52,8 @@ int cli_references_begin(cli_references *r, const cli_exact *original, const cli
     const bool there = weights && terms && r->original_out && r->decoded_out;
     for (size_t row = 0; there && row < n_rows(original); row++) {
         const size_t h = row / original->n_queries, i = row % original->n_queries;
-        cli_exact_scores(original, h, i, weights);
-        cli_exact_softmax(weights, n, weights);
-        cli_exact_output(original, h, weights, 0, n, r->original_out + row * dim, terms);
-        cli_exact_scores(decoded, h, i, weights);
-        cli_exact_softmax(weights, n, weights);
-        cli_exact_output(decoded, h, weights, 0, n, r->decoded_out + row * dim, terms);
+        cli_exact_attend(original, h, i, weights, r->original_out + row * dim, terms);
+        cli_exact_attend(decoded, h, i, weights, r->decoded_out + row * dim, terms);
         cli_progress_add(i + 1 == original->n_queries);
     }
     free(weights);

@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "bench_data.h"
-#include "bench_dense.h"
 #include "command.h"
+#include "exact.h"
 #include "message.h"
 
 /* A vector is a window of the pool that begins at a place of its own: 2^20 of them before one comes
@@ -163,11 +163,18 @@ static tq_status decode(const cli_attend_side *side, size_t head, size_t rows, f
 
 static void check_query(check *c, size_t head, size_t query) {
     const tq_attention_params *p = &c->data->params;
-    const cli_dense_head dense = {c->k, c->v, p->head_dim, p->scale};
     const size_t at = (head * p->n_queries + query) * p->head_dim;
-    const size_t seen = (size_t)p->first_query + query + 1;
-    cli_dense_attend(&dense, c->data->q + at, seen, c->scratch, c->out, c->terms);
-    const double error = cli_dense_error(c->data->out + at, c->out, c->terms, p->head_dim);
+    const cli_exact exact = {.n_heads = 1,
+                             .n_kv_heads = 1,
+                             .head_dim = p->head_dim,
+                             .n_queries = 1,
+                             .n_positions = (size_t)p->first_query + query + 1,
+                             .scale = (double)p->scale,
+                             .q = c->data->q + at,
+                             .k = c->k,
+                             .v = c->v};
+    cli_exact_attend(&exact, 0, 0, c->scratch, c->out, c->terms);
+    const double error = cli_exact_error(c->data->out + at, c->out, c->terms, p->head_dim);
     /* Not written as error > worst, which a NaN would pass. */
     c->worst = error <= c->worst ? c->worst : error;
 }

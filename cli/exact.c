@@ -80,6 +80,21 @@ void cli_exact_output(const cli_exact *x, size_t h, const double *weights, size_
     }
 }
 
+void cli_exact_attend(const cli_exact *x, size_t h, size_t i, double *scratch, double *out,
+                      double *terms) {
+    cli_exact_scores(x, h, i, scratch);
+    cli_exact_softmax(scratch, x->n_positions, scratch);
+    cli_exact_output(x, h, scratch, 0, x->n_positions, out, terms);
+}
+
+double cli_exact_error(const float *got, const double *want, const double *measure, size_t n) {
+    double off = 0.0;
+    for (size_t d = 0; d < n; d++) {
+        off += ((double)got[d] - want[d]) * ((double)got[d] - want[d]);
+    }
+    return sqrt(off) / cli_exact_length(measure, n);
+}
+
 double cli_exact_length(const double *vector, size_t n) {
     double sum = 0.0;
     for (size_t d = 0; d < n; d++) {

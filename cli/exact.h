@@ -34,6 +34,13 @@ double cli_exact_softmax(const double *scores, size_t n, double *weights);
 void cli_exact_output(const cli_exact *x, size_t h, const double *weights, size_t first, size_t n,
                       double *out, double *terms);
 
+/* All of that for query i of head h, over all positions. scratch [T]. */
+void cli_exact_attend(const cli_exact *x, size_t h, size_t i, double *scratch, double *out,
+                      double *terms);
+
+/* The length of (got - want) over that of `measure`. */
+double cli_exact_error(const float *got, const double *want, const double *measure, size_t n);
+
 /* Length of a vector. */
 double cli_exact_length(const double *vector, size_t n);
 double cli_exact_float_length(const float *vector, size_t n);

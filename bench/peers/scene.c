@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "bench_data.h"
-#include "bench_dense.h"
+#include "exact.h"
 
 /* Vectors are windows of the pool that begin at places of their own; 2^20 before one comes again. */
 enum { POOL = 1 << 20, STEP = 40503, MOST_DIM = 1024 };
@@ -20,11 +20,17 @@ static void fill(float *dst, size_t rows, size_t dim, const float *pool, size_t 
 
 /* terms: [dim], not looked at here. */
 static void compute(peer_scene *s, double *scratch, double *terms) {
-    const size_t group = s->heads / s->kv_heads, head_values = s->positions * s->dim;
+    const cli_exact exact = {.n_heads = s->heads,
+                             .n_kv_heads = s->kv_heads,
+                             .head_dim = s->dim,
+                             .n_queries = 1,
+                             .n_positions = s->positions,
+                             .scale = (double)s->scale,
+                             .q = s->q,
+                             .k = s->k,
+                             .v = s->v};
     for (size_t h = 0; h < s->heads; h++) {
-        const size_t g = h / group;
-        const cli_dense_head head = {s->k + g * head_values, s->v + g * head_values, s->dim, s->scale};
-        cli_dense_attend(&head, s->q + h * s->dim, s->positions, scratch, s->want + h * s->dim, terms);
+        cli_exact_attend(&exact, h, 0, scratch, s->want + h * s->dim, terms);
     }
 }
 
@@ -64,5 +70,5 @@ size_t peer_scene_f16_bytes(const peer_scene *s) {
 }
 
 double peer_scene_error(const peer_scene *s, const float *got) {
-    return cli_dense_error(got, s->want, s->want, s->heads * s->dim);
+    return cli_exact_error(got, s->want, s->want, s->heads * s->dim);
 }
