@@ -64,9 +64,10 @@ typedef struct tq_cache_config {
     size_t sinks;          /**< first positions kept in float16; 0: none */
     const float *k_centre; /**< [G][D], subtracted from keys before encoding, copied; NULL: none */
     size_t learn_centre; /**< the mean of this many first keys, as they are in float16, summed in order in
-                              double precision, becomes the centre: until they are there
-                              positions stay in float16. 0: none is learned, as it must be with
-                              k_centre (TQ_E_POSITION); at most `capacity` */
+                              double precision, becomes the centre; zeros for heads in which it has less
+                              than half of the keys' mean square, since it would not hold for later ones.
+                              Until they are there positions stay in float16. 0: none is learned, as it
+                            must be with k_centre (TQ_E_POSITION); at most `capacity` */
     tq_page_pool *pool;  /**< paged: must outlive the cache; otherwise NULL */
     const tq_parallel *parallel;   /**< copied: threads for encoding; NULL: the calling one alone */
     const tq_allocator *allocator; /**< copied; NULL: the C library's */

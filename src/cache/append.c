@@ -59,19 +59,31 @@ static void store_halves(const tq_cache *c, const float *const src[TQ_SIDES], ui
                                               half_row(c, side, p, h));
 }
 
-/* Means of the keys in float16, in double precision, in order: the same however they were appended. */
-static void learn(tq_cache *c) {
-    for (size_t h = 0; h < c->heads; h++) {
-        double sum[TQ_MAX_DIM] = {0};
-        float x[TQ_MAX_DIM];
-        for (uint64_t p = 0; p < c->learn; p++) {
-            c->plan[TQ_K].kernels->widen(c->dim, half_row(c, TQ_K, p, h), x);
-            for (size_t i = 0; i < c->dim; i++)
-                sum[i] += (double)x[i];
+/* The mean of a head's keys in float16, in double precision, in order: the same however they were
+ * appended. Or zeros, where it has less than half of their mean square: keys that follow each other are
+ * alike, and a mean of few says more of those few than of all. In models without a common part the share
+ * was up to 0.45 and what the mean left of later keys up to 1.4 times the whole; with one, 0.98. */
+static void learn_head(tq_cache *c, size_t head) {
+    const double n = (double)c->learn;
+    double sum[TQ_MAX_DIM] = {0}, all = 0.0, shared = 0.0;
+    float x[TQ_MAX_DIM];
+    for (uint64_t p = 0; p < c->learn; p++) {
+        c->plan[TQ_K].kernels->widen(c->dim, half_row(c, TQ_K, p, head), x);
+        for (size_t i = 0; i < c->dim; i++) {
+            sum[i] += (double)x[i];
+            all += (double)x[i] * (double)x[i];
         }
-        for (size_t i = 0; i < c->dim; i++)
-            c->centre[h * c->dim + i] = (float)(sum[i] / (double)c->learn);
     }
+    for (size_t i = 0; i < c->dim; i++)
+        shared += sum[i] * sum[i];
+    const bool worth = shared / n >= 0.5 * all;
+    for (size_t i = 0; i < c->dim; i++)
+        c->centre[head * c->dim + i] = worth ? (float)(sum[i] / n) : 0.0f;
+}
+
+static void learn(tq_cache *c) {
+    for (size_t h = 0; h < c->heads; h++)
+        learn_head(c, h);
     c->centre_known = true;
 }
 

@@ -2,6 +2,7 @@
  * A cache by its definition: one position at a time, nothing overwritten, nothing clever. */
 #include "model.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -123,12 +124,27 @@ static void encode(const model *m, lane *l, uint64_t p, const float *centre) {
     }
 }
 
+/* The share of the mean's square in the mean square of a head's keys. */
+static double shared(const model *m, size_t g) {
+    double of_mean = 0, all = 0;
+    for (size_t i = 0; i < m->dim; i++) {
+        double sum = 0;
+        for (size_t p = 0; p < m->learn; p++) {
+            const double x = (double)m->k.x[lane_row(m, p, g) * m->dim + i];
+            sum += x;
+            all += x * x / (double)m->learn;
+        }
+        of_mean += pow(sum / (double)m->learn, 2);
+    }
+    return all > 0 ? of_mean / all : 1;
+}
+
 static void learn(model *m) {
     for (size_t i = 0; i < m->heads * m->dim; i++) {
         double sum = 0;
         for (size_t p = 0; p < m->learn; p++)
             sum += (double)m->k.x[lane_row(m, p, 0) * m->dim + i];
-        m->centre[i] = (float)(sum / (double)m->learn);
+        m->centre[i] = shared(m, i / m->dim) >= 0.5 ? (float)(sum / (double)m->learn) : 0;
     }
     m->has_centre = true;
 }
