@@ -27,9 +27,15 @@ const char *cli_eval_colour(const cli_eval_row *row) {
     return TQ_IS_V1(kv->k_format) ? v1 : v2;
 }
 
-/* Formats for keys and values alike or mixed, without options: what the pictures name. */
-static bool is_plain(const cli_eval_row *row) {
+/* What the pictures name: formats for keys and values alike or mixed, without options, and the default.
+ */
+static bool is_named(const cli_eval_row *row) {
     const lm_kv *kv = &row->kv;
+    char usual[CLI_KV_NAME_SIZE];
+    cli_kv_default_name(usual);
+    if (strcmp(row->name, usual) == 0) {
+        return true;
+    }
     return !kv->k_dense && !kv->v_dense && !kv->recent && !kv->sinks && !kv->learn_centre &&
            kv->k_norm_rule == TQ_NORM_DEFAULT && kv->v_norm_rule == TQ_NORM_DEFAULT;
 }
@@ -55,7 +61,7 @@ static cli_label label_of(const cli_eval_row *row, double x, double y) {
 
 /* The first picture has formats alone: float16 would leave them no room. */
 static bool has_size_dot(const cli_eval_row *row) {
-    return is_plain(row) && diverges(row) && cli_eval_colour(row) != dense;
+    return is_named(row) && diverges(row) && cli_eval_colour(row) != dense;
 }
 
 /* Rows of a family that the first picture shows, by bits. */
@@ -196,7 +202,7 @@ void cli_eval_plot_ranking(const cli_eval *eval, FILE *out) {
     qsort(rows, n, sizeof *rows, by_kl);
     range(eval, diverges, kl_mean, &low, &high);
     range(eval, diverges, kl_p99, &low, &high);
-    const double bottom = 14.0 + 20.0 * (double)n, left = fmin(16.0 + 7.3 * longest, 250.0);
+    const double bottom = 14.0 + 20.0 * (double)n, left = fmin(16.0 + 7.7 * longest, 250.0);
     cli_plot plot = {.out = out,
                      .height = bottom + 46.0,
                      .x = {.title = "KL, nats: mean (dot) and 99th percentile (ring)",
@@ -221,12 +227,15 @@ void cli_eval_plot_ranking(const cli_eval *eval, FILE *out) {
     cli_plot_end(&plot);
 }
 
+/* Where lines end, so that a label of so many letters has room behind them. */
+enum { LINES_END = 416, END_LETTERS = 22 };
+
 /* Labels at the ends of lines, those of lines with the same end on one label. */
 static void add_end_label(scene *s, const cli_eval_row *row, double x, double y) {
     for (size_t i = 0; i < s->n_labels; i++) {
         cli_label *label = &s->labels[i];
         const size_t length = strlen(label->text);
-        if (fabs(label->y - y) < 0.05 && length + strlen(row->name) + 3 < 30) {
+        if (fabs(label->y - y) < 0.05 && length + 2 + strlen(row->name) <= END_LETTERS) {
             snprintf(label->text + length, sizeof label->text - length, ", %s", row->name);
             return;
         }
@@ -235,7 +244,7 @@ static void add_end_label(scene *s, const cli_eval_row *row, double x, double y)
 }
 
 static bool has_layer_error(const cli_eval *eval, const cli_eval_row *row) {
-    bool all = is_plain(row) && cli_eval_colour(row) != dense;
+    bool all = is_named(row) && cli_eval_colour(row) != dense;
     for (size_t i = 0; i < eval->shape.n_layers; i++) {
         all = all && cli_eval_layer_error(row, i) > 0.0;
     }
@@ -266,7 +275,7 @@ void cli_eval_plot_layers(const cli_eval *eval, FILE *out) {
     cli_plot plot = {
         .out = out,
         .height = 440,
-        .x = {.title = "layer", .whole = true, .from = 48, .to = 470, .high = (double)n - 1.0},
+        .x = {.title = "layer", .whole = true, .from = 48, .to = LINES_END, .high = (double)n - 1.0},
         .y = {
             .title = "relative squared error of attention outputs", .log = true, .from = 395, .to = 30}};
     for (size_t i = 0; i < eval->n_rows; i++) {
@@ -304,7 +313,7 @@ void cli_eval_plot_memory(const cli_eval *eval, FILE *out) {
     cli_plot plot = {
         .out = out,
         .height = 440,
-        .x = {.title = "tokens in the cache", .high = (double)eval->memory_at[n - 1], .to = 420},
+        .x = {.title = "tokens in the cache", .high = (double)eval->memory_at[n - 1], .to = LINES_END},
         .y = {.title = "bytes of all layers", .log = true, .bytes = true, .from = 395, .to = 30}};
     plot.x.from = 68;
     if (!s) {
@@ -323,7 +332,7 @@ void cli_eval_plot_memory(const cli_eval *eval, FILE *out) {
             x[j] = (double)eval->memory_at[j];
             y[j] = fmax((double)eval->rows[i].memory[j], 1.0);
         }
-        if (is_plain(&eval->rows[i])) {
+        if (is_named(&eval->rows[i])) {
             draw_line(&plot, &eval->rows[i], n, x, y, false, s);
         }
     }

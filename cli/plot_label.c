@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* Of the page's 13-unit font: generous, since browsers choose the face. */
-static const double letter_width = 7.3, ascent = 10.5, descent = 3.5;
+static const double letter_width = 7.7, ascent = 10.5, descent = 3.5;
 
 typedef struct box {
     double left, right, top, bottom;
