@@ -202,7 +202,7 @@ void cli_eval_plot_ranking(const cli_eval *eval, FILE *out) {
     qsort(rows, n, sizeof *rows, by_kl);
     range(eval, diverges, kl_mean, &low, &high);
     range(eval, diverges, kl_p99, &low, &high);
-    const double bottom = 14.0 + 20.0 * (double)n, left = fmin(16.0 + 7.7 * longest, 250.0);
+    const double bottom = 14.0 + 20.0 * (double)n, left = fmin(16.0 + CLI_LETTER_WIDTH * longest, 250.0);
     cli_plot plot = {.out = out,
                      .height = bottom + 46.0,
                      .x = {.title = "KL, nats: mean (dot) and 99th percentile (ring)",

@@ -6,15 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of the page's 13-unit font: generous, since browsers choose the face. */
-static const double letter_width = 7.7, ascent = 10.5, descent = 3.5;
+/* Of that font. */
+static const double ascent = 10.5, descent = 3.5;
 
 typedef struct box {
     double left, right, top, bottom;
 } box;
 
 static double width_of(const cli_label *label) {
-    return letter_width * (double)strlen(label->text);
+    return CLI_LETTER_WIDTH * (double)strlen(label->text);
 }
 
 static box box_of(const cli_label *label) {

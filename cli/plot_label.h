@@ -5,6 +5,9 @@
 
 #include "plot.h"
 
+/* A letter of the page's 13-unit font: generous, since browsers choose the face. */
+#define CLI_LETTER_WIDTH 7.7
+
 /* A text and the point it belongs to. */
 typedef struct cli_label {
     char text[160];

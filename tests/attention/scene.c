@@ -125,7 +125,7 @@ static void store_codes(scene *s, side *to, tq_view *view, const side_plan *p, c
                         const float *centre, size_t length, rng *r) {
     size_t code_bytes, norms;
     const size_t heads = s->params.n_kv_heads;
-    const bool v1 = ((unsigned)p->format & 0x100U) != 0;
+    const bool v1 = TQ_IS_V1(p->format);
     view->codec.format = p->format;
     view->codec.scale_factor_d512 = p->scale_factor;
     view->codec.norm_rule = v1 ? TQ_NORM_PLAIN : (tq_norm_rule)rng_below(r, 4);

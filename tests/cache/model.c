@@ -140,11 +140,13 @@ static double shared(const model *m, size_t g) {
 }
 
 static void learn(model *m) {
+    bool worth = false; /* of the head at hand */
     for (size_t i = 0; i < m->heads * m->dim; i++) {
         double sum = 0;
+        if (i % m->dim == 0) worth = shared(m, i / m->dim) >= 0.5;
         for (size_t p = 0; p < m->learn; p++)
             sum += (double)m->k.x[lane_row(m, p, 0) * m->dim + i];
-        m->centre[i] = shared(m, i / m->dim) >= 0.5 ? (float)(sum / (double)m->learn) : 0;
+        m->centre[i] = worth ? (float)(sum / (double)m->learn) : 0;
     }
     m->has_centre = true;
 }

@@ -18,7 +18,7 @@ tq_cache_layer setup_layer(unsigned codecs, uint32_t heads) {
     };
     static const tq_norm_rule rules[] = {TQ_NORM_PLAIN, TQ_NORM_MATCHED, TQ_NORM_UNBIASED};
     const tq_format k = pairs[codecs].k, v = pairs[codecs].v;
-    const bool k_v1 = ((unsigned)k & 0x100U) != 0, v_v1 = ((unsigned)v & 0x100U) != 0;
+    const bool k_v1 = TQ_IS_V1(k), v_v1 = TQ_IS_V1(v);
     return (tq_cache_layer){
         .n_kv_heads = heads,
         .k = {k, pairs[codecs].dim, k_v1 ? TQ_NORM_PLAIN : rules[codecs % 3], k_v1 ? 0.5f : 0},

@@ -144,10 +144,6 @@ static const uint32_t v2_no_dims[] = {
 static const uint32_t v1_no_dims[] = {0, 32, 64, 128, 240, 255, 257, 384, 576, 1024, UINT32_MAX};
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 
-static bool is_v1(tq_format format) {
-    return ((unsigned)format & 0x100U) != 0;
-}
-
 static void codecs(const scene *s) {
     tq_codec codec = s->codec;
     call c = s->call;
@@ -157,7 +153,7 @@ static void codecs(const scene *s) {
         refused(s, c, TQ_E_FORMAT, "format");
     }
     codec = s->codec;
-    bool v1 = is_v1(codec.format);
+    bool v1 = TQ_IS_V1(codec.format);
     for (size_t i = 0; i < (v1 ? COUNT(v1_no_dims) : COUNT(v2_no_dims)); i++) {
         codec.head_dim = v1 ? v1_no_dims[i] : v2_no_dims[i];
         refused(s, c, TQ_E_HEAD_DIM, "head_dim");

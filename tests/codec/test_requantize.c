@@ -15,7 +15,7 @@ static float nearest(tq_format format, float v) {
     float c[256], b[255];
     assert_int_equal(tq_codebook(format, c, b), TQ_OK);
     unsigned n = 1U << tq_format_bits(format), code = 0;
-    if (((unsigned)format & 0x100U) != 0) {
+    if (TQ_IS_V1(format)) {
         for (unsigned i = 0; i + 1 < n; i++)
             code += v > b[i];
         return c[code];
@@ -74,7 +74,7 @@ static void ties(void **state) {
     for (size_t f = 0; f < count; f++) {
         float c[256], b[255];
         unsigned n = 1U << tq_format_bits(formats[f]);
-        bool v1 = ((unsigned)formats[f] & 0x100U) != 0;
+        bool v1 = TQ_IS_V1(formats[f]);
         assert_int_equal(tq_codebook(formats[f], c, b), TQ_OK);
         for (unsigned i = 0; i + 1 < n; i++) {
             float src[3] = {nextafterf(b[i], -INFINITY), b[i], nextafterf(b[i], INFINITY)}, dst[3];

@@ -80,7 +80,7 @@ static bool same_floats(const float *a, const float *b, size_t n) {
 }
 
 bool same_encoded(const tq_encoded *a, const tq_encoded *b) {
-    bool v1 = ((unsigned)a->codec.format & 0x100) != 0;
+    bool v1 = TQ_IS_V1(a->codec.format);
     return a->codec.format == b->codec.format && a->codec.head_dim == b->codec.head_dim &&
            a->codec.norm_rule == b->codec.norm_rule && a->n_kv_heads == b->n_kv_heads &&
            (!v1 || same_floats(&a->codec.scale_factor_d512, &b->codec.scale_factor_d512, 1)) &&

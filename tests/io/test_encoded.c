@@ -42,7 +42,7 @@ static void every_format_survives(void **state) {
     const uint32_t v2_dims[] = {32, 48, 576};
     const uint32_t v1_dims[] = {256, 512};
     for (size_t i = 0; i < n; i++) {
-        bool v1 = ((unsigned)formats[i] & 0x100) != 0;
+        bool v1 = TQ_IS_V1(formats[i]);
         for (size_t d = 0; d < (v1 ? 2 : 3); d++)
             for (int with_centre = 0; with_centre < (v1 ? 1 : 2); with_centre++) {
                 tq_encoded e = make_encoded(formats[i], v1 ? v1_dims[d] : v2_dims[d], 2, 3, with_centre);
