@@ -77,9 +77,8 @@ typedef struct cli_ablation {
     cli_finding finding; /* of the first path that goes wrong */
 } cli_ablation;
 
-/* What rows are held to: 2e-6, the library's promise, for scores up to 16. Beyond that the rounding of
- * the scores, which are float32, shows in their exponentials. */
-#define CLI_ABLATE_BOUND 2e-6
+/* What a single key or value may be off by, read through a path, of the longest one. */
+#define CLI_READ_BOUND 2e-6
 
 const char *cli_fault_name(cli_fault fault);
 const char *cli_stage_name(cli_stage stage);

@@ -141,7 +141,7 @@ static bool find_run(pair *p, cli_stage stage, double *size) {
     for (size_t t = 0; t < p->length; t++) {
         const double own = cli_exact_float_length(p->truth + t * p->dim, p->dim);
         const double error = error_at(p, stage == CLI_STAGE_VALUES && own > 0.0 ? own : longest, t);
-        const bool wrong = !(error <= CLI_ABLATE_BOUND);
+        const bool wrong = !(error <= CLI_READ_BOUND);
         if (inside && !wrong) {
             break;
         }
@@ -169,7 +169,7 @@ bool cli_find_misread(const cli_path *path, cli_stage stage, const float *read, 
                                      .first = origin + p.first,
                                      .last = origin + p.last,
                                      .size = size,
-                                     .bound = CLI_ABLATE_BOUND};
+                                     .bound = CLI_READ_BOUND};
             finding->cause = explain(&p, finding);
             return true;
         }

@@ -101,11 +101,12 @@ static double lse_error(double got, double want) {
     return got == want ? 0.0 : fabs(got - want) / fmax(1.0, fabs(want));
 }
 
-/* Rounding of float32 scores grows with them. */
+/* What the library promises of an output (tqkv/attention.h). */
 static double row_bound(const desk *d, size_t h, size_t i) {
     const cli_exact *x = &d->own;
     const double query = cli_exact_float_length(x->q + (h * x->n_queries + i) * x->head_dim, x->head_dim);
-    return CLI_ABLATE_BOUND * fmax(1.0, fabs(x->scale) * query * d->longest_key / 16.0);
+    const double n = (double)x->n_positions, reach = fabs(x->scale) * query * d->longest_key;
+    return ldexp(fmin(n, 512.0) + n / 16.0 + 16.0 + ((double)x->head_dim / 16.0 + 24.0) * reach, -23);
 }
 
 static double longest_key(const cli_exact *x, size_t h) {

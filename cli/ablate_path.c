@@ -78,10 +78,10 @@ static tq_status probe_begin(const cli_path *path, size_t n_queries, probe *p) {
     *p = (probe){.path = path, .params = path->params};
     p->params.n_heads = path->params.n_kv_heads;
     p->params.n_queries = n_queries;
-    p->params.first_query = 0;
+    p->params.query_end = 0;
     p->params.scale = 1.0f;
     p->params.softcap = 0.0f;
-    p->params.causal = 0;
+    p->params.bidirectional = 1;
     p->params.window = 0;
     p->block = path->segment.length < most ? path->segment.length : most;
     p->q = cli_new_floats(p->params.n_heads, n_queries, dim);
@@ -106,7 +106,9 @@ static void fill_units(const probe *p, size_t n, float factor, float *to) {
 }
 
 static tq_view units_view(const probe *p, size_t n) {
-    return cli_dense_view(p->units, p->params.n_heads, n, 0, p->params.head_dim);
+    tq_view view = cli_dense_view(p->units, p->params.n_heads, n, 0, p->params.head_dim);
+    view.domain = p->params.domain;
+    return view;
 }
 
 /* What queries of head g are multiplied by: the longest key then has scores of length sqrt(D)/4 or a

@@ -95,7 +95,7 @@ static cli_path new_path(const lab *l, const char *name, tq_view k, tq_view v, c
 static cli_path shadow_path(const lab *l, const char *name, const float *ring_k, const float *ring_v,
                             const float *flat_k, const float *flat_v) {
     cli_path path = new_path(l, name, ring_view(l, ring_k), ring_view(l, ring_v), flat_k, flat_v);
-    path.params.domain = TQ_ROTATED;
+    path.params.domain = path.segment.k.domain = path.segment.v.domain = TQ_ROTATED;
     path.k_codec = &l->k.codec;
     path.v_codec = &l->v.codec;
     return path;
@@ -124,10 +124,10 @@ static cli_exact exact_on(const lab *l, const float *k, const float *v) {
         .head_dim = p->head_dim,
         .n_queries = p->n_queries,
         .n_positions = l->ring.held,
-        .first_query = (size_t)p->first_query - origin,
+        .first_query = (size_t)p->query_end - p->n_queries - origin,
         .scale = (double)p->scale,
         .softcap = (double)p->softcap,
-        .causal = p->causal != 0,
+        .causal = !p->bidirectional,
         .window = (size_t)p->window,
         .q = l->in->q,
         .k = k,
@@ -167,7 +167,7 @@ static int build(lab *l) {
 int cli_ablate(const cli_ablate_input *input, cli_ablation *result) {
     lab l = {.in = input};
     l.ring = cli_ring_plan(input->k.n_positions, input->params.n_queries, (size_t)input->params.window);
-    *result = (cli_ablation){.n_heads = input->params.n_heads, .ring = l.ring, .bound = CLI_ABLATE_BOUND};
+    *result = (cli_ablation){.n_heads = input->params.n_heads, .ring = l.ring};
     int rc = build(&l);
     if (rc == CLI_DONE) {
         rc = run_paths(&l, result);

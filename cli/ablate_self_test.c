@@ -103,11 +103,9 @@ static int run_subject(const subject *s, cli_grid *grid, size_t *missed) {
                    .n_kv_heads = KV_HEADS,
                    .head_dim = s->head_dim,
                    .n_queries = QUERIES,
-                   .first_query = POSITIONS - QUERIES,
+                   .query_end = POSITIONS,
                    .scale = (float)(1.0 / sqrt((double)dim)),
-                   .causal = 1,
-                   .window = WINDOW,
-                   .domain = TQ_ORIGINAL},
+                   .window = WINDOW},
         .k_format = s->format,
         .v_format = s->format,
     };

@@ -151,6 +151,7 @@ static tq_view view_of(const side *s) {
 static tq_status compute(const request *want, const tq_attention_params *params, const side *k,
                          const side *v, const float *q, float *out, float *lse) {
     tq_segment segment = {view_of(k), view_of(v), shape_of(k).n_rows, 0};
+    segment.k.domain = segment.v.domain = params->domain;
     segment.k.centre = segment.k.store == TQ_STORE_CODES ? k->encoded.centre : NULL;
     if (want->splits > 0) {
         return cli_attend_split(params, &segment, want->splits, q, out, lse);

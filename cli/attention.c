@@ -96,10 +96,10 @@ int cli_attention_params(const cli_attention_request *request, const cli_shape *
         .n_kv_heads = (uint32_t)k->n_heads,
         .head_dim = (uint32_t)k->head_dim,
         .n_queries = n,
-        .first_query = n > t ? 0 : t - n,
+        .query_end = t,
         .scale = request->scale_given ? request->scale : (float)(1.0 / sqrt((double)k->head_dim)),
         .softcap = request->softcap,
-        .causal = request->causal,
+        .bidirectional = !request->causal,
         .window = request->window,
         .domain = TQ_ORIGINAL,
     };

@@ -98,9 +98,8 @@ static tq_status attend(lm_sequence *s, size_t layer, size_t n, const float *q, 
         .n_kv_heads = shape->n_kv_heads,
         .head_dim = shape->head_dim,
         .n_queries = n,
-        .first_query = s->length,
+        .query_end = s->length + n,
         .scale = shape->attention_scale,
-        .causal = 1,
         .window = shape->window,
         .domain = TQ_ORIGINAL, /* a cache may hold float16, and dense sides are as the model has them */
         .parallel = parallel};

@@ -80,7 +80,6 @@ static int ours_begin(peer_attend *side, const peer_scene *s) {
                                       .head_dim = (uint32_t)s->dim,
                                       .n_queries = 1,
                                       .scale = s->scale,
-                                      .domain = TQ_ORIGINAL,
                                       .parallel = s->threads > 1 ? &o->openmp : NULL};
     o->segment.length = s->positions;
     if (status == TQ_OK) {

@@ -149,6 +149,26 @@ TQ_API const float *tq_cache_k_centre(const tq_cache *cache);
 TQ_API tq_status tq_cache_segments(const tq_cache *cache, tq_segment segments[TQ_CACHE_SEGMENTS],
                                    size_t *n_segments);
 
+/** A step of attention: the newest n_queries positions, which have been appended, on what the cache
+ * holds.
+ *
+ * params   as for tq_attention(). What the cache knows may be left 0 and must not contradict it:
+ *          n_kv_heads, head_dim, query_end (the cache's length), window (a ring's: its window or, without
+ *          one, its capacity; a smaller one is fine). domain is TQ_ORIGINAL unless neither sinks, recent
+ *          nor learn_centre are set
+ * q, out, lse, workspace   as for tq_attention()
+ *
+ * As tq_attention(), and TQ_E_HEADS, TQ_E_HEAD_DIM or TQ_E_POSITION where params contradict the cache, or
+ * a ring no longer holds what the first of the queries looks back on. Several threads may do so at a
+ * time while nobody changes the cache. */
+TQ_API tq_status tq_cache_attend(const tq_cache *cache, const tq_attention_params *params, const float *q,
+                                 float *out, float *lse, void *workspace, size_t workspace_bytes);
+
+/** Bytes of workspace that it wants; they grow with the cache. Errors likewise; *bytes untouched on
+ * failure. */
+TQ_API tq_status tq_cache_attend_workspace(const tq_cache *cache, const tq_attention_params *params,
+                                           size_t *bytes);
+
 /** Bytes, part by part. `held` is what was asked from the allocator; `used` what present positions fill.
  */
 typedef struct tq_cache_bytes {

@@ -94,7 +94,7 @@ typedef struct tq_batch {
  *
  * codec    format, D, norm rule
  * batch    G, T and strides; zero heads or rows: nothing to do, TQ_OK
- * src      [G][T][D] float32, finite, at most TQ_MAX_ABS in magnitude and twice that from its centre
+ * src      [G][T][D] float32, finite, at most TQ_MAX_ABS in magnitude
  * n_src    floats in src
  * centre   [G][D] float32, subtracted from each vector of its head; NULL: none
  * codes    [G][T][code_bytes] out; bytes between rows (strides) are left alone

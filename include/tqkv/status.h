@@ -33,6 +33,7 @@ typedef enum tq_status {
     TQ_E_HEADS = 26,         /**< num_kv_heads is zero, or does not divide the query heads */
     TQ_E_DOMAIN = 27,        /**< neither rotated nor original */
     TQ_E_MASK = 28,          /**< no such mask type */
+    TQ_E_SCALE = 29,         /**< the attention scale is 0 */
 
     /* positions */
     TQ_E_POSITION = 30, /**< a position lies outside the cache */

@@ -40,7 +40,8 @@ typedef enum tq_norm_rule {
     TQ_NORM_UNBIASED = 3 /**< such that <reconstruction, x> = <x, x>: inner products are unbiased */
 } tq_norm_rule;
 
-/** Where decoded vectors live: as attention reads them, or as the model wrote them. */
-typedef enum tq_domain { TQ_ROTATED = 0, TQ_ORIGINAL = 1 } tq_domain;
+/** Where decoded vectors live: as the model wrote them, or as codes hold them and attention reads them.
+ */
+typedef enum tq_domain { TQ_ORIGINAL = 0, TQ_ROTATED = 1 } tq_domain;
 
 #endif

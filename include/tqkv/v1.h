@@ -152,7 +152,7 @@ typedef struct tq_flash_attn_vec_params {
     uint32_t head_dim;       /**< D, 256 or 512 */
     uint32_t kv_seq_len;     /**< T, positions attended to, at most kv_capacity; 0 is fine */
     uint32_t kv_capacity;    /**< C, at least 1 */
-    float scale;             /**< scores are multiplied by it; finite */
+    float scale;             /**< scores are multiplied by it; finite and not 0 (TQ_E_SCALE) */
     uint32_t mask_type;      /**< a tq_mask_type */
     uint32_t sliding_window; /**< read with TQ_MASK_SLIDING; at least 1 */
     float softcap;           /**< then cap * tanh(score / cap); 0: off */
@@ -213,7 +213,8 @@ TQ_API tq_status tq_flash_attn_vec_workspace(const tq_flash_attn_vec_params *par
  * Accuracy class: bounded, as tq_attention(). nwg changes the order of sums, and so the last bits.
  * TQ_E_NULL, TQ_E_HEADS, TQ_E_HEAD_DIM, TQ_E_POSITION (kv_seq_len, kv_capacity, ring_start,
  * sliding_window, more queries than positions under a causal or sliding mask), TQ_E_NOT_FINITE (scale,
- * softcap, q with the index), TQ_E_MASK, TQ_E_SIZE (buffers, nwg), TQ_E_OVERFLOW, TQ_E_OVERLAP. */
+ * softcap, q with the index), TQ_E_SCALE, TQ_E_MASK, TQ_E_SIZE (buffers, nwg), TQ_E_OVERFLOW,
+ * TQ_E_OVERLAP. */
 TQ_API tq_status tq_flash_attn_vec(const tq_flash_attn_vec_params *params, size_t n_queries,
                                    const float *q, size_t n_q, const float *k, size_t n_k, const float *v,
                                    size_t n_v, float *dst, size_t n_dst, void *workspace,

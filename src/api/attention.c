@@ -4,10 +4,7 @@
 
 #include "api/check.h"
 #include "attention/plan.h"
-
-static bool is_empty(const tq_attention_params *p) {
-    return p->n_queries == 0;
-}
+#include "cpu/dispatch.h"
 
 tq_status tq_attention_workspace(const tq_attention_params *params, const tq_segment *segments,
                                  size_t n_segments, size_t *bytes) {
@@ -23,7 +20,6 @@ static tq_status check(tq_attend_plan *plan, const tq_attention_params *params,
                        const tq_segment *segments, size_t n_segments, const float *q, void *workspace,
                        size_t workspace_bytes) {
     TRY(tq_attend_plan_init(plan, params, segments, n_segments, NULL));
-    if (is_empty(params)) return TQ_OK;
     TRY(tq_check_not_null("q", q));
     TRY(tq_check_not_null("workspace", workspace));
     if (workspace_bytes < plan->at.total || (uintptr_t)workspace % 64 != 0)
@@ -85,7 +81,7 @@ tq_status tq_attention(const tq_attention_params *params, const tq_segment *segm
                        const float *q, float *out, float *lse, void *workspace, size_t workspace_bytes) {
     tq_attend_plan plan;
     TRY(check(&plan, params, segments, n_segments, q, workspace, workspace_bytes));
-    if (is_empty(params)) return TQ_OK;
+    TRY(tq_attend_check_sinks(plan.kernels, params->sinks, params->n_heads));
     const size_t rows = (size_t)params->n_heads * params->n_queries;
     const written all[] = {{"workspace", workspace, plan.at.total},
                            {"out", out, rows * plan.dim * sizeof *out},
@@ -107,7 +103,9 @@ tq_status tq_attention_partial(const tq_attention_params *params, const tq_segme
                                void *workspace, size_t workspace_bytes) {
     tq_attend_plan plan;
     TRY(check(&plan, params, segments, n_segments, q, workspace, workspace_bytes));
-    if (is_empty(params)) return TQ_OK;
+    if (params->query_end == 0 && (!params->bidirectional || params->window > 0))
+        return tq_fail(TQ_E_POSITION, 0, "query_end",
+                       "query_end is 0: a part of the positions does not tell where the queries stand");
     const size_t rows = (size_t)params->n_heads * params->n_queries;
     const written all[] = {{"workspace", workspace, plan.at.total},
                            {"acc", acc, rows * plan.dim * sizeof *acc},
@@ -124,7 +122,9 @@ tq_status tq_attention_partial(const tq_attention_params *params, const tq_segme
 tq_status tq_attention_merge(size_t n_partials, size_t n_heads, size_t n_queries, size_t head_dim,
                              const float *const *acc, const float *const *max, const float *const *sum,
                              const float *sinks, float *out, float *lse) {
+    const tq_kernels *kernels;
     size_t rows, bytes;
+    TRY(tq_active_kernels(&kernels));
     if (n_partials == 0) return tq_fail(TQ_E_SIZE, 0, "n_partials", "there are no partial results");
     TRY(tq_check_product("acc", n_heads, n_queries, 1, &rows));
     TRY(tq_check_product("acc", rows, head_dim, sizeof(float), &bytes));
@@ -138,9 +138,10 @@ tq_status tq_attention_merge(size_t n_partials, size_t n_heads, size_t n_queries
         TRY(tq_check_not_null("max", max[i]));
         TRY(tq_check_not_null("sum", sum[i]));
     }
+    TRY(tq_attend_check_sinks(kernels, sinks, n_heads));
     for (size_t r = 0; r < rows; r++) {
         float top, total;
-        tq_attend_merge_row(n_partials, head_dim, r, acc, max, sum, out, &top, &total);
+        tq_attend_merge_row(kernels, n_partials, head_dim, r, acc, max, sum, out, &top, &total);
         tq_attend_finish(head_dim, out + r * head_dim, top, total,
                          sinks == NULL ? NULL : &sinks[r / n_queries], lse == NULL ? NULL : lse + r);
     }

@@ -38,10 +38,10 @@ static tq_attention_params params_of(const tq_flash_attn_vec_tq_hb_params *p, si
                                  .n_kv_heads = p->n_kv_heads,
                                  .head_dim = p->head_dim,
                                  .n_queries = n_queries,
-                                 .first_query = masked ? p->kv_seq_len - n_queries : 0,
+                                 .query_end = masked ? p->kv_seq_len : 0,
                                  .scale = p->scale,
                                  .softcap = p->softcap,
-                                 .causal = masked,
+                                 .bidirectional = !masked,
                                  .window = p->mask_type == TQ_MASK_SLIDING ? p->sliding_window : 0,
                                  .domain = TQ_ROTATED};
 }
@@ -51,10 +51,16 @@ static tq_attention_params params_of(const tq_flash_attn_vec_tq_hb_params *p, si
 static tq_status most_inner_bytes(tq_v1_attend *a) {
     static const tq_format formats[] = {TQ_TQ4_V1, TQ_TQ4_V1, TQ_TQ5_V1, TQ_TQ6_V1, TQ_TQ8_V1};
     static const float somewhere = 0; /* sizes are asked for; nothing is read */
+    tq_attention_params params = a->params;
+    /* Sizes do not depend on masks, and what is wrong is said when there is nothing to do, too. */
+    params.bidirectional = 1;
+    params.window = 0;
+    if (params.n_queries == 0) params.n_queries = 1;
     a->inner_bytes = 0;
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
         size_t bytes;
         const tq_view view = {.store = i == 0 ? TQ_STORE_F32 : TQ_STORE_CODES,
+                              .domain = TQ_ROTATED,
                               .codec = {formats[i], a->params.head_dim, TQ_NORM_PLAIN, 1.0f},
                               .data = &somewhere,
                               .data_bytes = SIZE_MAX,
@@ -62,7 +68,7 @@ static tq_status most_inner_bytes(tq_v1_attend *a) {
                               .n_norms = SIZE_MAX,
                               .capacity = a->capacity};
         const tq_segment segment = {.k = view, .v = view, .length = a->stretch};
-        TRY(tq_attention_workspace(&a->params, &segment, 1, &bytes));
+        TRY(tq_attention_workspace(&params, &segment, 1, &bytes));
         if (bytes > a->inner_bytes) a->inner_bytes = bytes;
     }
     return TQ_OK;

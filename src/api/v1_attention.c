@@ -81,6 +81,7 @@ static tq_status check_buffers(const tq_v1_attend *a, const arguments *args) {
 
 static tq_view view_of(const tq_v1_attend *a, const buffer *data, const buffer *norms) {
     return (tq_view){.store = a->dense ? TQ_STORE_F32 : TQ_STORE_CODES,
+                     .domain = TQ_ROTATED,
                      .codec = a->codec,
                      .data = data->data,
                      .data_bytes = a->cache_rows * a->row_bytes,

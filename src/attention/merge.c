@@ -1,9 +1,28 @@
 /* SPDX-License-Identifier: MIT
  * Partial results put together, in the order of the positions. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
 #include "attention/plan.h"
+
+static void poison(size_t dim, float *acc, float *top, float *sum) {
+    *top = *sum = NAN;
+    for (size_t i = 0; i < dim; i++)
+        acc[i] = NAN;
+}
+
+/* A row is finite, or NaN altogether. */
+static void settle(const tq_kernels *kernels, size_t dim, float *acc, float *top, float *sum) {
+    if (isnan(*top) || !isfinite(*sum) || kernels->scan(dim, acc, FLT_MAX) < dim)
+        poison(dim, acc, top, sum);
+}
+
+/* The larger of the two, NaN if one is NaN or infinity. */
+static float higher(float top, float t) {
+    if (isnan(top) || isnan(t) || t == INFINITY) return NAN;
+    return t > top ? t : top;
+}
 
 /* exp(top - highest), 0 for a part that saw nothing. */
 static float weight_of(float top, float highest) {
@@ -30,8 +49,11 @@ void tq_attend_collect(const tq_attend_plan *plan, const void *workspace, size_t
     *top = -INFINITY;
     *sum = 0.0f;
     for (size_t s = 0; s < plan->splits; s++) {
-        const float t = partial[(s + 1) * plan->partial_floats - TQ_LANES];
-        *top = t > *top ? t : *top;
+        *top = higher(*top, partial[(s + 1) * plan->partial_floats - TQ_LANES]);
+    }
+    if (isnan(*top)) {
+        poison(plan->dim, acc, top, sum);
+        return;
     }
     for (size_t s = 0; s < plan->splits; s++) {
         const float *tail = partial + (s + 1) * plan->partial_floats - TQ_LANES;
@@ -48,26 +70,32 @@ void tq_attend_collect(const tq_attend_plan *plan, const void *workspace, size_t
         for (size_t i = 0; i < plan->dim; i++)
             acc[i] += plain[i];
     }
+    settle(plan->kernels, plan->dim, acc, top, sum);
 }
 
-void tq_attend_merge_row(size_t n_partials, size_t dim, size_t r, const float *const *acc,
-                         const float *const *max, const float *const *sum, float *out, float *top,
-                         float *total) {
+void tq_attend_merge_row(const tq_kernels *kernels, size_t n_partials, size_t dim, size_t r,
+                         const float *const *acc, const float *const *max, const float *const *sum,
+                         float *out, float *top, float *total) {
     *top = -INFINITY;
     *total = 0.0f;
     for (size_t i = 0; i < n_partials; i++)
-        *top = max[i][r] > *top ? max[i][r] : *top;
+        *top = higher(*top, max[i][r]);
     for (size_t i = 0; i < n_partials; i++) {
         const float w = weight_of(max[i][r], *top);
         *total += w * sum[i][r];
         for (size_t j = 0; j < dim; j++) {
-            const float term = w == 0.0f ? 0.0f : w * acc[i][r * dim + j];
+            const float term = w * acc[i][r * dim + j];
             out[r * dim + j] = i == 0 ? term : out[r * dim + j] + term;
         }
     }
+    settle(kernels, dim, out + r * dim, top, total);
 }
 
 void tq_attend_finish(size_t dim, float *acc, float top, float sum, const float *sink, float *lse) {
+    if (isnan(top)) { /* acc is NaN already */
+        if (lse != NULL) *lse = top;
+        return;
+    }
     const float highest = sink != NULL && *sink > top ? *sink : top;
     const float w = weight_of(top, highest);
     const float total = w * sum + (sink == NULL ? 0.0f : weight_of(*sink, highest));

@@ -2,6 +2,7 @@
  * Checks of a call, and how it is cut. */
 #include "attention/plan.h"
 
+#include <float.h>
 #include <math.h>
 
 #include "base/size.h"
@@ -23,23 +24,30 @@ static tq_status check_params(const tq_attention_params *p) {
                        "head_dim %u: multiples of 16 from 32 to 1024 are served", p->head_dim);
     if (!isfinite(p->scale))
         return tq_fail(TQ_E_NOT_FINITE, 0, "scale", "scale is %g: it must be finite", (double)p->scale);
+    if (!(fabsf(p->scale) > 0.0f))
+        return tq_fail(TQ_E_SCALE, 0, "scale",
+                       "scale is 0: all scores would be; 1 / sqrt(head_dim) is usual");
     if (!(p->softcap >= 0.0f && isfinite(p->softcap)))
         return tq_fail(TQ_E_NOT_FINITE, 0, "softcap", "softcap is %g: it must be positive, or 0 for none",
                        (double)p->softcap);
-    if (p->n_queries > 0 && p->first_query > UINT64_MAX - (p->n_queries - 1))
-        return tq_fail(TQ_E_POSITION, 0, "first_query", "queries stand at positions beyond 2^64");
+    if (p->n_queries == 0)
+        return tq_fail(TQ_E_SIZE, 0, "n_queries", "n_queries is 0: a decode step has 1");
     if (p->domain != TQ_ROTATED && p->domain != TQ_ORIGINAL)
         return tq_fail(TQ_E_DOMAIN, 0, "domain", "domain %d is neither TQ_ROTATED nor TQ_ORIGINAL",
                        (int)p->domain);
     return TQ_OK;
 }
 
-/* All encoded sides of a kind must have one rotation. */
-static tq_status note_side(const tq_side *s, bool *dense, bool *encoded, tq_rotation *rotation,
-                           bool *v1) {
+/* All encoded sides of a kind must have one rotation, and dense ones the queries' domain. */
+static tq_status note_side(const tq_side *s, tq_domain domain, bool *dense, bool *encoded,
+                           tq_rotation *rotation, bool *v1) {
     if (!tq_side_is_encoded(s)) {
         *dense = true;
-        return TQ_OK;
+        if (s->view.domain == domain) return TQ_OK;
+        return tq_fail(TQ_E_DOMAIN, 0, s->name,
+                       "%s: dense vectors in the %s domain, the call in the %s one", s->name,
+                       s->view.domain == TQ_ROTATED ? "rotated" : "original",
+                       domain == TQ_ROTATED ? "rotated" : "original");
     }
     if (*encoded && *v1 != s->plan.v1)
         return tq_fail(TQ_E_FORMAT, 0, s->name,
@@ -65,6 +73,21 @@ static size_t number_of(tq_attend_plan *plan, const float *centre, const float *
     return plan->n_biases - 1;
 }
 
+static tq_status check_positions(const tq_segment *segments, size_t i) {
+    const uint64_t first = segments[i].first_position, length = segments[i].length;
+    if (first > UINT64_MAX - length)
+        return tq_fail(TQ_E_POSITION, i, "segments", "segments[%zu]: positions beyond 2^64", i);
+    for (size_t j = 0; j < i && length > 0; j++)
+        if (segments[j].first_position < first + length &&
+            first < segments[j].first_position + segments[j].length)
+            return tq_fail(
+                TQ_E_POSITION, i, "segments",
+                "segments[%zu] and segments[%zu] have positions in common: is a first_position "
+                "missing?",
+                j, i);
+    return TQ_OK;
+}
+
 static tq_status take_segments(tq_attend_plan *plan, const tq_segment *segments, tq_attend_segment *out) {
     const tq_attention_params *p = plan->params;
     bool v1_k = false, v1_v = false;
@@ -82,20 +105,39 @@ static tq_status take_segments(tq_attend_plan *plan, const tq_segment *segments,
             if (status == TQ_OK)
                 status = tq_side_init(&s.v, "v", &segments[i].v, p->n_kv_heads, s.length, p->head_dim);
             if (status == TQ_OK)
-                status = note_side(&s.k, &plan->dense_k, &plan->encoded_k, &plan->k_rotation, &v1_k);
+                status = note_side(&s.k, p->domain, &plan->dense_k, &plan->encoded_k, &plan->k_rotation,
+                                   &v1_k);
             if (status == TQ_OK)
-                status = note_side(&s.v, &plan->dense_v, &plan->encoded_v, &plan->v_rotation, &v1_v);
+                status = note_side(&s.v, p->domain, &plan->dense_v, &plan->encoded_v, &plan->v_rotation,
+                                   &v1_v);
             if (status == TQ_OK) status = check_centre(&segments[i]);
             if (status != TQ_OK) return status;
             s.bias = number_of(plan, segments[i].k.centre, &centre);
         }
-        if (s.first_position > UINT64_MAX - s.length)
-            return tq_fail(TQ_E_POSITION, i, "segments", "segments[%zu]: positions beyond 2^64", i);
+        const tq_status status = check_positions(segments, i);
+        if (status != TQ_OK) return status;
         if (!tq_size_add(plan->positions, s.length, &plan->positions))
             return tq_fail(TQ_E_OVERFLOW, i, "segments", "more positions than can be counted");
         if (out != NULL) out[i] = s;
     }
     return TQ_OK;
+}
+
+/* Where the queries stand. What no mask asks for may be left open. */
+static tq_status place_queries(tq_attend_plan *plan, const tq_segment *segments) {
+    const tq_attention_params *p = plan->params;
+    uint64_t end = p->query_end;
+    for (size_t i = 0; i < plan->n_segments && p->query_end == 0; i++) {
+        const uint64_t stop = segments[i].first_position + segments[i].length;
+        if (segments[i].length > 0 && stop > end) end = stop;
+    }
+    plan->first_query = end - p->n_queries;
+    if (p->n_queries <= end || (p->bidirectional && p->window == 0)) return TQ_OK;
+    return tq_fail(
+        TQ_E_POSITION, end, "query_end",
+        "%zu queries before position %llu: their own keys are appended first, or query_end says "
+        "where they stand",
+        p->n_queries, (unsigned long long)end);
 }
 
 /* A part of the workspace, aligned to 64 bytes. */
@@ -117,8 +159,9 @@ static tq_status lay_out(tq_attend_plan *plan) {
         plan->row_blocks = plan->group_rows == 0 ? 0 : (plan->group_rows - 1) / plan->row_block + 1;
         plan->split = plan->group_rows < ROW_BLOCK ? SPLIT : SIZE_MAX;
         plan->splits = plan->positions == 0 ? 1 : (plan->positions - 1) / plan->split + 1;
-        plan->partial_floats =
-            plan->dim * ((plan->encoded_v ? 1u : 0u) + (plan->dense_v ? 1u : 0u)) + TQ_LANES;
+        plan->acc_floats = plan->dim * ((plan->encoded_v ? 1u : 0u) + (plan->dense_v ? 1u : 0u));
+        plan->folds = plan->positions > TQ_ATTEND_FOLD;
+        plan->partial_floats = plan->acc_floats * (plan->folds ? 2 : 1) + TQ_LANES;
     }
     fits = fits && tq_size_mul(rows, plan->n_biases, &biases) &&
            tq_size_mul(rows, plan->splits, &partials) &&
@@ -142,5 +185,14 @@ tq_status tq_attend_plan_init(tq_attend_plan *plan, const tq_attention_params *p
     *plan = (tq_attend_plan){.params = params, .dim = params->head_dim, .n_segments = n_segments};
     status = tq_active_kernels(&plan->kernels);
     if (status == TQ_OK) status = take_segments(plan, segments, segments_out);
+    if (status == TQ_OK) status = place_queries(plan, segments);
     return status == TQ_OK ? lay_out(plan) : status;
+}
+
+tq_status tq_attend_check_sinks(const tq_kernels *kernels, const float *sinks, size_t n_heads) {
+    if (sinks == NULL) return TQ_OK;
+    const size_t bad = kernels->scan(n_heads, sinks, FLT_MAX);
+    if (bad == n_heads) return TQ_OK;
+    return tq_fail(TQ_E_NOT_FINITE, bad, "sinks", "sinks[%zu] is %g: it must be finite", bad,
+                   (double)sinks[bad]);
 }

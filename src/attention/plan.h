@@ -8,6 +8,10 @@
 
 #define TQ_NO_BIAS SIZE_MAX
 
+/* So many positions are summed up by themselves, then added to the others: the error of a sum grows with
+ * this number, not with all positions. */
+enum { TQ_ATTEND_FOLD = 512 };
+
 typedef struct tq_attend_segment {
     tq_side k, v;
     size_t length;
@@ -35,7 +39,10 @@ typedef struct tq_attend_plan {
     tq_rotation k_rotation, v_rotation; /* of the encoded sides */
     size_t row_block, row_blocks;       /* rows of a task, tasks of a KV head */
     size_t split, splits;               /* positions of a task, tasks of a block */
-    size_t partial_floats;              /* of a row of a split: accumulators, top and sum */
+    size_t acc_floats;                  /* of a row: accumulators of encoded and of dense values */
+    bool folds;                         /* a task's accumulators are summed in two levels */
+    size_t partial_floats;              /* of a row of a split: accumulators, top and sums */
+    uint64_t first_query;               /* position of query 0 */
     tq_attend_layout at;
 } tq_attend_plan;
 
@@ -44,7 +51,12 @@ tq_status tq_attend_plan_init(tq_attend_plan *plan, const tq_attention_params *p
                               const tq_segment *segments, size_t n_segments,
                               tq_attend_segment *segments_out);
 
-/* A partial row is [rotated accumulator, if encoded_v] [plain accumulator, if dense_v] [top] [sum]. */
+/* TQ_E_NOT_FINITE, with the index, unless the extra logits of n_heads are finite. NULL: there are none.
+ */
+tq_status tq_attend_check_sinks(const tq_kernels *kernels, const float *sinks, size_t n_heads);
+
+/* A partial row is [rotated accumulator, if encoded_v] [plain accumulator, if dense_v], both once more if
+ * the plan folds, and a tail: [top] [sum] [sum of what was folded]. */
 static inline size_t tq_attend_partial_at(const tq_attend_plan *plan, size_t row, size_t split) {
     return (row * plan->splits + split) * plan->partial_floats;
 }
@@ -52,14 +64,15 @@ static inline size_t tq_attend_partial_at(const tq_attend_plan *plan, size_t row
 /* Fills the workspace's queries and biases, then its partials, task by task. */
 void tq_attend_run(const tq_attend_plan *plan, const float *q, void *workspace);
 
-/* Puts a row's splits together. acc [D] in the call's domain, unnormalised. */
+/* Puts a row's splits together. acc [D] in the call's domain, unnormalised. A row that float32 cannot
+ * carry is NaN in all three, here and below. */
 void tq_attend_collect(const tq_attend_plan *plan, const void *workspace, size_t row, float *acc,
                        float *top, float *sum);
 
 /* Row r of partial results that callers hold to out, unnormalised; out may be acc[0]. */
-void tq_attend_merge_row(size_t n_partials, size_t dim, size_t r, const float *const *acc,
-                         const float *const *max, const float *const *sum, float *out, float *top,
-                         float *total);
+void tq_attend_merge_row(const tq_kernels *kernels, size_t n_partials, size_t dim, size_t r,
+                         const float *const *acc, const float *const *max, const float *const *sum,
+                         float *out, float *top, float *total);
 
 /* acc, top and sum to a result, with an extra logit if there is one. */
 void tq_attend_finish(size_t dim, float *acc, float top, float sum, const float *sink, float *lse);

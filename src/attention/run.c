@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * A task: a block of query rows against a stretch of positions, chunk by chunk, with a running softmax.
  */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -40,7 +41,7 @@ static float *partial_of(const task *t, size_t r) {
     return t->j->partials + tq_attend_partial_at(t->j->plan, t->row + r, t->split);
 }
 
-/* Running top and sum of a row, after its accumulators. */
+/* Running top and sums of a row, after its accumulators. */
 static float *tail_of(const task *t, size_t r) {
     return partial_of(t, r) + t->j->plan->partial_floats - TQ_LANES;
 }
@@ -59,10 +60,10 @@ static void score_chunk(task *t, const tq_attend_segment *s, size_t first, size_
 /* Which of n positions from `position` on query row r sees: [*from, *to). */
 static void visible(const task *t, size_t r, uint64_t position, size_t n, size_t *from, size_t *to) {
     const tq_attention_params *p = t->j->plan->params;
-    const uint64_t query = p->first_query + (t->row + r) % p->n_queries;
+    const uint64_t query = t->j->plan->first_query + (t->row + r) % p->n_queries;
     *from = 0;
     *to = n;
-    if (p->causal)
+    if (!p->bidirectional)
         *to = query < position ? 0 : query - position < n - 1 ? (size_t)(query - position) + 1 : n;
     if (p->window != 0 && query >= p->window) {
         const uint64_t hidden = query - p->window; /* the last position that is too old */
@@ -72,7 +73,7 @@ static void visible(const task *t, size_t r, uint64_t position, size_t n, size_t
 }
 
 /* A chunk's scores of a row to weights relative to the row's new top; what was accumulated is brought
- * down to it. */
+ * down to it. A score that is not finite makes the top NaN, and the row with it. */
 static void weigh(task *t, size_t r, size_t from, size_t to, size_t n, float bias) {
     const tq_attend_plan *plan = t->j->plan;
     float *scores = t->scores + r * CHUNK, *tail = tail_of(t, r);
@@ -85,15 +86,17 @@ static void weigh(task *t, size_t r, size_t from, size_t to, size_t n, float bia
     if (plan->params->softcap > 0.0f)
         plan->kernels->soften(to - from, plan->params->softcap, scores + from);
     const float top = plan->kernels->highest(to - from, scores + from, tail[0]);
+    if (isnan(top)) {
+        tail[0] = top;
+        memset(scores, 0, n * sizeof *scores);
+        return;
+    }
     if (top > tail[0]) {
         const float factor = tail[0] == -INFINITY ? 0.0f : expf(tail[0] - top);
         plan->kernels->rescale(plan->partial_floats - TQ_LANES, factor, partial_of(t, r));
         tail[0] = top;
         tail[1] *= factor;
-    }
-    if (top == -INFINITY) { /* products that overflowed: nothing to weigh */
-        memset(scores, 0, n * sizeof *scores);
-        return;
+        tail[2] *= factor;
     }
     tail[1] += plan->kernels->exponentiate(to - from, top, scores + from);
 }
@@ -123,8 +126,33 @@ static void attend_chunk(task *t, const tq_attend_segment *s, size_t first, size
     accumulate_chunk(t, s, first + low, high - low);
 }
 
-static void attend(task *t) {
+/* Adds what was summed up lately to what was folded before, and begins anew. */
+static void fold(task *t) {
+    const size_t n = t->j->plan->acc_floats;
+    for (size_t r = 0; r < t->rows; r++) {
+        float *near = partial_of(t, r), *far = near + n, *tail = tail_of(t, r);
+        for (size_t i = 0; i < n; i++)
+            far[i] += near[i];
+        memset(near, 0, n * sizeof *near);
+        tail[2] += tail[1];
+        tail[1] = 0.0f;
+    }
+}
+
+/* Everything together, where the rest of the call looks for it. */
+static void gather(task *t) {
+    const size_t n = t->j->plan->acc_floats;
+    for (size_t r = 0; r < t->rows && t->j->plan->folds; r++) {
+        float *near = partial_of(t, r);
+        for (size_t i = 0; i < n; i++)
+            near[i] += near[n + i];
+        tail_of(t, r)[1] += tail_of(t, r)[2];
+    }
+}
+
+static void attend_rows(task *t) {
     const tq_attend_plan *plan = t->j->plan;
+    size_t lately = 0;
     for (size_t r = 0; r < t->rows; r++) {
         memset(partial_of(t, r), 0, plan->partial_floats * sizeof(float));
         tail_of(t, r)[0] = -INFINITY;
@@ -136,9 +164,33 @@ static void attend(task *t) {
         for (; at < end && at < t->last;) {
             const size_t stop = end < t->last ? end : t->last;
             const size_t n = stop - at < CHUNK ? stop - at : CHUNK;
+            if (plan->folds && (lately += n) > TQ_ATTEND_FOLD) {
+                fold(t);
+                lately = n;
+            }
             attend_chunk(t, s, at - s->start, n);
             at += n;
         }
+    }
+    gather(t);
+}
+
+static bool is_finite(const task *t, size_t r) {
+    const size_t n = t->j->plan->acc_floats;
+    return t->j->plan->kernels->scan(n, partial_of(t, r), FLT_MAX) == n && !isnan(tail_of(t, r)[0]);
+}
+
+/* A NaN weighed with 0 is NaN: where a block of rows comes out not finite, each row is worked on again by
+ * itself, so that none suffers for what another one sees. What is not finite then makes the row NaN. */
+static void attend(task *t) {
+    const size_t first = t->row, rows = t->rows;
+    bool finite = true;
+    attend_rows(t);
+    for (size_t r = 0; r < rows; r++)
+        finite = finite && is_finite(t, r);
+    for (t->rows = 1; !finite && t->row < first + rows; t->row++) {
+        if (rows > 1) attend_rows(t);
+        if (!is_finite(t, 0)) tail_of(t, 0)[0] = NAN;
     }
 }
 

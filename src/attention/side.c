@@ -18,6 +18,9 @@ static tq_status check_store(tq_side *s, uint32_t head_dim) {
         s->row_bytes = s->plan.row_bytes;
         return status;
     }
+    if (v->domain != TQ_ORIGINAL && v->domain != TQ_ROTATED)
+        return tq_fail(TQ_E_DOMAIN, 0, s->name, "%s: domain %d is neither TQ_ORIGINAL nor TQ_ROTATED",
+                       s->name, (int)v->domain);
     if (v->store != TQ_STORE_F32 && v->store != TQ_STORE_F16)
         return tq_fail(TQ_E_FORMAT, 0, s->name, "%s: store %d is none of codes, float32 and float16",
                        s->name, (int)v->store);

@@ -28,6 +28,7 @@ const char *tq_status_name(tq_status status) {
         NAME(TQ_E_HEADS);
         NAME(TQ_E_DOMAIN);
         NAME(TQ_E_MASK);
+        NAME(TQ_E_SCALE);
         NAME(TQ_E_POSITION);
         NAME(TQ_E_POLICY);
         NAME(TQ_E_NOT_FINITE);

@@ -66,18 +66,17 @@ static void encode_v2(const tq_plan *plan, batch *b, const tq_row_set *set, uint
 
 /* Rows that hold a NaN, an infinity or a value beyond the limit show it in their sums of squares (of
  * which a v1 row may have two), so that no pass over the values has to look for it. A large sum may have
- * other reasons: then all values are looked at. */
+ * other reasons: then all values are looked at. A centre may hide a value beyond the limit: with one they
+ * always are, while they lie in the nearest cache. */
 static size_t find_bad(const tq_plan *plan, const batch *b, const tq_row_set *set, const float *src,
                        const float *centre) {
     const float suspicious = TQ_MAX_ABS * TQ_MAX_ABS / 4;
-    const float limit = centre == NULL ? TQ_MAX_ABS : 2 * TQ_MAX_ABS;
     const size_t n = set->rows * plan->n_norms;
-    if (plan->kernels->scan(n, b->squares, suspicious) == n) return SIZE_MAX;
-    for (size_t t = 0; t < set->rows; t++)
-        for (size_t j = 0; j < plan->dim; j++) {
-            const size_t at = t * set->dense_stride + j;
-            if (!(fabsf(centre == NULL ? src[at] : src[at] - centre[j]) <= limit)) return at;
-        }
+    if (centre == NULL && plan->kernels->scan(n, b->squares, suspicious) == n) return SIZE_MAX;
+    for (size_t t = 0; t < set->rows; t++) {
+        const size_t j = plan->kernels->scan(plan->dim, src + t * set->dense_stride, TQ_MAX_ABS);
+        if (j < plan->dim) return t * set->dense_stride + j;
+    }
     return SIZE_MAX;
 }
 

@@ -41,7 +41,7 @@ typedef struct tq_row_set {
 } tq_row_set;
 
 /* centre [dim] or NULL. Returns the index in src of the first value that cannot be encoded: not finite,
- * or beyond TQ_MAX_ABS, twice that from its centre. Its row is not written, nor are those after it;
+ * or beyond TQ_MAX_ABS. Its row is not written, nor are those after it;
  * SIZE_MAX when all are done. */
 size_t tq_encode_rows(const tq_plan *plan, const tq_row_set *set, const float *src, const float *centre,
                       uint8_t *codes, float *norms);

@@ -115,10 +115,11 @@ typedef void tq_accumulate_codes_fn(const tq_codebook_tables *book, size_t dim, 
 /* x[i] *= factors[i] */
 typedef void tq_multiply_fn(size_t n, const float *factors, float *x);
 
-/* The largest of top and x [n]; NaN among x is passed over. */
+/* The largest of top and x [n]; NaN if one of x is not finite, or top is NaN. */
 typedef float tq_highest_fn(size_t n, const float *x, float top);
 
-/* x[i] = cap * tanh(x[i] / cap), within a few units in the last place of cap. cap > 0. */
+/* x[i] = cap * tanh(x[i] / cap), within a few units in the last place of cap. cap > 0. Infinities give
+ * the cap with their sign, NaN stays NaN. */
 typedef void tq_soften_fn(size_t n, float cap, float *x);
 
 /* Scores to weights, in place: scores[t] = exp(scores[t] - top); returns their sum. Scores are at most

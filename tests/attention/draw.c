@@ -104,11 +104,12 @@ void draw_plan(scene_plan *p, double work, rng *r) {
 
 void draw_masks(tq_attention_params *p, size_t length, rng *r) {
     static const float caps[] = {0.0f, 0.0f, 1.0f, 30.0f};
-    p->causal = rng_below(r, 3) != 0;
+    p->bidirectional = rng_below(r, 3) == 0;
     p->window = rng_below(r, 2) == 0 ? 0 : 1 + draw_size(r, length + 10);
-    p->first_query = rng_below(r, 4) == 0    ? draw_size(r, 2 * length)
-                     : length > p->n_queries ? length - p->n_queries
-                                             : 0;
+    const size_t first = rng_below(r, 4) == 0    ? draw_size(r, 2 * length)
+                         : length > p->n_queries ? length - p->n_queries
+                                                 : 0;
+    p->query_end = first + p->n_queries;
     p->softcap = caps[rng_below(r, COUNT(caps))];
     p->scale *= (float)(0.5 + rng_uniform(r));
 }

@@ -5,15 +5,12 @@
 
 #include "scene.h"
 
-/* What is promised: a row's error over the norm of its absolute terms, and that of the log-sum-exp over
- * the larger of its size and 1. */
-#define MODEL_BOUND 2e-6
-
 typedef struct model_row {
-    double *out;   /* [D] */
-    double *terms; /* [D] sum of weight * |v| */
-    double max;    /* largest score, sink not counted; -INFINITY: nothing is seen */
-    double lse;    /* natural logarithm of the sum of exp(score), sink included */
+    double *out;  /* [D] */
+    double terms; /* sum of weight * |v|, lengths of vectors */
+    double max;   /* largest score, sink not counted; -INFINITY: nothing is seen */
+    double lse;   /* natural logarithm of the sum of exp(score), sink included */
+    double bound; /* E of tqkv/attention.h */
 } model_row;
 
 model_row model_row_new(size_t dim);
@@ -22,13 +19,13 @@ void model_row_free(model_row *m);
 /* Query i of head h. */
 void model_attend(const scene *s, size_t h, size_t i, model_row *m);
 
-/* Largest errors seen, in the units of MODEL_BOUND. */
+/* Largest errors seen: of out over the sum of weight * |v|, and of both as shares of what is promised. */
 typedef struct worst {
     size_t cases, rows, unseen; /* unseen: rows to which nothing was visible */
-    double out, lse;
+    double out, out_share, lse_share;
 } worst;
 
-/* Fails unless all rows of out and lse (NULL: not looked at) keep the promise. */
+/* Fails unless all rows of out and lse (NULL: not looked at) keep the header's promise. */
 void assert_attends(const scene *s, const float *out, const float *lse, worst *w);
 
 /* The same for partial results, sinks not looked at. */

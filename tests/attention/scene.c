@@ -174,6 +174,7 @@ static void fill_side(scene *s, side *to, tq_view *view, const side_plan *p, con
         x[i] += centre[i / (length * dim) * dim + i % dim];
     to->values = test_alloc(n * sizeof *to->values);
     view->store = p->store;
+    view->domain = p->store == TQ_STORE_CODES ? TQ_ORIGINAL : s->params.domain;
     view->codec.head_dim = s->params.head_dim;
     view->centre = p->store == TQ_STORE_CODES ? centre : NULL;
     if (p->store == TQ_STORE_CODES)
@@ -199,6 +200,7 @@ void scene_open(scene *s, const scene_plan *plan, rng *r) {
     p->head_dim = plan->head_dim;
     p->n_queries = plan->n_queries;
     p->domain = plan->domain;
+    p->bidirectional = 1;
     p->scale = (float)(1 / sqrt(plan->head_dim));
     s->q = drawn(&s->q_memory, scene_rows(s) * p->head_dim, plan->spread, r);
     if (plan->sinks) p->sinks = drawn(&s->sinks, p->n_heads, 2, r);

@@ -118,14 +118,34 @@ static void numbers(void **state) {
         a.params.softcap = bad[i];
         assert_refused(&st, &a, BY_ALL, TQ_E_NOT_FINITE, "softcap");
     }
+    attempt_make(&a, &st);
+    a.params.scale = 0.0f;
+    assert_refused(&st, &a, BY_ALL, TQ_E_SCALE, "scale");
+    a.params.scale = -0.0f;
+    assert_refused(&st, &a, BY_ALL, TQ_E_SCALE, "scale");
+    attempt_make(&a, &st);
+    a.params.n_queries = 0;
+    assert_refused(&st, &a, BY_ALL, TQ_E_SIZE, "n_queries");
     for (int domain = -1; domain <= 3; domain++) {
         attempt_make(&a, &st);
         a.params.domain = (tq_domain)domain;
-        if (domain != TQ_ROTATED && domain != TQ_ORIGINAL)
+        if (domain != TQ_ROTATED && domain != TQ_ORIGINAL) {
             assert_refused(&st, &a, BY_ALL, TQ_E_DOMAIN, "domain");
-        else
-            assert_accepted(&a);
+            a.params.domain = TQ_ORIGINAL;
+            a.segments[1].v.domain = (tq_domain)domain;
+            assert_refused(&st, &a, BY_ALL, TQ_E_DOMAIN, "v");
+            continue;
+        }
+        /* Dense vectors must be said to be rotated as the queries are; of codes it is known. */
+        a.segments[1].k.domain = a.segments[1].v.domain = a.params.domain;
+        assert_accepted(&a);
         stage_save(&st);
+        a.segments[0].k.domain = a.segments[0].v.domain = TQ_ROTATED;
+        a.segments[1].k.domain = domain == TQ_ROTATED ? TQ_ORIGINAL : TQ_ROTATED;
+        assert_refused(&st, &a, BY_ALL, TQ_E_DOMAIN, "k");
+        a.segments[1].k.domain = a.params.domain;
+        a.segments[1].v.domain = domain == TQ_ROTATED ? TQ_ORIGINAL : TQ_ROTATED;
+        assert_refused(&st, &a, BY_ALL, TQ_E_DOMAIN, "v");
     }
     stage_close(&st);
 }
@@ -151,6 +171,56 @@ static void queries_that_are_not_finite(void **state) {
     q[n - 1] = -INFINITY;
     assert_refused(&st, &a, BY_BOTH, TQ_E_NOT_FINITE, "q");
     assert_int_equal(tq_last_error()->index, n - 1);
+    stage_close(&st);
+}
+
+/* A whole takes them; a partial leaves them to the merge. */
+static void sinks_that_are_not_finite(void **state) {
+    (void)state;
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    stage st;
+    attempt a;
+    open_stage(&st);
+    float *sinks = (float *)(void *)st.scene.sinks.data;
+    attempt_make(&a, &st);
+    for (size_t i = 0; i < 4; i++) {
+        const float kept = sinks[i];
+        sinks[i] = bad[i % COUNT(bad)];
+        assert_refused(&st, &a, BY_WHOLE, TQ_E_NOT_FINITE, "sinks");
+        assert_int_equal(tq_last_error()->index, i);
+        sinks[i] = kept;
+    }
+    assert_accepted(&a);
+    stage_close(&st);
+}
+
+/* Where queries stand, where a mask asks for it. */
+static void query_positions(void **state) {
+    (void)state;
+    stage st;
+    attempt a;
+    open_stage(&st);
+    for (int window = 0; window < 2; window++) {
+        attempt_make(&a, &st);
+        a.params.bidirectional = window;
+        a.params.window = window == 0 ? 0 : 7;
+        assert_refused(&st, &a, BY_PARTIAL, TQ_E_POSITION, "query_end"); /* a part does not tell */
+        a.params.query_end = 2;                                          /* three queries */
+        assert_refused(&st, &a, BY_ALL, TQ_E_POSITION, "query_end");
+        a.params.query_end = 0;
+        a.n_segments = 0;
+        assert_refused(&st, &a, BY_ALL, TQ_E_POSITION, "query_end");
+        a.params.query_end = 3;
+        assert_accepted(&a);
+        stage_save(&st);
+    }
+    /* Positions in two segments, in whatever order they come. */
+    for (size_t i = 0; i < 2; i++) {
+        attempt_make(&a, &st);
+        a.segments[1].first_position = i == 0 ? 0 : 19;
+        assert_refused(&st, &a, BY_ALL, TQ_E_POSITION, "segments");
+        assert_int_equal(tq_last_error()->index, 1);
+    }
     stage_close(&st);
 }
 
@@ -201,7 +271,8 @@ static void too_many_queries(void **state) {
     a.segments[1].first_position = UINT64_MAX;
     assert_refused(&st, &a, BY_ALL, TQ_E_POSITION, NULL);
     attempt_make(&a, &st);
-    a.params.first_query = UINT64_MAX - 1;
+    a.segments[1].first_position = UINT64_MAX - 2;
+    a.segments[1].length = 5;
     assert_refused(&st, &a, BY_ALL, TQ_E_POSITION, NULL);
     stage_close(&st);
 }
@@ -239,6 +310,14 @@ static void merges(void **state) {
             tq_attention_merge(n, huge[i][0], huge[i][1], huge[i][2], accs, maxs, sums, NULL, o, l),
             TQ_E_OVERFLOW);
     assert_int_equal(tq_last_error()->status, TQ_E_OVERFLOW);
+    float sinks[] = {1, NAN};
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        sinks[1] = bad[i];
+        assert_int_equal(tq_attention_merge(n, 2, 3, 32, accs, maxs, sums, sinks, o, l), TQ_E_NOT_FINITE);
+        assert_string_equal(tq_last_error()->field, "sinks");
+        assert_int_equal(tq_last_error()->index, 1);
+    }
     guard_assert_untouched(&out);
     guard_assert_untouched(&lse);
     assert_int_equal(tq_attention_merge(n, 2, 3, 32, accs, maxs, sums, NULL, o, l), TQ_OK);
@@ -253,6 +332,8 @@ int main(void) {
         cmocka_unit_test(shapes),
         cmocka_unit_test(numbers),
         cmocka_unit_test(queries_that_are_not_finite),
+        cmocka_unit_test(sinks_that_are_not_finite),
+        cmocka_unit_test(query_positions),
         cmocka_unit_test(workspaces),
         cmocka_unit_test(too_many_queries),
         cmocka_unit_test(merges),

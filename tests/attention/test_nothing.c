@@ -75,7 +75,7 @@ static void masked_rows(void **state) {
         {0, 20, 5, 1, 6},    /* causal or not */
         {100, 95, 1, 1, 5},  /* each query sees itself alone */
         {100, 115, 1, 1, 5}, /* and no one once the keys end */
-        {0, UINT64_MAX - 9, UINT64_MAX - 9, 1, 0}, /* the window's edge passes over the keys */
+        {0, UINT64_MAX - 10, UINT64_MAX - 10, 1, 0}, /* the window's edge passes over the keys */
     };
     rng r = {3};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
@@ -87,9 +87,9 @@ static void masked_rows(void **state) {
             p.segment[0].first_position = cases[i].first_position;
             p.sinks = sinks == 1;
             scene_open(&s, &p, &r);
-            s.params.first_query = cases[i].first_query;
+            s.params.query_end = cases[i].first_query + 10;
             s.params.window = cases[i].window;
-            s.params.causal = cases[i].causal;
+            s.params.bidirectional = !cases[i].causal;
             check(&s, 2 * cases[i].unseen);
             scene_close(&s);
         }
@@ -104,7 +104,8 @@ static void partial_of_nothing(void **state) {
         worst w = {0};
         p.sinks = true; /* which a partial does not look at */
         scene_open(&s, &p, &r);
-        s.params.causal = why == 2;
+        s.params.bidirectional = why != 2;
+        s.params.query_end = why == 2 ? 3 : 0;
         s.segments[0].first_position = 7;
         partial got = partial_new(&s);
         if (why == 0) s.n_segments = 0;

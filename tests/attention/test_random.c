@@ -112,9 +112,9 @@ static void masks(void **state) {
         draw_layouts(&p, &r);
         p.sinks = rng_below(&r, 2) == 0;
         scene_open(&s, &p, &r);
-        s.params.causal = i % 2 == 0;
+        s.params.bidirectional = i % 2 != 0;
         s.params.window = windows[i / 2 % COUNT(windows)];
-        s.params.first_query = starts[i / 2 / COUNT(windows)];
+        s.params.query_end = starts[i / 2 / COUNT(windows)] + s.params.n_queries;
         s.params.softcap = i % 3 == 0 ? 2.0f : 0.0f;
         check(&s, &w);
         scene_close(&s);
@@ -137,7 +137,7 @@ static void far_positions(void **state) {
             p.segment[t].first_position += far;
         scene_open(&s, &p, &r);
         draw_masks(&s.params, 150, &r);
-        s.params.first_query = far + rng_below(&r, 200);
+        s.params.query_end = far + rng_below(&r, 200) + s.params.n_queries;
         check(&s, &w);
         scene_close(&s);
     }
@@ -155,8 +155,7 @@ static void many_queries(void **state) {
         draw_segments(&p, 230, &r);
         draw_layouts(&p, &r);
         scene_open(&s, &p, &r);
-        s.params.causal = 1;
-        s.params.first_query = 230 - queries[i];
+        s.params.bidirectional = 0;
         s.params.window = i % 3 == 0 ? 50 : 0;
         check(&s, &w);
         scene_close(&s);
@@ -191,6 +190,8 @@ static void anything(void **state) {
             length += p.segment[t].length;
         scene_open(&s, &p, &r);
         draw_masks(&s.params, length, &r);
+        /* Left open it says the same where the queries are the newest positions. */
+        if (s.params.query_end == length && i % 2 == 0) s.params.query_end = 0;
         check(&s, &w);
         scene_close(&s);
     }

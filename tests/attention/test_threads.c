@@ -76,8 +76,8 @@ static void many_queries(void **state) {
     scene s;
     draw_segments(&p, 200, &r);
     scene_open(&s, &p, &r);
-    s.params.causal = 1;
-    s.params.first_query = 70;
+    s.params.bidirectional = 0;
+    s.params.query_end = 70 + s.params.n_queries;
     check_threads(&s);
     scene_close(&s);
 }

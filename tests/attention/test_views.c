@@ -214,6 +214,7 @@ static void open_pair(stage *st, uint32_t dim, unsigned k0, unsigned v0, unsigne
     scene_plan p = plain_plan(2, 2, dim, 1, 5);
     p.n_segments = 2;
     p.segment[1] = p.segment[0];
+    p.segment[1].first_position = 5;
     set_store(&p.segment[0].k, k0);
     set_store(&p.segment[0].v, v0);
     set_store(&p.segment[1].k, k1);

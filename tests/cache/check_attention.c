@@ -75,17 +75,27 @@ static double check_row(const model *m, const tq_attention_params *p, size_t g, 
     return ratio;
 }
 
+/* On the segments by hand, and by the cache itself from as little as it can be told: the same bits. */
 static void attend(const tq_attention_params *p, const tq_cache *cache, const float *q, float *out) {
+    const tq_attention_params least = {
+        .n_heads = p->n_heads, .n_queries = p->n_queries, .scale = p->scale};
+    const size_t values = (size_t)p->n_heads * p->n_queries * p->head_dim;
+    float *again = zeroed(values, sizeof *again);
     tq_segment segments[TQ_CACHE_SEGMENTS];
-    size_t n = 0, bytes = 0;
+    size_t n = 0, bytes = 0, own = 0;
     void *work = NULL;
     if (tq_cache_segments(cache, segments, &n) != TQ_OK ||
-        tq_attention_workspace(p, segments, n, &bytes) != TQ_OK)
+        tq_attention_workspace(p, segments, n, &bytes) != TQ_OK ||
+        tq_cache_attend_workspace(cache, &least, &own) != TQ_OK)
         broken("%s", tq_last_error()->message);
+    if (own != bytes) broken("workspace of %zu bytes by hand, %zu by the cache", bytes, own);
     if (posix_memalign(&work, 64, bytes + 64) != 0) broken("no memory for %zu bytes", bytes);
-    if (tq_attention(p, segments, n, q, out, NULL, work, bytes) != TQ_OK)
+    if (tq_attention(p, segments, n, q, out, NULL, work, bytes) != TQ_OK ||
+        tq_cache_attend(cache, &least, q, again, NULL, work, bytes) != TQ_OK)
         broken("%s", tq_last_error()->message);
+    if (memcmp(out, again, values * sizeof *out) != 0) broken("tq_cache_attend() gives other bits");
     free(work);
+    free(again);
 }
 
 /* The error of a score grows with the score, and the promise is for those that models have. */
@@ -107,16 +117,13 @@ double check_attention(const model *m, const tq_cache *cache, size_t n_queries, 
         .n_kv_heads = (uint32_t)m->heads,
         .head_dim = (uint32_t)m->dim,
         .n_queries = n_queries,
-        .first_query = m->length - n_queries,
         .scale = modest_scale(m),
-        .causal = 1,
-        .window = m->policy == TQ_CACHE_RING ? m->window : 0,
-        .domain = TQ_ORIGINAL,
+        .window = m->policy == TQ_CACHE_RING ? (m->window > 0 ? m->window : m->capacity) : 0,
     };
     rng_gauss_fill(r, q, values);
     attend(&p, cache, q, out);
     for (size_t row = 0; row < heads * n_queries; row++) {
-        const uint64_t at = p.first_query + row % n_queries;
+        const uint64_t at = m->length - n_queries + row % n_queries;
         if (!model_sees_all(m, at)) broken("position %llu cannot be asked for", (unsigned long long)at);
         const uint64_t from = p.window == 0 || at + 1 < p.window ? 0 : at + 1 - p.window;
         worst = fmax(worst, check_row(m, &p, row / n_queries / group, from, at, q + row * m->dim,

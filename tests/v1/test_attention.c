@@ -173,6 +173,7 @@ static void part_of(const attend_call *c, size_t first, size_t length, size_t pa
                     float *max, float *sum) {
     const bool dense = c->bits == DENSE;
     tq_view k = {.store = dense ? TQ_STORE_F32 : TQ_STORE_CODES,
+                 .domain = TQ_ROTATED,
                  .codec = {dense ? TQ_TQ4_V1 : (tq_format)(TQ_TQ4_V1 - 4 + c->bits), c->p.head_dim,
                            TQ_NORM_PLAIN, c->p.scale_factor_d512},
                  .data = c->k,
@@ -189,9 +190,8 @@ static void part_of(const attend_call *c, size_t first, size_t length, size_t pa
                                    .n_kv_heads = c->p.n_kv_heads,
                                    .head_dim = c->p.head_dim,
                                    .n_queries = c->n_queries,
-                                   .first_query = c->p.kv_seq_len - c->n_queries,
+                                   .query_end = c->p.kv_seq_len,
                                    .scale = c->p.scale,
-                                   .causal = 1,
                                    .domain = TQ_ROTATED};
     const size_t rows = attend_rows(c);
     size_t bytes;

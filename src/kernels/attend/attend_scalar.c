@@ -33,8 +33,10 @@ void tq_multiply_scalar(size_t n, const float *factors, float *x) {
 }
 
 float tq_highest_scalar(size_t n, const float *x, float top) {
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        if (!isfinite(x[i])) return NAN;
         top = x[i] > top ? x[i] : top;
+    }
     return top;
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Attention on tiles of decoded vectors, on vectors of 16 lanes: one source for every instruction set.
  * Products are fused with their additions. */
+#include <math.h>
+
 #include "kernels/kernels.h"
 
 /* V_BLOCK accumulators fit in registers beside what they are made of: `q` queries times `n` rows. */
@@ -151,18 +153,24 @@ void V_NAME(multiply)(size_t n, const float *factors, float *x) {
         x[i] *= factors[i];
 }
 
+/* 0 times what is not finite is NaN, which no addition takes away again. */
 float V_NAME(highest)(size_t n, const float *x, float top) {
-    vf lanes = v_set(top);
+    vf lanes = v_set(top), zeros = v_set(0.0f);
     size_t i = 0;
-    for (; n - i >= TQ_LANES; i += TQ_LANES)
-        lanes = v_max(v_load(x + i), lanes);
-    float lane[TQ_LANES];
+    for (; n - i >= TQ_LANES; i += TQ_LANES) {
+        const vf next = v_load(x + i);
+        lanes = v_max(next, lanes);
+        zeros = v_fma(next, v_set(0.0f), zeros);
+    }
+    float lane[TQ_LANES], zero = v_fold(zeros);
     v_store(lane, lanes);
     for (size_t l = 0; l < TQ_LANES; l++)
         top = lane[l] > top ? lane[l] : top;
-    for (; i < n; i++)
+    for (; i < n; i++) {
         top = x[i] > top ? x[i] : top;
-    return top;
+        zero += 0.0f * x[i];
+    }
+    return zero == 0.0f ? top : NAN;
 }
 
 float V_NAME(exponentiate)(size_t n, float top, float *scores) {

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT
+ * A step of attention on a cache: what the cache knows is taken from it, and cannot be told wrongly. */
+#include "api/check.h"
+#include "cache/cache.h"
+
+/* How far back a query may look; 0: to the first position. */
+static uint64_t window_of(const tq_cache *c) {
+    if (c->policy != TQ_CACHE_RING) return 0;
+    return c->window > 0 ? c->window : c->capacity;
+}
+
+static tq_status take_shape(const tq_cache *c, tq_attention_params *p) {
+    if (p->n_kv_heads == 0) p->n_kv_heads = (uint32_t)c->heads;
+    if (p->head_dim == 0) p->head_dim = (uint32_t)c->dim;
+    if (p->n_kv_heads != c->heads)
+        return tq_fail(TQ_E_HEADS, 0, "n_kv_heads", "n_kv_heads %u: the cache has %zu (0 takes them)",
+                       p->n_kv_heads, c->heads);
+    if (p->head_dim != c->dim)
+        return tq_fail(TQ_E_HEAD_DIM, 0, "head_dim", "head_dim %u: the cache has %zu (0 takes it)",
+                       p->head_dim, c->dim);
+    return TQ_OK;
+}
+
+static tq_status take_positions(const tq_cache *c, tq_attention_params *p) {
+    const uint64_t most = window_of(c);
+    if (p->query_end != 0 && p->query_end != c->length)
+        return tq_fail(TQ_E_POSITION, p->query_end, "query_end",
+                       "query_end %llu: the queries are the newest of %llu positions (0 says so)",
+                       (unsigned long long)p->query_end, (unsigned long long)c->length);
+    p->query_end = c->length;
+    if (p->window == 0) p->window = most;
+    if (most != 0 && p->window > most)
+        return tq_fail(TQ_E_POSITION, p->window, "window", "window %llu: the ring keeps %llu",
+                       (unsigned long long)p->window, (unsigned long long)most);
+    return TQ_OK;
+}
+
+/* The first of the queries looks back furthest. */
+static tq_status check_kept(const tq_cache *c, const tq_attention_params *p) {
+    const uint64_t first = tq_less(c->length, p->n_queries), kept = tq_cache_first(c);
+    const uint64_t wanted = p->window == 0 ? 0 : tq_less(first + 1, p->window);
+    if (kept <= tq_least(c->sinks, c->length) || wanted >= kept) return TQ_OK;
+    return tq_fail(TQ_E_POSITION, wanted, "n_queries",
+                   "%zu queries look back to position %llu, and the ring holds those from %llu on: its "
+                   "capacity must be window + n_queries - 1 at least",
+                   p->n_queries, (unsigned long long)wanted, (unsigned long long)kept);
+}
+
+/* The step as tq_attention() takes it. */
+typedef struct step {
+    tq_attention_params params;
+    tq_segment segments[TQ_CACHE_SEGMENTS];
+    size_t n_segments;
+} step;
+
+static tq_status compose(step *s, const tq_cache *cache, const tq_attention_params *params) {
+    TRY(tq_check_not_null("cache", cache));
+    TRY(tq_check_not_null("params", params));
+    s->params = *params;
+    TRY(take_shape(cache, &s->params));
+    TRY(take_positions(cache, &s->params));
+    TRY(check_kept(cache, &s->params));
+    s->n_segments = tq_cache_view(cache, s->segments);
+    return TQ_OK;
+}
+
+tq_status tq_cache_attend_workspace(const tq_cache *cache, const tq_attention_params *params,
+                                    size_t *bytes) {
+    step s;
+    TRY(compose(&s, cache, params));
+    return tq_attention_workspace(&s.params, s.segments, s.n_segments, bytes);
+}
+
+tq_status tq_cache_attend(const tq_cache *cache, const tq_attention_params *params, const float *q,
+                          float *out, float *lse, void *workspace, size_t workspace_bytes) {
+    step s;
+    TRY(compose(&s, cache, params));
+    return tq_attention(&s.params, s.segments, s.n_segments, q, out, lse, workspace, workspace_bytes);
+}
