@@ -15,6 +15,7 @@
 #include "message.h"
 #include "options.h"
 #include "threads.h"
+#include "tqkv/io.h"
 
 enum {
     MODEL,
@@ -90,9 +91,9 @@ static int load_model(cli_eval *eval) {
 /* Every token needs the one after it: what the model should have said. */
 static int read_text(cli_eval *eval, uint8_t **text) {
     size_t held = 0;
-    const int rc = cli_read_bytes(eval->text_path, eval->tokens + 1, text, &held);
-    if (rc != CLI_DONE) {
-        return rc;
+    const tq_status status = tq_file_read(eval->text_path, eval->tokens + 1, text, &held);
+    if (status != TQ_OK) {
+        return cli_fail_status(NULL, status);
     }
     if (held <= eval->tokens) {
         return cli_fail("%s: %zu bytes; %zu tokens need %zu: give a longer --text or fewer --tokens",
