@@ -91,7 +91,8 @@ static void one_hot_rows_through_the_codec(void **state) {
     }
 }
 
-/* The rotation is public: a row whose image is one-hot is what no signs help against. README tells these. */
+/* The rotation is public: a row whose image is one-hot is what no signs help against. README tells these.
+ */
 static void rows_built_against_the_rotation(void **state) {
     (void)state;
     static const struct {
@@ -144,9 +145,8 @@ static void three_channels_thirty_fold(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(one_hot_rows),
-                                       cmocka_unit_test(one_hot_rows_through_the_codec),
-                                       cmocka_unit_test(rows_built_against_the_rotation),
-                                       cmocka_unit_test(three_channels_thirty_fold)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_hot_rows), cmocka_unit_test(one_hot_rows_through_the_codec),
+        cmocka_unit_test(rows_built_against_the_rotation), cmocka_unit_test(three_channels_thirty_fold)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
