@@ -8,8 +8,8 @@
 #include "attention.h"
 #include "command.h"
 #include "encoding.h"
-#include "header.h"
 #include "heads.h"
+#include "input.h"
 #include "message.h"
 #include "options.h"
 #include "threads.h"
@@ -94,19 +94,21 @@ static int take_options(request *want, const cli_option *options) {
 
 /* The kind is told by the first bytes, not by the name. */
 static int read_side(const char *path, side *s) {
-    cli_file_header header;
+    cli_input input;
     s->path = path;
-    int rc = cli_read_header(path, &header);
+    int rc = cli_input_read(path, &input);
     if (rc != CLI_DONE) {
         return rc;
     }
-    json_decref(header.metadata);
-    s->is_encoded = header.kind == CLI_FILE_SAFETENSORS;
-    if (!s->is_encoded) {
-        return cli_read_heads(path, &s->tensor, &s->heads);
+    s->is_encoded = input.kind == CLI_INPUT_SAFETENSORS;
+    if (s->is_encoded) {
+        const tq_status status = tq_encoded_parse(path, input.bytes, input.size, &s->encoded);
+        rc = status == TQ_OK ? CLI_DONE : cli_fail_status(NULL, status);
+    } else {
+        rc = cli_parse_heads(&input, &s->tensor, &s->heads);
     }
-    const tq_status status = tq_encoded_read(path, &s->encoded);
-    return status == TQ_OK ? CLI_DONE : cli_fail_status(NULL, status);
+    cli_input_free(&input);
+    return rc;
 }
 
 static void free_side(side *s) {

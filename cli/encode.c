@@ -203,6 +203,9 @@ static int encode_file(request *want) {
         return rc;
     }
     rc = take_shape(want, &heads);
+    if (rc == CLI_DONE && !want->as_json) {
+        cli_tell_heads(want->input, &heads, "");
+    }
     if (rc == CLI_DONE) {
         rc = encode_heads(want, &heads);
     }

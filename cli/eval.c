@@ -15,6 +15,7 @@
 #include "message.h"
 #include "options.h"
 #include "threads.h"
+#include "tqkv/io.h"
 
 enum {
     MODEL,
@@ -90,9 +91,9 @@ static int load_model(cli_eval *eval) {
 /* Every token needs the one after it: what the model should have said. */
 static int read_text(cli_eval *eval, uint8_t **text) {
     size_t held = 0;
-    const int rc = cli_read_bytes(eval->text_path, eval->tokens + 1, text, &held);
-    if (rc != CLI_DONE) {
-        return rc;
+    const tq_status status = tq_file_read(eval->text_path, eval->tokens + 1, text, &held);
+    if (status != TQ_OK) {
+        return cli_fail_status(NULL, status);
     }
     if (held <= eval->tokens) {
         return cli_fail("%s: %zu bytes; %zu tokens need %zu: give a longer --text or fewer --tokens",
@@ -100,6 +101,17 @@ static int read_text(cli_eval *eval, uint8_t **text) {
     }
     eval->text = *text;
     return CLI_GO_ON;
+}
+
+/* Whether no layer gets to the positions that it would encode. */
+static bool stays_dense(const cli_eval *eval, const lm_kv *kv, size_t reach) {
+    const size_t wanted = kv->recent > kv->learn_centre ? kv->recent : kv->learn_centre;
+    bool dense = wanted + kv->sinks > 0;
+    for (size_t i = 0; dense && i < eval->shape.n_layers; i++) {
+        const lm_layer_shape layer = lm_model_layer(eval->model, i);
+        dense = reach <= lm_layer_holds(&layer, wanted) + kv->sinks;
+    }
+    return dense;
 }
 
 /* What the figures would not show although a row's name promises it. */
@@ -115,8 +127,7 @@ static void note_short_text(const cli_eval *eval) {
     }
     for (size_t i = 0; i < eval->n_rows; i++) {
         const cli_eval_row *row = &eval->rows[i];
-        const size_t from = row->kv.recent > row->kv.learn_centre ? row->kv.recent : row->kv.learn_centre;
-        if (reach <= from + row->kv.sinks && from + row->kv.sinks > 0) {
+        if (stays_dense(eval, &row->kv, reach)) {
             cli_note("%s: %zu tokens stay in float16; nothing is encoded", row->name, reach);
         }
     }
@@ -128,7 +139,7 @@ static int print(const cli_eval *eval, bool as_json, const char *report) {
         rc = as_json ? cli_eval_print_json(eval) : cli_eval_print_tables(eval);
     }
     if (rc == CLI_DONE && report && !as_json) {
-        printf("# report: %s/index.html\n", report);
+        cli_print_line("# report: %s/index.html", report);
         rc = cli_flush_output();
     }
     return rc;

@@ -95,6 +95,7 @@ static void write_table(FILE *out, const cli_eval *eval) {
                                            "cosine<br>mean",
                                            "p1",
                                            "tokens<br>per s"};
+    char cut[256];
     fprintf(out,
             "<h2>Figures</h2>\n<p>Size after %zu tokens, norms and centre counted. KL in nats from the "
             "next-byte distribution of float32; cosines of attention outputs; tokens per second of each "
@@ -108,6 +109,11 @@ static void write_table(FILE *out, const cli_eval *eval) {
         write_row(out, eval, &eval->rows[i]);
     }
     fputs("</tbody></table></div>\n", out);
+    for (size_t i = 0; i < eval->n_rows; i++) {
+        if (cli_kv_cut(&eval->rows[i].kv, eval->model, cut, sizeof cut)) {
+            fprintf(out, "<p class=\"soft\">%s: %s.</p>\n", eval->rows[i].name, cut);
+        }
+    }
 }
 
 static void write_pair(FILE *out, const cli_eval_pair *pair) {

@@ -124,13 +124,24 @@ static double rate(const cli_eval *eval) {
     return (double)eval->tokens * (double)(eval->n_rows + 1) / eval->seconds;
 }
 
+/* Where a layer does less than a row's name says. */
+static void tell_cuts(const cli_eval *eval) {
+    char text[256];
+    for (size_t i = 0; i < eval->n_rows; i++) {
+        if (cli_kv_cut(&eval->rows[i].kv, eval->model, text, sizeof text)) {
+            printf("# %s: %s\n", eval->rows[i].name, text);
+        }
+    }
+}
+
 int cli_eval_print_tables(const cli_eval *eval) {
     const size_t full = eval->memory_at[eval->n_memory - 1];
-    printf("# %s on %s\n# %zu tokens, a new cache every %zu\n", eval->shape.name, eval->text_path,
-           eval->tokens, eval->context);
+    cli_print_line("# %s on %s", eval->shape.name, eval->text_path);
+    printf("# %zu tokens, a new cache every %zu\n", eval->tokens, eval->context);
     printf("# bytes and bits/value: after %zu tokens, norms and centre counted\n# float32: %.4f "
            "bits a byte. v2 norms are matched unless a name says otherwise\n",
            full, eval->reference_bits / (double)eval->tokens);
+    tell_cuts(eval);
     int rc = print_costs(eval);
     if (rc != CLI_DONE) {
         return rc;
@@ -147,21 +158,25 @@ int cli_eval_print_tables(const cli_eval *eval) {
 
 /* One object a row, the figures under the names that the tables' columns have, and more. */
 static json_t *row_json(const cli_eval *eval, const cli_eval_row *row) {
-    json_t *layers = json_array(), *memory = json_array();
+    json_t *layers = json_array(), *memory = json_array(), *recent = json_array(), *centre = json_array();
     for (size_t i = 0; layers && i < eval->shape.n_layers; i++) {
+        const lm_layer_shape layer = lm_model_layer(eval->model, i);
         json_array_append_new(layers, json_real(cli_eval_layer_error(row, i)));
+        json_array_append_new(recent, json_integer((json_int_t)lm_layer_holds(&layer, row->kv.recent)));
+        json_array_append_new(centre,
+                              json_integer((json_int_t)lm_layer_holds(&layer, row->kv.learn_centre)));
     }
     for (size_t i = 0; memory && i < eval->n_memory; i++) {
         json_array_append_new(memory, json_integer((json_int_t)row->memory[i]));
     }
-    return json_pack("{s:s, s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o}",
-                     "name", row->name, "bits_per_value", cli_eval_bits_per_value(row), "cache_bytes",
-                     (json_int_t)row->bytes, "bits_per_byte", cli_eval_bits_per_byte(eval, row),
-                     "bits_change", cli_eval_change(eval, row), "perplexity_change",
-                     cli_eval_perplexity_change(eval, row), "kl_mean", row->kl_mean, "kl_median",
-                     row->kl_median, "kl_p99", row->kl_p99, "same_top", cli_eval_same_top(eval, row),
-                     "cosine_mean", row->cosine_mean, "cosine_p1", row->cosine_p1, "tokens_per_second",
-                     1.0 / row->token_seconds, "layer_error", layers, "memory", memory);
+    return json_pack(
+        "{s:s, s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o, s:o, s:o}", "name",
+        row->name, "bits_per_value", cli_eval_bits_per_value(row), "cache_bytes", (json_int_t)row->bytes,
+        "bits_per_byte", cli_eval_bits_per_byte(eval, row), "bits_change", cli_eval_change(eval, row),
+        "perplexity_change", cli_eval_perplexity_change(eval, row), "kl_mean", row->kl_mean, "kl_median",
+        row->kl_median, "kl_p99", row->kl_p99, "same_top", cli_eval_same_top(eval, row), "cosine_mean",
+        row->cosine_mean, "cosine_p1", row->cosine_p1, "tokens_per_second", 1.0 / row->token_seconds,
+        "layer_error", layers, "memory", memory, "layer_recent", recent, "layer_centre", centre);
 }
 
 int cli_eval_print_json(const cli_eval *eval) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Folders and files of results. */
+ * Folders of results. */
 #include "folder.h"
 
 #include <errno.h>
@@ -41,25 +41,4 @@ char *cli_beside(const char *path, const char *name) {
         memcpy(result + length, name, rest);
     }
     return result;
-}
-
-int cli_read_bytes(const char *path, size_t n, uint8_t **bytes, size_t *held) {
-    FILE *file = fopen(path, "rb");
-    *bytes = NULL;
-    if (!file) {
-        return cli_fail("%s: %s", path, strerror(errno));
-    }
-    int rc = CLI_DONE;
-    *bytes = malloc(n ? n : 1);
-    if (!*bytes) {
-        rc = cli_out_of_memory();
-    } else {
-        errno = 0;
-        *held = fread(*bytes, 1, n, file);
-        if (ferror(file)) {
-            rc = cli_fail("%s: %s", path, strerror(errno));
-        }
-    }
-    fclose(file);
-    return rc;
 }

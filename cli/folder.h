@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Folders and files of results. */
+ * Folders of results. */
 #ifndef TQKV_CLI_FOLDER_H
 #define TQKV_CLI_FOLDER_H
-
-#include <stddef.h>
-#include <stdint.h>
 
 /* Makes a folder unless it is there. CLI_DONE, or CLI_FAILED after a message. */
 int cli_make_folder(const char *path);
@@ -14,9 +11,5 @@ char *cli_join_path(const char *folder, const char *name);
 
 /* The path of `name` beside the file `path`, likewise. */
 char *cli_beside(const char *path, const char *name);
-
-/* Reads the first n bytes of a file, or as many as there are: *held. CLI_DONE, or CLI_FAILED after a
- * message. *bytes is for free() in every case. */
-int cli_read_bytes(const char *path, size_t n, uint8_t **bytes, size_t *held);
 
 #endif

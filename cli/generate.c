@@ -139,6 +139,9 @@ static int generate(writer *w) {
     if (status != TQ_OK) {
         return cli_fail_status(NULL, status);
     }
+    if (cli_kv_cut(&kv, w->model, why, sizeof why)) {
+        cli_note("%s: %s", w->kv_name, why);
+    }
     rc = write_text(w);
     return rc == CLI_DONE ? tell_figures(w) : rc;
 }

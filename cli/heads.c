@@ -77,8 +77,7 @@ static int see_as_heads(const char *path, const tq_tensor *tensor, cli_heads *he
     return CLI_DONE;
 }
 
-int cli_read_heads(const char *path, tq_tensor *tensor, cli_heads *heads) {
-    const tq_status status = tq_npy_read(path, tensor);
+static int take_heads(const char *path, tq_status status, tq_tensor *tensor, cli_heads *heads) {
     if (status != TQ_OK) {
         return cli_fail_status(NULL, status);
     }
@@ -90,6 +89,22 @@ int cli_read_heads(const char *path, tq_tensor *tensor, cli_heads *heads) {
         tq_tensor_free(tensor);
     }
     return rc;
+}
+
+int cli_read_heads(const char *path, tq_tensor *tensor, cli_heads *heads) {
+    return take_heads(path, tq_npy_read(path, tensor), tensor, heads);
+}
+
+int cli_parse_heads(const cli_input *input, tq_tensor *tensor, cli_heads *heads) {
+    const tq_status status = tq_npy_parse(input->path, input->bytes, input->size, tensor);
+    return take_heads(input->path, status, tensor, heads);
+}
+
+void cli_tell_heads(const char *path, const cli_heads *heads, const char *more) {
+    cli_print_line("# %s: %zu head%s of %zu position%s of %zu%s", path, heads->n_heads,
+                   heads->n_heads == 1 ? "" : "s", heads->n_positions, heads->n_positions == 1 ? "" : "s",
+                   heads->head_dim, more);
+    fflush(stdout); /* what it could not print cli_flush_output() reports */
 }
 
 float *cli_new_floats(size_t a, size_t b, size_t c) {

@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 
+#include "input.h"
 #include "tqkv/io.h"
 
 typedef struct cli_heads {
@@ -17,6 +18,14 @@ typedef struct cli_heads {
 /* Reads [..][T][D] and checks that it has values and that an encoder can take them all.
  * CLI_DONE or CLI_FAILED after a message. tensor: release with tq_tensor_free() after CLI_DONE. */
 int cli_read_heads(const char *path, tq_tensor *tensor, cli_heads *heads);
+
+/* The same of a file that was read. */
+int cli_parse_heads(const cli_input *input, tq_tensor *tensor, cli_heads *heads);
+
+/* One line: how the tensor is read. Nobody can tell [positions][heads] from [heads][positions] but those
+ * who made it, so commands that read one alone say this before they work. more: what else there is to
+ * say. */
+void cli_tell_heads(const char *path, const cli_heads *heads, const char *more);
 
 /* CLI_FAILED with a message that names the element if one is NaN, infinite or beyond limit. */
 int cli_check_values(const char *path, const tq_tensor *tensor, float limit);

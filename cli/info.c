@@ -5,8 +5,8 @@
 
 #include "command.h"
 #include "encoding.h"
-#include "header.h"
 #include "heads.h"
+#include "input.h"
 #include "message.h"
 #include "options.h"
 #include "report.h"
@@ -34,17 +34,16 @@ static size_t count_not_finite(const tq_tensor *tensor) {
     return n;
 }
 
-static int print_plain(const char *path, const tq_tensor *tensor, const cli_file_header *header,
-                       bool as_json) {
+static int print_plain(const cli_input *input, const tq_tensor *tensor, bool as_json) {
     char shape[256];
     cli_report report;
-    const size_t data_bytes = tensor->n_values * header->item_bytes;
+    const size_t item_bytes = cli_input_npy_item_bytes(input);
 
     cli_shape_text(tensor, shape, sizeof shape);
     cli_report_begin(&report, as_json);
-    cli_report_text(&report, "file", "file", path);
+    cli_report_text(&report, "file", "file", input->path);
     cli_report_text(&report, "kind", "kind", "npy");
-    cli_report_text(&report, "dtype", "element type", header->item_bytes == 2 ? "<f2" : "<f4");
+    cli_report_text(&report, "dtype", "element type", item_bytes == 2 ? "<f2" : "<f4");
     if (as_json) {
         cli_report_json(&report, "shape", json_shape(tensor));
     } else {
@@ -52,53 +51,53 @@ static int print_plain(const char *path, const tq_tensor *tensor, const cli_file
     }
     cli_report_count(&report, "n_values", "values", tensor->n_values);
     cli_report_count(&report, "n_not_finite", "not finite", count_not_finite(tensor));
-    cli_report_count(&report, "data_bytes", "data bytes", data_bytes);
-    cli_report_count(&report, "file_bytes", "file bytes", header->file_bytes);
-    cli_report_real(&report, "bits_per_value", "bits per value", 8.0 * (double)header->item_bytes);
+    cli_report_count(&report, "data_bytes", "data bytes", tensor->n_values * item_bytes);
+    cli_report_count(&report, "file_bytes", "file bytes", input->size);
+    cli_report_real(&report, "bits_per_value", "bits per value", 8.0 * (double)item_bytes);
     return cli_report_end(&report);
 }
 
-static int show_plain(const char *path, const cli_file_header *header, bool as_json) {
+static int show_plain(const cli_input *input, bool as_json) {
     tq_tensor tensor;
-    const tq_status status = tq_npy_read(path, &tensor);
+    const tq_status status = tq_npy_parse(input->path, input->bytes, input->size, &tensor);
     if (status != TQ_OK) {
         return cli_fail_status(NULL, status);
     }
-    const int rc = print_plain(path, &tensor, header, as_json);
+    const int rc = print_plain(input, &tensor, as_json);
     tq_tensor_free(&tensor);
     return rc;
 }
 
-static void add_sizes(cli_report *report, const tq_encoded *encoded, const cli_file_header *header) {
+static void add_sizes(cli_report *report, const tq_encoded *encoded, const cli_input *input) {
     const size_t centre = encoded->centre ? encoded->n_kv_heads * encoded->codec.head_dim : 0;
     cli_report_count(report, "codes_bytes", "bytes of codes", encoded->n_codes);
     cli_report_count(report, "norms_bytes", "bytes of norms", encoded->n_norms * sizeof(float));
     cli_report_count(report, "centre_bytes", "bytes of centre", centre * sizeof(float));
     cli_report_count(report, "bytes", "bytes", cli_encoded_bytes(encoded));
-    cli_report_count(report, "file_bytes", "file bytes", header->file_bytes);
+    cli_report_count(report, "file_bytes", "file bytes", input->size);
     cli_report_real(report, "bits_per_value", "bits per value", cli_bits_per_value(encoded));
 }
 
 /* The file's own words: names of tables, checksums, and what other tools have added. */
-static void add_metadata(cli_report *report, const cli_file_header *header) {
+static void add_metadata(cli_report *report, const cli_input *input) {
     const char *key;
-    json_t *value;
+    json_t *value, *metadata = cli_input_metadata(input);
     if (report->as_json) {
-        cli_report_json(report, "metadata", json_incref(header->metadata));
+        cli_report_json(report, "metadata", metadata);
         return;
     }
-    json_object_foreach(header->metadata, key, value) {
-        cli_report_text(report, key, key, json_string_value(value));
+    json_object_foreach(metadata, key, value) {
+        cli_report_words(report, key, json_string_value(value), json_string_length(value));
     }
+    json_decref(metadata);
 }
 
-static int print_encoded(const char *path, const tq_encoded *encoded, const cli_file_header *header,
-                         bool as_json) {
+static int print_encoded(const cli_input *input, const tq_encoded *encoded, bool as_json) {
     const tq_codec *codec = &encoded->codec;
     cli_report report;
 
     cli_report_begin(&report, as_json);
-    cli_report_text(&report, "file", "file", path);
+    cli_report_text(&report, "file", "file", input->path);
     cli_report_text(&report, "kind", "kind", "safetensors");
     cli_report_text(&report, "format", "format", tq_format_name(codec->format));
     cli_report_count(&report, "head_dim", "head dimension", codec->head_dim);
@@ -108,31 +107,29 @@ static int print_encoded(const char *path, const tq_encoded *encoded, const cli_
     cli_report_count(&report, "ring_start", "ring start", encoded->ring_start);
     cli_report_text(&report, "norm_rule", "norm rule", tq_norm_rule_name(codec->norm_rule));
     cli_report_flag(&report, "centre", "centre", encoded->centre != NULL);
-    add_sizes(&report, encoded, header);
-    add_metadata(&report, header);
+    add_sizes(&report, encoded, input);
+    add_metadata(&report, input);
     return cli_report_end(&report);
 }
 
-static int show_encoded(const char *path, const cli_file_header *header, bool as_json) {
+static int show_encoded(const cli_input *input, bool as_json) {
     tq_encoded encoded;
-    const tq_status status = tq_encoded_read(path, &encoded);
+    const tq_status status = tq_encoded_parse(input->path, input->bytes, input->size, &encoded);
     if (status != TQ_OK) {
         return cli_fail_status(NULL, status);
     }
-    const int rc = print_encoded(path, &encoded, header, as_json);
+    const int rc = print_encoded(input, &encoded, as_json);
     tq_encoded_free(&encoded);
     return rc;
 }
 
 static int show_file(const char *path, bool as_json) {
-    cli_file_header header;
-    int rc = cli_read_header(path, &header);
-    if (rc != CLI_DONE) {
-        return rc;
+    cli_input input;
+    int rc = cli_input_read(path, &input);
+    if (rc == CLI_DONE) {
+        rc = input.kind == CLI_INPUT_NPY ? show_plain(&input, as_json) : show_encoded(&input, as_json);
+        cli_input_free(&input);
     }
-    rc = header.kind == CLI_FILE_NPY ? show_plain(path, &header, as_json)
-                                     : show_encoded(path, &header, as_json);
-    json_decref(header.metadata);
     return rc;
 }
 

@@ -210,6 +210,23 @@ bool cli_kv_serves(const lm_kv *kv, const lm_model *model, char *why, size_t siz
     return true;
 }
 
+bool cli_kv_cut(const lm_kv *kv, const lm_model *model, char *text, size_t size) {
+    const size_t n_layers = lm_model_shape(model).n_layers;
+    const size_t wanted = kv->recent > kv->learn_centre ? kv->recent : kv->learn_centre;
+    size_t used = 0, last = wanted;
+    for (size_t i = 0; i < n_layers && used < size; i++) {
+        const lm_layer_shape layer = lm_model_layer(model, i);
+        const size_t held = lm_layer_holds(&layer, wanted);
+        if (held < wanted && held != last) {
+            used += (size_t)snprintf(text + used, size - used,
+                                     "%s%zu positions at most where a layer's window is %zu",
+                                     used ? ", " : "", held, held);
+            last = held;
+        }
+    }
+    return used > 0;
+}
+
 void cli_kv_default_name(char name[CLI_KV_NAME_SIZE]) {
     snprintf(name, CLI_KV_NAME_SIZE, "%s/%s+centre+recent", tq_format_name(TQ_DEFAULT_K_FORMAT),
              tq_format_name(TQ_DEFAULT_V_FORMAT));

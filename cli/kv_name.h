@@ -27,6 +27,10 @@ int cli_parse_kv(const char *name, lm_kv *kv);
  * dimensions 256 and 512, and the model has 128". */
 bool cli_kv_serves(const lm_kv *kv, const lm_model *model, char *why, size_t size);
 
+/* Whether a layer's window holds less than a suffix asks for. If so, what it keeps instead: a text such
+ * as "256 positions at most where a layer's window is 256". */
+bool cli_kv_cut(const lm_kv *kv, const lm_model *model, char *text, size_t size);
+
 /* The options that describe keys and values one by one. */
 typedef struct cli_kv_options {
     const cli_option *k_format, *v_format, *recent, *sinks, *center;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "command.h"
@@ -16,11 +17,31 @@ void cli_set_command_name(const char *name) {
     command_name = name;
 }
 
+/* What a path or a word of the user's could do to the terminal it is kept from: tq_printable(). */
+static void print_line(FILE *stream, const char *format, va_list arguments) {
+    va_list again;
+    va_copy(again, arguments);
+    const int length = vsnprintf(NULL, 0, format, again);
+    va_end(again);
+    char *text = length < 0 ? NULL : malloc((size_t)length + 1);
+    if (text) {
+        vsnprintf(text, (size_t)length + 1, format, arguments);
+    }
+    fprintf(stream, "%s\n", text ? tq_printable(text) : "out of memory");
+    free(text);
+}
+
+void cli_print_line(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    print_line(stdout, format, arguments);
+    va_end(arguments);
+}
+
 static void say(const char *kind, const char *format, va_list arguments) {
     cli_progress_end();
     fprintf(stderr, "tqkv%s%s: %s", command_name ? " " : "", command_name ? command_name : "", kind);
-    vfprintf(stderr, format, arguments);
-    fputc('\n', stderr);
+    print_line(stderr, format, arguments);
 }
 
 int cli_fail(const char *format, ...) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Messages on standard error, each with the sub-command's name in front. */
+ * Messages on standard error, each with the sub-command's name in front. Whatever they quote, they leave
+ * the terminal alone. */
 #ifndef TQKV_CLI_MESSAGE_H
 #define TQKV_CLI_MESSAGE_H
 
@@ -22,6 +23,9 @@ int cli_misuse(const char *format, ...) CLI_PRINTF;
 
 /* One line that is worth knowing and no failure. */
 void cli_note(const char *format, ...) CLI_PRINTF;
+
+/* One line on standard output that quotes a path; as safe for the terminal. */
+void cli_print_line(const char *format, ...) CLI_PRINTF;
 
 int cli_out_of_memory(void);
 

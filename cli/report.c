@@ -5,9 +5,12 @@
 #include <libsmartcols.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "command.h"
 #include "message.h"
+#include "tqkv/status.h"
 
 /* What makes a float32 come back the same; more would show noise of the double sums. */
 enum { JSON_DIGITS = 9 };
@@ -40,13 +43,22 @@ void cli_report_begin(cli_report *report, bool as_json) {
                      !scols_table_new_column(report->table, "value", 0, 0);
 }
 
+/* Names and words out of files may hold anything: the table's copy is made fit for a terminal. */
+static bool set_cell(struct libscols_line *line, size_t i, const char *text) {
+    char *copy = strdup(text);
+    if (copy && scols_line_refer_data(line, i, tq_printable(copy)) == 0) {
+        return true;
+    }
+    free(copy);
+    return false;
+}
+
 static void add_line(cli_report *report, const char *label, const char *value) {
     if (report->failed || !label) {
         return;
     }
     struct libscols_line *line = scols_table_new_line(report->table, NULL);
-    report->failed =
-        !line || scols_line_set_data(line, 0, label) != 0 || scols_line_set_data(line, 1, value) != 0;
+    report->failed = !line || !set_cell(line, 0, label) || !set_cell(line, 1, value);
 }
 
 void cli_report_json(cli_report *report, const char *key, json_t *value) {
@@ -77,6 +89,21 @@ void cli_report_text(cli_report *report, const char *key, const char *label, con
         return;
     }
     add_line(report, label, value);
+}
+
+void cli_report_words(cli_report *report, const char *label, const char *text, size_t length) {
+    char *copy = malloc(length + 1);
+    report->failed = report->failed || !copy;
+    if (report->failed) {
+        free(copy);
+        return;
+    }
+    for (size_t i = 0; i < length; i++) {
+        copy[i] = text[i] ? text[i] : '?';
+    }
+    copy[length] = '\0';
+    add_line(report, label, copy);
+    free(copy);
 }
 
 void cli_report_count(cli_report *report, const char *key, const char *label, size_t value) {
@@ -147,7 +174,7 @@ void cli_grid_row(cli_grid *grid, const cli_cell *cells) {
         char number[32];
         snprintf(number, sizeof number,
                  column->format && isfinite(cells[i].number) ? column->format : "-", cells[i].number);
-        grid->failed = scols_line_set_data(line, i, column->format ? number : cells[i].text) != 0 ||
+        grid->failed = !set_cell(line, i, column->format ? number : cells[i].text) ||
                        json_object_set_new(object, column->key,
                                            column->format ? json_number(cells[i].number)
                                                           : json_text(cells[i].text)) != 0;

@@ -21,6 +21,10 @@ typedef struct cli_report {
 
 void cli_report_begin(cli_report *report, bool as_json);
 void cli_report_text(cli_report *report, const char *key, const char *label, const char *value);
+
+/* Words of a file that may hold U+0000, for the text alone. */
+void cli_report_words(cli_report *report, const char *label, const char *text, size_t length);
+
 void cli_report_count(cli_report *report, const char *key, const char *label, size_t value);
 void cli_report_flag(cli_report *report, const char *key, const char *label, bool value);
 

@@ -123,12 +123,9 @@ static int sweep_heads(const char *path, const cli_heads *heads, bool centred, c
     return rc;
 }
 
-/* The line above a table starts with #, so that plotting programs skip it. */
 static int print_sweep(const char *path, const cli_heads *heads, bool centred, cli_grid *grid,
                        json_t *list) {
     if (!list) {
-        printf("# %s: %zu heads, %zu positions, head dimension %zu%s\n", path, heads->n_heads,
-               heads->n_positions, heads->head_dim, centred ? ", centred on the mean" : "");
         return cli_grid_print(grid);
     }
     cli_report report;
@@ -151,6 +148,9 @@ static int sweep_file(const char *path, bool centred, json_t *list) {
     int rc = cli_read_heads(path, &tensor, &heads);
     if (rc != CLI_DONE) {
         return rc;
+    }
+    if (!list) { /* with a #, so that plotting programs skip it */
+        cli_tell_heads(path, &heads, centred ? ", centred on the mean" : "");
     }
     cli_grid_begin(&grid, columns, sizeof columns / sizeof columns[0]);
     rc = sweep_heads(path, &heads, centred, &grid);

@@ -81,8 +81,9 @@ static void check_tensors(const uint8_t *bytes, size_t size, bool must_be) {
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         tq_raw_tensor t;
         if (tq_safetensors_tensor(file, names[i], &t) != TQ_OK) continue;
-        REQUIRE(t.at <= size && t.n_values * t.item_size <= size - t.at);
-        REQUIRE(memcmp(t.bytes, bytes + t.at, t.n_values * t.item_size) == 0);
+        REQUIRE(t.at <= size && t.n_bytes <= size - t.at);
+        REQUIRE(t.item_size == 0 || t.n_values * t.item_size == t.n_bytes);
+        REQUIRE(memcmp(t.bytes, bytes + t.at, t.n_bytes) == 0);
     }
     tq_safetensors_free(file);
 }

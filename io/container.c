@@ -63,7 +63,7 @@ tq_status tqio_container_open(tqio_container *c, const char *name, const uint8_t
     c->header_size = (size_t)length;
     c->data = bytes + PREFIX + c->header_size;
     c->data_size = size - PREFIX - c->header_size;
-    c->root = json_loadb(c->header, c->header_size, JSON_REJECT_DUPLICATES, &error);
+    c->root = json_loadb(c->header, c->header_size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     if (c->root == NULL && json_error_code(&error) == json_error_out_of_memory)
         return tqio_fail_whole(name, TQ_E_NO_MEMORY, 0, "header", "no memory for the header");
     if (c->root == NULL) {
@@ -119,14 +119,15 @@ static bool get_size(const json_t *value, size_t *out) {
     return true;
 }
 
-/* Bytes of a value of that type; 0 for one that is not known. */
+/* Bytes of a value of that type; 0 for one that is not known, or that packs values into less than a byte.
+ */
 static size_t size_of_type(const char *type) {
     static const struct {
         char name[8];
         size_t size;
-    } known[] = {{"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E4M3", 1}, {"F8_E5M2", 1},
-                 {"U16", 2},  {"I16", 2}, {"F16", 2}, {"BF16", 2},    {"U32", 4},
-                 {"I32", 4},  {"F32", 4}, {"U64", 8}, {"I64", 8},     {"F64", 8}};
+    } known[] = {{"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"F8_E8M0", 1},
+                 {"U16", 2},  {"I16", 2}, {"F16", 2}, {"BF16", 2},    {"U32", 4},     {"I32", 4},
+                 {"F32", 4},  {"U64", 8}, {"I64", 8}, {"F64", 8},     {"C64", 8}};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         if (strcmp(type, known[i].name) == 0) return known[i].size;
     return 0;
@@ -135,9 +136,9 @@ static size_t size_of_type(const char *type) {
 static tq_status read_type(const tqio_container *c, const json_t *value, tqio_entry *e) {
     if (!json_is_string(value)) return entry_fail(c, e, TQ_E_FILE_HEADER, "no dtype that is a string");
     e->type = json_string_value(value);
+    if (strlen(e->type) != json_string_length(value))
+        return entry_fail(c, e, TQ_E_FILE_TYPE, "the dtype holds U+0000");
     e->item_size = size_of_type(e->type);
-    if (e->item_size == 0 && c->any_tensors)
-        return entry_fail(c, e, TQ_E_FILE_TYPE, "the dtype is not known");
     if (!c->any_tensors && strcmp(e->type, "U8") != 0 && strcmp(e->type, "F32") != 0)
         return entry_fail(c, e, TQ_E_FILE_TYPE, "the dtype is neither U8 nor F32");
     return TQ_OK;
@@ -154,6 +155,25 @@ static tq_status read_shape(const tqio_container *c, const json_t *value, tqio_e
     return TQ_OK;
 }
 
+/* Shape and offsets agree. A dtype that is not known is of what size they say, such as 2 bytes; the size
+ * stays 0 where they say nothing: no values, or several in a byte. */
+static tq_status check_bytes(const tqio_container *c, tqio_entry *e) {
+    const size_t bytes = e->end - e->begin;
+    if (!tqio_shape_values(e->shape, e->n_dims, e->item_size == 0 ? 1 : e->item_size, &e->n_values))
+        return entry_fail(c, e, TQ_E_FILE_SHAPE, "the shape multiplies to more than an address can hold");
+    if (e->item_size == 0) {
+        if ((e->n_values == 0) != (bytes == 0))
+            return entry_fail(c, e, TQ_E_FILE_SHAPE,
+                              "the shape asks for %zu values, data_offsets give %zu bytes", e->n_values,
+                              bytes);
+        if (bytes != 0 && bytes % e->n_values == 0) e->item_size = bytes / e->n_values;
+    } else if (e->n_values * e->item_size != bytes) {
+        return entry_fail(c, e, TQ_E_FILE_SHAPE, "the shape asks for %zu bytes, data_offsets give %zu",
+                          e->n_values * e->item_size, bytes);
+    }
+    return TQ_OK;
+}
+
 static tq_status read_offsets(const tqio_container *c, const json_t *value, tqio_entry *e) {
     if (!json_is_array(value) || json_array_size(value) != 2 ||
         !get_size(json_array_get(value, 0), &e->begin) || !get_size(json_array_get(value, 1), &e->end))
@@ -163,13 +183,7 @@ static tq_status read_offsets(const tqio_container *c, const json_t *value, tqio
     if (e->end > c->data_size)
         return entry_fail(c, e, TQ_E_FILE_TRUNCATED, "it ends at byte %zu of the data, the file has %zu",
                           e->end, c->data_size);
-    size_t n_values = 0;
-    if (!tqio_shape_values(e->shape, e->n_dims, e->item_size, &n_values))
-        return entry_fail(c, e, TQ_E_FILE_SHAPE, "the shape multiplies to more than an address can hold");
-    if (n_values * e->item_size != e->end - e->begin)
-        return entry_fail(c, e, TQ_E_FILE_SHAPE, "the shape asks for %zu bytes, data_offsets give %zu",
-                          n_values * e->item_size, e->end - e->begin);
-    return TQ_OK;
+    return check_bytes(c, e);
 }
 
 tq_status tqio_container_entry(const tqio_container *c, tqio_entry *e) {

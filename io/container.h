@@ -11,8 +11,8 @@
 #include "tqkv/status.h"
 
 enum {
-    TQIO_MAX_HEADER = 1 << 20, /* ours stay below 2 KiB */
-    TQIO_MAX_TENSOR_DIMS = 4
+    TQIO_MAX_HEADER = 100000000, /* what the format's own reader takes; ours stay below 2 KiB */
+    TQIO_MAX_TENSOR_DIMS = 8
 };
 
 typedef struct tqio_container {
@@ -30,9 +30,10 @@ typedef struct tqio_entry {
     const char *name;
     bool present;
     const char *type; /* as in the file: "U8", "F32", "BF16" */
-    size_t item_size;
+    size_t item_size; /* 0: not told */
     size_t n_dims;
     size_t shape[TQIO_MAX_TENSOR_DIMS];
+    size_t n_values;   /* the product */
     size_t begin, end; /* in the container's data */
 } tqio_entry;
 

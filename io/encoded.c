@@ -4,7 +4,6 @@
 
 #include "bytes.h"
 #include "container.h"
-#include "file.h"
 #include "hash.h"
 #include "layout.h"
 #include "metadata.h"
@@ -140,7 +139,7 @@ tq_status tq_encoded_read(const char *path, tq_encoded *out) {
         return tq_fail(TQ_E_NULL, 0, path == NULL ? "path" : "out", "an argument is NULL");
     uint8_t *bytes = NULL;
     size_t size = 0;
-    tq_status status = tqio_read_file(path, &bytes, &size);
+    tq_status status = tq_file_read(path, SIZE_MAX, &bytes, &size);
     if (status == TQ_OK) status = tq_encoded_parse(path, bytes, size, out);
     free(bytes);
     return status;

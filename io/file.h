@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Whole files in, and whole files out or not at all. */
+ * Whole files out, or not at all. */
 #ifndef IO_FILE_H
 #define IO_FILE_H
 
@@ -7,9 +7,6 @@
 #include <stdint.h>
 
 #include "tqkv/status.h"
-
-/* Reads a regular file, or a pipe to its end. free(*bytes) afterwards; untouched on failure. */
-tq_status tqio_read_file(const char *path, uint8_t **bytes, size_t *size);
 
 /* A stretch of the file to be written: bytes as they are, or float32 as little-endian bytes. */
 typedef struct tqio_piece {

@@ -149,10 +149,23 @@ static tq_status read_format(const tqio_container *c, tq_format *out) {
     return TQ_OK;
 }
 
+/* Values are read as C's strings from here on. Those of other keys may hold anything. */
+static tq_status refuse_nul(const tqio_container *c) {
+    const char *key;
+    json_t *value;
+    json_object_foreach(c->metadata, key, value) {
+        if (strncmp(key, PREFIX, strlen(PREFIX)) != 0) continue;
+        if (strlen(json_string_value(value)) != json_string_length(value))
+            return bad_field(c, key, "a value without U+0000");
+    }
+    return TQ_OK;
+}
+
 tq_status tqio_fields_read(const tqio_container *c, tq_encoded *e) {
     size_t head_dim = 0;
     *e = (tq_encoded){.codec = {.scale_factor_d512 = 1.0f}};
-    tq_status status = read_format(c, &e->codec.format);
+    tq_status status = refuse_nul(c);
+    if (status == TQ_OK) status = read_format(c, &e->codec.format);
     if (status == TQ_OK) status = read_size(c, "tqkv.head_dim", &head_dim);
     if (status == TQ_OK) {
         e->codec.head_dim = head_dim > UINT32_MAX ? 0 : (uint32_t)head_dim;

@@ -57,7 +57,7 @@ tq_status tqio_fail_os(const char *name, const char *action, int error) {
 const char *tqio_printable(const char *text, size_t length, char *out, size_t size) {
     size_t shown = length < size ? length : size - 4;
     for (size_t i = 0; i < shown; i++)
-        out[i] = text[i] >= ' ' && text[i] <= '~' ? text[i] : '?';
+        out[i] = text[i] != '\0' ? text[i] : '?'; /* tq_fail() looks after the others */
     memcpy(out + shown, shown < length ? "..." : "", shown < length ? 4 : 1);
     return out;
 }

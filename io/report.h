@@ -19,8 +19,8 @@ tq_status tqio_fail_whole(const char *name, tq_status status, uint64_t index, co
 /* Records "NAME: cannot ACTION: what errno says", TQ_E_IO. */
 tq_status tqio_fail_os(const char *name, const char *action, int error);
 
-/* Copies text from a file for a message: control and non-ASCII bytes, which could play tricks on a
- * terminal, become '?'; what does not fit ends in "...". Returns out. */
+/* Copies text from a file for a message: NUL becomes '?', what does not fit ends in "...". Returns out.
+ */
 const char *tqio_printable(const char *text, size_t length, char *out, size_t size);
 
 /* Room for the start of a word quoted from a file. */

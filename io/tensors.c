@@ -5,7 +5,6 @@
 
 #include "bytes.h"
 #include "container.h"
-#include "file.h"
 #include "report.h"
 #include "tqkv/io.h"
 
@@ -105,7 +104,7 @@ tq_status tq_safetensors_read(const char *path, tq_safetensors **out) {
     if (path == NULL) return tq_fail(TQ_E_NULL, 0, "path", "path is NULL");
     uint8_t *bytes = NULL;
     size_t size = 0;
-    tq_status status = tqio_read_file(path, &bytes, &size);
+    tq_status status = tq_file_read(path, SIZE_MAX, &bytes, &size);
     return status == TQ_OK ? open_bytes(path, bytes, size, out) : status;
 }
 
@@ -125,16 +124,20 @@ tq_status tq_safetensors_tensor(const tq_safetensors *file, const char *name, tq
     *out = (tq_raw_tensor){.type = entry.type,
                            .item_size = entry.item_size,
                            .n_dims = entry.n_dims,
-                           .n_values = (entry.end - entry.begin) / entry.item_size,
+                           .n_values = entry.n_values,
+                           .n_bytes = entry.end - entry.begin,
                            .bytes = file->c.data + entry.begin,
                            .at = tqio_container_at(&file->c, &entry)};
     memcpy(out->shape, entry.shape, sizeof out->shape);
     return TQ_OK;
 }
 
-const char *tq_safetensors_metadata(const tq_safetensors *file, const char *key) {
+const char *tq_safetensors_metadata(const tq_safetensors *file, const char *key, size_t *length) {
+    if (length != NULL) *length = 0;
     if (file == NULL || key == NULL) return NULL;
-    return json_string_value(json_object_get(file->c.metadata, key));
+    const json_t *text = json_object_get(file->c.metadata, key);
+    if (length != NULL) *length = json_string_length(text);
+    return json_string_value(text);
 }
 
 void tq_safetensors_free(tq_safetensors *file) {

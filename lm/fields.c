@@ -34,8 +34,9 @@ static const char *quoted(const char *text, char out[40]) {
 tq_status lm_field_text(const lm_file *f, const char *key, const char **out) {
     char name[64];
     snprintf(name, sizeof name, "tqkv.model.%s", key);
-    *out = tq_safetensors_metadata(f->tensors, name);
-    if (*out != NULL && **out != '\0') return TQ_OK;
+    size_t length;
+    *out = tq_safetensors_metadata(f->tensors, name, &length);
+    if (*out != NULL && **out != '\0' && strlen(*out) == length) return TQ_OK;
     return lm_file_fail(f, TQ_E_FILE_FIELD, name, "no metadata field %s: this is no model of tqkv's",
                         name);
 }

@@ -12,6 +12,10 @@
 
 static const float half_max = 65504;
 
+static uint64_t least(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
 tq_status lm_kv_check(const lm_kv *kv) {
     if ((int)kv->store < LM_STORE_F32 || kv->store > LM_STORE_BLOCKS)
         return tq_fail(TQ_E_FORMAT, 0, "store", "store %d is none", (int)kv->store);
@@ -32,6 +36,10 @@ static size_t item_size(const lm_kv_layer *layer) {
     return layer->kv->store == LM_STORE_F16 ? sizeof(uint16_t) : sizeof(float);
 }
 
+size_t lm_layer_holds(const lm_layer_shape *layer, size_t positions) {
+    return layer->window == 0 ? positions : (size_t)least(positions, layer->window);
+}
+
 static tq_status create_cache(lm_kv_layer *layer) {
     const lm_kv *kv = layer->kv;
     const uint32_t dim = layer->shape.head_dim;
@@ -41,9 +49,9 @@ static tq_status create_cache(lm_kv_layer *layer) {
                   .k = {kv->k_format, dim, kv->k_norm_rule, 1},
                   .v = {kv->v_format, dim, kv->v_norm_rule, 1}},
         .capacity = layer->slots,
-        .recent = kv->recent,
+        .recent = lm_layer_holds(&layer->shape, kv->recent),
         .sinks = kv->sinks,
-        .learn_centre = kv->learn_centre,
+        .learn_centre = lm_layer_holds(&layer->shape, kv->learn_centre),
     };
     /* A sequence shorter than the window is a ring that never wraps. */
     if (layer->shape.window != 0)
@@ -158,10 +166,6 @@ static tq_view dense_view(const lm_kv_layer *layer, unsigned side, uint64_t firs
                      .data_bytes = layer->shape.n_kv_heads * layer->slots * row,
                      .capacity = layer->slots,
                      .ring_start = (size_t)(first % layer->slots)};
-}
-
-static uint64_t least(uint64_t a, uint64_t b) {
-    return a < b ? a : b;
 }
 
 static uint64_t most(uint64_t a, uint64_t b) {

@@ -50,11 +50,14 @@ typedef struct lm_kv {
     tq_format k_format, v_format; /* CACHE; v1 is refused where a layer's head_dim is not 256 or 512 */
     tq_norm_rule k_norm_rule, v_norm_rule;
     int k_dense, v_dense;    /* CACHE: this side stays float32 (to look at the other alone) */
-    size_t recent, sinks;    /* CACHE: as in tq_cache_config */
+    size_t recent, sinks;    /* CACHE: as in tq_cache_config; recent as lm_layer_holds() says */
     size_t learn_centre;     /* CACHE: likewise; 0: no centre */
     unsigned k_bits, v_bits; /* BLOCKS: 4 or 8 */
     int rotate;              /* BLOCKS: vectors are rotated as v2 does before they are rounded */
 } lm_kv;
+
+/* What a layer makes of `recent` and `learn_centre`: at most its window, as older positions are gone. */
+size_t lm_layer_holds(const lm_layer_shape *layer, size_t positions);
 
 /* A sequence of at most `capacity` tokens. Window layers keep rings of their window (and chunk - 1 more).
  *

@@ -19,6 +19,16 @@
 extern "C" {
 #endif
 
+/** Reads a file: a regular one, or a pipe to its end. Every function here that takes the path of an input
+ * begins so, and opens it once; who wants to look at the bytes before they are parsed calls this first.
+ *
+ * most    bytes are read at most; SIZE_MAX: all there are
+ * bytes   out: [size], never NULL, for free(); untouched on failure
+ * size    out: how many were read
+ *
+ * TQ_E_NULL, TQ_E_NO_MEMORY; TQ_E_IO, also for a device or a folder. */
+TQ_API tq_status tq_file_read(const char *path, size_t most, uint8_t **bytes, size_t *size);
+
 #define TQ_MAX_DIMS 32
 
 /** A plain tensor, float32, C order, owned memory. */
@@ -97,21 +107,26 @@ TQ_API void tq_encoded_free(tq_encoded *encoded);
 /** A .safetensors file with any tensors, such as a model's weights, held in memory as it is. */
 typedef struct tq_safetensors tq_safetensors;
 
-#define TQ_MAX_RAW_DIMS 4
+#define TQ_MAX_RAW_DIMS 8
 
 /** A tensor as it lies in the file. */
 typedef struct tq_raw_tensor {
     const char *type;              /**< safetensors' name of it, such as "BF16" */
-    size_t item_size;              /**< bytes of a value */
+    size_t item_size;              /**< bytes of a value; 0: the file does not tell, see below */
     size_t n_dims;                 /**< 0: a scalar */
     size_t shape[TQ_MAX_RAW_DIMS]; /**< outermost first */
     size_t n_values;               /**< the product */
-    const uint8_t *bytes;          /**< n_values * item_size, little-endian, on no boundary */
+    size_t n_bytes;                /**< of all of them */
+    const uint8_t *bytes;          /**< [n_bytes], little-endian, on no boundary */
     uint64_t at;                   /**< byte of the file where they start, for messages */
 } tq_raw_tensor;
 
-/** Reads a .safetensors file: dtypes of 1, 2, 4 or 8 bytes, at most TQ_MAX_RAW_DIMS dimensions, a header
- * of at most 1 MiB, tensors without gaps or overlaps.
+/** Reads a .safetensors file: tensors of any dtype without gaps or overlaps, at most TQ_MAX_RAW_DIMS
+ * dimensions, a header of at most 100,000,000 bytes, no U+0000 in a key of it.
+ *
+ * A tensor whose dtype is not one of BOOL, U8, I8, F8_E4M3, F8_E5M2, F8_E8M0, U16, I16, F16, BF16, U32,
+ * I32, F32, U64, I64, F64 and C64 is taken as it lies: item_size is what its shape makes of its bytes,
+ * and 0 if that is no whole number (values of less than a byte) or if it has no values.
  *
  * out   NULL on failure; release with tq_safetensors_free()
  *
@@ -126,8 +141,11 @@ TQ_API tq_status tq_safetensors_parse(const char *name, const void *bytes, size_
  * there is none of that name. */
 TQ_API tq_status tq_safetensors_tensor(const tq_safetensors *file, const char *name, tq_raw_tensor *out);
 
-/** The string under key in __metadata__, valid as long as the file; NULL if there is none. */
-TQ_API const char *tq_safetensors_metadata(const tq_safetensors *file, const char *key);
+/** The string under key in __metadata__, valid as long as the file; NULL if there is none.
+ *
+ * length   its bytes in UTF-8; may be NULL. U+0000 may be among them, which strlen() takes for the end.
+ */
+TQ_API const char *tq_safetensors_metadata(const tq_safetensors *file, const char *key, size_t *length);
 
 /** Releases what a read returned. NULL is fine. */
 TQ_API void tq_safetensors_free(tq_safetensors *file);

@@ -90,9 +90,20 @@ TQ_API const tq_error *tq_last_error(void);
  * status, index, field   as in tq_error; field must not be NULL
  * format                 printf's; what does not fit in tq_error's message is cut off
  *
- * The arguments may point into the record of the failure before. */
+ * The arguments may point into the record of the failure before. Field and message are made printable as
+ * tq_printable() does it: names of files and words out of them may hold anything. */
 TQ_API tq_status tq_fail(tq_status status, uint64_t index, const char *field, const char *format, ...)
     TQ_PRINTF(4, 5);
+
+/** Makes text from outside, such as a file's name, fit to be shown on a terminal, in place.
+ *
+ * Each control character (C0, DEL, C1), line or paragraph separator, mark that turns the direction of
+ * writing, and byte that is not UTF-8 becomes '?'; all other characters of UTF-8 stay as they are.
+ *
+ * text   ends with a NUL; not NULL; becomes shorter or stays as long as it is
+ *
+ * Returns text. */
+TQ_API char *tq_printable(char *text);
 
 #ifdef __cplusplus
 }

@@ -62,6 +62,8 @@ tq_status tq_fail(tq_status status, uint64_t index, const char *field, const cha
     va_start(arguments, format);
     vsnprintf(e.message, sizeof e.message, format, arguments);
     va_end(arguments);
+    tq_printable(e.field);
+    tq_printable(e.message);
     last_error = e;
     return status;
 }

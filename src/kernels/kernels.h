@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * The operations on data: one typed signature and contract each. Kernels assert nothing about their
- * callers and never fail; the api layer has checked everything before. Every implementation of an
+ * callers and never fail; the api layer has checked everything before. Every implementation of an exact
  * operation gives the same bytes: sums run in 16 lanes (lane l takes coordinates l, 16 + l, 32 + l ..,
- * in that order, then lanes are folded by halves), products are rounded before they are added. */
+ * in that order, then lanes are folded by halves), products are rounded before they are added. All are
+ * exact but attention's score, accumulate, score_codes, accumulate_codes, soften and exponentiate. */
 #ifndef TQ_KERNELS_H
 #define TQ_KERNELS_H
 
@@ -92,8 +93,8 @@ typedef void tq_requantize_fn(const tq_codebook_tables *book, size_t n, const fl
 /* Index of the first value whose magnitude is not at most `limit` (NaN is not), or n. */
 typedef size_t tq_scan_fn(size_t n, const float *x, float limit);
 
-/* Attention, on tiles of decoded vectors: bounded, not exact; sums may run in any order. Rows of queries
- * and tiles are `dim` values apart, scores and weights n_stride.
+/* Attention, on tiles of decoded vectors: sums are bounded, not exact, and may run in any order. Rows of
+ * queries and tiles are `dim` values apart, scores and weights n_stride.
  *
  * scores[r][t] = <queries[r], tile[t]> */
 typedef void tq_score_fn(size_t dim, size_t rows, const float *queries, size_t n, const float *tile,

@@ -158,6 +158,22 @@ class Wrong(EvalTest):
         self.wrong(2, "not for this model: head_dim 128", "--formats", "tq6-v1", model=BIAS)
         self.wrong(2, "the name of one format each", "--k-format", "tq4+recent")
 
+    def test_a_window_cuts_recent_and_centre(self):
+        """Layers 0 to 2 look back on 256 positions: more cannot be recent there, and the table says so."""
+        names = ("tq4+recent=300", "tq4+centre=290", "tq4+recent=256")
+        done = self.eval_raw("--formats", ",".join(names), tokens=310)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for name in names[:2]:
+            self.assertIn(f"# {name}: 256 positions at most where a layer's window is 256\n", done.stdout)
+        self.assertNotIn(f"# {names[2]}:", done.stdout)
+        rows = self.eval("--formats", ",".join(names), tokens=310)[1]
+        self.assertEqual(rows[names[0]]["layer_recent"], [256, 256, 256, 300])
+        self.assertEqual(rows[names[0]]["layer_centre"], [0] * 4)
+        self.assertEqual(rows[names[1]]["layer_centre"], [256, 256, 256, 290])
+        self.assertEqual(rows[names[2]]["layer_recent"], [256] * 4)
+        # All of a window in float16, and of the last layer the last 300; its first 10 are encoded.
+        self.assertEqual(rows[names[0]]["cache_bytes"], 2 * (3 * 256 * 2 * 512 + 300 * 1024 + 10 * 260))
+
     def test_groups_leave_out_what_the_model_cannot(self):
         done = self.eval_raw("--formats", "all", "--json", model=BIAS, tokens=8)
         self.assertEqual(done.returncode, 0)
@@ -175,9 +191,9 @@ class Wrong(EvalTest):
     def test_text(self):
         self.write("short.txt", b"In the beginning")
         self.wrong(1, "short.txt: 16 bytes; 16 tokens need 17", "--text", "short.txt", "--tokens", "16")
-        self.wrong(1, "gone.txt: No such file", "--text", "gone.txt")
+        self.wrong(1, "gone.txt: cannot open: No such file", "--text", "gone.txt")
         self.write("model.safetensors", self.model())
-        self.wrong(1, "^tqkv eval: kjv-heldout.txt: No such file", model="model.safetensors")
+        self.wrong(1, "^tqkv eval: kjv-heldout.txt: cannot open: No such file", model="model.safetensors")
 
     def model(self, size=None):
         with open(SWA, "rb") as file:

@@ -55,6 +55,11 @@ class Generate(CommandTest):
         self.assertEqual(len(text), len(PROMPT) + 301)
         self.assertIn(f" {2 * (3 * 2 * 132 * 256 + 260 * (len(PROMPT) + 300))} bytes of cache", note)
 
+    def test_a_window_cuts_recent(self):
+        done = self.run_raw("generate", "--model", SWA, "--prompt", PROMPT, "-n", "2", "--recent", "300")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("recent=300: 256 positions at most where a layer's window is 256\n", done.stderr)
+
     def test_nothing_that_a_terminal_obeys(self):
         text = self.generate("--temperature", "100", n=200, prompt="a\x1bb\x07\tc\n")[0]
         self.assertTrue(text.startswith("a?b?\tc\n"))

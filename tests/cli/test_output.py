@@ -40,6 +40,23 @@ class Output(CommandTest):
                           "boundaries"])
         self.assertEqual([row["format"] for row in self.json("formats")["formats"]], V2_FORMATS + V1_FORMATS)
 
+    def test_how_a_tensor_is_read(self):
+        """Said before the work, so also where that fails. JSON has it in its object."""
+        self.write_npy("turned.npy", (300, 2, 64), gaussian(300 * 2 * 64))
+        reading = "# turned.npy: 300 heads of 2 positions of 64\n"
+        for arguments in (("encode", "turned.npy", "-o", "t.st", "--format", "tq4"), ("sweep", "turned.npy")):
+            done = self.run_raw(*arguments)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertTrue(done.stdout.startswith(reading), done.stdout)
+            self.assertNotIn("#", self.run_raw(*arguments, "--json").stdout)
+        self.refused(1, "No such file", "encode", "turned.npy", "-o", "no/t.st", "--format", "tq4")
+        self.write_npy("one.npy", (1, 64), gaussian(64))
+        self.assertTrue(self.tqkv("encode", "one.npy", "-o", "o.st", "--format", "tq4").startswith(
+            "# one.npy: 1 head of 1 position of 64\n"))
+        self.write_npy("odd.npy", (4, 3, 33), [1.0] * (4 * 3 * 33))
+        done = self.refused(1, "head_dim", "encode", "odd.npy", "-o", "o2.st", "--format", "tq4")
+        self.assertEqual(done.stdout, "# odd.npy: 4 heads of 3 positions of 33\n")
+
     def test_info_sizes(self):
         info = self.json("info", "x.st")
         self.assertEqual((info["codes_bytes"], info["norms_bytes"], info["centre_bytes"]),

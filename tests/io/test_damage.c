@@ -46,9 +46,8 @@ static image edited(const image *im, const char *old, const char *new) {
     image out = {.size = im->size + strlen(new) - strlen(old),
                  .data = im->data + strlen(new) - strlen(old)};
     out.bytes = test_alloc(out.size);
-    memset(out.bytes, 0, 8);
-    out.bytes[0] = (uint8_t)(out.data - 8);
-    out.bytes[1] = (uint8_t)((out.data - 8) >> 8);
+    for (size_t i = 0; i < 8; i++)
+        out.bytes[i] = (uint8_t)((uint64_t)(out.data - 8) >> 8 * i);
     memcpy(out.bytes + 8, header, before);
     memcpy(out.bytes + 8 + before, new, strlen(new));
     memcpy(out.bytes + 8 + before + strlen(new), im->bytes + 8 + after, im->size - 8 - after);
@@ -144,7 +143,7 @@ static const edit edits[] = {
     {"[2,5,16]", "[2,5,\"16\"]", TQ_E_FILE_SHAPE, "tensor codes: a dimension is not a whole number"},
     {"[2,5,16]", "[2,5,16.0]", TQ_E_FILE_SHAPE, "tensor codes: a dimension is not a whole number"},
     {"[2,5,16]", "[-2,-5,16]", TQ_E_FILE_SHAPE, "tensor codes: a dimension is not a whole number"},
-    {"[2,5,16]", "[2,5,16,1,1]", TQ_E_FILE_SHAPE, "too many dimensions"},
+    {"[2,5,16]", "[2,5,16,1,1,1,1,1,1]", TQ_E_FILE_SHAPE, "too many dimensions"},
     {"[2,5,16]", "[2,5,16,1]", TQ_E_FILE_SHAPE, "tensor codes has 4 dimensions; 3 are expected"},
     {"[2,5,16]", "[2,80]", TQ_E_FILE_SHAPE, "tensor codes has 2 dimensions; 3 are expected"},
     {"[2,5,16]", "[5,2,16]", TQ_E_FILE_SHAPE, "tensor codes: dimension 0 is 5; the metadata make it 2"},
@@ -268,18 +267,69 @@ static void harmless_edits_are_accepted(void **state) {
     free(im.bytes);
 }
 
+/* Reads im with `metadata`, members and their comma, put before its own. */
+static tq_status parse_with(const image *im, const char *metadata, tq_encoded *e) {
+    static const char begin[] = "\"__metadata__\":{";
+    char *text = test_alloc(sizeof begin + strlen(metadata));
+    strcat(strcpy(text, begin), metadata);
+    image changed = edited(im, begin, text);
+    tq_status status = parse(changed.bytes, changed.size, e);
+    free(changed.bytes);
+    free(text);
+    return status;
+}
+
+static void keys_outside_tqkv_are_free(void **state) {
+    (void)state;
+    enum { MUCH = 3 << 20 };
+    tq_encoded e;
+    image im = make_image(TQ_TQ4, 32, 1, 2, 0);
+    char *large = test_alloc(MUCH + 16);
+    strcpy(large, "\"large\":\"");
+    memset(large + strlen(large), 'x', MUCH);
+    strcpy(large + strlen("\"large\":\"") + MUCH, "\",");
+    const char *const members[] = {"\"free\":\"a\\u0000b\",", "\"\":\"\\u0000\",",
+                                   "\"\xc3\xa9\":\"\x7f\",", large};
+    for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
+        assert_int_equal(parse_with(&im, members[i], &e), TQ_OK);
+        tq_encoded_free(&e);
+    }
+    /* The one limit that format.md tells: the JSON parser has no such keys. */
+    assert_fails(parse_with(&im, "\"a\\u0000b\":\"\",", &e), TQ_E_FILE_HEADER, "NUL byte in object key");
+    free(large);
+    free(im.bytes);
+}
+
+static void our_values_hold_no_nul(void **state) {
+    (void)state;
+    static const char *const values[][2] = {
+        {"\"tqkv.format\":\"tq4\"", "\"tqkv.format\":\"tq4\\u0000\""},
+        {"\"tqkv.capacity\":\"2\"", "\"tqkv.capacity\":\"2\\u00003\""},
+        {"\"tqkv.version\":\"2\"", "\"tqkv.version\":\"2\\u0000\""}};
+    tq_encoded e;
+    image im = make_image(TQ_TQ4, 32, 1, 2, 0);
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+        image changed = edited(&im, values[i][0], values[i][1]);
+        assert_fails(parse(changed.bytes, changed.size, &e), TQ_E_FILE_FIELD,
+                     "a value without U+0000 is expected");
+        free(changed.bytes);
+    }
+    free(im.bytes);
+}
+
 static void a_header_is_not_endless(void **state) {
     (void)state;
     tq_encoded e;
-    size_t size = 8 + (1 << 20) + 1;
+    size_t size = 8 + 100000000 + 1;
     uint8_t *bytes = test_alloc(size);
     memset(bytes, ' ', size);
-    memcpy(bytes, "\x01\x00\x10\x00\x00\x00\x00\x00{", 9);
-    assert_fails(parse(bytes, size, &e), TQ_E_FILE_HEADER, "a header of 1048577 bytes; at most 1048576");
+    memcpy(bytes, "\x01\xe1\xf5\x05\x00\x00\x00\x00{", 9);
+    assert_fails(parse(bytes, size, &e), TQ_E_FILE_HEADER,
+                 "a header of 100000001 bytes; at most 100000000");
     bytes[0] = 0;
     assert_fails(parse(bytes, size - 1, &e), TQ_E_FILE_HEADER, "near end of file");
     bytes[7] = 0x80;
-    assert_fails(parse(bytes, size, &e), TQ_E_FILE_TRUNCATED, "header says 9223372036855824384 bytes");
+    assert_fails(parse(bytes, size, &e), TQ_E_FILE_TRUNCATED, "header says 9223372036954775808 bytes");
     free(bytes);
 }
 
@@ -305,6 +355,8 @@ int main(void) {
                                         leave_folder),
         cmocka_unit_test_setup_teardown(every_edit_is_told, enter_folder, leave_folder),
         cmocka_unit_test_setup_teardown(harmless_edits_are_accepted, enter_folder, leave_folder),
+        cmocka_unit_test_setup_teardown(keys_outside_tqkv_are_free, enter_folder, leave_folder),
+        cmocka_unit_test_setup_teardown(our_values_hold_no_nul, enter_folder, leave_folder),
         cmocka_unit_test(a_header_is_not_endless),
         cmocka_unit_test_setup_teardown(other_files_are_told, enter_folder, leave_folder),
     };

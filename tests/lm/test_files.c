@@ -160,7 +160,7 @@ static const edit edits[] = {
     {"\"dtype\":\"BF16\"", "\"dtype\":\"F16\"", TQ_E_FILE_TYPE,
      "embedding.weight is F16; BF16 is expected"},
     {"\"dtype\":\"BF16\"", "\"dtype\":\"F12\"", TQ_E_FILE_TYPE,
-     "embedding.weight: the dtype is not known"},
+     "embedding.weight is F12; BF16 is expected"},
     {"\"dtype\":\"BF16\"", "\"dtype\":\"F32\"", TQ_E_FILE_SHAPE, "the shape asks for 32768 bytes"},
     {"[256,32]", "[32,256]", TQ_E_FILE_SHAPE, "embedding.weight: shape [256, 32] is expected"},
     {"[256,32]", "[8192]", TQ_E_FILE_SHAPE, "embedding.weight: shape [256, 32] is expected"},
