@@ -12,6 +12,7 @@
 #include "input.h"
 #include "message.h"
 #include "options.h"
+#include "outputs.h"
 #include "threads.h"
 #include "tqkv/codec.h"
 #include "tqkv/io.h"
@@ -20,8 +21,9 @@ enum { Q, K, V, OUTPUT, LSE, SCALE, CAUSAL, WINDOW, SOFTCAP, PATH, THREADS, SPLI
 
 typedef struct request {
     const char *q, *k, *v;
-    const char *output;
-    const char *lse; /* NULL: not wanted */
+    const char *output_path;
+    const char *lse_path; /* NULL: not wanted */
+    tq_output *output, *lse;
     cli_attention_request attention;
     bool decoded;         /* by way of a decoded copy */
     size_t splits;        /* 0: in one call */
@@ -69,11 +71,8 @@ static int take_files(request *want, const cli_option *options) {
     want->q = options[Q].value;
     want->k = options[K].value;
     want->v = options[V].value;
-    want->output = options[OUTPUT].value;
-    want->lse = options[LSE].value;
-    if (want->lse && strcmp(want->lse, want->output) == 0) {
-        return cli_misuse("--lse and --output are the same file: %s", want->lse);
-    }
+    want->output_path = options[OUTPUT].value;
+    want->lse_path = options[LSE].value;
     return CLI_GO_ON;
 }
 
@@ -205,22 +204,11 @@ static tq_status attend_decoded(const request *want, tq_attention_params *params
     return status;
 }
 
-/* Either both files are there or none. */
 static int write_results(const request *want, const tq_attention_params *params, const float *out,
                          const float *lse) {
     const size_t shape[3] = {params->n_heads, params->n_queries, params->head_dim};
-    tq_status status = tq_npy_write(want->output, out, 3, shape);
-    if (status != TQ_OK) {
-        return cli_fail_status(NULL, status);
-    }
-    if (want->lse) {
-        status = tq_npy_write(want->lse, lse, 2, shape);
-    }
-    if (status != TQ_OK) {
-        remove(want->output);
-        return cli_fail_status(NULL, status);
-    }
-    return CLI_DONE;
+    const int rc = cli_written(tq_output_npy(want->output, out, 3, shape));
+    return rc == CLI_DONE && want->lse ? cli_written(tq_output_npy(want->lse, lse, 2, shape)) : rc;
 }
 
 static int attend_sides(const request *want, tq_attention_params *params, side *k, side *v, float *q) {
@@ -287,6 +275,19 @@ static int attend_files(const request *want) {
     return rc;
 }
 
+/* Either both files are there or none. */
+static int attend_to_outputs(request *want) {
+    tq_outputs *outputs = NULL;
+    int rc = cli_open_output(&outputs, want->output_path, &want->output);
+    if (rc == CLI_DONE && want->lse_path) {
+        rc = cli_open_output(&outputs, want->lse_path, &want->lse);
+    }
+    if (rc == CLI_DONE) {
+        rc = attend_files(want);
+    }
+    return cli_close_outputs(outputs, rc);
+}
+
 static int run(const cli_command *command, int argc, const char **argv) {
     cli_option options[N_OPTIONS] = {
         [Q] = {.name = "q", .value_name = "Q.npy", .help = "queries [H][n][D]"},
@@ -318,7 +319,7 @@ static int run(const cli_command *command, int argc, const char **argv) {
         rc = take_options(&want, options);
     }
     if (rc == CLI_GO_ON) {
-        rc = attend_files(&want);
+        rc = attend_to_outputs(&want);
     }
     cli_args_free(&args);
     return rc;

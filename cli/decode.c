@@ -7,13 +7,14 @@
 #include "heads.h"
 #include "message.h"
 #include "options.h"
+#include "outputs.h"
 #include "progress.h"
 #include "tqkv/codec.h"
 #include "tqkv/io.h"
 
 enum { OUTPUT, ROTATED, N_OPTIONS };
 
-static int write_decoded(const char *input, const char *output, tq_domain domain, tq_encoded *encoded) {
+static int write_decoded(const char *input, tq_output *output, tq_domain domain, tq_encoded *encoded) {
     const size_t shape[3] = {encoded->n_kv_heads, encoded->n_positions, encoded->codec.head_dim};
     float *decoded = cli_new_floats(shape[0], shape[1], shape[2]);
     if (!decoded) {
@@ -30,14 +31,13 @@ static int write_decoded(const char *input, const char *output, tq_domain domain
     }
     int rc = status == TQ_OK ? CLI_DONE : cli_fail_status(input, status);
     if (rc == CLI_DONE) {
-        status = tq_npy_write(output, decoded, 3, shape);
-        rc = status == TQ_OK ? CLI_DONE : cli_fail_status(NULL, status);
+        rc = cli_written(tq_output_npy(output, decoded, 3, shape));
     }
     free(decoded);
     return rc;
 }
 
-static int decode_file(const char *input, const char *output, tq_domain domain) {
+static int decode_file(const char *input, tq_output *output, tq_domain domain) {
     tq_encoded encoded;
     const tq_status status = tq_encoded_read(input, &encoded);
     if (status != TQ_OK) {
@@ -46,6 +46,16 @@ static int decode_file(const char *input, const char *output, tq_domain domain) 
     const int rc = write_decoded(input, output, domain, &encoded);
     tq_encoded_free(&encoded);
     return rc;
+}
+
+static int decode_to(const char *path, const char *input, tq_domain domain) {
+    tq_outputs *outputs = NULL;
+    tq_output *output = NULL;
+    int rc = cli_open_output(&outputs, path, &output);
+    if (rc == CLI_DONE) {
+        rc = decode_file(input, output, domain);
+    }
+    return cli_close_outputs(outputs, rc);
 }
 
 static int run(const cli_command *command, int argc, const char **argv) {
@@ -63,8 +73,8 @@ static int run(const cli_command *command, int argc, const char **argv) {
         rc = cli_misuse("-o OUT.npy is missing");
     }
     if (rc == CLI_GO_ON) {
-        rc = decode_file(args.operands[0], options[OUTPUT].value,
-                         options[ROTATED].given ? TQ_ROTATED : TQ_ORIGINAL);
+        rc = decode_to(options[OUTPUT].value, args.operands[0],
+                       options[ROTATED].given ? TQ_ROTATED : TQ_ORIGINAL);
     }
     cli_args_free(&args);
     return rc;

@@ -12,6 +12,7 @@
 #include "lloyd_max.h"
 #include "message.h"
 #include "options.h"
+#include "outputs.h"
 #include "progress.h"
 #include "report.h"
 #include "tqkv/codec.h"
@@ -22,7 +23,8 @@ enum { OUTPUT, FORMAT, NORM, CENTER, CAPACITY, RING, SCALE_FACTOR, JSON, N_OPTIO
 /* What the command line asks for, as far as it can be told without the input. */
 typedef struct request {
     const char *input;
-    const char *output;
+    const char *output_path;
+    tq_output *output;
     const char *center; /* NULL, "mean" or a file */
     tq_codec codec;     /* head_dim comes from the input */
     size_t capacity;    /* 0: as many as there are positions */
@@ -72,7 +74,7 @@ static int take_options(request *want, const cli_option *options) {
     if (options[CENTER].given && TQ_IS_V1(want->codec.format)) {
         return cli_misuse("--center: v1 formats have no centre");
     }
-    want->output = options[OUTPUT].value;
+    want->output_path = options[OUTPUT].value;
     want->center = options[CENTER].value;
     want->as_json = options[JSON].given;
     const int rc = take_capacity(want, options);
@@ -171,11 +173,11 @@ static int print_result(const request *want, const tq_encoded *encoded, double r
     return cli_report_end(&report);
 }
 
-/* The file comes last: whatever fails before leaves none behind. */
+/* The result is printed once the file is written, which comes into place last of all. */
 static int encode_heads(const request *want, const cli_heads *heads) {
     tq_encoded encoded;
     double relative_error = 0.0;
-    tq_status status =
+    const tq_status status =
         tq_encoded_alloc(&encoded, &want->codec, heads->n_heads, want->capacity, want->center != NULL);
     if (status != TQ_OK) {
         return cli_fail_status(want->input, status);
@@ -185,11 +187,10 @@ static int encode_heads(const request *want, const cli_heads *heads) {
         rc = measure(want, heads, &encoded, &relative_error);
     }
     if (rc == CLI_DONE) {
-        rc = print_result(want, &encoded, relative_error);
+        rc = cli_written(tq_output_encoded(want->output, &encoded));
     }
     if (rc == CLI_DONE) {
-        status = tq_encoded_write(want->output, &encoded);
-        rc = status == TQ_OK ? CLI_DONE : cli_fail_status(NULL, status);
+        rc = print_result(want, &encoded, relative_error);
     }
     tq_encoded_free(&encoded);
     return rc;
@@ -211,6 +212,15 @@ static int encode_file(request *want) {
     }
     tq_tensor_free(&tensor);
     return rc;
+}
+
+static int encode_to_output(request *want) {
+    tq_outputs *outputs = NULL;
+    int rc = cli_open_output(&outputs, want->output_path, &want->output);
+    if (rc == CLI_DONE) {
+        rc = encode_file(want);
+    }
+    return cli_close_outputs(outputs, rc);
 }
 
 static int run(const cli_command *command, int argc, const char **argv) {
@@ -241,7 +251,7 @@ static int run(const cli_command *command, int argc, const char **argv) {
         rc = take_options(&want, options);
     }
     if (rc == CLI_GO_ON) {
-        rc = encode_file(&want);
+        rc = encode_to_output(&want);
     }
     cli_args_free(&args);
     return rc;

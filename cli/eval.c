@@ -14,6 +14,7 @@
 #include "folder.h"
 #include "message.h"
 #include "options.h"
+#include "outputs.h"
 #include "threads.h"
 #include "tqkv/io.h"
 
@@ -134,10 +135,7 @@ static void note_short_text(const cli_eval *eval) {
 }
 
 static int print(const cli_eval *eval, bool as_json, const char *report) {
-    int rc = report ? cli_eval_write_report(eval, report) : CLI_DONE;
-    if (rc == CLI_DONE) {
-        rc = as_json ? cli_eval_print_json(eval) : cli_eval_print_tables(eval);
-    }
+    int rc = as_json ? cli_eval_print_json(eval) : cli_eval_print_tables(eval);
     if (rc == CLI_DONE && report && !as_json) {
         cli_print_line("# report: %s/index.html", report);
         rc = cli_flush_output();
@@ -145,24 +143,46 @@ static int print(const cli_eval *eval, bool as_json, const char *report) {
     return rc;
 }
 
-static int evaluate(cli_eval *eval, const cli_option *options) {
-    cli_dump dump = {0};
+/* What is written comes into place together, after all that can fail. NULL: not wanted. */
+typedef struct results {
+    tq_outputs *outputs;
+    cli_dump dump;
+    tq_output *page;
+} results;
+
+static int open_results(results *r, const cli_eval *eval, const char *dump, const char *report) {
     const size_t reach = eval->tokens < eval->context ? eval->tokens : eval->context;
     int rc = CLI_DONE;
+    if (dump) {
+        rc = cli_dump_begin(&r->dump, &r->outputs, dump, eval->model, reach);
+    }
+    if (rc == CLI_DONE && report) {
+        rc = cli_open_folder(&r->outputs, report);
+    }
+    return rc == CLI_DONE && report ? cli_open_output_in(&r->outputs, report, "index.html", &r->page)
+                                    : rc;
+}
+
+static int write_results(results *r, const cli_eval *eval) {
+    const int rc = cli_dump_write(&r->dump);
+    return rc == CLI_DONE && r->page ? cli_eval_write_report(eval, r->page) : rc;
+}
+
+static int evaluate(cli_eval *eval, const cli_option *options) {
+    results r = {0};
     note_short_text(eval);
-    if (options[DUMP].given) {
-        rc = cli_dump_begin(&dump, options[DUMP].value, eval->model, reach);
+    int rc = open_results(&r, eval, options[DUMP].value, options[REPORT].value);
+    if (rc == CLI_DONE) {
+        rc = cli_eval_run(eval, options[DUMP].given ? &r.dump : NULL);
     }
     if (rc == CLI_DONE) {
-        rc = cli_eval_run(eval, options[DUMP].given ? &dump : NULL);
-    }
-    if (rc == CLI_DONE && options[DUMP].given) {
-        rc = cli_dump_write(&dump);
+        rc = write_results(&r, eval);
     }
     if (rc == CLI_DONE) {
         rc = print(eval, options[JSON].given, options[REPORT].value);
     }
-    cli_dump_free(&dump);
+    rc = cli_close_outputs(r.outputs, rc);
+    cli_dump_free(&r.dump);
     cli_eval_free_rows(eval);
     return rc;
 }

@@ -4,27 +4,28 @@
 #define TQKV_CLI_EVAL_DUMP_H
 
 #include "eval.h"
+#include "tqkv/io.h"
 
 /* A layer's tensors as they fill: q [H][T][D], k and v [G][T][D]. */
 typedef struct cli_dump_layer {
     lm_layer_shape shape;
     float *q, *k, *v;
+    tq_output *q_file, *k_file, *v_file; /* layerN-q.npy, layerN-k.npy, layerN-v.npy */
 } cli_dump_layer;
 
 typedef struct cli_dump {
-    const char *folder;
     size_t n_layers, n_positions; /* T: the first context's */
     cli_dump_layer *layers;
 } cli_dump;
 
-/* Makes the folder, and room for n_positions. CLI_DONE, or CLI_FAILED after a message; release with
- * cli_dump_free() in every case. */
-int cli_dump_begin(cli_dump *dump, const char *folder, const lm_model *model, size_t n_positions);
+/* Opens the files in the folder, which it makes if need be, and makes room for n_positions. CLI_DONE, or
+ * the exit status after a message; release with cli_dump_free() in every case. */
+int cli_dump_begin(cli_dump *dump, tq_outputs **outputs, const char *folder, const lm_model *model,
+                   size_t n_positions);
 
 /* Position t of a layer: q [H][D], k and v [G][D]. */
 void cli_dump_add(cli_dump *dump, size_t layer, size_t t, const float *q, const float *k, const float *v);
 
-/* Writes layerN-q.npy, layerN-k.npy and layerN-v.npy into the folder. */
 int cli_dump_write(const cli_dump *dump);
 
 void cli_dump_free(cli_dump *dump);

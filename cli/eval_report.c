@@ -2,7 +2,6 @@
  * An evaluation as an HTML page: no scripts, nothing from elsewhere, for light and dark screens. */
 #include "eval_report.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,8 +9,8 @@
 #include "command.h"
 #include "eval_plots.h"
 #include "eval_table.h"
-#include "folder.h"
 #include "message.h"
+#include "outputs.h"
 #include "plot.h"
 #include "tqkv/version.h"
 
@@ -161,37 +160,27 @@ static void write_plots(FILE *out, const cli_eval *eval) {
     cli_eval_plot_memory(eval, out);
 }
 
-static int write_page(const cli_eval *eval, const char *path) {
-    FILE *out = fopen(path, "w");
-    if (!out) {
-        return cli_fail("%s: %s", path, strerror(errno));
-    }
+static void write_page(FILE *out, const cli_eval *eval) {
     write_head(out, eval);
     write_facts(out, eval);
     write_plots(out, eval);
     write_table(out, eval);
     fputs("</body></html>\n", out);
-    const int failed = ferror(out);
-    if (fclose(out) != 0 || failed) {
-        const int reason = errno;
-        remove(path);
-        return cli_fail("%s: not everything could be written: %s", path, strerror(reason));
-    }
-    return CLI_DONE;
 }
 
-int cli_eval_write_report(const cli_eval *eval, const char *folder) {
-    int rc = cli_make_folder(folder);
-    if (rc != CLI_DONE) {
-        return rc;
+int cli_eval_write_report(const cli_eval *eval, tq_output *output) {
+    char *page = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&page, &size);
+    if (!out) {
+        return cli_out_of_memory();
     }
-    char *path = cli_join_path(folder, "index.html"), *part = cli_join_path(folder, ".index.html.part");
-    rc = path && part ? write_page(eval, part) : cli_out_of_memory();
-    if (rc == CLI_DONE && rename(part, path) != 0) {
-        rc = cli_fail("%s: %s", path, strerror(errno));
-        remove(part);
+    write_page(out, eval);
+    const bool whole = !ferror(out);
+    int rc = fclose(out) == 0 && whole ? CLI_DONE : cli_out_of_memory();
+    if (rc == CLI_DONE) {
+        rc = cli_written(tq_output_bytes(output, page, size));
     }
-    free(path);
-    free(part);
+    free(page);
     return rc;
 }

@@ -4,9 +4,9 @@
 #define TQKV_CLI_EVAL_REPORT_H
 
 #include "eval.h"
+#include "tqkv/io.h"
 
-/* Makes the folder if need be and writes index.html into it: whole, or not at all. CLI_DONE, or
- * CLI_FAILED after a message. */
-int cli_eval_write_report(const cli_eval *eval, const char *folder);
+/* CLI_DONE, or CLI_FAILED after a message. */
+int cli_eval_write_report(const cli_eval *eval, tq_output *output);
 
 #endif

@@ -21,23 +21,27 @@ static int occupy_standard_streams(void) {
     return 0;
 }
 
-/* Raised again, the signal ends the process once the handler returns: SA_RESETHAND has put the default
- * action back. The caller then sees that the process died of the signal. */
+/* Raised again, the signal ends the process once the handler returns, and the caller sees of what it
+ * died. The default action comes back only when all is removed: a second Ctrl-C may reach another thread.
+ */
 static void discard_and_die(int signal_number) {
     tq_io_discard_pending();
+    signal(signal_number, SIG_DFL);
     raise(signal_number);
 }
 
 int cli_process_prepare(void) {
-    static const int fatal[] = {SIGINT, SIGTERM, SIGHUP};
+    /* What ends a process by default, from outside or at a limit. Not a crash: then memory is not to be
+     * trusted with the names of what to remove. */
+    static const int fatal[] = {SIGHUP,  SIGINT,  SIGQUIT,   SIGTERM, SIGPIPE, SIGALRM,
+                                SIGUSR1, SIGUSR2, SIGVTALRM, SIGPROF, SIGXCPU, SIGXFSZ};
     struct sigaction action = {0};
 
     if (occupy_standard_streams() == -1) {
         return -1;
     }
     action.sa_handler = discard_and_die;
-    action.sa_flags = (int)SA_RESETHAND;
-    if (sigemptyset(&action.sa_mask) == -1) {
+    if (sigfillset(&action.sa_mask) == -1) {
         return -1;
     }
     for (size_t i = 0; i < sizeof fatal / sizeof fatal[0]; i++) {

@@ -6,6 +6,7 @@
 #include "heads.h"
 #include "message.h"
 #include "options.h"
+#include "outputs.h"
 #include "progress.h"
 #include "tqkv/codec.h"
 #include "tqkv/io.h"
@@ -25,7 +26,7 @@ static tq_status requantize_values(tq_tensor *tensor, tq_format format) {
     return status;
 }
 
-static int requantize_file(const char *input, const char *output, tq_format format) {
+static int requantize_file(const char *input, tq_output *output, tq_format format) {
     tq_tensor tensor;
     tq_status status = tq_npy_read(input, &tensor);
     if (status != TQ_OK) {
@@ -37,11 +38,20 @@ static int requantize_file(const char *input, const char *output, tq_format form
         rc = status == TQ_OK ? CLI_DONE : cli_fail_status(input, status);
     }
     if (rc == CLI_DONE) {
-        status = tq_npy_write(output, tensor.data, tensor.n_dims, tensor.shape);
-        rc = status == TQ_OK ? CLI_DONE : cli_fail_status(NULL, status);
+        rc = cli_written(tq_output_npy(output, tensor.data, tensor.n_dims, tensor.shape));
     }
     tq_tensor_free(&tensor);
     return rc;
+}
+
+static int requantize_to(const char *path, const char *input, tq_format format) {
+    tq_outputs *outputs = NULL;
+    tq_output *output = NULL;
+    int rc = cli_open_output(&outputs, path, &output);
+    if (rc == CLI_DONE) {
+        rc = requantize_file(input, output, format);
+    }
+    return cli_close_outputs(outputs, rc);
 }
 
 static int run(const cli_command *command, int argc, const char **argv) {
@@ -65,7 +75,7 @@ static int run(const cli_command *command, int argc, const char **argv) {
         rc = cli_parse_codebook(&options[BITS], &options[CODEBOOK], &format);
     }
     if (rc == CLI_GO_ON) {
-        rc = requantize_file(args.operands[0], options[OUTPUT].value, format);
+        rc = requantize_to(options[OUTPUT].value, args.operands[0], format);
     }
     cli_args_free(&args);
     return rc;

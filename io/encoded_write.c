@@ -107,9 +107,9 @@ static uint8_t *make_header(json_t *root, size_t *size) {
     return header;
 }
 
-tq_status tq_encoded_write(const char *path, const tq_encoded *encoded) {
-    if (path == NULL || encoded == NULL)
-        return tq_fail(TQ_E_NULL, 0, path == NULL ? "path" : "encoded", "an argument is NULL");
+/* Into the output, or into the file `path` if that is NULL. */
+static tq_status put_encoded(tq_output *output, const char *path, const tq_encoded *encoded) {
+    if (encoded == NULL) return tq_fail(TQ_E_NULL, 0, "encoded", "an argument is NULL");
     tqio_sizes sizes;
     tq_status status = check(path, encoded, &sizes);
     if (status != TQ_OK) return status;
@@ -124,7 +124,17 @@ tq_status tq_encoded_write(const char *path, const tq_encoded *encoded) {
         {.floats = encoded->centre, .count = encoded->centre == NULL ? 0 : sizes.n_centre},
         {.floats = encoded->norms, .count = encoded->n_norms},
         {.bytes = encoded->codes, .count = encoded->n_codes}};
-    status = tqio_replace_file(path, pieces, sizeof pieces / sizeof pieces[0]);
+    status = tqio_put(output, path, pieces, sizeof pieces / sizeof pieces[0]);
     free(header);
     return status;
+}
+
+tq_status tq_encoded_write(const char *path, const tq_encoded *encoded) {
+    if (path == NULL) return tq_fail(TQ_E_NULL, 0, "path", "an argument is NULL");
+    return put_encoded(NULL, path, encoded);
+}
+
+tq_status tq_output_encoded(tq_output *output, const tq_encoded *encoded) {
+    if (output == NULL) return tq_fail(TQ_E_NULL, 0, "output", "an argument is NULL");
+    return put_encoded(output, tqio_output_path(output), encoded);
 }

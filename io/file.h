@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "tqkv/status.h"
+#include "tqkv/io.h"
 
 /* A stretch of the file to be written: bytes as they are, or float32 as little-endian bytes. */
 typedef struct tqio_piece {
@@ -15,10 +15,11 @@ typedef struct tqio_piece {
     size_t count; /* bytes or floats */
 } tqio_piece;
 
-/* Writes the pieces one after the other under a temporary name, flushes them to disk and renames.
- *
- * A link is followed, so that the file it names is replaced and the link stays. A replaced file keeps its
- * permissions; a new one gets 0666 less the umask. What is there and not a regular file is refused. */
-tq_status tqio_replace_file(const char *path, const tqio_piece *pieces, size_t n_pieces);
+/* Writes the pieces one after the other into an output, flushes and closes it. NULL: into the file
+ * `path`, as a set of outputs of its own. */
+tq_status tqio_put(tq_output *output, const char *path, const tqio_piece *pieces, size_t n_pieces);
+
+/* As the caller wrote it, for messages. */
+const char *tqio_output_path(const tq_output *output);
 
 #endif

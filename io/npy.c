@@ -96,9 +96,10 @@ static size_t make_header(char header[HEADER_ROOM], size_t n_dims, const size_t 
     return length;
 }
 
-tq_status tq_npy_write(const char *path, const float *data, size_t n_dims, const size_t *shape) {
-    if (path == NULL || (shape == NULL && n_dims != 0))
-        return tq_fail(TQ_E_NULL, 0, path == NULL ? "path" : "shape", "an argument is NULL");
+/* Into the output, or into the file `path` if that is NULL. */
+static tq_status put_npy(tq_output *output, const char *path, const float *data, size_t n_dims,
+                         const size_t *shape) {
+    if (shape == NULL && n_dims != 0) return tq_fail(TQ_E_NULL, 0, "shape", "an argument is NULL");
     size_t n_values = 0;
     if (n_dims > TQ_MAX_DIMS || !tqio_shape_values(shape, n_dims, sizeof *data, &n_values))
         return tqio_fail_whole(path, TQ_E_OVERFLOW, 0, "shape",
@@ -111,7 +112,17 @@ tq_status tq_npy_write(const char *path, const float *data, size_t n_dims, const
     size_t length = make_header(header, n_dims, shape);
     tqio_piece pieces[] = {{.bytes = (const uint8_t *)header, .count = length},
                            {.floats = data, .count = n_values}};
-    return tqio_replace_file(path, pieces, 2);
+    return tqio_put(output, path, pieces, 2);
+}
+
+tq_status tq_npy_write(const char *path, const float *data, size_t n_dims, const size_t *shape) {
+    if (path == NULL) return tq_fail(TQ_E_NULL, 0, "path", "an argument is NULL");
+    return put_npy(NULL, path, data, n_dims, shape);
+}
+
+tq_status tq_output_npy(tq_output *output, const float *data, size_t n_dims, const size_t *shape) {
+    if (output == NULL) return tq_fail(TQ_E_NULL, 0, "output", "an argument is NULL");
+    return put_npy(output, tqio_output_path(output), data, n_dims, shape);
 }
 
 void tq_tensor_free(tq_tensor *tensor) {

@@ -4,8 +4,11 @@
  *
  * Every field, size and checksum of a file is checked before anything is returned. A file is written
  * under a temporary name beside its place, flushed to disk and renamed: it is there whole or not at all.
- * A link is followed; a file that is replaced keeps its permissions; devices and pipes are not written.
- * After a failure tq_last_error() names the file, the field and the byte offset. */
+ * A link is followed; devices and pipes are not written. A file that is replaced keeps its permission
+ * bits, and its owner and group as far as the process may give them away (tq_outputs_disowned()); access
+ * control lists, extended attributes and other hard links it loses. The folder is flushed too, unless it
+ * may be written but not read, which fsync() needs: then a power cut may bring the predecessor back,
+ * whole. After a failure tq_last_error() names the file, the field and the byte offset. */
 #ifndef TQKV_IO_H
 #define TQKV_IO_H
 
@@ -150,8 +153,55 @@ TQ_API const char *tq_safetensors_metadata(const tq_safetensors *file, const cha
 /** Releases what a read returned. NULL is fine. */
 TQ_API void tq_safetensors_free(tq_safetensors *file);
 
-/** Removes the temporary files of writes that are under way. Async-signal-safe: call it from a handler
- * of SIGINT or SIGTERM before the process ends. */
+/** Files that come into place together, or none of them: the results of one piece of work. */
+typedef struct tq_outputs tq_outputs;
+
+/** One of these files: opened before the work, written once after it. */
+typedef struct tq_output tq_output;
+
+/** Begins an empty set. Not for several threads at once; in a forked child it can only be ended, which
+ * leaves the parent's files alone.
+ *
+ * out   NULL on failure; release with tq_outputs_end()
+ *
+ * TQ_E_NULL, TQ_E_NO_MEMORY. */
+TQ_API tq_status tq_outputs_begin(tq_outputs **out);
+
+/** Makes a folder unless it is there; tq_outputs_end() takes it away again if it is empty and nothing was
+ * committed. TQ_E_NULL, TQ_E_IO, TQ_E_NO_MEMORY. */
+TQ_API tq_status tq_outputs_folder(tq_outputs *outputs, const char *path);
+
+/** Opens an output: creates its temporary file, so that what cannot be written is known before the work.
+ *
+ * out   written on success only; valid until tq_outputs_end()
+ *
+ * TQ_E_NULL, TQ_E_IO, TQ_E_NO_MEMORY; TQ_E_OVERLAP if the set has an output that is the same file, by
+ * whatever name. */
+TQ_API tq_status tq_outputs_open(tq_outputs *outputs, const char *path, tq_output **out);
+
+/** What tq_npy_write() and tq_encoded_write() do, into an output, with their statuses; and bytes [size]
+ * as they are. An output is written once. After a failure, end the set. */
+TQ_API tq_status tq_output_npy(tq_output *output, const float *data, size_t n_dims, const size_t *shape);
+TQ_API tq_status tq_output_encoded(tq_output *output, const tq_encoded *encoded);
+TQ_API tq_status tq_output_bytes(tq_output *output, const void *bytes, size_t size);
+
+/** Brings all outputs into place; each has been written. On failure the files that were to be replaced
+ * are as before, unless it was a folder that could not be flushed at the end. Signals wait meanwhile:
+ * what kills at once (SIGKILL, a power cut) may come between two renames, and then predecessors lie
+ * beside their places under temporary names. TQ_E_NULL, TQ_E_IO. */
+TQ_API tq_status tq_outputs_commit(tq_outputs *outputs);
+
+/** The path of an output whose predecessor has an owner or group which this process may not give to it;
+ * NULL if there is none. Valid until tq_outputs_end(). */
+TQ_API const char *tq_outputs_disowned(const tq_outputs *outputs);
+
+/** Removes what was not committed, and releases the set. NULL is fine. */
+TQ_API void tq_outputs_end(tq_outputs *outputs);
+
+/** Removes the temporary files of outputs and writes of this process that are under way.
+ * Async-signal-safe: call it from a handler of SIGTERM and the like before the process ends. It waits
+ * while another thread is within tq_outputs_commit(); what another thread begins to open after that may
+ * stay. A forked child leaves its parent's files alone. */
 TQ_API void tq_io_discard_pending(void);
 
 #ifdef __cplusplus

@@ -180,7 +180,7 @@ class Attend(CommandTest):
             self.refuse(2, f"--threads: {text} is not from 1 to 1024", "--threads", text)
         self.refuse(2, "--splits: 0 stretches", "--splits", "0")
         self.refuse(2, f"--splits: 22 stretches of {T} positions", "--splits", "22")
-        self.refuse(2, "same file: new.npy", "--lse", "new.npy")
+        self.refuse(2, "new.npy: is the same file as the output new.npy", "--lse", "new.npy")
         self.refuse(2, "'more' is one argument too many", "more")
 
     def test_shapes_that_do_not_fit(self):

@@ -4,13 +4,16 @@ import json
 import math
 import os
 import re
+import resource
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 import unittest
 import xml.etree.ElementTree as xml
 
-from support import CommandTest, main
+from support import TQKV, CommandTest, main
 
 MODELS = os.path.join(os.environ["TQKV_SOURCE"], "models")
 SWA = os.path.join(MODELS, "kjv-swa.safetensors")
@@ -261,6 +264,73 @@ class Dump(EvalTest):
                       "--causal", "--scale", str(scale))
         error = self.json("compare", "exact.npy", "tq2.npy")["rel_mse"]
         self.assertTrue(math.isclose(error, rows["tq2"]["layer_error"][0], rel_tol=1e-3))
+
+
+class Results(EvalTest):
+    """The files of a run come into place together, or not at all."""
+
+    def run_short(self, *options, **how):
+        return self.run_raw("eval", "--model", BIAS, "--tokens", "40", "--threads", "1", "--formats", "float32",
+                            *options, **how)
+
+    def fails(self, pattern, *options, **how):
+        before = self.files()
+        done = self.run_short(*options, **how)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, pattern)
+        self.assertEqual(self.files(), before)
+        return done
+
+    def test_a_failure_leaves_neither_files_nor_folders(self):
+        options = ("--dump", "dumped", "--report", "told")
+        self.write("file", b"")
+        self.fails("file: cannot make the folder", "--dump", "dumped", "--report", "file")
+        with open("/dev/full", "w", encoding="ascii") as full:
+            self.fails("standard output: No space left", *options, stdout=full)
+
+        def small_files():
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (30000, 30000))
+        self.fails(r"told/index\.html|dumped/layer0-q\.npy: cannot write: File too large", *options,
+                   preexec_fn=small_files)
+
+    def test_a_failure_leaves_old_files(self):
+        os.makedirs(self.path("dumped/layer3-v.npy"))
+        self.write("dumped/layer0-q.npy", b"before")
+        done = self.fails("layer3-v.npy: is a folder", "--dump", "dumped")
+        self.assertEqual(done.stdout, "")
+        self.assertEqual(sorted(os.listdir(self.path("dumped"))), ["layer0-q.npy", "layer3-v.npy"])
+        self.assertEqual(self.read("dumped/layer0-q.npy"), b"before")
+
+    def test_a_report_that_cannot_be_written_is_known_before_the_work(self):
+        os.makedirs(self.path("told/index.html"))
+        spent = []
+        for wanted in (("--dump", "d"), ("--dump", "d", "--report", "told")):
+            begun = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+            done = self.eval_raw("--formats", "tq4,tq2", *wanted, tokens=200)
+            self.assertEqual(done.returncode, 1 if "told" in wanted else 0, done.stderr)
+            spent.append(resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - begun)
+        self.assertRegex(done.stderr, "told/index.html: is a folder")
+        self.assertLess(spent[1], spent[0] / 2)
+
+    def test_a_planted_link_is_not_written_through(self):
+        os.mkdir(self.path("told"))
+        self.write("victim", b"before")
+        os.symlink("../victim", self.path("told/.index.html.part"))
+        self.assertEqual(self.run_short("--report", "told").returncode, 0)
+        self.assertEqual(self.read("victim"), b"before")
+        self.assertEqual(sorted(os.listdir(self.path("told"))), [".index.html.part", "index.html"])
+
+    def test_a_signal_takes_folders_along(self):
+        for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGXCPU):
+            with subprocess.Popen([TQKV, "eval", "--model", BIAS, "--threads", "1", "--dump", "dumped", "--report",
+                                   "told"], cwd=self.folder, stdout=subprocess.PIPE, preexec_fn=lambda:
+                                  resource.setrlimit(resource.RLIMIT_CORE, (0, 0))) as process:
+                while process.poll() is None and "told" not in self.files():
+                    time.sleep(0.001)
+                process.send_signal(number)
+                self.assertEqual(process.wait(60), -number)
+            self.assertEqual(self.files(), [])
 
 
 class Report(EvalTest):
