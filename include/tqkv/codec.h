@@ -83,9 +83,9 @@ typedef struct tq_parallel {
  * - dlclose(): the threads outlive it, and so does what they run: the shared library stays in memory. A
  *   plug-in that holds the static library must be linked with -Wl,-z,nodelete, as pkg-config --static and
  *   CMake's tqkv::tqkv_static do.
- * - nested parallelism: inside a parallel region of OpenMP run() works on the calling thread alone, unless
- *   the host has raised omp_set_max_active_levels(). Each thread that calls has a team of its own: several
- *   at once make so many times `threads`.
+ * - nested parallelism: inside a parallel region of OpenMP run() works on the calling thread alone,
+ *   unless the host has raised omp_set_max_active_levels(). Each thread that calls has a team of its
+ *   own: several at once make so many times `threads`.
  * - idle threads spin for a while, which costs a machine that has other work; OMP_WAIT_POLICY=passive in
  *   the environment stops that.
  *
