@@ -2,6 +2,7 @@
 # The front door: short names for what cmake, ctest and scripts/ do. `make help` lists them.
 
 PREFIX ?= /usr/local
+export PREFIX
 # Installs missing Debian packages. DEPS=: skips that.
 DEPS ?= scripts/install-deps
 # Tensors for the demo, .npy; empty: those of the language models.
@@ -33,7 +34,7 @@ coverage:
 # Built first and by itself, so that only the copying needs the rights to write to PREFIX.
 install:
 	@test -f build/release/CMakeCache.txt || { echo "make install: run make first" >&2; exit 1; }
-	cmake --install build/release --prefix '$(abspath $(PREFIX))'
+	case $$PREFIX in /*) ;; *) PREFIX=$$PWD/$$PREFIX ;; esac; cmake --install build/release --prefix "$$PREFIX"
 
 clean:
 	rm -rf build

@@ -307,7 +307,7 @@ static int run(const cli_command *command, int argc, const char **argv) {
         [PATH] = {.name = "path",
                   .value_name = "fused|decoded",
                   .help = "on the codes (default), or on a decoded copy"},
-        [THREADS] = {.name = "threads", .value_name = "N", .help = "of OpenMP (default 1)"},
+        [THREADS] = {.name = "threads", .value_name = "N", .help = "threads to work on (default 1)"},
         [SPLITS] = {.name = "splits",
                     .value_name = "N",
                     .help = "work on N stretches of positions, then merge"},

@@ -287,7 +287,7 @@ static int run(const cli_command *command, int argc, const char **argv) {
                  .help = "what is worked on: 512 KiB or 512 MiB of float32"},
         [THREADS] = {.name = "threads",
                      .value_name = "N",
-                     .help = "of OpenMP (default 1); l2 is 512 KiB for each"},
+                     .help = "threads (default 1); l2 is 512 KiB for each"},
         [ISA] = {.name = "isa", .value_name = "LEVEL", .help = "see 'tqkv kernels' (default: the best)"},
         [DOMAIN] = {.name = "domain",
                     .value_name = "rotated|original",

@@ -229,7 +229,7 @@ static int run(const cli_command *command, int argc, const char **argv) {
         [RECENT] = {.name = "recent", .value_name = "R", .help = "its last positions in float16"},
         [SINKS] = {.name = "sinks", .value_name = "S", .help = "its first positions in float16"},
         [CENTER] = {.name = "center", .help = "its keys less the mean of the first 64"},
-        [THREADS] = {.name = "threads", .value_name = "N", .help = "threads of OpenMP; all"},
+        [THREADS] = {.name = "threads", .value_name = "N", .help = "threads; as many as processors"},
         [JSON] = {.name = "json", .help = "print one JSON object"},
         [REPORT] = {.name = "report", .value_name = "DIR", .help = "write DIR/index.html"},
         [DUMP] = {.name = "dump", .value_name = "DIR", .help = "write q, k and v as DIR/*.npy"},

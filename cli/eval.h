@@ -44,7 +44,7 @@ typedef struct cli_eval {
 
     size_t tokens;       /* evaluated */
     size_t context;      /* caches start empty again after so many */
-    size_t threads;      /* 0: as many as OpenMP thinks fit */
+    size_t threads;      /* 0: as many as there are processors */
     const uint8_t *text; /* [tokens + 1] */
 
     cli_eval_row *rows; /* [n_rows]; the first is float32, the control */

@@ -228,7 +228,7 @@ static int run(const cli_command *command, int argc, const char **argv) {
         [RECENT] = {.name = "recent", .value_name = "R", .help = "last positions in float16"},
         [SINKS] = {.name = "sinks", .value_name = "S", .help = "first positions in float16"},
         [CENTER] = {.name = "center", .help = "keys less the mean of the first 64"},
-        [THREADS] = {.name = "threads", .value_name = "N", .help = "threads of OpenMP; all"},
+        [THREADS] = {.name = "threads", .value_name = "N", .help = "threads; as many as processors"},
     };
     cli_args args;
     int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);

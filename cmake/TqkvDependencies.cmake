@@ -39,8 +39,13 @@ if(TQKV_OPENMP)
         message(FATAL_ERROR "OpenMP is missing: with clang, install Debian's libomp-dev; "
                             "or configure with -DTQKV_OPENMP=OFF.")
     endif()
-    # For those who link the installed static library: the driver knows where its runtime lies.
+    # The driver knows where its runtime lies, here and where the static library is linked.
     separate_arguments(TQKV_OPENMP_FLAGS NATIVE_COMMAND "${OpenMP_C_FLAGS}")
+    include(CheckLinkerFlag)
+    check_linker_flag(C -Wl,-z,nodelete TQKV_HAS_NODELETE)
+    if(TQKV_HAS_NODELETE)
+        set(TQKV_OPENMP_STAYS -Wl,-z,nodelete)
+    endif()
 endif()
 
 if(TQKV_BUILD_IO)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # What is installed: component `runtime` to run programs, `dev` to build them. Everything is found
-# relative to its own place, so that the prefix can be chosen late or moved.
+# relative to its own place, so that the prefix can be chosen late or moved. The build tree serves find_package()
+# too, with -Dtqkv_DIR=BUILD_FOLDER.
 
 include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/tqkv)
@@ -16,12 +17,14 @@ function(tqkv_install_library name)
         NAMESPACE tqkv::
         DESTINATION ${package_dir}
         COMPONENT dev)
+    export(EXPORT ${name}Targets NAMESPACE tqkv:: FILE ${PROJECT_BINARY_DIR}/${name}Targets.cmake)
     set(pc_dir ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig)
     file(RELATIVE_PATH prefix_from_pc ${pc_dir} ${CMAKE_INSTALL_PREFIX})
     file(RELATIVE_PATH lib_from_prefix ${CMAKE_INSTALL_PREFIX} ${CMAKE_INSTALL_FULL_LIBDIR})
     file(RELATIVE_PATH include_from_prefix ${CMAKE_INSTALL_PREFIX} ${CMAKE_INSTALL_FULL_INCLUDEDIR})
     string(REGEX REPLACE "/$" "" prefix_from_pc "${prefix_from_pc}")
-    string(REPLACE ";" " " openmp_for_pc "${TQKV_OPENMP_FLAGS}")
+    list(JOIN TQKV_OPENMP_FLAGS " " openmp_for_pc)
+    string(APPEND openmp_for_pc " ${TQKV_OPENMP_STAYS}")
     configure_file(cmake/${name}.pc.in ${name}.pc @ONLY)
     install(FILES ${PROJECT_BINARY_DIR}/${name}.pc
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig
@@ -31,7 +34,6 @@ endfunction()
 tqkv_install_library(tqkv)
 set(not_installed "")
 if(TQKV_BUILD_IO)
-    set_target_properties(tqkv_io PROPERTIES INSTALL_RPATH "$ORIGIN")
     tqkv_install_library(tqkv_io)
 else()
     set(not_installed PATTERN io.h EXCLUDE)
@@ -42,7 +44,10 @@ install(DIRECTORY include/tqkv
     FILES_MATCHING PATTERN "*.h" ${not_installed})
 
 if(TQKV_BUILD_CLI)
-    set_target_properties(tqkv_cli PROPERTIES INSTALL_RPATH "$ORIGIN/${lib_from_bin}")
+    # In the build tree libraries lie in lib, whatever they are installed into.
+    set(command_rpath "$ORIGIN/../lib" "$ORIGIN/${lib_from_bin}")
+    list(REMOVE_DUPLICATES command_rpath)
+    set_target_properties(tqkv_cli PROPERTIES INSTALL_RPATH "${command_rpath}")
     install(TARGETS tqkv_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT runtime)
     install(FILES docs/tqkv.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT runtime)
 endif()

@@ -5,9 +5,15 @@
 function(tqkv_library name objects exported)
     add_library(${name} SHARED $<TARGET_OBJECTS:${objects}>)
     add_library(${name}_static STATIC $<TARGET_OBJECTS:${objects}>)
+    # Before 1.0 a new minor version may change the interface, and so is another library.
+    set(soversion ${PROJECT_VERSION_MAJOR})
+    if(soversion EQUAL 0)
+        string(APPEND soversion .${PROJECT_VERSION_MINOR})
+    endif()
     set_target_properties(${name} PROPERTIES
         VERSION ${PROJECT_VERSION}
-        SOVERSION ${PROJECT_VERSION_MAJOR}
+        SOVERSION ${soversion}
+        INSTALL_RPATH "$ORIGIN"
         LINKER_LANGUAGE C
         EXPORT_NAME ${exported})
     set_target_properties(${name}_static PROPERTIES

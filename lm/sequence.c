@@ -29,6 +29,8 @@ tq_status lm_sequence_create(const lm_model *model, const lm_kv *kv, size_t capa
                              const tq_parallel *parallel, lm_sequence **sequence) {
     if (sequence == NULL) return tq_fail(TQ_E_NULL, 0, "sequence", "sequence is NULL");
     *sequence = NULL;
+    if (parallel != NULL && parallel->run == NULL)
+        return tq_fail(TQ_E_NULL, 0, "parallel", "parallel->run is NULL");
     tq_status status = check_arguments(model, kv, capacity, chunk);
     if (status != TQ_OK) return status;
     lm_sequence *s = lm_alloc(1, sizeof *s);

@@ -124,6 +124,7 @@ tq_status tq_encode(const tq_codec *codec, const tq_batch *batch, const float *s
     TRY(tq_plan_check_norm_rule(codec));
     TRY(tq_plan_check_scale_factor(&j.plan, codec->scale_factor_d512));
     TRY(tq_check_not_null("batch", batch));
+    TRY(tq_check_parallel(batch->parallel));
     if (is_empty(batch)) return TQ_OK;
     TRY(check_arrays(&j, batch, "src", src, n_src, codes, n_codes, norms, n_norms, centre));
     TRY(tq_rows_check_apart(&j.codes, &j.norms));
@@ -156,6 +157,7 @@ tq_status tq_decode(const tq_codec *codec, const tq_batch *batch, tq_domain doma
     TRY(tq_plan_check_scale_factor(&j.plan, codec->scale_factor_d512));
     TRY(tq_check_domain(domain));
     TRY(tq_check_not_null("batch", batch));
+    TRY(tq_check_parallel(batch->parallel));
     if (is_empty(batch)) return TQ_OK;
     TRY(check_arrays(&j, batch, "dst", dst, n_dst, codes, n_codes, norms, n_norms, centre));
     TRY(tq_rows_check_apart(&j.dense, &j.codes));

@@ -6,6 +6,7 @@
 
 #include "api/check.h"
 #include "base/size.h"
+#include "base/tasks.h"
 #include "cache/cache.h"
 
 static tq_status check_codec(tq_plan *plan, const tq_codec *codec) {
@@ -115,6 +116,7 @@ tq_status tq_cache_create(const tq_cache_config *config, tq_cache **cache) {
     TRY(tq_check_not_null("config", config));
     TRY(check_policy(config));
     TRY(check_allocator(config->allocator));
+    TRY(tq_check_parallel(config->parallel));
     tq_cache model = {.policy = config->policy,
                       .capacity = config->capacity,
                       .window = config->window,

@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "base/size.h"
+#include "base/tasks.h"
 #include "cpu/dispatch.h"
 
 /* Rows of a task: enough that decoding keys once for all of them costs little beside using them. */
@@ -35,7 +36,7 @@ static tq_status check_params(const tq_attention_params *p) {
     if (p->domain != TQ_ROTATED && p->domain != TQ_ORIGINAL)
         return tq_fail(TQ_E_DOMAIN, 0, "domain", "domain %d is neither TQ_ROTATED nor TQ_ORIGINAL",
                        (int)p->domain);
-    return TQ_OK;
+    return tq_check_parallel(p->parallel);
 }
 
 /* All encoded sides of a kind must have one rotation, and dense ones the queries' domain. */

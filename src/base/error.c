@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/arch.h"
 #include "tqkv/status.h"
 
 static _Thread_local tq_error last_error;

@@ -5,6 +5,12 @@
 
 #include "tqkv/codec.h"
 
+/* Every call that is lent threads asks this first. TQ_E_NULL. */
+static inline tq_status tq_check_parallel(const tq_parallel *parallel) {
+    if (parallel == NULL || parallel->run != NULL) return TQ_OK;
+    return tq_fail(TQ_E_NULL, 0, "parallel", "parallel->run is NULL: give a function, or no parallel");
+}
+
 static inline void tq_run_tasks(const tq_parallel *parallel, size_t n_tasks,
                                 void (*task)(void *work, size_t index), void *work) {
     if (parallel != NULL && n_tasks > 1) {

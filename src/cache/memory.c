@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "base/arch.h"
 #include "base/size.h"
 
 enum { ALIGNMENT = 64 };

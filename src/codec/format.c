@@ -2,6 +2,7 @@
  * Formats and norm rules by name. */
 #include <string.h>
 
+#include "base/arch.h"
 #include "tqkv/codec.h"
 
 static const struct {

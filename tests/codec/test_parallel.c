@@ -3,11 +3,13 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "support/cm.h"
 #include "support/pool.h"
 #include "support/rng.h"
-#include "tqkv/codec.h"
+#include "tqkv/tqkv.h"
 
 enum { HEADS = 3, ROWS = 2100, DIM = 96, VALUES = HEADS * ROWS * DIM };
 
@@ -97,11 +99,87 @@ static void openmp_gives_the_same_bytes(void **state) {
     free(shared);
 }
 
+/* One vector is no work for threads, and the mistake is named all the same. */
+static void a_run_that_is_null_is_refused(void **state) {
+    (void)state;
+    static const tq_parallel none = {NULL, NULL};
+    static float x[2 * DIM], norm, workspace[4096 / sizeof(float)];
+    static uint8_t codes[DIM];
+    const tq_codec codec = {.format = TQ_TQ4, .head_dim = DIM};
+    const tq_batch batch = {.heads = 1, .rows = 1, .parallel = &none};
+    const tq_attention_params params = {.n_heads = 1,
+                                        .n_kv_heads = 1,
+                                        .head_dim = DIM,
+                                        .n_queries = 1,
+                                        .scale = 1,
+                                        .domain = TQ_ORIGINAL,
+                                        .parallel = &none};
+    tq_cache_config config = tq_cache_config_default(1, DIM, 8);
+    tq_cache *cache;
+    size_t bytes;
+    float *out = x + DIM;
+    config.parallel = &none;
+    const tq_status refused[] = {
+        tq_encode(&codec, &batch, x, DIM, NULL, codes, DIM / 2, &norm, 1),
+        tq_decode(&codec, &batch, TQ_ORIGINAL, codes, DIM / 2, &norm, 1, NULL, out, DIM),
+        tq_cache_create(&config, &cache),
+        tq_attention_workspace(&params, NULL, 0, &bytes),
+        tq_attention(&params, NULL, 0, x, out, NULL, workspace, sizeof workspace),
+        tq_attention_partial(&params, NULL, 0, x, out, &norm, &norm, workspace, sizeof workspace),
+    };
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
+        assert_int_equal(refused[i], TQ_E_NULL);
+    assert_string_equal(tq_last_error()->field, "parallel");
+}
+
+/* An encoding of 8 tasks. */
+static tq_status work_on(const tq_parallel *parallel) {
+    enum { WIDE = 128, LONG = 4096 };
+    static float x[WIDE * LONG], norms[LONG];
+    static uint8_t codes[WIDE / 2 * LONG];
+    const tq_codec codec = {.format = TQ_TQ4, .head_dim = WIDE};
+    const tq_batch batch = {.heads = 1, .rows = LONG, .parallel = parallel};
+    return tq_encode(&codec, &batch, x, WIDE * LONG, NULL, codes, sizeof codes, norms, LONG);
+}
+
+static void absurd_numbers_of_threads_are_refused(void **state) {
+    (void)state;
+    static const unsigned absurd[] = {TQ_MAX_THREADS + 1, 100000, 3000000000, UINT32_MAX};
+    tq_parallel parallel;
+    if (tq_parallel_openmp(&parallel, 1) == TQ_E_UNSUPPORTED) skip();
+    for (size_t i = 0; i < sizeof absurd / sizeof absurd[0]; i++) {
+        assert_int_equal(tq_parallel_openmp(&parallel, absurd[i]), TQ_E_SIZE);
+        assert_string_equal(tq_last_error()->field, "threads");
+    }
+    assert_int_equal(tq_parallel_openmp(&parallel, TQ_MAX_THREADS), TQ_OK);
+}
+
+/* The parent has worked on two threads, which fork() does not copy. */
+static void a_forked_child_works(void **state) {
+    (void)state;
+    tq_parallel parallel;
+    int status;
+    if (tq_parallel_openmp(&parallel, 2) == TQ_E_UNSUPPORTED) skip();
+    assert_int_equal(work_on(&parallel), TQ_OK);
+    const pid_t child = fork();
+    if (child == 0) {
+        alarm(60); /* a child that hangs fails by its signal */
+        _exit(work_on(&parallel) == TQ_OK && work_on(&parallel) == TQ_OK ? 0 : 1);
+    }
+    assert_true(child > 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_int_equal(work_on(&parallel), TQ_OK);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_bytes_on_any_number_of_threads),
         cmocka_unit_test(the_first_bad_value_is_named),
         cmocka_unit_test(openmp_gives_the_same_bytes),
+        cmocka_unit_test(a_run_that_is_null_is_refused),
+        cmocka_unit_test(absurd_numbers_of_threads_are_refused),
+        cmocka_unit_test(a_forked_child_works),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,6 +36,8 @@ static void sequences_are_checked(void **state) {
     assert_fails(lm_sequence_create(m, &kv, 1, 1, NULL, NULL), TQ_E_NULL, "sequence is NULL");
     assert_fails(lm_sequence_create(NULL, &kv, 1, 1, NULL, &s), TQ_E_NULL, "NULL");
     assert_fails(lm_sequence_create(m, NULL, 1, 1, NULL, &s), TQ_E_NULL, "NULL");
+    assert_fails(lm_sequence_create(m, &kv, 1, 1, &(tq_parallel){NULL, NULL}, &s), TQ_E_NULL,
+                 "parallel->run is NULL");
     assert_fails(create(m, plain, 0, 1), TQ_E_SIZE, "capacity 0 and chunk 1");
     assert_fails(create(m, plain, 1, 0), TQ_E_SIZE, "capacity 1 and chunk 0");
     assert_fails(create(m, plain, SIZE_MAX / 2, 1), TQ_E_NO_MEMORY, "no memory for keys and values");

@@ -9,13 +9,11 @@ trap 'rm -rf "$work"' EXIT
 PKG_CONFIG_PATH=$libdir/pkgconfig
 export PKG_CONFIG_PATH
 
-# Split on purpose: flags are several arguments.
-# shellcheck disable=SC2046
-"$compiler" -std=c11 "$source" -o "$work/shared" $(pkg-config --cflags --libs "$module")
+# Evaluated, since a folder may have a blank in its name.
+eval '"$compiler" -std=c11 "$source" -o "$work/shared"' "$(pkg-config --cflags --libs "$module")"
 (cd "$work" && LD_LIBRARY_PATH=$libdir ./shared)
 
 # The static libraries of this package and the shared ones of all others.
 static=$(pkg-config --static --libs "$module" | sed 's/-ltqkv[^ ]*/-Wl,-Bstatic & -Wl,-Bdynamic/g')
-# shellcheck disable=SC2046,SC2086
-"$compiler" -std=c11 "$source" -o "$work/static" $(pkg-config --cflags "$module") $static
+eval '"$compiler" -std=c11 "$source" -o "$work/static"' "$(pkg-config --cflags "$module") $static"
 (cd "$work" && ./static)

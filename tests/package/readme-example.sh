@@ -9,9 +9,8 @@ awk '/^```c$/ { inside = 1; next } inside && /^```$/ { exit } inside' "$3" >"$wo
 [ -s "$work/example.c" ] || { echo "$3 has no block that begins with \`\`\`c"; exit 1; }
 PKG_CONFIG_PATH=$2/pkgconfig
 export PKG_CONFIG_PATH
-# Split on purpose: flags are several arguments.
-# shellcheck disable=SC2046
-"$1" -std=c11 -Wall -Wextra -Wpedantic -Werror "$work/example.c" -o "$work/example" \
-    $(pkg-config --cflags --libs tqkv) -lm
+# Evaluated, since a folder may have a blank in its name.
+eval '"$1" -std=c11 -Wall -Wextra -Wpedantic -Werror "$work/example.c" -o "$work/example"' \
+    "$(pkg-config --cflags --libs tqkv) -lm"
 cd "$work"
 LD_LIBRARY_PATH=$2 ./example
