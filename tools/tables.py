@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Writes src/codec/codebooks.inc and src/codec/rotations.inc: centroids and boundaries; sign bits and
+"""Writes src/format/codebooks.inc and src/format/rotations.inc: centroids and boundaries; sign bits and
 the odd factors of the rotation.
 
   tools/tables.py --write    write them in place
@@ -16,7 +16,7 @@ import struct
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-CODEC = ROOT / "src" / "codec"
+FORMAT = ROOT / "src" / "format"
 V1_DATA = ROOT / "tools" / "v1_tables.txt"
 V2_BITS = range(2, 9)
 MAX_DIM = 1024
@@ -254,9 +254,9 @@ def main():
         report()
     elif args == ["--write"]:
         for name, generate in files.items():
-            (CODEC / name).write_text(generate())
+            (FORMAT / name).write_text(generate())
     elif args == ["--check"]:
-        stale = [name for name, generate in files.items() if (CODEC / name).read_text() != generate()]
+        stale = [name for name, generate in files.items() if (FORMAT / name).read_text() != generate()]
         if stale:
             raise SystemExit(f"stale: {', '.join(stale)}; run tools/tables.py --write")
         print(f"{', '.join(files)}: up to date")

@@ -141,14 +141,6 @@ static tq_status place_queries(tq_attend_plan *plan, const tq_segment *segments)
         p->n_queries, (unsigned long long)end);
 }
 
-/* A part of the workspace, aligned to 64 bytes. */
-static bool place(tq_attend_layout *at, size_t *where, size_t count, size_t size) {
-    size_t bytes;
-    *where = at->total;
-    return tq_size_mul(count, size, &bytes) && tq_size_add(bytes, 63, &bytes) &&
-           tq_size_add(at->total, bytes / 64 * 64, &at->total);
-}
-
 static tq_status lay_out(tq_attend_plan *plan) {
     const tq_attention_params *p = plan->params;
     size_t rows, values, biases, partials;
@@ -164,14 +156,16 @@ static tq_status lay_out(tq_attend_plan *plan) {
         plan->folds = plan->positions > TQ_ATTEND_FOLD;
         plan->partial_floats = plan->acc_floats * (plan->folds ? 2 : 1) + TQ_LANES;
     }
-    fits = fits && tq_size_mul(rows, plan->n_biases, &biases) &&
-           tq_size_mul(rows, plan->splits, &partials) &&
-           tq_size_mul(partials, plan->partial_floats, &partials) &&
-           place(&plan->at, &plan->at.segments, plan->n_segments, sizeof(tq_attend_segment)) &&
-           place(&plan->at, &plan->at.plain, values, sizeof(float)) &&
-           place(&plan->at, &plan->at.rotated, values, sizeof(float)) &&
-           place(&plan->at, &plan->at.bias, biases, sizeof(float)) &&
-           place(&plan->at, &plan->at.partials, partials, sizeof(float)) && plan->at.total <= PTRDIFF_MAX;
+    fits =
+        fits && tq_size_mul(rows, plan->n_biases, &biases) &&
+        tq_size_mul(rows, plan->splits, &partials) &&
+        tq_size_mul(partials, plan->partial_floats, &partials) &&
+        tq_size_place(&plan->at.total, &plan->at.segments, plan->n_segments, sizeof(tq_attend_segment)) &&
+        tq_size_place(&plan->at.total, &plan->at.plain, values, sizeof(float)) &&
+        tq_size_place(&plan->at.total, &plan->at.rotated, values, sizeof(float)) &&
+        tq_size_place(&plan->at.total, &plan->at.bias, biases, sizeof(float)) &&
+        tq_size_place(&plan->at.total, &plan->at.partials, partials, sizeof(float)) &&
+        plan->at.total <= PTRDIFF_MAX;
     if (!fits)
         return tq_fail(TQ_E_OVERFLOW, 0, "n_queries", "%u heads of %zu queries do not fit in memory",
                        p->n_heads, p->n_queries);

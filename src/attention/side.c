@@ -151,7 +151,8 @@ static const float *decode_run(const tq_side *s, const tq_kernels *kernels, size
         return (const float *)(const void *)data;
     if (tq_side_is_encoded(s)) {
         const tq_row_set set = {at.run, s->dim, v->row_stride, v->norm_row_stride};
-        tq_decode_rows(&s->plan, &set, TQ_ROTATED, data, norms_at(s, head, at), NULL, tile, false);
+        tq_decode_rows(kernels, &s->plan, &set, TQ_ROTATED, data, norms_at(s, head, at), NULL, tile,
+                       false);
         return tile;
     }
     for (size_t i = 0; i < at.run; i++, data += v->row_stride, row += s->dim)
@@ -163,7 +164,8 @@ static const float *decode_run(const tq_side *s, const tq_kernels *kernels, size
 }
 
 /* x[r][i] times the scale of position i of a run. */
-static void scale_run(const tq_side *s, size_t head, place at, size_t rows, float *x, size_t n_stride) {
+static void scale_run(const tq_side *s, const tq_kernels *kernels, size_t head, place at, size_t rows,
+                      float *x, size_t n_stride) {
     const float *norms = norms_at(s, head, at);
     float scales[SCALES];
     for (size_t first = 0; first < at.run; first += SCALES, x += SCALES) {
@@ -171,7 +173,7 @@ static void scale_run(const tq_side *s, size_t head, place at, size_t rows, floa
         for (size_t i = 0; i < n; i++)
             scales[i] = norms[(first + i) * s->view.norm_row_stride] * s->plan.norm_scale;
         for (size_t r = 0; r < rows; r++)
-            s->plan.kernels->multiply(n, scales, x + r * n_stride);
+            kernels->multiply(n, scales, x + r * n_stride);
     }
 }
 
@@ -184,7 +186,7 @@ void tq_side_score(const tq_side *s, const tq_kernels *kernels, size_t head, siz
         if (lies_ready(s)) {
             kernels->score_codes(s->plan.book, s->dim, rows, queries, at.run, data_at(s, head, at),
                                  s->view.row_stride, scores, n_stride);
-            scale_run(s, head, at, rows, scores, n_stride);
+            scale_run(s, kernels, head, at, rows, scores, n_stride);
         } else {
             const float *x = decode_run(s, kernels, head, at, tile);
             kernels->score(s->dim, rows, queries, at.run, x, scores, n_stride);
@@ -202,7 +204,7 @@ void tq_side_accumulate(const tq_side *s, const tq_kernels *kernels, size_t head
     while (n > 0) {
         const place at = place_of(&s->view, first, n < most ? n : most);
         if (lies_ready(s)) {
-            scale_run(s, head, at, rows, weights, n_stride);
+            scale_run(s, kernels, head, at, rows, weights, n_stride);
             kernels->accumulate_codes(s->plan.book, s->dim, rows, weights, n_stride, at.run,
                                       data_at(s, head, at), s->view.row_stride, acc, acc_stride);
         } else {

@@ -3,7 +3,7 @@
 #ifndef TQ_ATTENTION_SIDE_H
 #define TQ_ATTENTION_SIDE_H
 
-#include "codec/plan.h"
+#include "codec/rows.h"
 #include "tqkv/attention.h"
 
 typedef struct tq_side {

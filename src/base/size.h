@@ -19,4 +19,12 @@ static inline bool tq_size_add(size_t a, size_t b, size_t *sum) {
     return true;
 }
 
+/* Puts `count` things of `size` bytes behind what fills *total, on a multiple of 64 bytes. */
+static inline bool tq_size_place(size_t *total, size_t *where, size_t count, size_t size) {
+    size_t bytes;
+    *where = *total;
+    return tq_size_mul(count, size, &bytes) && tq_size_add(bytes, 63, &bytes) &&
+           tq_size_add(*total, bytes / 64 * 64, total);
+}
+
 #endif

@@ -27,7 +27,7 @@ static bool may_fail_late(const tq_cache *c, size_t n_values) {
 static bool find_bad(const tq_cache *c, size_t n_values, const float *const src[TQ_SIDES], unsigned *side,
                      size_t *index) {
     for (*side = TQ_K; *side < TQ_SIDES; (*side)++) {
-        *index = c->plan[*side].kernels->scan(n_values, src[*side], tq_cache_limit(c));
+        *index = c->kernels->scan(n_values, src[*side], tq_cache_limit(c));
         if (*index < n_values) return true;
     }
     return false;
@@ -54,9 +54,8 @@ static void store_halves(const tq_cache *c, const float *const src[TQ_SIDES], ui
     for (uint64_t p = first; p < end; p++)
         for (unsigned side = TQ_K; side < TQ_SIDES; side++)
             for (size_t h = 0; h < c->heads; h++)
-                c->plan[side].kernels->narrow(c->dim,
-                                              src[side] + ((size_t)(p - start) * c->heads + h) * c->dim,
-                                              half_row(c, side, p, h));
+                c->kernels->narrow(c->dim, src[side] + ((size_t)(p - start) * c->heads + h) * c->dim,
+                                   half_row(c, side, p, h));
 }
 
 /* The mean of a head's keys in float16, in double precision, in order: the same however they were
@@ -68,7 +67,7 @@ static void learn_head(tq_cache *c, size_t head) {
     double sum[TQ_MAX_DIM] = {0}, all = 0.0, shared = 0.0;
     float x[TQ_MAX_DIM];
     for (uint64_t p = 0; p < c->learn; p++) {
-        c->plan[TQ_K].kernels->widen(c->dim, half_row(c, TQ_K, p, head), x);
+        c->kernels->widen(c->dim, half_row(c, TQ_K, p, head), x);
         for (size_t i = 0; i < c->dim; i++) {
             sum[i] += (double)x[i];
             all += (double)x[i] * (double)x[i];

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * What a cache and a pool are made of. The api layer has checked everything that is handed in here. */
+ * What a cache and a pool are made of. Calls are checked in cache.c; what is handed in here is right. */
 #ifndef TQ_CACHE_CACHE_H
 #define TQ_CACHE_CACHE_H
 
 #include "cache/memory.h"
-#include "codec/plan.h"
+#include "codec/rows.h"
 #include "tqkv/cache.h"
 
 /* Keys and values: index of whatever there are two of. */
@@ -33,6 +33,7 @@ struct tq_cache {
     tq_cache_policy policy;
     tq_cache_layer layer;
     size_t heads, dim;
+    const tq_kernels *kernels;
     size_t capacity, window, recent, sinks, learn;
     tq_page_pool *pool;
     tq_allocator allocator;

@@ -6,7 +6,7 @@
 #include "base/tasks.h"
 #include "cache/cache.h"
 
-/* Values of a task, as in api/batch.c; fewer than that are not worth handing out at all. */
+/* Values of a task, as in codec/batch.c; fewer than that are not worth handing out at all. */
 enum { TASK_VALUES = 65536 };
 
 /* What widened vectors are gathered in: as many as the codec takes at a time. */
@@ -39,7 +39,7 @@ static const float *source_of(const job *j, unsigned side, uint64_t position, si
 /* A vector as it is in float16. */
 static void fetch(const job *j, unsigned side, uint64_t position, size_t head, float *out) {
     const tq_cache *c = j->cache;
-    const tq_kernels *kernels = c->plan[side].kernels;
+    const tq_kernels *kernels = c->kernels;
     uint16_t rounded[TQ_MAX_DIM];
     const uint16_t *half = rounded;
     if (position < j->start)
@@ -74,7 +74,7 @@ static void encode_rows(job *j, unsigned side, uint64_t position, size_t head, s
         } else {
             x = source_of(j, side, position, head);
         }
-        if (tq_encode_rows(plan, &set, x, centre_of(c, side, head),
+        if (tq_encode_rows(c->kernels, plan, &set, x, centre_of(c, side, head),
                            j->arrays->codes[side] + at * plan->row_bytes,
                            j->arrays->norms[side] + at * plan->n_norms) != SIZE_MAX)
             atomic_store(&j->failed, true);

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "codec/plan.h"
+#include "codec/rows.h"
 
 /* Rows are taken in batches that leave room in a first-level cache of 32 KiB for what they become. */
 enum { BATCH_VALUES = 2048, BATCH_ROWS = BATCH_VALUES / 32 };
@@ -14,6 +14,7 @@ static const float v1_tiny = 1e-10f;
 
 /* A batch on its way: rotated vectors side by side, and numbers per vector or block. */
 typedef struct batch {
+    const tq_kernels *kernels;
     _Alignas(64) float y[BATCH_VALUES]; /* vectors that span two cache lines cost twice */
     float squares[BATCH_ROWS], scales[BATCH_ROWS], sums[BATCH_ROWS];
 } batch;
@@ -29,9 +30,9 @@ static void encode_v1(const tq_plan *plan, batch *b, const tq_row_set *set, uint
         b->scales[i] = norm <= v1_tiny ? 0.0f : 1.0f / norm;
     }
     for (size_t t = 0; t < set->rows; t++)
-        plan->kernels->quantize(plan->book, plan->block, per_row, b->y + t * plan->dim,
-                                b->scales + t * per_row, plan->unit, TQ_SUM_NONE, NULL,
-                                codes + t * set->code_stride, plan->block_bytes);
+        b->kernels->quantize(plan->book, plan->block, per_row, b->y + t * plan->dim,
+                             b->scales + t * per_row, plan->unit, TQ_SUM_NONE, NULL,
+                             codes + t * set->code_stride, plan->block_bytes);
 }
 
 static float stored_norm(const tq_plan *plan, float norm, const float *sum) {
@@ -55,8 +56,8 @@ static void encode_v2(const tq_plan *plan, batch *b, const tq_row_set *set, uint
     /* Subnormal sums have lost their digits: such rows are zero. */
     for (size_t t = 0; t < set->rows; t++)
         b->scales[t] = b->squares[t] < FLT_MIN ? 0.0f : plan->unit / sqrtf(b->squares[t]);
-    plan->kernels->quantize(plan->book, plan->dim, set->rows, b->y, b->scales, 1.0f,
-                            sum_of[plan->norm_rule], b->sums, codes, set->code_stride);
+    b->kernels->quantize(plan->book, plan->dim, set->rows, b->y, b->scales, 1.0f, sum_of[plan->norm_rule],
+                         b->sums, codes, set->code_stride);
     for (size_t t = 0; t < set->rows; t++) {
         const bool zero = b->squares[t] < FLT_MIN;
         if (zero) memset(codes + t * set->code_stride, 0, plan->row_bytes);
@@ -72,9 +73,9 @@ static size_t find_bad(const tq_plan *plan, const batch *b, const tq_row_set *se
                        const float *centre) {
     const float suspicious = TQ_MAX_ABS * TQ_MAX_ABS / 4;
     const size_t n = set->rows * plan->n_norms;
-    if (centre == NULL && plan->kernels->scan(n, b->squares, suspicious) == n) return SIZE_MAX;
+    if (centre == NULL && b->kernels->scan(n, b->squares, suspicious) == n) return SIZE_MAX;
     for (size_t t = 0; t < set->rows; t++) {
-        const size_t j = plan->kernels->scan(plan->dim, src + t * set->dense_stride, TQ_MAX_ABS);
+        const size_t j = b->kernels->scan(plan->dim, src + t * set->dense_stride, TQ_MAX_ABS);
         if (j < plan->dim) return t * set->dense_stride + j;
     }
     return SIZE_MAX;
@@ -90,15 +91,16 @@ static void rotate_batch(const tq_plan *plan, batch *b, const tq_row_set *set, c
         src = b->y;
         stride = plan->dim;
     }
-    plan->kernels->rotate(&plan->rotation, TQ_ROTATE_IN, set->rows, src, stride, b->y, plan->dim);
-    plan->kernels->sum_squares(plan->block, set->rows * plan->n_norms, b->y, b->squares);
+    b->kernels->rotate(&plan->rotation, TQ_ROTATE_IN, set->rows, src, stride, b->y, plan->dim);
+    b->kernels->sum_squares(plan->block, set->rows * plan->n_norms, b->y, b->squares);
 }
 
-size_t tq_encode_rows(const tq_plan *plan, const tq_row_set *set, const float *src, const float *centre,
-                      uint8_t *codes, float *norms) {
+size_t tq_encode_rows(const tq_kernels *kernels, const tq_plan *plan, const tq_row_set *set,
+                      const float *src, const float *centre, uint8_t *codes, float *norms) {
     const size_t most = BATCH_VALUES / plan->dim;
     tq_row_set part = *set;
     batch b;
+    b.kernels = kernels;
     for (size_t t = 0; t < set->rows; t += most) {
         const float *rows = src + t * set->dense_stride;
         part.rows = set->rows - t < most ? set->rows - t : most;

@@ -10,7 +10,7 @@
 #include <time.h>
 
 #include "books.h"
-#include "codec/rotation.h"
+#include "format/rotation.h"
 
 /* 64 rows of 256 and what they become take 128 KiB: more than a first-level cache, less than a second. */
 enum { ROWS = 64, DIM = 256, SAMPLES = 41, QUERIES = 2 };

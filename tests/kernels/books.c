@@ -2,7 +2,7 @@
  * Every codebook, and bytes for its codes. */
 #include "books.h"
 
-#include "codec/plan.h"
+#include "format/plan.h"
 
 size_t n_books(void) {
     size_t n;

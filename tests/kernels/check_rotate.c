@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * rotate: every rotation there is, both ways, in place and apart. */
 #include "check_kernels.h"
-#include "codec/rotation.h"
+#include "format/rotation.h"
 #include "values.h"
 
 typedef struct rotate_data {

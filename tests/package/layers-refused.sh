@@ -5,9 +5,10 @@
 set -eu
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
-mkdir -p "$tree/src/base" "$tree/src/cpu" "$tree/src/kernels" "$tree/src/codec" "$tree/src/api" \
+mkdir -p "$tree/src/base" "$tree/src/format" "$tree/src/cpu" "$tree/src/kernels" "$tree/src/codec" "$tree/src/attention" \
+    "$tree/src/v1" \
     "$tree/io" "$tree/lm" "$tree/cli"
-echo '#include "base/size.h"' >"$tree/src/api/good.c"
+echo '#include "base/size.h"' >"$tree/src/v1/good.c"
 echo '#include "kernels/kernels.inc"' >"$tree/src/cpu/dispatch.c"
 echo '#include "own.h"' >"$tree/io/good.c"
 echo '#include "lm/lm.h"' >"$tree/cli/good.c"
@@ -25,12 +26,13 @@ refused() {
     rm "$tree/$1"
 }
 refused src/base/bad.c cpu/dispatch.h
-refused src/cpu/bad.c kernels/kernels.h
-refused src/kernels/bad.h codec/plan.h
-refused src/codec/bad.inc api/check.h
+refused src/format/bad.c kernels/kernels.h
+refused src/kernels/bad.h cpu/dispatch.h
+refused src/codec/bad.inc v1/attend.h
+refused src/attention/bad.c cache/cache.h
 refused src/codec/bad.c plan.h
-refused src/api/bad.c tqkv/io.h
-refused src/api/bad.c ../cli/options.h
+refused src/v1/bad.c tqkv/io.h
+refused src/v1/bad.c ../cli/options.h
 refused io/bad.c base/size.h
 refused lm/bad.c cli/options.h
 refused io/bad.c lm/lm.h

@@ -2,8 +2,8 @@
  * Codes, one a byte, to packed rows and back. */
 #include <string.h>
 
+#include "format/planes.h"
 #include "kernels/kernels.h"
-#include "kernels/pack/planes.h"
 
 static void pack_pairs(size_t n, const uint8_t *codes, uint8_t *packed) {
     for (size_t i = 0; i < n; i += 2)

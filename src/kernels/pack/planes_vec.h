@@ -6,8 +6,8 @@
 
 #include <stdbool.h>
 
+#include "format/planes.h"
 #include "kernels/kernels.h"
-#include "kernels/pack/planes.h"
 
 typedef struct planes {
     uint8_t *nibbles, *crumbs, *flags; /* of a row; the planes that `bits` does not have are unused */

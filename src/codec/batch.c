@@ -3,8 +3,9 @@
  * does not depend on the number of threads. */
 #include <stdatomic.h>
 
-#include "api/check.h"
 #include "base/tasks.h"
+#include "codec/rows.h"
+#include "cpu/dispatch.h"
 
 /* Values of a task: 256 KiB of floats, long beside the cost of handing it out, short beside a cache. */
 static const size_t task_values = 65536;
@@ -19,6 +20,7 @@ static const size_t stream_bytes = (size_t)24 << 20;
 /* An encode or decode call: its arrays, cut into pieces of rows of one head. */
 typedef struct job {
     tq_plan plan;
+    const tq_kernels *kernels;
     const tq_parallel *parallel;
     tq_rows dense, codes, norms, centre; /* centre: one row a head, its data NULL if there is none */
     tq_domain domain;
@@ -99,8 +101,8 @@ static void encode_piece(job *j, size_t head, size_t row, size_t n) {
     const tq_row_set set = row_set(j, n);
     const size_t start = tq_rows_at(&j->dense, head, row);
     const size_t bad =
-        tq_encode_rows(&j->plan, &set, (const float *)j->dense.data + start, centre_of(j, head),
-                       (uint8_t *)j->codes.data + tq_rows_at(&j->codes, head, row),
+        tq_encode_rows(j->kernels, &j->plan, &set, (const float *)j->dense.data + start,
+                       centre_of(j, head), (uint8_t *)j->codes.data + tq_rows_at(&j->codes, head, row),
                        (float *)j->norms.data + tq_rows_at(&j->norms, head, row));
     if (bad == SIZE_MAX) return;
     /* The lowest index, so that the value named does not depend on the order of tasks. */
@@ -111,7 +113,7 @@ static void encode_piece(job *j, size_t head, size_t row, size_t n) {
 
 static void decode_piece(job *j, size_t head, size_t row, size_t n) {
     const tq_row_set set = row_set(j, n);
-    tq_decode_rows(&j->plan, &set, j->domain,
+    tq_decode_rows(j->kernels, &j->plan, &set, j->domain,
                    (const uint8_t *)j->codes.data + tq_rows_at(&j->codes, head, row),
                    (const float *)j->norms.data + tq_rows_at(&j->norms, head, row), centre_of(j, head),
                    (float *)j->dense.data + tq_rows_at(&j->dense, head, row), j->stream);
@@ -121,6 +123,7 @@ tq_status tq_encode(const tq_codec *codec, const tq_batch *batch, const float *s
                     const float *centre, uint8_t *codes, size_t n_codes, float *norms, size_t n_norms) {
     job j;
     TRY(tq_plan_init(&j.plan, codec));
+    TRY(tq_active_kernels(&j.kernels));
     TRY(tq_plan_check_norm_rule(codec));
     TRY(tq_plan_check_scale_factor(&j.plan, codec->scale_factor_d512));
     TRY(tq_check_not_null("batch", batch));
@@ -133,7 +136,7 @@ tq_status tq_encode(const tq_codec *codec, const tq_batch *batch, const float *s
     if (centre != NULL) {
         TRY(tq_rows_check_apart(&j.codes, &j.centre));
         TRY(tq_rows_check_apart(&j.norms, &j.centre));
-        TRY(tq_rows_check_values(j.plan.kernels, &j.centre));
+        TRY(tq_rows_check_values(j.kernels, &j.centre));
     }
     cut(&j, batch);
     atomic_init(&j.first_bad, SIZE_MAX);
@@ -154,6 +157,7 @@ tq_status tq_decode(const tq_codec *codec, const tq_batch *batch, tq_domain doma
                     size_t n_dst) {
     job j;
     TRY(tq_plan_init(&j.plan, codec));
+    TRY(tq_active_kernels(&j.kernels));
     TRY(tq_plan_check_scale_factor(&j.plan, codec->scale_factor_d512));
     TRY(tq_check_domain(domain));
     TRY(tq_check_not_null("batch", batch));

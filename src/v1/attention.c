@@ -2,8 +2,8 @@
  * The attention calls of tqkv/v1.h: parameter blocks, and checks of what they are called with. */
 #include <stddef.h>
 
-#include "api/check.h"
-#include "api/v1_attend.h"
+#include "base/check.h"
+#include "v1/attend.h"
 
 /* The blocks are those that GPU kernels read. */
 #define AT(type, field, offset)                                                                          \

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
  * A step of attention on a cache: what the cache knows is taken from it, and cannot be told wrongly. */
-#include "api/check.h"
 #include "cache/cache.h"
 
 /* How far back a query may look; 0: to the first position. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Where a coordinate's bits lie in a row of planes (docs/format.md, "Packing"). */
-#ifndef TQ_KERNELS_PLANES_H
-#define TQ_KERNELS_PLANES_H
+#ifndef TQ_FORMAT_PLANES_H
+#define TQ_FORMAT_PLANES_H
 
-#include "kernels/kernels.h"
+#include "format/tables.h"
 
 /* Widths of the planes of a code of that many bits, lowest bits first; 0 ends the list. */
 static inline const unsigned char *tq_plane_widths(unsigned bits) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Shapes of batches: strides, extents, overlaps. */
-#include "api/check.h"
+#include "base/check.h"
 #include "base/size.h"
 
 /* Elements from the first of n pieces, `stride` apart, to the end of the last. */

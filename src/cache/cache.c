@@ -4,10 +4,10 @@
 
 #include <math.h>
 
-#include "api/check.h"
 #include "base/size.h"
 #include "base/tasks.h"
 #include "cache/cache.h"
+#include "cpu/dispatch.h"
 
 static tq_status check_codec(tq_plan *plan, const tq_codec *codec) {
     TRY(tq_plan_init(plan, codec));
@@ -126,12 +126,13 @@ tq_status tq_cache_create(const tq_cache_config *config, tq_cache **cache) {
                       .pool = config->pool,
                       .allocator = tq_allocator_or_default(config->allocator),
                       .centre_given = config->k_centre != NULL};
+    TRY(tq_active_kernels(&model.kernels));
     TRY(take_layer(&model, config));
     TRY(check_capacity(config));
     if (config->k_centre != NULL) {
         const tq_rows centre = {"k_centre", config->k_centre, sizeof(float), model.dim, model.heads,
                                 1,          model.dim,        model.dim};
-        TRY(tq_rows_check_values(model.plan[TQ_K].kernels, &centre));
+        TRY(tq_rows_check_values(model.kernels, &centre));
     }
     if (config->parallel != NULL) model.parallel = *config->parallel;
     lay_out(&model);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * Rotations: v1's Walsh-Hadamard transforms, and v2's for every dimension. */
-#include "codec/rotation.h"
+#include "format/rotation.h"
 
 #include <math.h>
 
-#include "codec/rotations.inc"
+#include "format/rotations.inc"
 
 /* Why v2 tilts its first stage: a plain Hadamard matrix sends a vector with a single channel to values
  * of one magnitude, 1 at unit variance, and at 2 bits no centroid is near 1: 2.2 times the Gaussian

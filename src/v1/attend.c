@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * v1's attention as partial results of tq_attention_partial(), one a stretch of positions. */
-#include "api/v1_attend.h"
+#include "v1/attend.h"
 
-#include "api/check.h"
+#include "base/check.h"
 #include "base/size.h"
+#include "format/plan.h"
 
 static tq_status check_positions(const tq_flash_attn_vec_tq_hb_params *p, bool dense) {
     if (p->kv_capacity == 0)
@@ -74,14 +75,6 @@ static tq_status most_inner_bytes(tq_v1_attend *a) {
     return TQ_OK;
 }
 
-/* A part of the workspace, aligned to 64 bytes. */
-static bool place(tq_v1_layout *at, size_t *where, size_t count, size_t size) {
-    size_t bytes;
-    *where = at->total;
-    return tq_size_mul(count, size, &bytes) && tq_size_add(bytes, 63, &bytes) &&
-           tq_size_add(at->total, bytes / 64 * 64, &at->total);
-}
-
 static tq_status lay_out(tq_v1_attend *a) {
     const size_t n = a->most_stretches;
     size_t rows, values;
@@ -90,11 +83,11 @@ static tq_status lay_out(tq_v1_attend *a) {
     TRY(tq_check_product("n_queries", a->rows, a->params.head_dim, sizeof(float), NULL));
     a->values = a->rows * a->params.head_dim;
     if (!tq_size_mul(n, a->rows, &rows) || !tq_size_mul(n, a->values, &values) ||
-        !place(&a->at, &a->at.lists, n, 3 * sizeof(float *)) ||
-        !place(&a->at, &a->at.acc, values, sizeof(float)) ||
-        !place(&a->at, &a->at.max, rows, sizeof(float)) ||
-        !place(&a->at, &a->at.sum, rows, sizeof(float)) ||
-        !place(&a->at, &a->at.inner, a->inner_bytes, 1) || a->at.total > PTRDIFF_MAX)
+        !tq_size_place(&a->at.total, &a->at.lists, n, 3 * sizeof(float *)) ||
+        !tq_size_place(&a->at.total, &a->at.acc, values, sizeof(float)) ||
+        !tq_size_place(&a->at.total, &a->at.max, rows, sizeof(float)) ||
+        !tq_size_place(&a->at.total, &a->at.sum, rows, sizeof(float)) ||
+        !tq_size_place(&a->at.total, &a->at.inner, a->inner_bytes, 1) || a->at.total > PTRDIFF_MAX)
         return tq_fail(TQ_E_OVERFLOW, 0, "nwg",
                        "partial results of %zu stretches for %zu queries do not fit in memory", n,
                        a->rows);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Which rotation a format has at a head dimension. */
-#ifndef TQ_CODEC_ROTATION_H
-#define TQ_CODEC_ROTATION_H
+#ifndef TQ_FORMAT_ROTATION_H
+#define TQ_FORMAT_ROTATION_H
 
-#include "kernels/kernels.h"
+#include "format/tables.h"
 
 /* dim: 256 or 512. */
 void tq_rotation_v1(tq_rotation *r, unsigned dim);

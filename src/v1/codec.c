@@ -2,8 +2,9 @@
  * The calls of tqkv/v1.h: parameter blocks checked, slots found, rows handed to the codec. */
 #include "tqkv/v1.h"
 
-#include "api/check.h"
 #include "base/size.h"
+#include "codec/rows.h"
+#include "cpu/dispatch.h"
 
 _Static_assert(sizeof(tq_dequantize_kv_params) == 24, "as the decoder's GPU kernel reads it");
 _Static_assert(sizeof(tq_dequantize_hb_kv_params) == 28, "likewise");
@@ -13,6 +14,7 @@ _Static_assert(sizeof(tq_hadamard_quantize_hb_kv_params) == 28, "likewise");
 /* A cache of v1's layout, and which of its positions a call touches. */
 typedef struct v1_cache {
     tq_plan plan;
+    const tq_kernels *kernels;
     size_t heads, capacity;
     size_t packed_bytes, n_norms; /* of the whole cache */
 } v1_cache;
@@ -31,6 +33,7 @@ static tq_status open_cache(v1_cache *c, unsigned bits, uint32_t head_dim, uint3
     const tq_codec codec = {
         .format = format_of(bits), .head_dim = head_dim, .scale_factor_d512 = scale_factor};
     TRY(tq_plan_init(&c->plan, &codec));
+    TRY(tq_active_kernels(&c->kernels));
     TRY(tq_plan_check_scale_factor(&c->plan, scale_factor));
     if (heads == 0)
         return tq_fail(TQ_E_HEADS, 0, "num_kv_heads", "num_kv_heads is 0: there must be one at least");
@@ -85,7 +88,7 @@ static tq_status dequantize(const tq_dequantize_hb_kv_params *p, const uint8_t *
                        p->read_pos, p->cache_capacity);
     TRY(check_buffers(&c, packed, packed_bytes, norms, n_norms, "dst", dst, n_dst, c.heads * c.plan.dim));
     const tq_row_set set = heads_of(&c);
-    tq_decode_rows(&c.plan, &set, TQ_ROTATED, packed + p->read_pos * c.plan.row_bytes,
+    tq_decode_rows(c.kernels, &c.plan, &set, TQ_ROTATED, packed + p->read_pos * c.plan.row_bytes,
                    norms + p->read_pos * c.plan.n_norms, NULL, dst, false);
     return TQ_OK;
 }
@@ -124,7 +127,7 @@ static void encode_tokens(const v1_cache *c, uint64_t write_pos, const float *sr
     for (size_t t = first; t < n_tokens; t++) {
         /* Below the capacity already in a global cache; there the remainder changes nothing. */
         const size_t slot = (size_t)((write_pos + t) % c->capacity);
-        tq_encode_rows(&c->plan, &set, src + t * c->heads * c->plan.dim, NULL,
+        tq_encode_rows(c->kernels, &c->plan, &set, src + t * c->heads * c->plan.dim, NULL,
                        packed + slot * c->plan.row_bytes, norms + slot * c->plan.n_norms);
     }
 }
@@ -155,7 +158,7 @@ static tq_status quantize(const tq_hadamard_quantize_hb_kv_params *p, const floa
     TRY(check_buffers(&c, packed, packed_bytes, norms, n_norms, "src", src, n_src, src_needed));
     TRY(tq_check_apart("packed", packed, c.packed_bytes, "norms", norms, c.n_norms * sizeof(float)));
     const tq_rows all = {"src", src, sizeof(float), src_needed, 1, 1, src_needed, src_needed};
-    TRY(tq_rows_check_values(c.plan.kernels, &all));
+    TRY(tq_rows_check_values(c.kernels, &all));
     const size_t first = n_tokens > c.capacity ? n_tokens - c.capacity : 0;
     encode_tokens(&c, p->write_pos, src, first, n_tokens, packed, norms);
     return TQ_OK;

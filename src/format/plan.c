@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * Checks a codec and prepares it. */
-#include "codec/plan.h"
+#include "format/plan.h"
 
 #include <math.h>
 
-#include "codec/rotation.h"
-#include "cpu/dispatch.h"
+#include "format/rotation.h"
 
 static tq_status check_dim(tq_format format, uint32_t dim) {
     if (TQ_IS_V1(format)) {
@@ -24,8 +23,7 @@ tq_status tq_plan_init(tq_plan *plan, const tq_codec *codec) {
     if (codec == NULL) return tq_fail(TQ_E_NULL, 0, "codec", "codec is NULL");
     plan->book = tq_find_codebook(codec->format);
     if (plan->book == NULL) return tq_fail_format(codec->format);
-    tq_status status = check_dim(codec->format, codec->head_dim);
-    if (status == TQ_OK) status = tq_active_kernels(&plan->kernels);
+    const tq_status status = check_dim(codec->format, codec->head_dim);
     if (status != TQ_OK) return status;
     plan->v1 = TQ_IS_V1(codec->format);
     plan->norm_rule = tq_norm_rule_of(codec->format, codec->norm_rule);

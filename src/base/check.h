@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * What the public calls check before they touch data: pointers, sizes, overlaps, values. */
-#ifndef TQ_API_CHECK_H
-#define TQ_API_CHECK_H
+ * What the public calls check before they touch data: pointers, sizes, overlaps. */
+#ifndef TQ_BASE_CHECK_H
+#define TQ_BASE_CHECK_H
 
 #include <stdbool.h>
 
-#include "codec/plan.h"
+#include "base/arch.h"
+#include "tqkv/codec.h"
 
 #define TRY(call)                                                                                        \
     do {                                                                                                 \
@@ -35,15 +36,6 @@ tq_status tq_rows_check_apart(const tq_rows *a, const tq_rows *b);
 static inline size_t tq_rows_at(const tq_rows *r, size_t head, size_t row) {
     return head * r->head_stride + row * r->row_stride;
 }
-
-/* The error for the value at that index: TQ_E_NOT_FINITE or TQ_E_RANGE; TQ_OK for SIZE_MAX. */
-tq_status tq_rows_fail_value(const tq_rows *r, size_t index);
-
-/* The same for the first value that cannot be encoded, in memory order. */
-tq_status tq_rows_check_values(const tq_kernels *kernels, const tq_rows *r);
-
-/* TQ_E_NOT_FINITE, with the index, if one of n values side by side is not finite. */
-tq_status tq_check_finite(const tq_kernels *kernels, const char *name, const float *x, size_t n);
 
 tq_status tq_check_domain(tq_domain domain);
 

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT
- * A format at a head dimension, made ready for the kernels. */
-#ifndef TQ_CODEC_PLAN_H
-#define TQ_CODEC_PLAN_H
+ * A format at a head dimension: sizes, codebook, rotation. No kernel and no memory: any device reads it.
+ */
+#ifndef TQ_FORMAT_PLAN_H
+#define TQ_FORMAT_PLAN_H
 
 #include <stdbool.h>
 
-#include "kernels/kernels.h"
+#include "format/tables.h"
 #include "tqkv/codec.h"
 
 typedef struct tq_plan {
-    const tq_kernels *kernels;
     bool v1;
     tq_norm_rule norm_rule; /* never TQ_NORM_DEFAULT */
     const tq_codebook_tables *book;
@@ -33,21 +33,5 @@ tq_status tq_plan_check_scale_factor(const tq_plan *plan, float scale_factor);
 /* The codebook of a format, or NULL; and the error to return then. */
 const tq_codebook_tables *tq_find_codebook(tq_format format);
 tq_status tq_fail_format(tq_format format);
-
-/* Rows of vectors, and where they lie. Strides in floats, of codes in bytes. */
-typedef struct tq_row_set {
-    size_t rows;
-    size_t dense_stride, code_stride, norm_stride;
-} tq_row_set;
-
-/* centre [dim] or NULL. Returns the index in src of the first value that cannot be encoded: not finite,
- * or beyond TQ_MAX_ABS. Its row is not written, nor are those after it;
- * SIZE_MAX when all are done. */
-size_t tq_encode_rows(const tq_plan *plan, const tq_row_set *set, const float *src, const float *centre,
-                      uint8_t *codes, float *norms);
-
-/* stream: the dense side is better written past the caches, and aligned for it. */
-void tq_decode_rows(const tq_plan *plan, const tq_row_set *set, tq_domain domain, const uint8_t *codes,
-                    const float *norms, const float *centre, float *dst, bool stream);
 
 #endif

@@ -2,7 +2,6 @@
  * The calls of tqkv/attention.h: check, then hand the work to the plan. */
 #include "tqkv/attention.h"
 
-#include "api/check.h"
 #include "attention/plan.h"
 #include "cpu/dispatch.h"
 

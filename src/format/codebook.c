@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * The codebooks, by format. */
-#include "codec/plan.h"
+#include "format/plan.h"
 /* after the types */
-#include "codec/codebooks.inc"
+#include "format/codebooks.inc"
 
 #define V1(bits, packing, octets)                                                                        \
     { bits, 1, packing, v1_levels_##bits, v1_bounds_##bits, v1_tree_##bits, octets }

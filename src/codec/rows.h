@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT
+ * Rows of vectors to codes and back, and checks of their values. Everything else has been checked before.
+ */
+#ifndef TQ_CODEC_ROWS_H
+#define TQ_CODEC_ROWS_H
+
+#include "base/check.h"
+#include "format/plan.h"
+#include "kernels/kernels.h"
+
+/* Rows of vectors, and where they lie. Strides in floats, of codes in bytes. */
+typedef struct tq_row_set {
+    size_t rows;
+    size_t dense_stride, code_stride, norm_stride;
+} tq_row_set;
+
+/* centre [dim] or NULL. Returns the index in src of the first value that cannot be encoded: not finite,
+ * or beyond TQ_MAX_ABS. Its row is not written, nor are those after it;
+ * SIZE_MAX when all are done. */
+size_t tq_encode_rows(const tq_kernels *kernels, const tq_plan *plan, const tq_row_set *set,
+                      const float *src, const float *centre, uint8_t *codes, float *norms);
+
+/* stream: the dense side is better written past the caches, and aligned for it. */
+void tq_decode_rows(const tq_kernels *kernels, const tq_plan *plan, const tq_row_set *set,
+                    tq_domain domain, const uint8_t *codes, const float *norms, const float *centre,
+                    float *dst, bool stream);
+
+/* The error for the value at that index: TQ_E_NOT_FINITE or TQ_E_RANGE; TQ_OK for SIZE_MAX. */
+tq_status tq_rows_fail_value(const tq_rows *r, size_t index);
+
+/* The same for the first value that cannot be encoded, in memory order. */
+tq_status tq_rows_check_values(const tq_kernels *kernels, const tq_rows *r);
+
+/* TQ_E_NOT_FINITE, with the index, if one of n values side by side is not finite. */
+tq_status tq_check_finite(const tq_kernels *kernels, const char *name, const float *x, size_t n);
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT
+ * Values that cannot be encoded, by name and index. */
+#include <float.h>
+#include <math.h>
+
+#include "codec/rows.h"
+
+static tq_status fail_value(const char *name, size_t index, float value) {
+    if (isfinite(value))
+        return tq_fail(TQ_E_RANGE, index, name, "%s[%zu] is %g: the limit is 2^57, %g", name, index,
+                       (double)value, (double)TQ_MAX_ABS);
+    return tq_fail(TQ_E_NOT_FINITE, index, name, "%s[%zu] is %s: it must be finite", name, index,
+                   isnan(value) ? "NaN" : "infinite");
+}
+
+tq_status tq_check_finite(const tq_kernels *kernels, const char *name, const float *x, size_t n) {
+    const size_t bad = kernels->scan(n, x, FLT_MAX);
+    return bad == n ? TQ_OK : fail_value(name, bad, x[bad]);
+}
+
+tq_status tq_rows_fail_value(const tq_rows *r, size_t index) {
+    return index == SIZE_MAX ? TQ_OK : fail_value(r->name, index, ((const float *)r->data)[index]);
+}
+
+tq_status tq_rows_check_values(const tq_kernels *kernels, const tq_rows *r) {
+    for (size_t h = 0; h < r->heads; h++)
+        for (size_t t = 0; t < r->rows; t++) {
+            const size_t start = tq_rows_at(r, h, t);
+            const size_t bad = kernels->scan(r->length, (const float *)r->data + start, TQ_MAX_ABS);
+            if (bad != r->length) return tq_rows_fail_value(r, start + bad);
+        }
+    return TQ_OK;
+}
