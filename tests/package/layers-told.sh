@@ -4,7 +4,7 @@
 # Usage: layers-told.sh SOURCE
 set -eu
 cd "$1"
-order=$(sed -n 's/.*split("\([a-z ]*\)", order.*/\1/p' scripts/check-layers | sed 's/ / <- /g')
+order=$(sed -n 's/.*split("\([a-z0-9 ]*\)", order.*/\1/p' scripts/check-layers | sed 's/ / <- /g')
 [ -n "$order" ] || { echo "scripts/check-layers has no order"; exit 1; }
 for file in scripts/check-layers CONTRIBUTING.md docs/architecture.md; do
     grep -qF "$order" "$file" || { echo "$file does not say: $order"; exit 1; }
