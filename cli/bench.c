@@ -305,7 +305,7 @@ static int run(const cli_command *command, int argc, const char **argv) {
         [JSON] = {.name = "json", .help = "print a JSON object a row, each on its line"},
     };
     cli_args args;
-    request want = {.filter = {.threads = 1}};
+    request want = {.filter = {.threads = 1, .domain = TQ_ROTATED}};
     int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
     if (rc == CLI_GO_ON) {
         rc = take_options(&want, options);

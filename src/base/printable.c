@@ -3,6 +3,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/arch.h"
 #include "tqkv/status.h"
 
 /* The UTF-8 character at s, which a NUL ends: its bytes, and its number in *c. 0 if there is none. */
