@@ -15,4 +15,4 @@ make -s install PREFIX='/with a blank' DESTDIR="$work/staged files" >/dev/null
 for prefix in 'with a blank' 'a blank/too' 'staged files/with a blank'; do
     [ -f "$work/$prefix/include/tqkv/tqkv.h" ] || { echo "nothing was installed into $prefix"; ls -R; exit 1; }
 done
-[ "$(ls)" = "$(printf '%s\n' 'Makefile' 'a blank' 'build' 'staged files' 'with a blank')" ] || { ls; exit 1; }
+[ "$(LC_ALL=C ls)" = "$(printf '%s\n' 'Makefile' 'a blank' 'build' 'staged files' 'with a blank')" ] || { ls; exit 1; }
