@@ -6,7 +6,7 @@
 #include <stdbool.h>
 
 #include "tqkv/codec.h"
-#include "tqkv/device.h"
+#include "tqkv/cpu.h"
 
 /* The last n_queries of the positions ask, and each sees those up to its own. */
 typedef struct cli_attend_case {

@@ -5,7 +5,7 @@
 
 #include "bench_data.h"
 #include "limits.h"
-#include "tqkv/device.h"
+#include "tqkv/cpu.h"
 
 typedef enum cli_bench_op {
     CLI_BENCH_ENCODE,

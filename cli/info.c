@@ -146,7 +146,7 @@ static int run(const cli_command *command, int argc, const char **argv) {
 
 const cli_command cli_info_command = {
     .name = "info",
-    .summary = "Check a .npy or .safetensors file and show what is in it",
+    .summary = "Check a .npy or encoded .safetensors file and show what is in it",
     .synopsis = "FILE [--json]",
     .examples = "  tqkv info k.safetensors\n"
                 "  tqkv info k.npy --json\n",

@@ -6,7 +6,7 @@
 #include "message.h"
 #include "options.h"
 #include "report.h"
-#include "tqkv/device.h"
+#include "tqkv/cpu.h"
 
 enum { JSON, N_OPTIONS };
 

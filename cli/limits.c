@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#include "tqkv/device.h"
+#include "tqkv/cpu.h"
 
 typedef void fill(float *dst, size_t n);
 

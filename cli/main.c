@@ -8,7 +8,7 @@
 #include "command.h"
 #include "message.h"
 #include "process.h"
-#include "tqkv/device.h"
+#include "tqkv/cpu.h"
 #include "tqkv/version.h"
 
 static const cli_command *const commands[] = {

@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "tqkv/device.h"
+#include "tqkv/cpu.h"
 
 enum { LINE = 64, STEP = 2 * LINE, STREAMS = 8, FMA_ROUNDS = 1 << 16 };
 

@@ -13,7 +13,7 @@
 #include "formats.h"
 #include "ggml.h"
 #include "progress.h"
-#include "tqkv/device.h"
+#include "tqkv/cpu.h"
 #include "tqkv/version.h"
 
 enum { MAX_SAMPLES = 10000, MAX_THREADS = 256, MAX_POSITIONS = 1 << 20, N_SHAPES = 3, N_LENGTHS = 2 };

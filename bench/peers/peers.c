@@ -11,7 +11,7 @@
 #include "errors.h"
 #include "ggml.h"
 #include "measure.h"
-#include "tqkv/device.h"
+#include "tqkv/cpu.h"
 #include "tqkv/version.h"
 
 enum { DEFAULT_SAMPLES = 31, MAX_SAMPLES = 100000 };

@@ -20,8 +20,7 @@
  * What float32 cannot carry: a row that sees a NaN or an infinity (in a key, a value, a norm or a
  * centre), or a score or sum that float32 cannot hold, is NaN in all of its outputs and in lse; its
  * partial result is NaN in acc, max and sum, and stays so when merged. No other row is touched, whatever
- * shares a call with it. With a softcap it is the capped score that counts. Arguments that are not finite
- * are errors.
+ * shares a call with it. A softcap does not hide it. Arguments that are not finite are errors.
  */
 #ifndef TQKV_ATTENTION_H
 #define TQKV_ATTENTION_H
@@ -31,54 +30,11 @@
 
 #include "tqkv/codec.h"
 #include "tqkv/status.h"
+#include "tqkv/view.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-/** How the vectors of a view are stored. */
-typedef enum tq_store {
-    TQ_STORE_CODES = 0, /**< codes and norms of a format */
-    TQ_STORE_F32 = 1,
-    TQ_STORE_F16 = 2 /**< IEEE binary16 */
-} tq_store;
-
-/** Vectors of G heads where they lie; nothing is owned.
- *
- * Logical position i lies in slot (ring_start + i) % capacity. With pages, slot s is row s % page_rows of
- * page pages[s / page_rows], and row strides count within a page. */
-typedef struct tq_view {
-    tq_store store;
-    tq_codec codec;         /**< head_dim always; format and scale_factor_d512 for codes */
-    const void *data;       /**< codes, or values */
-    size_t data_bytes;      /**< bytes there */
-    const float *norms;     /**< codes: [..][norms]; else NULL */
-    size_t n_norms;         /**< floats there */
-    const float *centre;    /**< codes of keys: [G][D], original domain, what was subtracted before
-                                 encoding; its products with the queries are added to the scores. NULL:
-                                 nothing was. Other views: NULL (TQ_E_FORMAT) */
-    size_t capacity;        /**< slots per head, at least 1 */
-    size_t ring_start;      /**< below capacity */
-    size_t row_stride;      /**< of data, in bytes; 0: rows side by side */
-    size_t head_stride;     /**< of data, in bytes; 0: heads side by side (within a page, with pages) */
-    size_t norm_row_stride; /**< in floats; 0: side by side */
-    size_t norm_head_stride;
-    const uint32_t *pages; /**< NULL: no pages */
-    size_t n_pages;        /**< entries of pages; at least capacity / page_rows, rounded up */
-    size_t page_rows;      /**< positions a page holds */
-    size_t page_stride;    /**< of data, in bytes, from a page to the next */
-    size_t norm_page_stride;
-    size_t pool_pages; /**< pages that data holds: entries of pages lie below it */
-    tq_domain domain;  /**< float16 and float32: the domain that these vectors are in, which must be that
-                            of the call (TQ_E_DOMAIN). Codes are rotated, whatever is said here */
-} tq_view;
-
-/** A run of consecutive positions with their keys and values, which may be stored differently. */
-typedef struct tq_segment {
-    tq_view k, v;
-    size_t length;           /**< positions; logical 0 to length - 1 of both views. 0 is fine */
-    uint64_t first_position; /**< absolute position of logical 0 */
-} tq_segment;
 
 /** What is computed. Zero-initialise and set what is wanted: a zero is what a language model's step does,
  * or an error. */
@@ -92,7 +48,7 @@ typedef struct tq_attention_params {
                              must have been appended. A part of the positions does not tell:
                              tq_attention_partial() with a mask or window wants the number */
     float scale;        /**< scores are multiplied by it; finite and not 0 (TQ_E_SCALE) */
-    float softcap;      /**< then cap * tanh(score / cap); 0: off */
+    float softcap;      /**< then cap * tanh(score / cap); 0: off; not negative (TQ_E_NOT_FINITE) */
     int bidirectional;  /**< 0: a query sees positions up to its own (causal); not 0: later ones too */
     uint64_t window;    /**< and none older than the last `window` up to its own; 0: all */
     const float *sinks; /**< [H] extra logits that take weight and give no value, finite; NULL: none */
@@ -102,7 +58,7 @@ typedef struct tq_attention_params {
     const tq_parallel *parallel; /**< NULL: the calling thread alone */
 } tq_attention_params;
 
-/** Bytes of workspace that tq_attention() and tq_attention_partial() want, for these params and segments.
+/** Bytes of workspace, a multiple of 64, that tq_attention() and tq_attention_partial() want for these.
  * Fewer positions never want more; fewer queries may, since their positions are shared out among threads.
  *
  * TQ_E_NULL, TQ_E_OVERFLOW and whatever is wrong with params; *bytes untouched on failure. */

@@ -27,13 +27,6 @@
 extern "C" {
 #endif
 
-/** Where memory comes from. NULL in place of a pointer to one: the C library's, aligned to 64 bytes. */
-typedef struct tq_allocator {
-    void *(*allocate)(void *context, size_t bytes);             /**< aligned to 64; NULL: there is none */
-    void (*release)(void *context, void *memory, size_t bytes); /**< the size that was asked for */
-    void *context;                                              /**< handed to both */
-} tq_allocator;
-
 /** What a cache does with positions that outnumber its memory. */
 typedef enum tq_cache_policy {
     TQ_CACHE_GLOBAL = 0, /**< keeps all; its memory grows up to `capacity`, then appending fails */
@@ -164,8 +157,8 @@ TQ_API tq_status tq_cache_segments(const tq_cache *cache, tq_segment segments[TQ
 TQ_API tq_status tq_cache_attend(const tq_cache *cache, const tq_attention_params *params, const float *q,
                                  float *out, float *lse, void *workspace, size_t workspace_bytes);
 
-/** Bytes of workspace that it wants; they grow with the cache. Errors likewise; *bytes untouched on
- * failure. */
+/** Bytes of workspace that it wants, a multiple of 64; they grow with the cache. Errors likewise; *bytes
+ * untouched on failure. */
 TQ_API tq_status tq_cache_attend_workspace(const tq_cache *cache, const tq_attention_params *params,
                                            size_t *bytes);
 

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tqkv/runtime.h"
 #include "tqkv/status.h"
 #include "tqkv/types.h"
 
@@ -44,7 +45,7 @@ typedef struct tq_codec {
     tq_format format;
     uint32_t head_dim;       /**< D. v2: a multiple of 16 from 32 to 1024. v1: 256 or 512 */
     tq_norm_rule norm_rule;  /**< read by encoders; v1 knows TQ_NORM_PLAIN alone */
-    float scale_factor_d512; /**< read by v1 at D = 512 only: positive and finite, 1 by default */
+    float scale_factor_d512; /**< read by v1 at D = 512 only: positive and finite; 1 is usual */
 } tq_codec;
 
 /** Size of one encoded vector.
@@ -55,42 +56,6 @@ typedef struct tq_codec {
  *
  * TQ_E_NULL, TQ_E_FORMAT, TQ_E_HEAD_DIM; outputs untouched on failure. */
 TQ_API tq_status tq_row_size(const tq_codec *codec, size_t *code_bytes, size_t *norms);
-
-/** A caller's threads: runs task(work, 0) to task(work, n_tasks - 1), in any order, on any threads, and
- * returns when all are done. Tasks are independent, and results do not depend on how they are run. A call
- * has one run at a time, and returns after it; it may itself be made inside a task. The library has no
- * threads of its own: what a host may do around a call, such as fork(), depends on those it lends.
- *
- * Calls that are lent one refuse a `run` that is NULL (TQ_E_NULL, field "parallel"). */
-typedef struct tq_parallel {
-    void (*run)(void *context, size_t n_tasks, void (*task)(void *work, size_t index), void *work);
-    void *context; /**< handed to run() */
-} tq_parallel;
-
-/** Most threads that tq_parallel_openmp() takes. */
-#define TQ_MAX_THREADS 1024
-
-/** Fills in a tq_parallel that runs tasks on OpenMP's threads.
- *
- * out       for use as tq_batch.parallel, for as long as wanted; nothing to release
- * threads   how many, at most TQ_MAX_THREADS; 0: as many as OpenMP thinks fit, and not more than these.
- *           OpenMP ends the process where the system does not let it have them
- *
- * What a host may do, with GCC's runtime and LLVM's:
- * - fork(): a child whose parent has worked on these threads has none of them. There run() does all tasks
- *   on the calling thread, with the same results; a child that wants threads lends its own. What the host
- *   itself did with OpenMP before fork() is for the host to know: GCC's runtime then hangs in the child.
- * - dlclose(): the threads outlive it, and so does what they run: the shared library stays in memory. A
- *   plug-in that holds the static library must be linked with -Wl,-z,nodelete, as pkg-config --static and
- *   CMake's tqkv::tqkv_static do.
- * - nested parallelism: inside a parallel region of OpenMP run() works on the calling thread alone,
- *   unless the host has raised omp_set_max_active_levels(). Each thread that calls has a team of its
- *   own: several at once make so many times `threads`.
- * - idle threads spin for a while, which costs a machine that has other work; OMP_WAIT_POLICY=passive in
- *   the environment stops that.
- *
- * TQ_E_NULL; TQ_E_SIZE for more threads; TQ_E_UNSUPPORTED if the library was built without OpenMP. */
-TQ_API tq_status tq_parallel_openmp(tq_parallel *out, unsigned threads);
 
 /** Where the vectors of a batch lie: `heads` times `rows` of them, on both sides.
  *

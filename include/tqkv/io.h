@@ -4,11 +4,12 @@
  *
  * Every field, size and checksum of a file is checked before anything is returned. A file is written
  * under a temporary name beside its place, flushed to disk and renamed: it is there whole or not at all.
- * A link is followed; devices and pipes are not written. A file that is replaced keeps its permission
- * bits, and its owner and group as far as the process may give them away (tq_outputs_disowned()); access
- * control lists, extended attributes and other hard links it loses. The folder is flushed too, unless it
- * may be written but not read, which fsync() needs: then a power cut may bring the predecessor back,
- * whole. After a failure tq_last_error() names the file, the field and the byte offset. */
+ * A link is followed, if to a file that is there; devices and pipes are not written. A file that is
+ * replaced keeps its permission bits, and its owner and group as far as the process may give them away
+ * (tq_outputs_disowned()); access control lists, extended attributes and other hard links it loses. The
+ * folder is flushed too, unless it may be written but not read, which fsync() needs: then a power cut may
+ * bring the predecessor back, whole. After a failure tq_last_error() names the file, the field and the
+ * byte offset. */
 #ifndef TQKV_IO_H
 #define TQKV_IO_H
 

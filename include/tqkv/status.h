@@ -68,7 +68,8 @@ TQ_API const char *tq_status_name(tq_status status);
 /** What went wrong, for a person. Filled by every call that fails. */
 typedef struct tq_error {
     tq_status status;  /**< what the failing call returned; TQ_OK if none failed yet on this thread */
-    uint64_t index;    /**< element of the array that is at fault, or byte offset in the file; else 0 */
+    uint64_t index;    /**< element of the array that is at fault, byte offset in the file, or the number
+                            that was refused or is wanted; else 0 */
     char field[32];    /**< the argument, tensor or metadata field at fault; "" if none */
     char message[224]; /**< one line: what is wrong, where, and what would be right */
 } tq_error;

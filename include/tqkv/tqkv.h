@@ -6,10 +6,12 @@
 #include "tqkv/attention.h"
 #include "tqkv/cache.h"
 #include "tqkv/codec.h"
-#include "tqkv/device.h"
+#include "tqkv/cpu.h"
+#include "tqkv/runtime.h"
 #include "tqkv/status.h"
 #include "tqkv/types.h"
 #include "tqkv/v1.h"
 #include "tqkv/version.h"
+#include "tqkv/view.h"
 
 #endif

@@ -21,10 +21,11 @@ static tq_status check(tq_attend_plan *plan, const tq_attention_params *params,
     TRY(tq_attend_plan_init(plan, params, segments, n_segments, NULL));
     TRY(tq_check_not_null("q", q));
     TRY(tq_check_not_null("workspace", workspace));
-    if (workspace_bytes < plan->at.total || (uintptr_t)workspace % 64 != 0)
+    if ((uintptr_t)workspace % 64 != 0)
+        return tq_fail(TQ_E_SIZE, plan->at.total, "workspace", "workspace is not aligned to 64 bytes");
+    if (workspace_bytes < plan->at.total)
         return tq_fail(TQ_E_SIZE, plan->at.total, "workspace",
-                       "workspace: %zu bytes aligned to 64 are needed, %zu are there", plan->at.total,
-                       workspace_bytes);
+                       "workspace: %zu bytes are needed, %zu are there", plan->at.total, workspace_bytes);
     return tq_check_finite(plan->kernels, "q", q,
                            (size_t)params->n_heads * params->n_queries * plan->dim);
 }

@@ -17,7 +17,9 @@ enum { SPLIT = 4096 };
 
 static tq_status check_params(const tq_attention_params *p) {
     if (p == NULL) return tq_fail(TQ_E_NULL, 0, "params", "params is NULL");
-    if (p->n_heads == 0 || p->n_kv_heads == 0 || p->n_heads % p->n_kv_heads != 0)
+    if (p->n_kv_heads == 0)
+        return tq_fail(TQ_E_HEADS, 0, "n_kv_heads", "n_kv_heads is 0: there must be one at least");
+    if (p->n_heads == 0 || p->n_heads % p->n_kv_heads != 0)
         return tq_fail(TQ_E_HEADS, 0, "n_heads", "%u query heads do not share out %u KV heads",
                        p->n_heads, p->n_kv_heads);
     if (p->head_dim < 32 || p->head_dim > TQ_MAX_DIM || p->head_dim % TQ_LANES != 0)

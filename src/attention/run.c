@@ -83,9 +83,12 @@ static void weigh(task *t, size_t r, size_t from, size_t to, size_t n, float bia
     if (bias != 0.0f)
         for (size_t i = from; i < to; i++)
             scores[i] += bias;
-    if (plan->params->softcap > 0.0f)
+    float top = tail[0];
+    if (plan->params->softcap > 0.0f) { /* which would make infinities look like numbers */
+        if (plan->kernels->scan(to - from, scores + from, FLT_MAX) < to - from) top = NAN;
         plan->kernels->soften(to - from, plan->params->softcap, scores + from);
-    const float top = plan->kernels->highest(to - from, scores + from, tail[0]);
+    }
+    top = plan->kernels->highest(to - from, scores + from, top);
     if (isnan(top)) {
         tail[0] = top;
         memset(scores, 0, n * sizeof *scores);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * OpenMP's threads as a tq_parallel. */
 #include "base/arch.h"
-#include "tqkv/codec.h"
+#include "tqkv/runtime.h"
 
 #ifdef _OPENMP
 #include <omp.h>

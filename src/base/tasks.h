@@ -3,7 +3,8 @@
 #ifndef TQ_BASE_TASKS_H
 #define TQ_BASE_TASKS_H
 
-#include "tqkv/codec.h"
+#include "base/arch.h"
+#include "tqkv/runtime.h"
 
 /* Every call that is lent threads asks this first. TQ_E_NULL. */
 static inline tq_status tq_check_parallel(const tq_parallel *parallel) {

@@ -3,7 +3,8 @@
 #ifndef TQ_CACHE_MEMORY_H
 #define TQ_CACHE_MEMORY_H
 
-#include "tqkv/cache.h"
+#include "base/arch.h"
+#include "tqkv/runtime.h"
 
 /* A copy of the allocator, the C library's for NULL. */
 tq_allocator tq_allocator_or_default(const tq_allocator *allocator);

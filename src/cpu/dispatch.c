@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "cpu/features.h"
-#include "tqkv/device.h"
+#include "tqkv/cpu.h"
 
 static const tq_isa levels[] = {TQ_ISA_SCALAR, TQ_ISA_AVX2, TQ_ISA_AVX512, TQ_ISA_AVX512VBMI,
                                 TQ_ISA_NEON};

@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "tqkv/device.h"
+#include "tqkv/cpu.h"
 
 /* Whether code of the level can run here. */
 bool tq_cpu_has(tq_isa isa);

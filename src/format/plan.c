@@ -52,7 +52,7 @@ tq_status tq_plan_check_norm_rule(const tq_codec *codec) {
 tq_status tq_plan_check_scale_factor(const tq_plan *plan, float scale_factor) {
     if (plan->n_norms == 2 && !(scale_factor > 0.0f && isfinite(scale_factor)))
         return tq_fail(TQ_E_SCALE_FACTOR, 0, "scale_factor_d512",
-                       "scale_factor_d512 is %g: it must be positive and finite, 1 by default",
+                       "scale_factor_d512 is %g: it must be positive and finite; 1 is usual",
                        (double)scale_factor);
     return TQ_OK;
 }

@@ -10,7 +10,7 @@
 
 #include "bench.h"
 #include "check_kernels.h"
-#include "tqkv/device.h"
+#include "tqkv/cpu.h"
 
 enum { EXIT_USAGE = 2, EXIT_SKIPPED = 77 };
 

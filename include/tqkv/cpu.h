@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Instruction sets: list them, ask for them, force one. */
-#ifndef TQKV_DEVICE_H
-#define TQKV_DEVICE_H
+#ifndef TQKV_CPU_H
+#define TQKV_CPU_H
 
 #include <stddef.h>
 
