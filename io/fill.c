@@ -39,6 +39,9 @@ static bool write_piece(int fd, const tqio_piece *piece) {
 static tq_status fill(tq_output *output, const tqio_piece *pieces, size_t n_pieces) {
     if (output->fd < 0)
         return tqio_fail_whole(output->path, TQ_E_IO, 0, "output", "has been written already");
+    if (output->temporary->owner != getpid())
+        return tqio_fail_whole(output->path, TQ_E_IO, 0, "output",
+                               "belongs to the process that opened it, not to its child");
     bool ok = true;
     for (size_t i = 0; ok && i < n_pieces; i++)
         ok = write_piece(output->fd, &pieces[i]);

@@ -13,9 +13,10 @@
  *     |out - exact| <= 2 E sum over t of weight(t) |v(t)|
  *     |lse - exact| <= E + 2^-24 |lse|
  *
- * Rounding errors seldom add up: on normally distributed vectors with scores of a few units the error
- * is about 1e-6 of that sum. Scores are rounded in proportion to S, and weights with them: no float32
- * arithmetic has a bound without S. The same bits for any number of threads.
+ * as far as nothing underflows: a weight below 1e-37 of the largest counts as 0, and products below 1e-38
+ * lose digits. Rounding errors seldom add up: on normally distributed vectors with scores of a few units
+ * the error is about 1e-6 of that sum. Scores are rounded in proportion to S, and weights with them: no
+ * float32 arithmetic has a bound without S. The same bits for any number of threads.
  *
  * What float32 cannot carry: a row that sees a NaN or an infinity (in a key, a value, a norm or a
  * centre), or a score or sum that float32 cannot hold, is NaN in all of its outputs and in lse; its
@@ -107,7 +108,8 @@ TQ_API tq_status tq_attention_partial(const tq_attention_params *params, const t
  * out                  [H][n][D] out; may be acc[0]
  * lse                  [H][n] out; NULL: not wanted
  *
- * TQ_E_NULL, TQ_E_SIZE if n_partials is 0, TQ_E_OVERFLOW, TQ_E_NOT_FINITE for sinks. */
+ * TQ_E_NULL, TQ_E_SIZE if n_partials is 0, TQ_E_HEAD_DIM if head_dim is 0, TQ_E_OVERFLOW, TQ_E_OVERLAP,
+ * TQ_E_NOT_FINITE for sinks. On failure nothing is written. */
 TQ_API tq_status tq_attention_merge(size_t n_partials, size_t n_heads, size_t n_queries, size_t head_dim,
                                     const float *const *acc, const float *const *max,
                                     const float *const *sum, const float *sinks, float *out, float *lse);

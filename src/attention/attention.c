@@ -44,6 +44,11 @@ typedef struct written {
     size_t bytes;
 } written;
 
+/* Bytes of n things of `size`. More than there can be overlap with everything. */
+static size_t bytes_of(size_t n, size_t size) {
+    return n > PTRDIFF_MAX / size ? PTRDIFF_MAX : n * size;
+}
+
 /* Everything written lies apart from the rest of it, from the queries and from what segments point to. */
 static tq_status check_apart(const tq_attend_plan *plan, const float *q, const tq_segment *segments,
                              const written *w, size_t n) {
@@ -64,10 +69,10 @@ static tq_status check_apart(const tq_attend_plan *plan, const float *q, const t
                 TRY(tq_check_apart(w[i].name, w[i].data, w[i].bytes, name, v->data, v->data_bytes));
                 if (v->pages != NULL)
                     TRY(tq_check_apart(w[i].name, w[i].data, w[i].bytes, name, v->pages,
-                                       v->n_pages * sizeof *v->pages));
+                                       bytes_of(v->n_pages, sizeof *v->pages)));
                 if (v->store == TQ_STORE_CODES)
                     TRY(tq_check_apart(w[i].name, w[i].data, w[i].bytes, name, v->norms,
-                                       v->n_norms * sizeof(float)));
+                                       bytes_of(v->n_norms, sizeof(float))));
                 if (v->centre != NULL)
                     TRY(tq_check_apart(w[i].name, w[i].data, w[i].bytes, name, v->centre,
                                        p->n_kv_heads * plan->dim * sizeof(float)));
@@ -119,6 +124,27 @@ tq_status tq_attention_partial(const tq_attention_params *params, const tq_segme
     return TQ_OK;
 }
 
+/* Outputs lie apart from each other and from all partial results, but out may be acc[0]. */
+static tq_status check_merge_apart(size_t n_partials, size_t rows, size_t acc_bytes,
+                                   const float *const *acc, const float *const *max,
+                                   const float *const *sum, const float *sinks, size_t n_heads,
+                                   const float *out, const float *lse) {
+    const size_t sink_bytes = sinks == NULL ? 0 : n_heads * sizeof *sinks;
+    const size_t bytes = rows * sizeof(float), lse_bytes = lse == NULL ? 0 : bytes;
+    TRY(tq_check_apart("lse", lse, lse_bytes, "out", out, acc_bytes));
+    TRY(tq_check_apart("lse", lse, lse_bytes, "sinks", sinks, sink_bytes));
+    TRY(tq_check_apart("out", out, acc_bytes, "sinks", sinks, sink_bytes));
+    for (size_t i = 0; i < n_partials; i++) {
+        if (i > 0 || out != acc[0]) TRY(tq_check_apart("out", out, acc_bytes, "acc", acc[i], acc_bytes));
+        TRY(tq_check_apart("out", out, acc_bytes, "max", max[i], bytes));
+        TRY(tq_check_apart("out", out, acc_bytes, "sum", sum[i], bytes));
+        TRY(tq_check_apart("lse", lse, lse_bytes, "acc", acc[i], acc_bytes));
+        TRY(tq_check_apart("lse", lse, lse_bytes, "max", max[i], bytes));
+        TRY(tq_check_apart("lse", lse, lse_bytes, "sum", sum[i], bytes));
+    }
+    return TQ_OK;
+}
+
 tq_status tq_attention_merge(size_t n_partials, size_t n_heads, size_t n_queries, size_t head_dim,
                              const float *const *acc, const float *const *max, const float *const *sum,
                              const float *sinks, float *out, float *lse) {
@@ -128,7 +154,8 @@ tq_status tq_attention_merge(size_t n_partials, size_t n_heads, size_t n_queries
     if (n_partials == 0) return tq_fail(TQ_E_SIZE, 0, "n_partials", "there are no partial results");
     TRY(tq_check_product("acc", n_heads, n_queries, 1, &rows));
     TRY(tq_check_product("acc", rows, head_dim, sizeof(float), &bytes));
-    if (bytes == 0) return TQ_OK;
+    if (head_dim == 0) return tq_fail(TQ_E_HEAD_DIM, 0, "head_dim", "head_dim is 0");
+    if (rows == 0) return TQ_OK;
     TRY(tq_check_not_null("acc", acc));
     TRY(tq_check_not_null("max", max));
     TRY(tq_check_not_null("sum", sum));
@@ -138,6 +165,7 @@ tq_status tq_attention_merge(size_t n_partials, size_t n_heads, size_t n_queries
         TRY(tq_check_not_null("max", max[i]));
         TRY(tq_check_not_null("sum", sum[i]));
     }
+    TRY(check_merge_apart(n_partials, rows, bytes, acc, max, sum, sinks, n_heads, out, lse));
     TRY(tq_attend_check_sinks(kernels, sinks, n_heads));
     for (size_t r = 0; r < rows; r++) {
         float top, total;

@@ -34,11 +34,13 @@ static tq_status take_positions(const tq_cache *c, tq_attention_params *p) {
     return TQ_OK;
 }
 
-/* The first of the queries looks back furthest. */
+/* The first of the queries looks back furthest. A ring gives nothing older than its last `capacity`
+ * positions, sinks included, and has perhaps overwritten more. */
 static tq_status check_kept(const tq_cache *c, const tq_attention_params *p) {
-    const uint64_t first = tq_less(c->length, p->n_queries), kept = tq_cache_first(c);
+    const uint64_t first = tq_less(c->length, p->n_queries);
     const uint64_t wanted = p->window == 0 ? 0 : tq_less(first + 1, p->window);
-    if (kept <= tq_least(c->sinks, c->length) || wanted >= kept) return TQ_OK;
+    const uint64_t kept = tq_most(tq_less(c->length, c->capacity), c->oldest > c->sinks ? c->oldest : 0);
+    if (wanted >= kept) return TQ_OK;
     return tq_fail(TQ_E_POSITION, wanted, "n_queries",
                    "%zu queries look back to position %llu, and the ring holds those from %llu on: its "
                    "capacity must be window + n_queries - 1 at least",

@@ -310,6 +310,18 @@ static void merges(void **state) {
             tq_attention_merge(n, huge[i][0], huge[i][1], huge[i][2], accs, maxs, sums, NULL, o, l),
             TQ_E_OVERFLOW);
     assert_int_equal(tq_last_error()->status, TQ_E_OVERFLOW);
+    assert_int_equal(tq_attention_merge(n, 2, 3, 0, accs, maxs, sums, NULL, o, l), TQ_E_HEAD_DIM);
+    const struct {
+        float *out, *lse;
+    } overlaps[] = {{acc + 1, l}, {max, l}, {sum, l},    {o, acc + 191},
+                    {o, max + 5}, {o, sum}, {o, o + 191}};
+    for (size_t i = 0; i < COUNT(overlaps); i++)
+        assert_int_equal(
+            tq_attention_merge(n, 2, 3, 32, accs, maxs, sums, NULL, overlaps[i].out, overlaps[i].lse),
+            TQ_E_OVERLAP);
+    float own[2 * 3 * 32];
+    const float *apart[] = {own, acc};
+    assert_int_equal(tq_attention_merge(n, 2, 3, 32, apart, maxs, sums, NULL, acc, l), TQ_E_OVERLAP);
     float sinks[] = {1, NAN};
     static const float bad[] = {NAN, INFINITY, -INFINITY};
     for (size_t i = 0; i < COUNT(bad); i++) {

@@ -121,6 +121,24 @@ static void overlaps_with_inputs(void **state) {
     stage_close(&st);
 }
 
+/* A count whose bytes no address can hold must not make the norms look apart. */
+static void absurd_counts(void **state) {
+    (void)state;
+    static const size_t counts[] = {(size_t)1 << 62, SIZE_MAX, SIZE_MAX / 4 + 1};
+    stage st;
+    attempt a;
+    open_stage(&st);
+    for (size_t i = 0; i < COUNT(counts); i++) {
+        attempt_make(&a, &st);
+        float *norms = (float *)(void *)st.scene.k[0].norms.data;
+        a.segments[0].k.n_norms = counts[i];
+        a.lse = norms + 4;
+        a.spoiled = "lse on norms of an absurd count";
+        assert_refused(&st, &a, BY_WHOLE, TQ_E_OVERLAP, NULL);
+    }
+    stage_close(&st);
+}
+
 /* Outputs of a call on each other's last bytes and first. */
 static void refuse_overlap_of_outputs(const stage *st, output one, output other) {
     attempt a;
@@ -157,6 +175,7 @@ static void overlaps_of_outputs(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(overlaps_with_inputs),
+        cmocka_unit_test(absurd_counts),
         cmocka_unit_test(overlaps_of_outputs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -157,11 +157,37 @@ static void rings_that_have_lost_it(void **state) {
     close_stage(&st);
 }
 
+/* Sinks that a ring no longer gives are lost, too: here those below length - capacity, while no code has
+ * been overwritten yet. */
+static void rings_that_have_lost_sinks(void **state) {
+    (void)state;
+    tq_cache_config config = ring(64, 0);
+    config.sinks = 4;
+    for (size_t length = 64; length <= 70; length++) {
+        stage st;
+        open_stage(&st, &config, length);
+        tq_attention_params p = least;
+        assert_int_equal(attend(&st, &p), TQ_OK); /* looks back on 64 */
+        p.n_queries = 2;
+        if (length == 64) {
+            assert_int_equal(attend(&st, &p), TQ_OK);
+        } else {
+            guard_save(&st.out);
+            guard_save(&st.lse);
+            assert_refused(&st, &p, TQ_E_POSITION, "n_queries");
+        }
+        p.window = 60;
+        assert_int_equal(attend(&st, &p), TQ_OK);
+        close_stage(&st);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(zeros_are_the_step),
         cmocka_unit_test(contradictions),
         cmocka_unit_test(rings_that_have_lost_it),
+        cmocka_unit_test(rings_that_have_lost_sinks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -257,10 +257,13 @@ static void a_child_leaves_its_parents_files(void **state) {
     assert_int_equal(tq_outputs_folder(set, "d"), TQ_OK);
     assert_int_equal(tq_outputs_folder(set, "empty"), TQ_OK);
     write_output(set, "d/a", "new");
+    tq_output *open = NULL;
+    assert_int_equal(tq_outputs_open(set, "d/b", &open), TQ_OK);
     pid_t child = fork();
     if (child == 0) {
         tq_io_discard_pending();
         int rc = tq_outputs_commit(set) == TQ_E_IO ? 42 : 1;
+        if (tq_output_bytes(open, "child", 5) != TQ_E_IO) rc = 4;
         if (strstr(tq_last_error()->message, "not to its child") == NULL) rc = 2;
         tq_outputs_end(set);
         tq_outputs *own = NULL; /* what the child opens it may remove */
@@ -270,12 +273,14 @@ static void a_child_leaves_its_parents_files(void **state) {
         _exit(rc);
     }
     assert_int_equal(status_of(child), 42);
-    assert_int_equal(count_entries("d"), 1);
+    assert_int_equal(count_entries("d"), 2);
     assert_int_equal(count_entries("."), 2);
+    assert_int_equal(tq_output_bytes(open, "parent", 6), TQ_OK);
     assert_int_equal(tq_outputs_commit(set), TQ_OK);
     tq_outputs_end(set);
     assert_holds("d/a", "new");
-    assert_int_equal(unlink("d/a"), 0);
+    assert_holds("d/b", "parent");
+    assert_int_equal(unlink("d/a") | unlink("d/b"), 0);
 }
 
 static void discarding_takes_folders_too(void **state) {

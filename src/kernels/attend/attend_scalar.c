@@ -73,8 +73,11 @@ static float widen(uint16_t h) {
 }
 
 void tq_widen_scalar(size_t n, const uint16_t *src, float *dst) {
-    for (size_t i = 0; i < n; i++)
-        dst[i] = widen(src[i]);
+    for (size_t i = 0; i < n; i++) {
+        uint16_t half; /* which need not be aligned */
+        memcpy(&half, (const uint8_t *)src + i * sizeof half, sizeof half);
+        dst[i] = widen(half);
+    }
 }
 
 /* Subnormal halves are counted in steps of 2^-24: the last place of the floats from 0.5 on, so that an
