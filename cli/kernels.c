@@ -10,17 +10,16 @@
 
 enum { JSON, N_OPTIONS };
 
-static const cli_column kernel_columns[] = {{"operation", "operation", NULL}, {"isa", "kernel", NULL}};
+static const cli_column kernel_columns[] = {
+    {"operation", "operation", NULL}, {"isa", "kernel", NULL}, {"class", "results", NULL}};
 static const cli_column level_columns[] = {{"isa", "level", NULL}, {"available", "available", NULL}};
 
-static void begin_grid(cli_grid *grid, const cli_column *columns) {
-    cli_grid_begin(grid, columns, 2);
-}
-
 static void fill_kernels(cli_grid *grid, const tq_kernel_info *info, size_t n) {
-    begin_grid(grid, kernel_columns);
+    cli_grid_begin(grid, kernel_columns, 3);
     for (size_t i = 0; i < n; i++) {
-        const cli_cell cells[] = {{.text = info[i].operation}, {.text = tq_isa_name(info[i].isa)}};
+        const cli_cell cells[] = {{.text = info[i].operation},
+                                  {.text = tq_isa_name(info[i].isa)},
+                                  {.text = info[i].is_exact ? "exact" : "bounded"}};
         cli_grid_row(grid, cells);
     }
 }
@@ -30,7 +29,7 @@ static int print_text(const tq_kernel_info *info, size_t n) {
     const tq_isa *levels = tq_isas(&n_levels);
     cli_grid grid;
 
-    begin_grid(&grid, level_columns);
+    cli_grid_begin(&grid, level_columns, 2);
     for (size_t i = 0; i < n_levels; i++) {
         const cli_cell cells[] = {{.text = tq_isa_name(levels[i])},
                                   {.text = tq_isa_available(levels[i]) ? "yes" : "no"}};

@@ -86,9 +86,9 @@ static void weigh(task *t, size_t r, size_t from, size_t to, size_t n, float bia
     float top = tail[0];
     if (plan->params->softcap > 0.0f) { /* which would make infinities look like numbers */
         if (plan->kernels->scan(to - from, scores + from, FLT_MAX) < to - from) top = NAN;
-        plan->kernels->soften(to - from, plan->params->softcap, scores + from);
+        plan->kernels->softcap(to - from, plan->params->softcap, scores + from);
     }
-    top = plan->kernels->highest(to - from, scores + from, top);
+    top = plan->kernels->reduce_max(to - from, scores + from, top);
     if (isnan(top)) {
         tail[0] = top;
         memset(scores, 0, n * sizeof *scores);
@@ -96,12 +96,12 @@ static void weigh(task *t, size_t r, size_t from, size_t to, size_t n, float bia
     }
     if (top > tail[0]) {
         const float factor = tail[0] == -INFINITY ? 0.0f : expf(tail[0] - top);
-        plan->kernels->rescale(plan->partial_floats - TQ_LANES, factor, partial_of(t, r));
+        plan->kernels->scale(plan->partial_floats - TQ_LANES, factor, partial_of(t, r));
         tail[0] = top;
         tail[1] *= factor;
         tail[2] *= factor;
     }
-    tail[1] += plan->kernels->exponentiate(to - from, top, scores + from);
+    tail[1] += plan->kernels->exp_sum(to - from, top, scores + from);
 }
 
 static void accumulate_chunk(task *t, const tq_attend_segment *s, size_t first, size_t n) {

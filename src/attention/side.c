@@ -159,7 +159,7 @@ static const float *decode_run(const tq_side *s, const tq_kernels *kernels, size
         if (v->store == TQ_STORE_F32)
             memcpy(row, data, s->row_bytes);
         else
-            kernels->widen(s->dim, (const uint16_t *)(const void *)data, row);
+            kernels->f16_to_f32(s->dim, (const uint16_t *)(const void *)data, row);
     return tile;
 }
 

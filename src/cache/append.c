@@ -54,8 +54,8 @@ static void store_halves(const tq_cache *c, const float *const src[TQ_SIDES], ui
     for (uint64_t p = first; p < end; p++)
         for (unsigned side = TQ_K; side < TQ_SIDES; side++)
             for (size_t h = 0; h < c->heads; h++)
-                c->kernels->narrow(c->dim, src[side] + ((size_t)(p - start) * c->heads + h) * c->dim,
-                                   half_row(c, side, p, h));
+                c->kernels->f32_to_f16(c->dim, src[side] + ((size_t)(p - start) * c->heads + h) * c->dim,
+                                       half_row(c, side, p, h));
 }
 
 /* The mean of a head's keys in float16, in double precision, in order: the same however they were
@@ -67,7 +67,7 @@ static void learn_head(tq_cache *c, size_t head) {
     double sum[TQ_MAX_DIM] = {0}, all = 0.0, shared = 0.0;
     float x[TQ_MAX_DIM];
     for (uint64_t p = 0; p < c->learn; p++) {
-        c->kernels->widen(c->dim, half_row(c, TQ_K, p, head), x);
+        c->kernels->f16_to_f32(c->dim, half_row(c, TQ_K, p, head), x);
         for (size_t i = 0; i < c->dim; i++) {
             sum[i] += (double)x[i];
             all += (double)x[i] * (double)x[i];

@@ -45,8 +45,8 @@ static void fetch(const job *j, unsigned side, uint64_t position, size_t head, f
     if (position < j->start)
         half = c->halves[side] + (head * c->half_rows + (size_t)(position % c->half_rows)) * c->dim;
     else
-        kernels->narrow(c->dim, source_of(j, side, position, head), rounded);
-    kernels->widen(c->dim, half, out);
+        kernels->f32_to_f16(c->dim, source_of(j, side, position, head), rounded);
+    kernels->f16_to_f32(c->dim, half, out);
 }
 
 static const float *centre_of(const tq_cache *c, unsigned side, size_t head) {

@@ -27,8 +27,8 @@ typedef struct table {
     tq_isa level;
     tq_kernels kernels;
     struct {
-#define MEMBER(op) tq_isa op;
-        TQ_OPERATIONS(MEMBER)
+#define MEMBER(op, class, level) tq_isa op;
+        TQ_OPERATIONS(MEMBER, )
 #undef MEMBER
     } isa;
 } table;
@@ -40,13 +40,13 @@ static _Atomic(const table *) active; /* NULL before the first use, and after a 
 /* Levels of another family have no rows here, so that "not above" is enough. */
 static void fill(table *t, tq_isa level) {
     t->level = level;
-#define TQ_KERNEL(op, isa_name, symbol)                                                                  \
-    if (LEVEL_##isa_name <= (int)level) {                                                                \
-        t->kernels.op = symbol;                                                                          \
-        t->isa.op = (tq_isa)LEVEL_##isa_name;                                                            \
+#define TAKE(op, class, of)                                                                              \
+    if (LEVEL_##of <= (int)level) {                                                                      \
+        t->kernels.op = tq_##op##_##of;                                                                  \
+        t->isa.op = (tq_isa)LEVEL_##of;                                                                  \
     }
-#include "kernels/kernels.inc"
-#undef TQ_KERNEL
+    TQ_KERNELS(TAKE)
+#undef TAKE
 }
 
 static void fill_once(void) {
@@ -154,9 +154,9 @@ tq_status tq_kernels_in_use(tq_kernel_info *info, size_t capacity, size_t *count
     const tq_status status = active_table(&t);
     if (status != TQ_OK) return status;
     size_t n = 0;
-#define ENTRY(op)                                                                                        \
-    if (n++ < capacity) info[n - 1] = (tq_kernel_info){#op, t->isa.op};
-    TQ_OPERATIONS(ENTRY)
+#define ENTRY(op, class, level)                                                                          \
+    if (n++ < capacity) info[n - 1] = (tq_kernel_info){#op, t->isa.op, class == TQ_EXACT};
+    TQ_OPERATIONS(ENTRY, )
 #undef ENTRY
     *count = n;
     return TQ_OK;

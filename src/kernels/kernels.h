@@ -3,7 +3,7 @@
  * callers and never fail; the public calls have checked everything before. Every implementation of an
  * exact operation gives the same bytes: sums run in 16 lanes (lane l takes coordinates l, 16 + l, 32 + l
  * .., in that order, then lanes are folded by halves), products are rounded before they are added. All
- * are exact but attention's score, accumulate, score_codes, accumulate_codes, soften and exponentiate. */
+ * are exact but attention's score, accumulate, score_codes, accumulate_codes, softcap and exp_sum. */
 #ifndef TQ_KERNELS_H
 #define TQ_KERNELS_H
 
@@ -75,57 +75,70 @@ typedef void tq_accumulate_codes_fn(const tq_codebook_tables *book, size_t dim, 
 typedef void tq_multiply_fn(size_t n, const float *factors, float *x);
 
 /* The largest of top and x [n]; NaN if one of x is not finite, or top is NaN. */
-typedef float tq_highest_fn(size_t n, const float *x, float top);
+typedef float tq_reduce_max_fn(size_t n, const float *x, float top);
 
 /* x[i] = cap * tanh(x[i] / cap), within a few units in the last place of cap. cap > 0. Infinities give
  * the cap with their sign, NaN stays NaN. */
-typedef void tq_soften_fn(size_t n, float cap, float *x);
+typedef void tq_softcap_fn(size_t n, float cap, float *x);
 
 /* Scores to weights, in place: scores[t] = exp(scores[t] - top); returns their sum. Scores are at most
  * top. */
-typedef float tq_exponentiate_fn(size_t n, float top, float *scores);
+typedef float tq_exp_sum_fn(size_t n, float top, float *scores);
 
 /* acc[i] *= factor */
-typedef void tq_rescale_fn(size_t n, float factor, float *acc);
+typedef void tq_scale_fn(size_t n, float factor, float *acc);
 
 /* float16 to float32 */
-typedef void tq_widen_fn(size_t n, const uint16_t *src, float *dst);
+typedef void tq_f16_to_f32_fn(size_t n, const uint16_t *src, float *dst);
 
 /* float32 to float16, to nearest, ties to even; n a multiple of 16. Beyond 65504 and half a step it is
  * infinity. A NaN stays one, quiet, with its sign and as much of its payload as fits. Exact. */
-typedef void tq_narrow_fn(size_t n, const float *src, uint16_t *dst);
+typedef void tq_f32_to_f16_fn(size_t n, const float *src, uint16_t *dst);
 
-/* Every operation, for whatever is made of all of them. */
-#define TQ_OPERATIONS(X)                                                                                 \
-    X(rotate)                                                                                            \
-    X(sum_squares)                                                                                       \
-    X(quantize)                                                                                          \
-    X(dequantize)                                                                                        \
-    X(pack)                                                                                              \
-    X(unpack)                                                                                            \
-    X(requantize)                                                                                        \
-    X(scan)                                                                                              \
-    X(score)                                                                                             \
-    X(accumulate)                                                                                        \
-    X(score_codes)                                                                                       \
-    X(accumulate_codes)                                                                                  \
-    X(multiply)                                                                                          \
-    X(highest)                                                                                           \
-    X(soften)                                                                                            \
-    X(exponentiate)                                                                                      \
-    X(rescale)                                                                                           \
-    X(widen)                                                                                             \
-    X(narrow)
+/* THE list: X(operation, class, level). Declarations, the tables in use, the kernel tests and benches are
+ * made of it. A kernel of operation op at a level is called tq_op_level. */
+enum { TQ_BOUNDED, TQ_EXACT }; /* within a bound of the scalar kernel, or the same bytes */
+
+#define TQ_OPERATIONS(X, level)                                                                          \
+    X(rotate, TQ_EXACT, level)                                                                           \
+    X(sum_squares, TQ_EXACT, level)                                                                      \
+    X(quantize, TQ_EXACT, level)                                                                         \
+    X(dequantize, TQ_EXACT, level)                                                                       \
+    X(pack, TQ_EXACT, level)                                                                             \
+    X(unpack, TQ_EXACT, level)                                                                           \
+    X(requantize, TQ_EXACT, level)                                                                       \
+    X(scan, TQ_EXACT, level)                                                                             \
+    X(score, TQ_BOUNDED, level)                                                                          \
+    X(accumulate, TQ_BOUNDED, level)                                                                     \
+    X(score_codes, TQ_BOUNDED, level)                                                                    \
+    X(accumulate_codes, TQ_BOUNDED, level)                                                               \
+    X(multiply, TQ_EXACT, level)                                                                         \
+    X(reduce_max, TQ_EXACT, level)                                                                       \
+    X(softcap, TQ_BOUNDED, level)                                                                        \
+    X(exp_sum, TQ_BOUNDED, level)                                                                        \
+    X(scale, TQ_EXACT, level)                                                                            \
+    X(f16_to_f32, TQ_EXACT, level)                                                                       \
+    X(f32_to_f16, TQ_EXACT, level)
+
+/* The same for every level that is compiled for this processor family, worst first. */
+#if defined(TQ_X86_64)
+#define TQ_KERNELS(X)                                                                                    \
+    TQ_OPERATIONS(X, scalar) TQ_OPERATIONS(X, avx2) TQ_OPERATIONS(X, avx512) TQ_OPERATIONS(X, avx512vbmi)
+#elif defined(TQ_AARCH64)
+#define TQ_KERNELS(X) TQ_OPERATIONS(X, scalar) TQ_OPERATIONS(X, neon)
+#else
+#define TQ_KERNELS(X) TQ_OPERATIONS(X, scalar)
+#endif
 
 /* A kernel for each operation. */
 typedef struct tq_kernels {
-#define TQ_MEMBER(op) tq_##op##_fn *op;
-    TQ_OPERATIONS(TQ_MEMBER)
+#define TQ_MEMBER(op, class, level) tq_##op##_fn *op;
+    TQ_OPERATIONS(TQ_MEMBER, )
 #undef TQ_MEMBER
 } tq_kernels;
 
-#define TQ_KERNEL(op, isa, symbol) tq_##op##_fn symbol;
-#include "kernels/kernels.inc"
-#undef TQ_KERNEL
+#define TQ_DECLARE(op, class, level) tq_##op##_fn tq_##op##_##level;
+TQ_KERNELS(TQ_DECLARE)
+#undef TQ_DECLARE
 
 #endif

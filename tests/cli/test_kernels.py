@@ -6,7 +6,9 @@ import re
 from support import CommandTest, gaussian, main
 
 LEVELS = ["scalar", "avx2", "avx512", "avx512vbmi", "neon"]
-OPERATIONS = {"rotate", "sum_squares", "quantize", "dequantize", "pack", "unpack", "requantize", "scan"}
+EXACT = {"rotate", "sum_squares", "quantize", "dequantize", "pack", "unpack", "requantize", "scan", "multiply",
+         "reduce_max", "scale", "f16_to_f32", "f32_to_f16"}
+BOUNDED = {"score", "accumulate", "score_codes", "accumulate_codes", "softcap", "exp_sum"}
 
 
 class Kernels(CommandTest):
@@ -29,11 +31,13 @@ class Kernels(CommandTest):
             self.assertEqual(list(level), ["isa", "available"])
             self.assertIsInstance(level["available"], bool)
         for kernel in told["kernels"]:
-            self.assertEqual(list(kernel), ["operation", "isa"])
+            self.assertEqual(list(kernel), ["operation", "isa", "class"])
             self.assertIn(kernel["isa"], self.available())
         operations = [kernel["operation"] for kernel in told["kernels"]]
         self.assertEqual(len(operations), len(set(operations)))
-        self.assertLessEqual(OPERATIONS, set(operations))
+        self.assertEqual(EXACT | BOUNDED, set(operations))
+        for kernel in told["kernels"]:
+            self.assertEqual(kernel["class"], "exact" if kernel["operation"] in EXACT else "bounded")
 
     def test_levels_follow_the_environment(self):
         levels = self.available()

@@ -67,20 +67,20 @@ static void bench_accumulate(const tq_kernels *k, bench_data *d) {
     for (size_t t = 0; t < ROWS; t += TILE)
         k->accumulate(DIM, QUERIES, d->scales, TILE, TILE, d->x + t * DIM, d->y, DIM);
 }
-static void bench_exponentiate(const tq_kernels *k, bench_data *d) {
+static void bench_exp_sum(const tq_kernels *k, bench_data *d) {
     for (size_t t = 0; t < ROWS; t++) {
         memset(d->y + t * DIM, 0, DIM * sizeof *d->y); /* what was weighed must be a score again */
-        d->sums[0] = k->exponentiate(DIM, 1.0f, d->y + t * DIM);
+        d->sums[0] = k->exp_sum(DIM, 1.0f, d->y + t * DIM);
     }
 }
-static void bench_rescale(const tq_kernels *k, bench_data *d) {
-    k->rescale((size_t)ROWS * DIM, 1.0f, d->y);
+static void bench_scale(const tq_kernels *k, bench_data *d) {
+    k->scale((size_t)ROWS * DIM, 1.0f, d->y);
 }
-static void bench_widen(const tq_kernels *k, bench_data *d) {
-    k->widen((size_t)ROWS * DIM, (const uint16_t *)(const void *)d->x, d->y);
+static void bench_f16_to_f32(const tq_kernels *k, bench_data *d) {
+    k->f16_to_f32((size_t)ROWS * DIM, (const uint16_t *)(const void *)d->x, d->y);
 }
-static void bench_narrow(const tq_kernels *k, bench_data *d) {
-    k->narrow((size_t)ROWS * DIM, d->x, (uint16_t *)(void *)d->y);
+static void bench_f32_to_f16(const tq_kernels *k, bench_data *d) {
+    k->f32_to_f16((size_t)ROWS * DIM, d->x, (uint16_t *)(void *)d->y);
 }
 
 /* As many queries as a tile has above. */
@@ -95,13 +95,13 @@ static void bench_multiply(const tq_kernels *k, bench_data *d) {
     for (size_t t = 0; t < ROWS; t++)
         k->multiply(DIM, d->weights, d->y + t * DIM); /* by 1, so that nothing fades away */
 }
-static void bench_highest(const tq_kernels *k, bench_data *d) {
+static void bench_reduce_max(const tq_kernels *k, bench_data *d) {
     for (size_t t = 0; t < ROWS; t++)
-        d->sums[t] = k->highest(DIM, d->x + t * DIM, -FLT_MAX);
+        d->sums[t] = k->reduce_max(DIM, d->x + t * DIM, -FLT_MAX);
 }
-static void bench_soften(const tq_kernels *k, bench_data *d) {
+static void bench_softcap(const tq_kernels *k, bench_data *d) {
     memcpy(d->y, d->x, sizeof d->y); /* what was softened would become ever smaller */
-    k->soften((size_t)ROWS * DIM, 1.0f, d->y);
+    k->softcap((size_t)ROWS * DIM, 1.0f, d->y);
 }
 
 typedef struct operation {
@@ -111,8 +111,8 @@ typedef struct operation {
 } operation;
 
 static const operation operations[] = {
-#define OPERATION(name) {#name, bench_##name, {.name = tq_##name##_scalar}},
-    TQ_OPERATIONS(OPERATION)
+#define OPERATION(name, class, level) {#name, bench_##name, {.name = tq_##name##_scalar}},
+    TQ_OPERATIONS(OPERATION, )
 #undef OPERATION
 };
 
@@ -157,9 +157,9 @@ static void measure(const operation *o, const kernel_row *row, const char *forma
 
 /* What the operation does not depend on is left out: the same kernel would be timed again. */
 static const char *subject(const char *op, size_t i, const char *format) {
-    static const char *const without_format[] = {"sum_squares", "scan",    "score",  "accumulate",
-                                                 "multiply",    "highest", "soften", "exponentiate",
-                                                 "rescale",     "widen",   "narrow"};
+    static const char *const without_format[] = {"sum_squares", "scan",       "score",     "accumulate",
+                                                 "multiply",    "reduce_max", "softcap",   "exp_sum",
+                                                 "scale",       "f16_to_f32", "f32_to_f16"};
     for (size_t k = 0; k < sizeof without_format / sizeof without_format[0]; k++)
         if (strcmp(op, without_format[k]) == 0) return i == 0 ? "-" : NULL;
     if (strcmp(op, "rotate") == 0) return i == 0 ? "v2" : i + 1 == n_books() ? "v1" : NULL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The kernels of attention. widen, narrow and rescale give scalar's bytes; score, accumulate and
- * exponentiate sum and round in their own order: they stay within a bound that the sum of the absolute
+ * The kernels of attention. f16_to_f32, f32_to_f16 and scale give scalar's bytes; score, accumulate and
+ * exp_sum sum and round in their own order: they stay within a bound that the sum of the absolute
  * terms sets. */
 #include <float.h>
 #include <math.h>
@@ -98,7 +98,7 @@ void check_accumulate(run *r, const tq_kernels *kernel) {
             accumulate_case(r, kernel, draw_shape(r, dim, float_place(place)));
 }
 
-static void exponentiate_case(run *r, const tq_kernels *kernel, size_t n, float spread, unsigned place) {
+static void exp_sum_case(run *r, const tq_kernels *kernel, size_t n, float spread, unsigned place) {
     float x[MOST_POSITIONS * 3], top = -FLT_MAX;
     random_floats(r, x, n);
     for (size_t i = 0; i < n; i++) {
@@ -110,7 +110,7 @@ static void exponentiate_case(run *r, const tq_kernels *kernel, size_t n, float 
     float *scores = slot_place(out, "scores", ELEMENT_FLOAT, place, 1, n, n);
     double want_sum = 0;
     slot_write(out, x);
-    const float sum = kernel->exponentiate(n, top, scores);
+    const float sum = kernel->exp_sum(n, top, scores);
     for (size_t i = 0; i < n; i++) {
         const double want = exp((double)(x[i] - top));
         want_sum += want;
@@ -120,14 +120,14 @@ static void exponentiate_case(run *r, const tq_kernels *kernel, size_t n, float 
     run_expect_surroundings(r, out);
 }
 
-void check_exponentiate(run *r, const tq_kernels *kernel) {
+void check_exp_sum(run *r, const tq_kernels *kernel) {
     static const float spreads[] = {0.0f, 1e-6f, 1.0f, 20.0f, 90.0f, 1e4f, 1e30f};
     for (size_t n = 1; n <= MOST_POSITIONS * 3 && !r->failed; n++)
         for (size_t s = 0; s < sizeof spreads / sizeof spreads[0]; s++)
-            exponentiate_case(r, kernel, n, spreads[s], float_place((unsigned)(n % FLOAT_PLACES)));
+            exp_sum_case(r, kernel, n, spreads[s], float_place((unsigned)(n % FLOAT_PLACES)));
 }
 
-void check_rescale(run *r, const tq_kernels *kernel) {
+void check_scale(run *r, const tq_kernels *kernel) {
     static float x[TQ_MAX_DIM], want[TQ_MAX_DIM];
     for (size_t n = TQ_LANES; n <= TQ_MAX_DIM && !r->failed; n += TQ_LANES) {
         const unsigned place = float_place(rng_below(&r->rng, FLOAT_PLACES));
@@ -138,13 +138,13 @@ void check_rescale(run *r, const tq_kernels *kernel) {
         if (!run_case(r, "n %zu", n)) continue;
         float *acc = slot_place(&r->slots[0], "acc", ELEMENT_FLOAT, place, 1, n, n);
         slot_write(&r->slots[0], x);
-        kernel->rescale(n, factor, acc);
+        kernel->scale(n, factor, acc);
         run_expect(r, &r->slots[0], want, SAME_BYTES);
     }
 }
 
 /* All 65536 numbers, sixteen or more at a time. */
-void check_widen(run *r, const tq_kernels *kernel) {
+void check_f16_to_f32(run *r, const tq_kernels *kernel) {
     uint16_t halves[TQ_MAX_DIM];
     float want[TQ_MAX_DIM];
     for (unsigned first = 0, n = TQ_LANES; first < 65536 && !r->failed; first += n) {
@@ -153,13 +153,13 @@ void check_widen(run *r, const tq_kernels *kernel) {
         n = TQ_LANES * (1 + rng_below(&r->rng, TQ_MAX_DIM / TQ_LANES));
         for (unsigned i = 0; i < n; i++)
             halves[i] = (uint16_t)(first + i);
-        tq_widen_scalar(n, halves, want);
+        tq_f16_to_f32_scalar(n, halves, want);
         if (!run_case(r, "%u numbers from 0x%04x on", n, first)) continue;
         const unsigned place = rng_below(&r->rng, 2) == 0 ? in_place : PLACE_LAST;
         void *src = slot_place(&r->slots[0], "src", ELEMENT_BYTE, place, 1, n * sizeof *halves, 0);
         float *dst = slot_place(&r->slots[1], "dst", ELEMENT_FLOAT, float_place(out_place), 1, n, n);
         slot_write(&r->slots[0], halves);
-        kernel->widen(n, src, dst);
+        kernel->f16_to_f32(n, src, dst);
         run_expect(r, &r->slots[1], want, SAME_OR_NAN);
     }
 }
@@ -170,7 +170,7 @@ enum { OF_EACH = 4 };
 static void around(unsigned half, float x[OF_EACH], uint16_t want[OF_EACH]) {
     const uint16_t magnitude = half & 0x7fff, sign = half & 0x8000, pair[] = {magnitude, magnitude + 1};
     float low[2];
-    tq_widen_scalar(2, pair, low);
+    tq_f16_to_f32_scalar(2, pair, low);
     const float next = pair[1] == 0x7c00 ? 65536.0f : low[1], middle = low[0] / 2 + next / 2;
     const float magnitudes[OF_EACH] = {low[0], nextafterf(middle, 0.0f), middle,
                                        nextafterf(middle, INFINITY)};
@@ -181,8 +181,8 @@ static void around(unsigned half, float x[OF_EACH], uint16_t want[OF_EACH]) {
     }
 }
 
-static void narrow_case(run *r, const tq_kernels *kernel, size_t n, const float *x,
-                        const uint16_t *want) {
+static void f32_to_f16_case(run *r, const tq_kernels *kernel, size_t n, const float *x,
+                            const uint16_t *want) {
     const unsigned in_place = float_place(rng_below(&r->rng, FLOAT_PLACES));
     const unsigned even = 2 * rng_below(&r->rng, 32);
     const unsigned out_place = rng_below(&r->rng, 2) == 0 ? even : PLACE_LAST;
@@ -190,12 +190,12 @@ static void narrow_case(run *r, const tq_kernels *kernel, size_t n, const float 
     const float *src = slot_place(&r->slots[0], "src", ELEMENT_FLOAT, in_place, 1, n, n);
     void *dst = slot_place(&r->slots[1], "dst", ELEMENT_BYTE, out_place, 1, n * sizeof *want, 0);
     slot_write(&r->slots[0], x);
-    kernel->narrow(n, src, dst);
+    kernel->f32_to_f16(n, src, dst);
     run_expect(r, &r->slots[1], want, SAME_BYTES);
 }
 
 /* Every finite number of both signs, then what is beyond them all. */
-void check_narrow(run *r, const tq_kernels *kernel) {
+void check_f32_to_f16(run *r, const tq_kernels *kernel) {
     static const uint32_t beyond[TQ_LANES] = {
         0x7f800000, 0xff800000, 0x7f7fffff, 0xff7fffff, 0x47800001, 0xc7ffffff, 0x7f800001, 0xff800001,
         0x7f802000, 0xffbfffff, 0x7fc00000, 0xffc02000, 0x7fffffff, 0xffffffff, 0x00000001, 0x807fffff};
@@ -210,10 +210,10 @@ void check_narrow(run *r, const tq_kernels *kernel) {
         around(half, x + n, want + n);
         n += OF_EACH;
         if (n < most && half != 0xfbff) continue;
-        narrow_case(r, kernel, n, x, want);
+        f32_to_f16_case(r, kernel, n, x, want);
         n = 0;
         most = TQ_LANES * (1 + rng_below(&r->rng, TQ_MAX_DIM / TQ_LANES));
     }
     memcpy(x, beyond, sizeof beyond);
-    narrow_case(r, kernel, TQ_LANES, x, beyond_want);
+    f32_to_f16_case(r, kernel, TQ_LANES, x, beyond_want);
 }

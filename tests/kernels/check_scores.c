@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * multiply, highest and soften: what scores go through before they become weights. */
+ * multiply, reduce_max and softcap: what scores go through before they become weights. */
 #include <float.h>
 #include <math.h>
 
@@ -46,7 +46,7 @@ static void fill_crowd(run *r, crowd c, float high, float *x, size_t n) {
 }
 
 /* `at` of n values holds the largest, and so may others; at == n: none does. */
-static void highest_case(run *r, const tq_kernels *kernel, size_t n, size_t at, unsigned place) {
+static void reduce_max_case(run *r, const tq_kernels *kernel, size_t n, size_t at, unsigned place) {
     static const float highs[] = {-3.5f, 1e-40f, 0.0f, 7.25f, -FLT_MAX, INFINITY};
     const float high = highs[rng_below(&r->rng, 6)];
     const crowd c = (crowd)rng_below(&r->rng, CROWDS);
@@ -67,7 +67,7 @@ static void highest_case(run *r, const tq_kernels *kernel, size_t n, size_t at, 
     slot *const in = &r->slots[0];
     const float *data = slot_place(in, "x", ELEMENT_FLOAT, place, 1, n, n);
     slot_write(in, x);
-    const float got = kernel->highest(n, data, top);
+    const float got = kernel->reduce_max(n, data, top);
     /* equal infinities have no difference, and zeros of either sign will do */
     if (isnan(want))
         run_expect_index(r, (size_t)(isnan(got) != 0), 1);
@@ -76,12 +76,12 @@ static void highest_case(run *r, const tq_kernels *kernel, size_t n, size_t at, 
     run_expect(r, in, x, SAME_BYTES);
 }
 
-void check_highest(run *r, const tq_kernels *kernel) {
+void check_reduce_max(run *r, const tq_kernels *kernel) {
     unsigned place = 0;
     for (size_t n = 0; n <= MOST_SCORES && !r->failed; n++)
         for (size_t at = 0; at <= n; at++)
             for (unsigned i = 0; i < 7; i++) /* prime to the places, so that all come in turn */
-                highest_case(r, kernel, n, at, float_place(place++ % FLOAT_PLACES));
+                reduce_max_case(r, kernel, n, at, float_place(place++ % FLOAT_PLACES));
 }
 
 /* Quotients of every magnitude, half of them where the curve bends, and what has an exact answer. */
@@ -111,7 +111,7 @@ static void expect_softened(run *r, float x, float cap, float got) {
     }
 }
 
-static void soften_case(run *r, const tq_kernels *kernel, size_t n, float cap, unsigned place) {
+static void softcap_case(run *r, const tq_kernels *kernel, size_t n, float cap, unsigned place) {
     float x[MOST_SCORES];
     for (size_t i = 0; i < n; i++)
         x[i] = some_score(r, cap);
@@ -119,16 +119,16 @@ static void soften_case(run *r, const tq_kernels *kernel, size_t n, float cap, u
     slot *const out = &r->slots[0];
     float *scores = slot_place(out, "x", ELEMENT_FLOAT, place, 1, n, n);
     slot_write(out, x);
-    kernel->soften(n, cap, scores);
+    kernel->softcap(n, cap, scores);
     for (size_t i = 0; i < n; i++)
         expect_softened(r, x[i], cap, scores[i]);
     run_expect_surroundings(r, out);
 }
 
-void check_soften(run *r, const tq_kernels *kernel) {
+void check_softcap(run *r, const tq_kernels *kernel) {
     static const float caps[] = {1.0f, 30.0f, 50.0f, 15.3f, 1e-3f, 1e4f, 0x1p-126f, 1e8f};
     for (size_t n = 0; n <= MOST_SCORES && !r->failed; n++)
         for (size_t c = 0; c < sizeof caps / sizeof caps[0]; c++)
             for (unsigned place = (unsigned)n % 2; place < FLOAT_PLACES; place += 2)
-                soften_case(r, kernel, n, caps[c], float_place(place));
+                softcap_case(r, kernel, n, caps[c], float_place(place));
 }

@@ -28,10 +28,10 @@ static const char usage[] =
     "Status: 0 all passed, 1 a kernel failed, 2 wrong usage, 77 no kernel to run here.\n";
 
 static const kernel_row rows[] = {
-#define TQ_KERNEL(operation, level, symbol)                                                              \
-    {#operation, #level, {.operation = symbol}, check_##operation},
-#include "kernels/kernels.inc"
-#undef TQ_KERNEL
+#define ROW(operation, class, level)                                                                     \
+    {#operation, #level, class == TQ_EXACT, {.operation = tq_##operation##_##level}, check_##operation},
+    TQ_KERNELS(ROW)
+#undef ROW
 };
 enum { N_ROWS = sizeof rows / sizeof rows[0] };
 

@@ -9,7 +9,7 @@ mkdir -p "$tree/src/base" "$tree/src/format" "$tree/src/cpu" "$tree/src/kernels"
     "$tree/src/v1" \
     "$tree/io" "$tree/lm" "$tree/cli"
 echo '#include "base/size.h"' >"$tree/src/v1/good.c"
-echo '#include "kernels/kernels.inc"' >"$tree/src/cpu/dispatch.c"
+echo '#include "kernels/kernels.h"' >"$tree/src/cpu/dispatch.c"
 echo '#include "own.h"' >"$tree/io/good.c"
 echo '#include "lm/lm.h"' >"$tree/cli/good.c"
 check=$1

@@ -66,7 +66,7 @@ static void heads_and_dimensions(const scene *s) {
     for (size_t i = 0; i < COUNT(heads); i++) {
         c.p.n_heads = heads[i][0];
         c.p.n_kv_heads = heads[i][1];
-        refused_by_both(s, &c, TQ_E_HEADS, "n_heads");
+        refused_by_both(s, &c, TQ_E_HEADS, heads[i][1] == 0 ? "n_kv_heads" : "n_heads");
     }
     c = s->is.call;
     for (size_t i = 0; i < COUNT(dims); i++) {

@@ -32,7 +32,7 @@ void tq_multiply_scalar(size_t n, const float *factors, float *x) {
         x[i] *= factors[i];
 }
 
-float tq_highest_scalar(size_t n, const float *x, float top) {
+float tq_reduce_max_scalar(size_t n, const float *x, float top) {
     for (size_t i = 0; i < n; i++) {
         if (!isfinite(x[i])) return NAN;
         top = x[i] > top ? x[i] : top;
@@ -40,26 +40,26 @@ float tq_highest_scalar(size_t n, const float *x, float top) {
     return top;
 }
 
-void tq_soften_scalar(size_t n, float cap, float *x) {
+void tq_softcap_scalar(size_t n, float cap, float *x) {
     for (size_t i = 0; i < n; i++)
         x[i] = cap * tanhf(x[i] / cap);
 }
 
-float tq_exponentiate_scalar(size_t n, float top, float *scores) {
+float tq_exp_sum_scalar(size_t n, float top, float *scores) {
     float sum = 0.0f;
     for (size_t t = 0; t < n; t++)
         sum += scores[t] = expf(scores[t] - top);
     return sum;
 }
 
-void tq_rescale_scalar(size_t n, float factor, float *acc) {
+void tq_scale_scalar(size_t n, float factor, float *acc) {
     for (size_t i = 0; i < n; i++)
         acc[i] *= factor;
 }
 
 /* Exponent and fraction are moved to their places, and the bias put right by a multiplication, which
  * normalises subnormal numbers too; infinities and NaN keep all exponent bits set. */
-static float widen(uint16_t h) {
+static float to_f32(uint16_t h) {
     const uint32_t magnitude = (uint32_t)(h & 0x7fff) << 13, sign = (uint32_t)(h & 0x8000) << 16;
     uint32_t bits = magnitude;
     float x;
@@ -72,17 +72,17 @@ static float widen(uint16_t h) {
     return x;
 }
 
-void tq_widen_scalar(size_t n, const uint16_t *src, float *dst) {
+void tq_f16_to_f32_scalar(size_t n, const uint16_t *src, float *dst) {
     for (size_t i = 0; i < n; i++) {
         uint16_t half; /* which need not be aligned */
         memcpy(&half, (const uint8_t *)src + i * sizeof half, sizeof half);
-        dst[i] = widen(half);
+        dst[i] = to_f32(half);
     }
 }
 
 /* Subnormal halves are counted in steps of 2^-24: the last place of the floats from 0.5 on, so that an
  * addition rounds. Normal ones round by a carry, which reaches infinity where it has to. */
-static uint16_t narrow(float x) {
+static uint16_t to_f16(float x) {
     const float half = 0.5f; /* 0x3f000000 */
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
@@ -98,7 +98,7 @@ static uint16_t narrow(float x) {
     return (uint16_t)(sign | (bits - 0x3f000000));
 }
 
-void tq_narrow_scalar(size_t n, const float *src, uint16_t *dst) {
+void tq_f32_to_f16_scalar(size_t n, const float *src, uint16_t *dst) {
     for (size_t i = 0; i < n; i++)
-        dst[i] = narrow(src[i]);
+        dst[i] = to_f16(src[i]);
 }

@@ -132,7 +132,7 @@ V_INLINE vf hyperbolic_tangent(vf x) {
     return v_floats(v_or(v_bits(t), v_and(v_bits(x), v_setu(1u << 31))));
 }
 
-void V_NAME(soften)(size_t n, float cap, float *x) {
+void V_NAME(softcap)(size_t n, float cap, float *x) {
     size_t i = 0;
     for (; n - i >= TQ_LANES; i += TQ_LANES)
         v_store(x + i, v_mul(v_set(cap), hyperbolic_tangent(v_div(v_load(x + i), v_set(cap)))));
@@ -154,7 +154,7 @@ void V_NAME(multiply)(size_t n, const float *factors, float *x) {
 }
 
 /* 0 times what is not finite is NaN, which no addition takes away again. */
-float V_NAME(highest)(size_t n, const float *x, float top) {
+float V_NAME(reduce_max)(size_t n, const float *x, float top) {
     vf lanes = v_set(top), zeros = v_set(0.0f);
     size_t i = 0;
     for (; n - i >= TQ_LANES; i += TQ_LANES) {
@@ -173,7 +173,7 @@ float V_NAME(highest)(size_t n, const float *x, float top) {
     return zero == 0.0f ? top : NAN;
 }
 
-float V_NAME(exponentiate)(size_t n, float top, float *scores) {
+float V_NAME(exp_sum)(size_t n, float top, float *scores) {
     vf total = v_set(0.0f);
     size_t t = 0;
     for (; n - t >= TQ_LANES; t += TQ_LANES) {
@@ -194,17 +194,17 @@ float V_NAME(exponentiate)(size_t n, float top, float *scores) {
     return v_fold(total);
 }
 
-void V_NAME(rescale)(size_t n, float factor, float *acc) {
+void V_NAME(scale)(size_t n, float factor, float *acc) {
     for (size_t i = 0; i < n; i += TQ_LANES)
         v_store(acc + i, v_mul(v_load(acc + i), v_set(factor)));
 }
 
-void V_NAME(widen)(size_t n, const uint16_t *src, float *dst) {
+void V_NAME(f16_to_f32)(size_t n, const uint16_t *src, float *dst) {
     for (size_t i = 0; i < n; i += TQ_LANES)
         v_store(dst + i, v_load_half(src + i));
 }
 
-void V_NAME(narrow)(size_t n, const float *src, uint16_t *dst) {
+void V_NAME(f32_to_f16)(size_t n, const float *src, uint16_t *dst) {
     for (size_t i = 0; i < n; i += TQ_LANES)
         v_store_half(dst + i, v_load(src + i));
 }
