@@ -48,9 +48,8 @@ void tq_attend_collect(const tq_attend_plan *plan, const void *workspace, size_t
     float plain[TQ_MAX_DIM];
     *top = -INFINITY;
     *sum = 0.0f;
-    for (size_t s = 0; s < plan->splits; s++) {
+    for (size_t s = 0; s < plan->splits; s++)
         *top = higher(*top, partial[(s + 1) * plan->partial_floats - TQ_LANES]);
-    }
     if (isnan(*top)) {
         poison(plan->dim, acc, top, sum);
         return;

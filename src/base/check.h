@@ -6,7 +6,7 @@
 #include <stdbool.h>
 
 #include "base/arch.h"
-#include "tqkv/codec.h"
+#include "tqkv/status.h"
 
 #define TRY(call)                                                                                        \
     do {                                                                                                 \

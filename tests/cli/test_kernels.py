@@ -54,13 +54,13 @@ class Kernels(CommandTest):
         self.assert_fits_80_columns(text)
         told = self.json("kernels")
         tables = [part.splitlines() for part in text.split("\n\n")]
-        for table, names in zip(tables, (("level", "available"), ("operation", "kernel"))):
+        for table, names in zip(tables, (("level", "available"), ("operation", "kernel", "results"))):
             self.assertEqual(len({len(line) for line in table}), 1, table)
             self.assertEqual(tuple(table[0].split()), names)
         self.assertEqual([line.split() for line in tables[0][1:]],
                          [[x["isa"], "yes" if x["available"] else "no"] for x in told["levels"]])
         self.assertEqual([line.split() for line in tables[1][1:]],
-                         [[x["operation"], x["isa"]] for x in told["kernels"]])
+                         [[x["operation"], x["isa"], x["class"]] for x in told["kernels"]])
 
     def test_a_wrong_level_stops_every_command(self):
         self.write_npy("x.npy", (1, 2, 64), gaussian(128))
