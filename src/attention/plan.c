@@ -41,10 +41,10 @@ static tq_status check_params(const tq_attention_params *p) {
     return tq_check_parallel(p->parallel);
 }
 
-/* All encoded sides of a kind must have one rotation, and dense ones the queries' domain. */
-static tq_status note_side(const tq_side *s, tq_domain domain, bool *dense, bool *encoded,
+/* All encoded views of a kind must have one rotation, and dense ones the queries' domain. */
+static tq_status note_view(const tq_view_reader *s, tq_domain domain, bool *dense, bool *encoded,
                            tq_rotation *rotation, bool *v1) {
-    if (!tq_side_is_encoded(s)) {
+    if (!tq_view_is_encoded(s)) {
         *dense = true;
         if (s->view.domain == domain) return TQ_OK;
         return tq_fail(TQ_E_DOMAIN, 0, s->name,
@@ -104,14 +104,15 @@ static tq_status take_segments(tq_attend_plan *plan, const tq_segment *segments,
                                .bias = TQ_NO_BIAS};
         if (s.length > 0) {
             tq_status status =
-                tq_side_init(&s.k, "k", &segments[i].k, p->n_kv_heads, s.length, p->head_dim);
+                tq_view_reader_init(&s.k, "k", &segments[i].k, p->n_kv_heads, s.length, p->head_dim);
             if (status == TQ_OK)
-                status = tq_side_init(&s.v, "v", &segments[i].v, p->n_kv_heads, s.length, p->head_dim);
+                status =
+                    tq_view_reader_init(&s.v, "v", &segments[i].v, p->n_kv_heads, s.length, p->head_dim);
             if (status == TQ_OK)
-                status = note_side(&s.k, p->domain, &plan->dense_k, &plan->encoded_k, &plan->k_rotation,
+                status = note_view(&s.k, p->domain, &plan->dense_k, &plan->encoded_k, &plan->k_rotation,
                                    &v1_k);
             if (status == TQ_OK)
-                status = note_side(&s.v, p->domain, &plan->dense_v, &plan->encoded_v, &plan->v_rotation,
+                status = note_view(&s.v, p->domain, &plan->dense_v, &plan->encoded_v, &plan->v_rotation,
                                    &v1_v);
             if (status == TQ_OK) status = check_centre(&segments[i]);
             if (status != TQ_OK) return status;

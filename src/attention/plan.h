@@ -4,7 +4,7 @@
 #ifndef TQ_ATTENTION_PLAN_H
 #define TQ_ATTENTION_PLAN_H
 
-#include "attention/side.h"
+#include "attention/reader.h"
 
 #define TQ_NO_BIAS SIZE_MAX
 
@@ -13,7 +13,7 @@
 enum { TQ_ATTEND_FOLD = 512 };
 
 typedef struct tq_attend_segment {
-    tq_side k, v;
+    tq_view_reader k, v;
     size_t length;
     uint64_t first_position;
     size_t start; /* its first position among those of all segments together */
@@ -36,7 +36,7 @@ typedef struct tq_attend_plan {
     size_t dim, group_rows; /* query rows that share a KV head: H/G * n */
     size_t n_segments, positions, n_biases;
     bool dense_k, dense_v, encoded_k, encoded_v;
-    tq_rotation k_rotation, v_rotation; /* of the encoded sides */
+    tq_rotation k_rotation, v_rotation; /* of the encoded views */
     size_t row_block, row_blocks;       /* rows of a task, tasks of a KV head */
     size_t split, splits;               /* positions of a task, tasks of a block */
     size_t acc_floats;                  /* of a row: accumulators of encoded and of dense values */

@@ -53,8 +53,8 @@ static float *acc_of(const task *t, size_t r, bool encoded) {
 /* Scores of positions [first, first + n) of a segment. */
 static void score_chunk(task *t, const tq_attend_segment *s, size_t first, size_t n) {
     const tq_attend_plan *plan = t->j->plan;
-    const float *queries = (tq_side_is_encoded(&s->k) ? t->j->rotated : t->j->plain) + t->row * plan->dim;
-    tq_side_score(&s->k, plan->kernels, t->head, first, n, t->rows, queries, t->scores, CHUNK);
+    const float *queries = (tq_view_is_encoded(&s->k) ? t->j->rotated : t->j->plain) + t->row * plan->dim;
+    tq_view_score(&s->k, plan->kernels, t->head, first, n, t->rows, queries, t->scores, CHUNK);
 }
 
 /* Which of n positions from `position` on query row r sees: [*from, *to). */
@@ -106,8 +106,8 @@ static void weigh(task *t, size_t r, size_t from, size_t to, size_t n, float bia
 
 static void accumulate_chunk(task *t, const tq_attend_segment *s, size_t first, size_t n) {
     const tq_attend_plan *plan = t->j->plan;
-    tq_side_accumulate(&s->v, plan->kernels, t->head, first, n, t->rows, t->scores, CHUNK,
-                       acc_of(t, 0, tq_side_is_encoded(&s->v)), plan->splits * plan->partial_floats);
+    tq_view_accumulate(&s->v, plan->kernels, t->head, first, n, t->rows, t->scores, CHUNK,
+                       acc_of(t, 0, tq_view_is_encoded(&s->v)), plan->splits * plan->partial_floats);
 }
 
 /* The part of a chunk that some row sees: what nobody sees is not read. */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * Views: checked once, then read in runs of slots that lie evenly. */
-#include "attention/side.h"
+#include "attention/reader.h"
 
 #include <string.h>
 
 #include "base/size.h"
 
-static tq_status check_store(tq_side *s, uint32_t head_dim) {
+static tq_status check_store(tq_view_reader *s, uint32_t head_dim) {
     const tq_view *v = &s->view;
     if (v->codec.head_dim != head_dim)
         return tq_fail(TQ_E_HEAD_DIM, 0, s->name, "%s: the view has head_dim %u, the call %u", s->name,
@@ -28,7 +28,7 @@ static tq_status check_store(tq_side *s, uint32_t head_dim) {
     return TQ_OK;
 }
 
-static tq_status check_positions(const tq_side *s, size_t length) {
+static tq_status check_positions(const tq_view_reader *s, size_t length) {
     const tq_view *v = &s->view;
     if (v->capacity == 0 || length > v->capacity)
         return tq_fail(TQ_E_POSITION, length, s->name, "%s: %zu positions in a capacity of %zu", s->name,
@@ -78,9 +78,9 @@ static tq_status check_extent(const char *name, extent e, size_t n) {
     return TQ_OK;
 }
 
-tq_status tq_side_init(tq_side *s, const char *name, const tq_view *view, size_t n_kv_heads,
-                       size_t length, uint32_t head_dim) {
-    *s = (tq_side){.view = *view, .length = length, .name = name};
+tq_status tq_view_reader_init(tq_view_reader *s, const char *name, const tq_view *view, size_t n_kv_heads,
+                              size_t length, uint32_t head_dim) {
+    *s = (tq_view_reader){.view = *view, .length = length, .name = name};
     if (view->pages == NULL) {
         s->view.page_rows = view->capacity;
         s->view.pool_pages = 1;
@@ -96,7 +96,7 @@ tq_status tq_side_init(tq_side *s, const char *name, const tq_view *view, size_t
                           v->data_bytes);
     if (status == TQ_OK && v->data == NULL)
         status = tq_fail(TQ_E_NULL, 0, name, "%s: data is NULL", name);
-    if (status != TQ_OK || !tq_side_is_encoded(s)) return status;
+    if (status != TQ_OK || !tq_view_is_encoded(s)) return status;
     status = check_extent(name,
                           (extent){s->plan.n_norms, v->page_rows, n_kv_heads, v->pool_pages,
                                    &v->norm_row_stride, &v->norm_head_stride, &v->norm_page_stride},
@@ -121,13 +121,13 @@ static place place_of(const tq_view *v, size_t position, size_t n) {
 }
 
 /* A run of rows that lie evenly. */
-static const uint8_t *data_at(const tq_side *s, size_t head, place at) {
+static const uint8_t *data_at(const tq_view_reader *s, size_t head, place at) {
     const tq_view *v = &s->view;
     return (const uint8_t *)v->data + at.page * v->page_stride + head * v->head_stride +
            at.row * v->row_stride;
 }
 
-static const float *norms_at(const tq_side *s, size_t head, place at) {
+static const float *norms_at(const tq_view_reader *s, size_t head, place at) {
     const tq_view *v = &s->view;
     return v->norms + at.page * v->norm_page_stride + head * v->norm_head_stride +
            at.row * v->norm_row_stride;
@@ -137,19 +137,19 @@ static const float *norms_at(const tq_side *s, size_t head, place at) {
  * half of a first-level cache of 32 KiB. */
 enum { TILE_VALUES = 4096, SCALES = 128 };
 
-static bool lies_ready(const tq_side *s) {
-    return tq_side_is_encoded(s) && s->plan.n_norms == 1;
+static bool lies_ready(const tq_view_reader *s) {
+    return tq_view_is_encoded(s) && s->plan.n_norms == 1;
 }
 
 /* A run as float32 rows side by side: in place where it is that already, else in the tile. */
-static const float *decode_run(const tq_side *s, const tq_kernels *kernels, size_t head, place at,
+static const float *decode_run(const tq_view_reader *s, const tq_kernels *kernels, size_t head, place at,
                                float *tile) {
     const tq_view *v = &s->view;
     const uint8_t *data = data_at(s, head, at);
     float *row = tile;
     if (v->store == TQ_STORE_F32 && v->row_stride == s->row_bytes && (uintptr_t)data % sizeof *row == 0)
         return (const float *)(const void *)data;
-    if (tq_side_is_encoded(s)) {
+    if (tq_view_is_encoded(s)) {
         const tq_row_set set = {at.run, s->dim, v->row_stride, v->norm_row_stride};
         tq_decode_rows(kernels, &s->plan, &set, TQ_ROTATED, data, norms_at(s, head, at), NULL, tile,
                        false);
@@ -164,8 +164,8 @@ static const float *decode_run(const tq_side *s, const tq_kernels *kernels, size
 }
 
 /* x[r][i] times the scale of position i of a run. */
-static void scale_run(const tq_side *s, const tq_kernels *kernels, size_t head, place at, size_t rows,
-                      float *x, size_t n_stride) {
+static void scale_run(const tq_view_reader *s, const tq_kernels *kernels, size_t head, place at,
+                      size_t rows, float *x, size_t n_stride) {
     const float *norms = norms_at(s, head, at);
     float scales[SCALES];
     for (size_t first = 0; first < at.run; first += SCALES, x += SCALES) {
@@ -177,8 +177,8 @@ static void scale_run(const tq_side *s, const tq_kernels *kernels, size_t head, 
     }
 }
 
-void tq_side_score(const tq_side *s, const tq_kernels *kernels, size_t head, size_t first, size_t n,
-                   size_t rows, const float *queries, float *scores, size_t n_stride) {
+void tq_view_score(const tq_view_reader *s, const tq_kernels *kernels, size_t head, size_t first,
+                   size_t n, size_t rows, const float *queries, float *scores, size_t n_stride) {
     _Alignas(64) float tile[TILE_VALUES];
     const size_t most = lies_ready(s) ? n : TILE_VALUES / s->dim;
     while (n > 0) {
@@ -197,8 +197,9 @@ void tq_side_score(const tq_side *s, const tq_kernels *kernels, size_t head, siz
     }
 }
 
-void tq_side_accumulate(const tq_side *s, const tq_kernels *kernels, size_t head, size_t first, size_t n,
-                        size_t rows, float *weights, size_t n_stride, float *acc, size_t acc_stride) {
+void tq_view_accumulate(const tq_view_reader *s, const tq_kernels *kernels, size_t head, size_t first,
+                        size_t n, size_t rows, float *weights, size_t n_stride, float *acc,
+                        size_t acc_stride) {
     _Alignas(64) float tile[TILE_VALUES];
     const size_t most = lies_ready(s) ? n : TILE_VALUES / s->dim;
     while (n > 0) {
