@@ -2,7 +2,6 @@
  * Checks of a call, and how it is cut. */
 #include "attention/plan.h"
 
-#include <float.h>
 #include <math.h>
 
 #include "base/size.h"
@@ -188,9 +187,5 @@ tq_status tq_attend_plan_init(tq_attend_plan *plan, const tq_attention_params *p
 }
 
 tq_status tq_attend_check_sinks(const tq_kernels *kernels, const float *sinks, size_t n_heads) {
-    if (sinks == NULL) return TQ_OK;
-    const size_t bad = kernels->scan(n_heads, sinks, FLT_MAX);
-    if (bad == n_heads) return TQ_OK;
-    return tq_fail(TQ_E_NOT_FINITE, bad, "sinks", "sinks[%zu] is %g: it must be finite", bad,
-                   (double)sinks[bad]);
+    return sinks == NULL ? TQ_OK : tq_check_finite(kernels, "sinks", sinks, n_heads);
 }
