@@ -183,7 +183,7 @@ TQ_API tq_status tq_cache_count_bytes(const tq_cache *cache, tq_cache_bytes *byt
 /** A pool of pages for caches of one kind. Zero-initialise and set what is wanted. */
 typedef struct tq_page_pool_config {
     tq_cache_layer layer;
-    size_t n_pages;                /**< at least 1, below 2^32 */
+    size_t n_pages;                /**< at least 1, below 2^31 */
     size_t page_rows;              /**< positions of a page, at least 1 */
     const tq_allocator *allocator; /**< copied; NULL: the C library's */
 } tq_page_pool_config;

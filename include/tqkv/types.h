@@ -40,6 +40,13 @@ typedef enum tq_norm_rule {
     TQ_NORM_UNBIASED = 3 /**< such that <reconstruction, x> = <x, x>: inner products are unbiased */
 } tq_norm_rule;
 
+/** How a number is stored that is not a code. */
+typedef enum tq_type {
+    TQ_F32 = 0,
+    TQ_F16 = 1, /**< IEEE binary16 */
+    TQ_BF16 = 2 /**< bfloat16: the upper half of a float32 */
+} tq_type;
+
 /** Where decoded vectors live: as the model wrote them, or as codes hold them and attention reads them.
  */
 typedef enum tq_domain { TQ_ORIGINAL = 0, TQ_ROTATED = 1 } tq_domain;

@@ -21,10 +21,30 @@ static tq_status check_store(tq_view_reader *s, uint32_t head_dim) {
     if (v->domain != TQ_ORIGINAL && v->domain != TQ_ROTATED)
         return tq_fail(TQ_E_DOMAIN, 0, s->name, "%s: domain %d is neither TQ_ORIGINAL nor TQ_ROTATED",
                        s->name, (int)v->domain);
-    if (v->store != TQ_STORE_F32 && v->store != TQ_STORE_F16)
-        return tq_fail(TQ_E_FORMAT, 0, s->name, "%s: store %d is none of codes, float32 and float16",
-                       s->name, (int)v->store);
+    if (v->store != TQ_STORE_F32 && v->store != TQ_STORE_F16 && v->store != TQ_STORE_BF16)
+        return tq_fail(TQ_E_FORMAT, 0, s->name,
+                       "%s: store %d is none of codes, float32, float16 and bfloat16", s->name,
+                       (int)v->store);
     s->row_bytes = s->dim * (v->store == TQ_STORE_F32 ? sizeof(float) : sizeof(uint16_t));
+    return TQ_OK;
+}
+
+static tq_status check_pages(const tq_view_reader *s) {
+    const tq_view *v = &s->view;
+    for (size_t i = 0; i <= (v->capacity - 1) / v->page_rows; i++)
+        if (v->pages[i] < 0 || (size_t)v->pages[i] >= v->pool_pages)
+            return tq_fail(TQ_E_POSITION, i, s->name, "%s: pages[%zu] is %d, the pool holds %zu", s->name,
+                           i, (int)v->pages[i], v->pool_pages);
+    return TQ_OK;
+}
+
+static tq_status check_blocks(const tq_view_reader *s) {
+    const tq_view *v = &s->view;
+    if (tq_view_is_encoded(s) && v->norm_blocks == NULL)
+        return tq_fail(TQ_E_NULL, 0, s->name, "%s: norm_blocks is NULL", s->name);
+    for (size_t i = 0; i <= (v->capacity - 1) / v->page_rows; i++)
+        if (v->blocks[i] == NULL || (tq_view_is_encoded(s) && v->norm_blocks[i] == NULL))
+            return tq_fail(TQ_E_NULL, i, s->name, "%s: block %zu is NULL", s->name, i);
     return TQ_OK;
 }
 
@@ -36,16 +56,15 @@ static tq_status check_positions(const tq_view_reader *s, size_t length) {
     if (v->ring_start >= v->capacity)
         return tq_fail(TQ_E_POSITION, v->ring_start, s->name, "%s: ring_start %zu, capacity %zu", s->name,
                        v->ring_start, v->capacity);
-    if (v->pages == NULL) return TQ_OK;
+    if (v->pages != NULL && v->blocks != NULL)
+        return tq_fail(TQ_E_POSITION, 0, s->name, "%s: pages and blocks: it must be one of them",
+                       s->name);
+    if (v->pages == NULL && v->blocks == NULL) return TQ_OK;
     if (v->page_rows == 0 || (v->capacity - 1) / v->page_rows >= v->n_pages)
         return tq_fail(TQ_E_POSITION, v->n_pages, s->name,
                        "%s: %zu pages of %zu positions for a capacity of %zu", s->name, v->n_pages,
                        v->page_rows, v->capacity);
-    for (size_t i = 0; i <= (v->capacity - 1) / v->page_rows; i++)
-        if (v->pages[i] >= v->pool_pages)
-            return tq_fail(TQ_E_POSITION, i, s->name, "%s: pages[%zu] is %u, the pool holds %zu", s->name,
-                           i, v->pages[i], v->pool_pages);
-    return TQ_OK;
+    return v->pages != NULL ? check_pages(s) : check_blocks(s);
 }
 
 /* An array of pieces: rows in heads in pages, the strides of which may be 0 for side by side. */
@@ -81,10 +100,8 @@ static tq_status check_extent(const char *name, extent e, size_t n) {
 tq_status tq_view_reader_init(tq_view_reader *s, const char *name, const tq_view *view, size_t n_kv_heads,
                               size_t length, uint32_t head_dim) {
     *s = (tq_view_reader){.view = *view, .length = length, .name = name};
-    if (view->pages == NULL) {
-        s->view.page_rows = view->capacity;
-        s->view.pool_pages = 1;
-    }
+    if (view->pages == NULL) s->view.pool_pages = 1;
+    if (view->pages == NULL && view->blocks == NULL) s->view.page_rows = view->capacity;
     tq_status status = check_store(s, head_dim);
     if (status == TQ_OK) status = check_positions(s, length);
     if (status != TQ_OK) return status;
@@ -94,14 +111,14 @@ tq_status tq_view_reader_init(tq_view_reader *s, const char *name, const tq_view
                           (extent){s->row_bytes, v->page_rows, n_kv_heads, v->pool_pages, &v->row_stride,
                                    &v->head_stride, &v->page_stride},
                           v->data_bytes);
-    if (status == TQ_OK && v->data == NULL)
+    if (status == TQ_OK && v->blocks == NULL && v->data == NULL)
         status = tq_fail(TQ_E_NULL, 0, name, "%s: data is NULL", name);
     if (status != TQ_OK || !tq_view_is_encoded(s)) return status;
     status = check_extent(name,
                           (extent){s->plan.n_norms, v->page_rows, n_kv_heads, v->pool_pages,
                                    &v->norm_row_stride, &v->norm_head_stride, &v->norm_page_stride},
                           v->n_norms);
-    if (status == TQ_OK && v->norms == NULL)
+    if (status == TQ_OK && v->blocks == NULL && v->norms == NULL)
         status = tq_fail(TQ_E_NULL, 0, name, "%s: norms is NULL", name);
     return status;
 }
@@ -117,20 +134,22 @@ static place place_of(const tq_view *v, size_t position, size_t n) {
     const size_t to_wrap = v->capacity - slot, to_page_end = v->page_rows - row;
     size_t run = to_wrap < to_page_end ? to_wrap : to_page_end;
     if (run > n) run = n;
-    return (place){v->pages == NULL ? 0 : v->pages[page], row, run};
+    return (place){v->pages != NULL ? (size_t)v->pages[page] : page, row, run};
 }
 
 /* A run of rows that lie evenly. */
 static const uint8_t *data_at(const tq_view_reader *s, size_t head, place at) {
     const tq_view *v = &s->view;
-    return (const uint8_t *)v->data + at.page * v->page_stride + head * v->head_stride +
-           at.row * v->row_stride;
+    const uint8_t *page =
+        v->blocks != NULL ? v->blocks[at.page] : (const uint8_t *)v->data + at.page * v->page_stride;
+    return page + head * v->head_stride + at.row * v->row_stride;
 }
 
 static const float *norms_at(const tq_view_reader *s, size_t head, place at) {
     const tq_view *v = &s->view;
-    return v->norms + at.page * v->norm_page_stride + head * v->norm_head_stride +
-           at.row * v->norm_row_stride;
+    const float *page =
+        v->blocks != NULL ? v->norm_blocks[at.page] : v->norms + at.page * v->norm_page_stride;
+    return page + head * v->norm_head_stride + at.row * v->norm_row_stride;
 }
 
 /* Codes with one scale a row are used as they lie; other vectors are brought to a tile of float32 first,
@@ -158,8 +177,10 @@ static const float *decode_run(const tq_view_reader *s, const tq_kernels *kernel
     for (size_t i = 0; i < at.run; i++, data += v->row_stride, row += s->dim)
         if (v->store == TQ_STORE_F32)
             memcpy(row, data, s->row_bytes);
-        else
+        else if (v->store == TQ_STORE_F16)
             kernels->f16_to_f32(s->dim, (const uint16_t *)(const void *)data, row);
+        else
+            kernels->bf16_to_f32(s->dim, (const uint16_t *)(const void *)data, row);
     return tile;
 }
 

@@ -236,8 +236,8 @@ tq_status tq_page_pool_create(const tq_page_pool_config *config, tq_page_pool **
     TRY(tq_check_not_null("config", config));
     TRY(check_allocator(config->allocator));
     TRY(check_layer(&config->layer, model.plan));
-    if (config->n_pages == 0 || config->n_pages > UINT32_MAX)
-        return tq_fail(TQ_E_SIZE, config->n_pages, "n_pages", "n_pages %zu: 1 to 2^32 - 1 are served",
+    if (config->n_pages == 0 || config->n_pages > INT32_MAX)
+        return tq_fail(TQ_E_SIZE, config->n_pages, "n_pages", "n_pages %zu: 1 to 2^31 - 1 are served",
                        config->n_pages);
     if (config->page_rows == 0)
         return tq_fail(TQ_E_SIZE, 0, "page_rows", "page_rows is 0: a page must hold a position at least");

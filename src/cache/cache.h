@@ -24,7 +24,7 @@ struct tq_page_pool {
     tq_allocator allocator;
     tq_code_arrays arrays;
     uint32_t *users; /* [n_pages] caches that have the page in their table */
-    uint32_t *spare; /* [n_pages] the pages nobody uses, n_spare of them */
+    int32_t *spare; /* [n_pages] the pages nobody uses, n_spare of them */
     size_t n_spare;
 };
 
@@ -51,7 +51,7 @@ struct tq_cache {
     uint16_t *sink_halves[TQ_SIDES]; /* [G][sinks][D] */
     uint16_t *halves[TQ_SIDES];      /* [G][half_rows][D] */
     float *centre;                   /* [G][D]; NULL: there will be none */
-    uint32_t *table;                 /* [table_entries], n_pages of them in use */
+    int32_t *table;                 /* [table_entries], n_pages of them in use */
 
     /* state */
     bool centre_known;
@@ -92,9 +92,9 @@ void tq_code_arrays_give(tq_code_arrays *arrays, const tq_allocator *allocator,
 tq_status tq_pool_build(const tq_page_pool *model, size_t rows, tq_page_pool **pool);
 void tq_pool_release(tq_page_pool *pool);
 size_t tq_pool_measure(const tq_page_pool *pool);
-uint32_t tq_pool_take(tq_page_pool *pool);
-void tq_pool_give(tq_page_pool *pool, uint32_t page);
-void tq_pool_copy(tq_page_pool *pool, uint32_t from, uint32_t to);
+int32_t tq_pool_take(tq_page_pool *pool);
+void tq_pool_give(tq_page_pool *pool, int32_t page);
+void tq_pool_copy(tq_page_pool *pool, int32_t from, int32_t to);
 
 /* room.c: memory for positions to encode, taken before anything is written and not kept if the append
  * fails after all. */
@@ -102,7 +102,7 @@ typedef struct tq_room {
     tq_code_arrays before; /* global: the arrays that grew */
     size_t pages_before;
     bool grown, copied;
-    uint32_t shared; /* paged, copied: the page that others go on using */
+    int32_t shared; /* paged, copied: the page that others go on using */
 } tq_room;
 tq_status tq_room_take(tq_room *room, tq_cache *cache, uint64_t first, uint64_t end);
 void tq_room_keep(tq_room *room, tq_cache *cache);

@@ -26,7 +26,7 @@ typedef struct job {
 static size_t vector_at(const job *j, uint64_t position, size_t head, size_t *run) {
     const tq_cache *c = j->cache;
     const size_t rows = j->arrays->rows, slot = (size_t)((position - c->sinks) % c->slots);
-    const size_t page = c->pool == NULL ? 0 : c->table[slot / rows], row = slot % rows;
+    const size_t page = c->pool == NULL ? 0 : (size_t)c->table[slot / rows], row = slot % rows;
     *run = rows - row;
     return (page * c->heads + head) * rows + row;
 }

@@ -23,7 +23,7 @@ tq_status tq_pool_build(const tq_page_pool *model, size_t rows, tq_page_pool **p
     }
     memset(p->users, 0, p->n_pages * sizeof *p->users);
     for (p->n_spare = 0; p->n_spare < p->n_pages; p->n_spare++)
-        p->spare[p->n_spare] = (uint32_t)(p->n_pages - 1 - p->n_spare); /* page 0 is the first to go */
+        p->spare[p->n_spare] = (int32_t)(p->n_pages - 1 - p->n_spare); /* page 0 is the first to go */
     *pool = p;
     return TQ_OK;
 }
@@ -43,22 +43,22 @@ size_t tq_pool_measure(const tq_page_pool *p) {
     return bytes;
 }
 
-uint32_t tq_pool_take(tq_page_pool *p) {
-    const uint32_t page = p->spare[--p->n_spare];
+int32_t tq_pool_take(tq_page_pool *p) {
+    const int32_t page = p->spare[--p->n_spare];
     p->users[page] = 1;
     return page;
 }
 
-void tq_pool_give(tq_page_pool *p, uint32_t page) {
+void tq_pool_give(tq_page_pool *p, int32_t page) {
     if (--p->users[page] == 0) p->spare[p->n_spare++] = page;
 }
 
-void tq_pool_copy(tq_page_pool *p, uint32_t from, uint32_t to) {
+void tq_pool_copy(tq_page_pool *p, int32_t from, int32_t to) {
     const size_t vectors = p->layer.n_kv_heads * p->arrays.rows;
     for (unsigned side = TQ_K; side < TQ_SIDES; side++) {
         const size_t codes = vectors * p->plan[side].row_bytes, norms = vectors * p->plan[side].n_norms;
-        memcpy(p->arrays.codes[side] + to * codes, p->arrays.codes[side] + from * codes, codes);
-        memcpy(p->arrays.norms[side] + to * norms, p->arrays.norms[side] + from * norms,
+        memcpy(p->arrays.codes[side] + (size_t)to * codes, p->arrays.codes[side] + (size_t)from * codes, codes);
+        memcpy(p->arrays.norms[side] + (size_t)to * norms, p->arrays.norms[side] + (size_t)from * norms,
                norms * sizeof(float));
     }
 }

@@ -95,6 +95,12 @@ typedef void tq_f16_to_f32_fn(size_t n, const uint16_t *src, float *dst);
  * infinity. A NaN stays one, quiet, with its sign and as much of its payload as fits. Exact. */
 typedef void tq_f32_to_f16_fn(size_t n, const float *src, uint16_t *dst);
 
+/* bfloat16, the upper half of a float32, to float32 and back: to nearest, ties to even; n a multiple of
+ * 16. Beyond the largest and half a step it is infinity; a NaN stays one, quiet. bfloat16 need not be
+ * aligned. */
+typedef void tq_bf16_to_f32_fn(size_t n, const uint16_t *src, float *dst);
+typedef void tq_f32_to_bf16_fn(size_t n, const float *src, uint16_t *dst);
+
 /* THE list: X(operation, class, level). Declarations, the tables in use, the kernel tests and benches are
  * made of it. A kernel of operation op at a level is called tq_op_level. */
 enum { TQ_BOUNDED, TQ_EXACT }; /* within a bound of the scalar kernel, or the same bytes */
@@ -118,7 +124,9 @@ enum { TQ_BOUNDED, TQ_EXACT }; /* within a bound of the scalar kernel, or the sa
     X(exp_sum, TQ_BOUNDED, level)                                                                        \
     X(scale, TQ_EXACT, level)                                                                            \
     X(f16_to_f32, TQ_EXACT, level)                                                                       \
-    X(f32_to_f16, TQ_EXACT, level)
+    X(f32_to_f16, TQ_EXACT, level)                                                                       \
+    X(bf16_to_f32, TQ_EXACT, level)                                                                      \
+    X(f32_to_bf16, TQ_EXACT, level)
 
 /* The same for every level that is compiled for this processor family, worst first. */
 #if defined(TQ_X86_64)

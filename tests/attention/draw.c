@@ -11,9 +11,10 @@ static const tq_format formats[ENCODED_STORES] = {
     TQ_TQ2, TQ_TQ3, TQ_TQ4, TQ_TQ5, TQ_TQ6, TQ_TQ7, TQ_TQ8, TQ_TQ4_V1, TQ_TQ5_V1, TQ_TQ6_V1, TQ_TQ8_V1};
 
 void set_store(side_plan *p, unsigned number) {
-    p->store = number < ENCODED_STORES    ? TQ_STORE_CODES
-               : number == ENCODED_STORES ? TQ_STORE_F32
-                                          : TQ_STORE_F16;
+    p->store = number < ENCODED_STORES        ? TQ_STORE_CODES
+               : number == ENCODED_STORES     ? TQ_STORE_F32
+               : number == ENCODED_STORES + 1 ? TQ_STORE_F16
+                                              : TQ_STORE_BF16;
     p->format = number < ENCODED_STORES ? formats[number] : (tq_format)0;
     p->scale_factor = 1.0f;
 }
@@ -39,7 +40,7 @@ scene_plan plain_plan(uint32_t heads, uint32_t kv_heads, uint32_t dim, size_t qu
 /* One in three is dense; the encoded ones share a rotation. */
 static void draw_store(side_plan *p, bool v1, rng *r) {
     static const float factors[] = {1.0f, 0.5f, 3.0f};
-    unsigned number = ENCODED_STORES + rng_below(r, 2);
+    unsigned number = ENCODED_STORES + rng_below(r, STORES - ENCODED_STORES);
     if (rng_below(r, 3) != 0)
         number = v1 ? V2_STORES + rng_below(r, ENCODED_STORES - V2_STORES) : rng_below(r, V2_STORES);
     set_store(p, number);
@@ -75,6 +76,7 @@ static void draw_layout(side_plan *p, rng *r) {
     p->spare = rng_below(r, 3) == 0 ? 0 : draw_size(r, 70);
     p->ring_start = rng_below(r, 1000);
     p->page_rows = pages[rng_below(r, COUNT(pages))];
+    p->blocks = rng_below(r, 2) == 0;
 }
 
 void draw_layouts(scene_plan *p, rng *r) {

@@ -6,7 +6,7 @@
 #include "scene.h"
 
 /* Of the seven v2 formats, the four v1 formats and the two dense stores, by number: sides of a pair. */
-enum { STORES = 13, V2_STORES = 7, ENCODED_STORES = 11 };
+enum { STORES = 14, V2_STORES = 7, ENCODED_STORES = 11 };
 void set_store(side_plan *p, unsigned number);
 
 /* A number from 0 to most, small ones as likely as large ones. */

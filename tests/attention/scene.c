@@ -14,7 +14,7 @@
 typedef struct rows {
     const uint8_t *from;
     size_t row_bytes, unit; /* unit: of strides as the view counts them */
-    size_t row_stride, head_stride, page_stride, bytes;
+    size_t row_stride, head_stride, page_stride, page_bytes, bytes;
 } rows;
 
 /* Strides in bytes of `blocks` pages (1 without pages) that hold block_rows rows of G heads. */
@@ -25,8 +25,8 @@ static void arrange(rows *a, const side_plan *p, size_t heads, size_t blocks, si
     a->row_stride = p->layout == BY_POSITION ? heads * pitch : pitch;
     a->head_stride = p->layout == BY_POSITION ? pitch : block_rows * pitch;
     a->page_stride = heads * block_rows * pitch + (alone ? 0 : gap);
-    a->bytes = (blocks - 1) * a->page_stride + (heads - 1) * a->head_stride +
-               (block_rows - 1) * a->row_stride + a->row_bytes;
+    a->page_bytes = (heads - 1) * a->head_stride + (block_rows - 1) * a->row_stride + a->row_bytes;
+    a->bytes = (blocks - 1) * a->page_stride + a->page_bytes;
 }
 
 static edge put(const rows *a, const tq_view *view, layout l, size_t heads, size_t length) {
@@ -38,7 +38,7 @@ static edge put(const rows *a, const tq_view *view, layout l, size_t heads, size
         for (size_t i = 0; i < length; i++) {
             size_t row = (view->ring_start + i) % view->capacity, at = g * a->head_stride;
             if (view->pages != NULL) {
-                at += view->pages[row / view->page_rows] * a->page_stride;
+                at += (size_t)view->pages[row / view->page_rows] * a->page_stride;
                 row %= view->page_rows;
             }
             uint8_t *to = e.data + at + row * a->row_stride;
@@ -50,10 +50,10 @@ static edge put(const rows *a, const tq_view *view, layout l, size_t heads, size
     return e;
 }
 
-static void shuffle(uint32_t *x, size_t n, rng *r) {
+static void shuffle(int32_t *x, size_t n, rng *r) {
     for (size_t i = n; i > 1; i--) {
         const size_t j = rng_below(r, (uint32_t)i);
-        const uint32_t kept = x[i - 1];
+        const int32_t kept = x[i - 1];
         x[i - 1] = x[j];
         x[j] = kept;
     }
@@ -65,14 +65,40 @@ static void place_pages(side *s, tq_view *view, size_t page_rows, rng *r) {
     view->page_rows = page_rows;
     view->n_pages = (view->capacity + page_rows - 1) / page_rows;
     view->pool_pages = view->n_pages + rng_below(r, (uint32_t)view->n_pages + 2);
-    uint32_t *all = test_alloc(view->pool_pages * sizeof *all);
+    int32_t *all = test_alloc(view->pool_pages * sizeof *all);
     for (size_t i = 0; i < view->pool_pages; i++)
-        all[i] = (uint32_t)i;
+        all[i] = (int32_t)i;
     shuffle(all, view->pool_pages, r);
     s->pages = edge_new(view->n_pages * sizeof *all);
     memcpy(s->pages.data, all, s->pages.size);
-    view->pages = (const uint32_t *)(const void *)s->pages.data;
+    view->pages = (const int32_t *)(const void *)s->pages.data;
     free(all);
+}
+
+/* Addresses of an array's pages, in the order of the block table. */
+static const void *addresses(edge *e, const tq_view *view, const uint8_t *data, size_t page_stride) {
+    *e = edge_new(view->n_pages * sizeof(void *));
+    for (size_t i = 0; i < view->n_pages; i++) {
+        const void *page = data + (size_t)view->pages[i] * page_stride;
+        memcpy(e->data + i * sizeof page, &page, sizeof page);
+    }
+    return e->data;
+}
+
+/* Pages as blocks that lie anywhere. */
+static void scatter(side *s, tq_view *view, const rows *data, const rows *norms) {
+    view->blocks = addresses(&s->blocks, view, s->data.data, data->page_stride);
+    view->data = NULL;
+    view->data_bytes = data->page_bytes;
+    view->page_stride = 0;
+    if (norms != NULL) {
+        view->norm_blocks = addresses(&s->norm_blocks, view, s->norms.data, norms->page_stride);
+        view->norms = NULL;
+        view->n_norms = norms->page_bytes / norms->unit;
+        view->norm_page_stride = 0;
+    }
+    view->pages = NULL;
+    view->pool_pages = 0;
 }
 
 /* Puts codes or values, and norms if there are any, and makes the view of them. */
@@ -92,7 +118,10 @@ static void place(side *s, tq_view *view, const side_plan *p, size_t heads, size
     view->row_stride = implied ? 0 : data->row_stride;
     view->head_stride = implied ? 0 : data->head_stride;
     view->page_stride = view->pages == NULL ? 0 : data->page_stride;
-    if (view->store != TQ_STORE_CODES) return;
+    if (view->store != TQ_STORE_CODES) {
+        if (view->pages != NULL && p->blocks) scatter(s, view, data, NULL);
+        return;
+    }
     arrange(norms, p, heads, blocks, block_rows, p->gap * norms->unit);
     s->norms = put(norms, view, p->layout, heads, length);
     view->norms = (const float *)(const void *)s->norms.data;
@@ -100,6 +129,7 @@ static void place(side *s, tq_view *view, const side_plan *p, size_t heads, size
     view->norm_row_stride = implied ? 0 : norms->row_stride / norms->unit;
     view->norm_head_stride = implied ? 0 : norms->head_stride / norms->unit;
     view->norm_page_stride = view->pages == NULL ? 0 : norms->page_stride / norms->unit;
+    if (view->pages != NULL && p->blocks) scatter(s, view, data, norms);
 }
 
 /* What the codes say, centre added: in the rotated domain that is the rotated centre. */
@@ -150,11 +180,11 @@ static void store_codes(scene *s, side *to, tq_view *view, const side_plan *p, c
 static void store_values(scene *s, side *to, tq_view *view, const side_plan *p, const float *x,
                          size_t length, rng *r) {
     const size_t heads = s->params.n_kv_heads, dim = s->params.head_dim, n = heads * length * dim;
-    const bool half = p->store == TQ_STORE_F16;
+    const bool half = p->store != TQ_STORE_F32, brain = p->store == TQ_STORE_BF16;
     uint16_t *halves = test_alloc(n * sizeof *halves);
     for (size_t i = 0; i < n; i++) {
-        halves[i] = half_from((double)x[i]);
-        to->values[i] = half ? half_to(halves[i]) : (double)x[i];
+        halves[i] = brain ? bf16_from(x[i]) : half_from((double)x[i]);
+        to->values[i] = !half ? (double)x[i] : brain ? bf16_to(halves[i]) : half_to(halves[i]);
     }
     const size_t unit = half ? sizeof *halves : sizeof *x;
     rows data = {.from = half ? (const uint8_t *)halves : (const uint8_t *)x,
@@ -221,6 +251,8 @@ static void side_close(side *s) {
     edge_free(&s->data);
     edge_free(&s->norms);
     edge_free(&s->pages);
+    edge_free(&s->blocks);
+    edge_free(&s->norm_blocks);
     free(s->values);
 }
 

@@ -29,6 +29,7 @@ typedef struct side_plan {
     size_t spare;      /* slots beyond the length */
     size_t ring_start; /* taken modulo the capacity */
     size_t page_rows;  /* 0: no pages */
+    bool blocks;       /* pages are given by their addresses */
 } side_plan;
 
 typedef struct segment_plan {
@@ -48,7 +49,7 @@ typedef struct scene_plan {
 } scene_plan;
 
 typedef struct side {
-    edge data, norms, pages;
+    edge data, norms, pages, blocks, norm_blocks;
     double *values; /* [G][length][D], in the scene's domain, centre added */
 } side;
 

@@ -41,7 +41,7 @@ static size_t move_input(attempt *a, unsigned which, void *to) {
         from[7 + i] = views[i]->norms;
         size[7 + i] = views[i]->n_norms * sizeof(float);
         from[11 + i] = views[i]->pages;
-        size[11 + i] = views[i]->n_pages * sizeof(uint32_t);
+        size[11 + i] = views[i]->n_pages * sizeof(int32_t);
     }
     if (to == NULL || size[which] == 0) return size[which];
     memcpy(to, from[which], size[which]);

@@ -77,10 +77,12 @@ static void spoil(scene *s, bool keys, size_t position, float bad) {
             bad;
     else if (view->store == TQ_STORE_F32)
         ((float *)(void *)to->data.data)[position * dim] = bad;
-    else
-        ((uint16_t *)(void *)to->data.data)[position * dim] = isnan(bad) ? 0x7e00
-                                                              : bad > 0  ? 0x7c00
-                                                                         : 0xfc00;
+    else { /* all ones is a NaN in both; infinities differ in where the exponent ends */
+        const unsigned infinity = view->store == TQ_STORE_F16 ? 0x7c00 : 0x7f80,
+                       sign = bad < 0 ? 0x8000 : 0;
+        ((uint16_t *)(void *)to->data.data)[position * dim] =
+            (uint16_t)(isnan(bad) ? 0x7fff : infinity | sign);
+    }
 }
 
 /* Whether row `row` of the scene sees that position of head 0. */

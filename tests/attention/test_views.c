@@ -12,7 +12,7 @@
 enum { LENGTH = 20, DIM = 64 };
 
 /* What a view must be for a fault to be one: any of these together. */
-enum { ANY = 0, CODES = 1, PAGED = 2, UNPAGED = 4 };
+enum { ANY = 0, CODES = 1, PAGED = 2, UNPAGED = 4, BLOCKS = 8, IN_PLACE = 16 };
 
 typedef struct fault {
     const char *name;
@@ -22,7 +22,7 @@ typedef struct fault {
 } fault;
 
 /* Views are const: a block table is spoiled in a copy. */
-static uint32_t spoiled_pages[64];
+static int32_t spoiled_pages[64];
 
 static size_t row_bytes(const tq_view *v) {
     size_t bytes = v->codec.head_dim * (v->store == TQ_STORE_F32 ? sizeof(float) : 2);
@@ -30,10 +30,27 @@ static size_t row_bytes(const tq_view *v) {
     return bytes;
 }
 
+static const void *spoiled_blocks[64];
+
+static void lose_block(tq_view *v, size_t index) {
+    assert_true(v->n_pages <= COUNT(spoiled_blocks));
+    memcpy(spoiled_blocks, v->blocks, v->n_pages * sizeof *v->blocks);
+    spoiled_blocks[index] = NULL;
+    v->blocks = spoiled_blocks;
+}
+
+static void lose_norm_block(tq_view *v, size_t index) {
+    static const float *spoiled[COUNT(spoiled_blocks)];
+    assert_true(v->n_pages <= COUNT(spoiled));
+    memcpy(spoiled, v->norm_blocks, v->n_pages * sizeof *v->norm_blocks);
+    spoiled[index] = NULL;
+    v->norm_blocks = spoiled;
+}
+
 static void spoil_page(tq_view *v, size_t index, uint64_t page) {
     assert_true(v->n_pages <= COUNT(spoiled_pages));
     memcpy(spoiled_pages, v->pages, v->n_pages * sizeof *v->pages);
-    spoiled_pages[index] = (uint32_t)page;
+    spoiled_pages[index] = (int32_t)page;
     v->pages = spoiled_pages;
 }
 
@@ -46,7 +63,7 @@ FAULT(no_norms, v->norms = NULL)
 FAULT(dim_0, v->codec.head_dim = 0)
 FAULT(dim_32, v->codec.head_dim = 32)
 FAULT(dim_65, v->codec.head_dim = 65)
-FAULT(store_3, v->store = (tq_store)3)
+FAULT(store_4, v->store = (tq_store)4)
 FAULT(store_minus_1, v->store = (tq_store)-1)
 FAULT(format_9, v->codec.format = (tq_format)9)
 FAULT(format_0, v->codec.format = (tq_format)0)
@@ -89,16 +106,23 @@ FAULT(page_of_fewer_rows, v->page_rows = 1)
 FAULT(pool_of_0, v->pool_pages = 0)
 FAULT(pool_of_more, v->pool_pages++)
 FAULT(pool_of_all, v->pool_pages = SIZE_MAX)
+FAULT(first_block_lost, lose_block(v, 0))
+FAULT(last_block_lost, lose_block(v, v->n_pages - 1))
+FAULT(norm_block_lost, lose_norm_block(v, 1))
+FAULT(no_norm_blocks, v->norm_blocks = NULL)
+FAULT(block_missing, v->n_pages--)
+FAULT(block_of_0_rows, v->page_rows = 0)
+FAULT(pages_and_blocks, v->pages = spoiled_pages)
 
 #define ROW(function, kind, status)                                                                      \
     { #function, function, kind, status }
 static const fault faults[] = {
-    ROW(no_data, ANY, TQ_E_NULL),
-    ROW(no_norms, CODES, TQ_E_NULL),
+    ROW(no_data, IN_PLACE, TQ_E_NULL),
+    ROW(no_norms, CODES | IN_PLACE, TQ_E_NULL),
     ROW(dim_0, ANY, TQ_E_HEAD_DIM),
     ROW(dim_32, ANY, TQ_E_HEAD_DIM),
     ROW(dim_65, ANY, TQ_E_HEAD_DIM),
-    ROW(store_3, ANY, TQ_E_FORMAT),
+    ROW(store_4, ANY, TQ_E_FORMAT),
     ROW(store_minus_1, ANY, TQ_E_FORMAT),
     ROW(format_9, CODES, TQ_E_FORMAT),
     ROW(format_0, CODES, TQ_E_FORMAT),
@@ -141,16 +165,25 @@ static const fault faults[] = {
     ROW(pool_of_0, PAGED, TQ_E_POSITION),
     ROW(pool_of_more, PAGED, TQ_E_SIZE),
     ROW(pool_of_all, PAGED, TQ_E_OVERFLOW),
+    ROW(first_block_lost, BLOCKS, TQ_E_NULL),
+    ROW(last_block_lost, BLOCKS, TQ_E_NULL),
+    ROW(norm_block_lost, BLOCKS | CODES, TQ_E_NULL),
+    ROW(no_norm_blocks, BLOCKS | CODES, TQ_E_NULL),
+    ROW(block_missing, BLOCKS, TQ_E_POSITION),
+    ROW(block_of_0_rows, BLOCKS, TQ_E_POSITION),
+    ROW(pages_and_blocks, BLOCKS, TQ_E_POSITION),
 };
 
 static bool can_have(const tq_view *v, unsigned kind) {
     const unsigned codes = v->store == TQ_STORE_CODES ? CODES : 0;
-    const unsigned is = codes | (v->pages != NULL ? PAGED : UNPAGED);
+    const unsigned is = codes | (v->pages != NULL    ? PAGED | IN_PLACE
+                                 : v->blocks != NULL ? BLOCKS
+                                                     : UNPAGED | IN_PLACE);
     return (kind & ~is) == 0;
 }
 
 /* Four segments, so that every store is there with and without pages, as keys and as values. */
-static void open_stage(stage *st) {
+static void open_stage(stage *st, bool blocks) {
     static const unsigned stores[MOST_SEGMENTS][2] = {
         {2, ENCODED_STORES}, {3, 6}, {ENCODED_STORES + 1, 0}, {ENCODED_STORES, ENCODED_STORES + 1}};
     rng r = {1};
@@ -166,18 +199,18 @@ static void open_stage(stage *st) {
             sides[j]->ring_start = 3;
             sides[j]->spare = 2;
             sides[j]->page_rows = (i + j) % 2 == 0 ? 0 : 7;
+            sides[j]->blocks = blocks;
             sides[j]->layout = i < 2 ? BY_HEAD : BY_POSITION;
         }
     }
     stage_open(st, &p, &r);
 }
 
-static void views(void **state) {
-    (void)state;
+static void refuse_faults(bool blocks) {
     stage st;
     attempt a;
     size_t tried = 0;
-    open_stage(&st);
+    open_stage(&st, blocks);
     for (size_t i = 0; i < 2 * MOST_SEGMENTS; i++)
         for (size_t f = 0; f < COUNT(faults); f++) {
             attempt_make(&a, &st);
@@ -194,11 +227,17 @@ static void views(void **state) {
     stage_close(&st);
 }
 
+static void views(void **state) {
+    (void)state;
+    refuse_faults(false);
+    refuse_faults(true);
+}
+
 static void lengths(void **state) {
     (void)state;
     stage st;
     attempt a;
-    open_stage(&st);
+    open_stage(&st, false);
     for (size_t i = 0; i < MOST_SEGMENTS; i++) {
         attempt_make(&a, &st);
         a.segments[i].length = a.segments[i].k.capacity + 1;

@@ -20,8 +20,9 @@ static size_t place(const tq_view *v, size_t heads, size_t head, size_t slot, si
     size_t at = head * per_head + slot % rows * row;
     if (v->pages != NULL) {
         if (slot / rows >= v->n_pages) broken("slot %zu lies beyond %zu pages", slot, v->n_pages);
-        if (v->pages[slot / rows] >= v->pool_pages) broken("no page %u", v->pages[slot / rows]);
-        at += v->pages[slot / rows] * or_else(page_stride, heads * per_head);
+        if (v->pages[slot / rows] < 0 || (size_t)v->pages[slot / rows] >= v->pool_pages)
+            broken("no page %d", (int)v->pages[slot / rows]);
+        at += (size_t)v->pages[slot / rows] * or_else(page_stride, heads * per_head);
     }
     if (at > size || length > size - at)
         broken("slot %zu of head %zu lies at %zu of %zu", slot, head, at, size);
@@ -80,10 +81,11 @@ static void check_pages(const model *m, const tq_view *v) {
         for (size_t j = 0; j < m->pool->n_pages && !page->seen; j++)
             if (m->pool->pages[j].users > 0 && m->pool->pages[j].seen &&
                 m->pool->pages[j].where == v->pages[i])
-                broken("page %u is used for two things", v->pages[i]);
+                broken("page %d is used for two things", (int)v->pages[i]);
         if (!page->seen) page->where = v->pages[i];
         if (page->where != v->pages[i])
-            broken("page %zu of the cache is page %u of the pool, was %u", i, v->pages[i], page->where);
+            broken("page %zu of the cache is page %d of the pool, was %d", i, (int)v->pages[i],
+                   (int)page->where);
         page->seen = true;
     }
 }

@@ -24,7 +24,7 @@ typedef struct lane {
 typedef struct page_model {
     size_t users;
     bool seen;
-    uint32_t where;
+    int32_t where;
 } page_model;
 
 typedef struct pool_model {

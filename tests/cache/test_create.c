@@ -274,7 +274,7 @@ static void pools_refused(void **state) {
     tq_page_pool_config p = g;
     p.n_pages = 0;
     pool_refused(&p, TQ_E_SIZE, "n_pages");
-    p.n_pages = (size_t)UINT32_MAX + 1;
+    p.n_pages = (size_t)INT32_MAX + 1;
     pool_refused(&p, TQ_E_SIZE, "n_pages");
     p = g;
     p.page_rows = 0;

@@ -7,7 +7,7 @@ from support import CommandTest, gaussian, main
 
 LEVELS = ["scalar", "avx2", "avx512", "avx512vbmi", "neon"]
 EXACT = {"rotate", "sum_squares", "quantize", "dequantize", "pack", "unpack", "requantize", "scan", "multiply",
-         "reduce_max", "scale", "f16_to_f32", "f32_to_f16"}
+         "reduce_max", "scale", "f16_to_f32", "f32_to_f16", "bf16_to_f32", "f32_to_bf16"}
 BOUNDED = {"score", "accumulate", "score_codes", "accumulate_codes", "softcap", "exp_sum"}
 
 

@@ -82,6 +82,12 @@ static void bench_f16_to_f32(const tq_kernels *k, bench_data *d) {
 static void bench_f32_to_f16(const tq_kernels *k, bench_data *d) {
     k->f32_to_f16((size_t)ROWS * DIM, d->x, (uint16_t *)(void *)d->y);
 }
+static void bench_bf16_to_f32(const tq_kernels *k, bench_data *d) {
+    k->bf16_to_f32((size_t)ROWS * DIM, (const uint16_t *)(const void *)d->x, d->y);
+}
+static void bench_f32_to_bf16(const tq_kernels *k, bench_data *d) {
+    k->f32_to_bf16((size_t)ROWS * DIM, d->x, (uint16_t *)(void *)d->y);
+}
 
 /* As many queries as a tile has above. */
 static void bench_score_codes(const tq_kernels *k, bench_data *d) {
@@ -157,9 +163,9 @@ static void measure(const operation *o, const kernel_row *row, const char *forma
 
 /* What the operation does not depend on is left out: the same kernel would be timed again. */
 static const char *subject(const char *op, size_t i, const char *format) {
-    static const char *const without_format[] = {"sum_squares", "scan",       "score",     "accumulate",
-                                                 "multiply",    "reduce_max", "softcap",   "exp_sum",
-                                                 "scale",       "f16_to_f32", "f32_to_f16"};
+    static const char *const without_format[] = {
+        "sum_squares", "scan",  "score",      "accumulate", "multiply",    "reduce_max", "softcap",
+        "exp_sum",     "scale", "f16_to_f32", "f32_to_f16", "bf16_to_f32", "f32_to_bf16"};
     for (size_t k = 0; k < sizeof without_format / sizeof without_format[0]; k++)
         if (strcmp(op, without_format[k]) == 0) return i == 0 ? "-" : NULL;
     if (strcmp(op, "rotate") == 0) return i == 0 ? "v2" : i + 1 == n_books() ? "v1" : NULL;

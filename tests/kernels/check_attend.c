@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The kernels of attention. f16_to_f32, f32_to_f16 and scale give scalar's bytes; score, accumulate and
+ * The kernels of attention. The conversions and scale give scalar's bytes; score, accumulate and
  * exp_sum sum and round in their own order: they stay within a bound that the sum of the absolute
  * terms sets. */
 #include <float.h>
@@ -144,7 +144,7 @@ void check_scale(run *r, const tq_kernels *kernel) {
 }
 
 /* All 65536 numbers, sixteen or more at a time. */
-void check_f16_to_f32(run *r, const tq_kernels *kernel) {
+static void widen_all(run *r, tq_f16_to_f32_fn *widen, tq_f16_to_f32_fn *scalar) {
     uint16_t halves[TQ_MAX_DIM];
     float want[TQ_MAX_DIM];
     for (unsigned first = 0, n = TQ_LANES; first < 65536 && !r->failed; first += n) {
@@ -153,25 +153,43 @@ void check_f16_to_f32(run *r, const tq_kernels *kernel) {
         n = TQ_LANES * (1 + rng_below(&r->rng, TQ_MAX_DIM / TQ_LANES));
         for (unsigned i = 0; i < n; i++)
             halves[i] = (uint16_t)(first + i);
-        tq_f16_to_f32_scalar(n, halves, want);
+        scalar(n, halves, want);
         if (!run_case(r, "%u numbers from 0x%04x on", n, first)) continue;
         const unsigned place = rng_below(&r->rng, 2) == 0 ? in_place : PLACE_LAST;
         void *src = slot_place(&r->slots[0], "src", ELEMENT_BYTE, place, 1, n * sizeof *halves, 0);
         float *dst = slot_place(&r->slots[1], "dst", ELEMENT_FLOAT, float_place(out_place), 1, n, n);
         slot_write(&r->slots[0], halves);
-        kernel->f16_to_f32(n, src, dst);
+        widen(n, src, dst);
         run_expect(r, &r->slots[1], want, SAME_OR_NAN);
     }
 }
 
-/* What float16 rounding has to tell apart: each number, and what lies just below, on and just above the
- * middle to the next one, which for the largest is the infinity that 2^16 stands for. */
+void check_f16_to_f32(run *r, const tq_kernels *kernel) {
+    widen_all(r, kernel->f16_to_f32, tq_f16_to_f32_scalar);
+}
+
+void check_bf16_to_f32(run *r, const tq_kernels *kernel) {
+    widen_all(r, kernel->bf16_to_f32, tq_bf16_to_f32_scalar);
+}
+
+/* What rounding has to tell apart: each number, and what lies just below, on and just above the middle to
+ * the next one, which for the largest is the power of two that infinity stands for. */
 enum { OF_EACH = 4 };
-static void around(unsigned half, float x[OF_EACH], uint16_t want[OF_EACH]) {
+typedef struct narrow_type {
+    tq_f16_to_f32_fn *widen;
+    uint16_t infinity;
+    double past; /* the power of two behind the largest number */
+} narrow_type;
+
+static const narrow_type f16 = {tq_f16_to_f32_scalar, 0x7c00, 0x1p16},
+                         bf16 = {tq_bf16_to_f32_scalar, 0x7f80, 0x1p128};
+
+static void around(const narrow_type *type, unsigned half, float x[OF_EACH], uint16_t want[OF_EACH]) {
     const uint16_t magnitude = half & 0x7fff, sign = half & 0x8000, pair[] = {magnitude, magnitude + 1};
     float low[2];
-    tq_f16_to_f32_scalar(2, pair, low);
-    const float next = pair[1] == 0x7c00 ? 65536.0f : low[1], middle = low[0] / 2 + next / 2;
+    type->widen(2, pair, low);
+    const double next = pair[1] == type->infinity ? type->past : (double)low[1];
+    const float middle = (float)((double)low[0] / 2 + next / 2);
     const float magnitudes[OF_EACH] = {low[0], nextafterf(middle, 0.0f), middle,
                                        nextafterf(middle, INFINITY)};
     const unsigned up[OF_EACH] = {0, 0, magnitude & 1, 1};
@@ -181,8 +199,8 @@ static void around(unsigned half, float x[OF_EACH], uint16_t want[OF_EACH]) {
     }
 }
 
-static void f32_to_f16_case(run *r, const tq_kernels *kernel, size_t n, const float *x,
-                            const uint16_t *want) {
+static void narrow_case(run *r, tq_f32_to_f16_fn *narrow, size_t n, const float *x,
+                        const uint16_t *want) {
     const unsigned in_place = float_place(rng_below(&r->rng, FLOAT_PLACES));
     const unsigned even = 2 * rng_below(&r->rng, 32);
     const unsigned out_place = rng_below(&r->rng, 2) == 0 ? even : PLACE_LAST;
@@ -190,30 +208,43 @@ static void f32_to_f16_case(run *r, const tq_kernels *kernel, size_t n, const fl
     const float *src = slot_place(&r->slots[0], "src", ELEMENT_FLOAT, in_place, 1, n, n);
     void *dst = slot_place(&r->slots[1], "dst", ELEMENT_BYTE, out_place, 1, n * sizeof *want, 0);
     slot_write(&r->slots[0], x);
-    kernel->f32_to_f16(n, src, dst);
+    narrow(n, src, dst);
     run_expect(r, &r->slots[1], want, SAME_BYTES);
 }
 
-/* Every finite number of both signs, then what is beyond them all. */
-void check_f32_to_f16(run *r, const tq_kernels *kernel) {
+/* Every finite number of both signs, and then what is beyond them all. */
+static void narrow_all(run *r, tq_f32_to_f16_fn *narrow, const narrow_type *type,
+                       const uint16_t beyond_want[TQ_LANES]) {
     static const uint32_t beyond[TQ_LANES] = {
         0x7f800000, 0xff800000, 0x7f7fffff, 0xff7fffff, 0x47800001, 0xc7ffffff, 0x7f800001, 0xff800001,
         0x7f802000, 0xffbfffff, 0x7fc00000, 0xffc02000, 0x7fffffff, 0xffffffff, 0x00000001, 0x807fffff};
-    static const uint16_t beyond_want[TQ_LANES] = {0x7c00, 0xfc00, 0x7c00, 0xfc00, 0x7c00, 0xfc00,
-                                                   0x7e00, 0xfe00, 0x7e01, 0xffff, 0x7e00, 0xfe01,
-                                                   0x7fff, 0xffff, 0x0000, 0x8000};
     float x[TQ_MAX_DIM];
     uint16_t want[TQ_MAX_DIM];
     size_t n = 0, most = TQ_LANES;
     for (unsigned half = 0; half < 65536 && !r->failed; half++) {
-        if ((half & 0x7c00) == 0x7c00) continue;
-        around(half, x + n, want + n);
+        const bool last = half == 0x8000u + type->infinity - 1;
+        if ((half & type->infinity) == type->infinity) continue;
+        around(type, half, x + n, want + n);
         n += OF_EACH;
-        if (n < most && half != 0xfbff) continue;
-        f32_to_f16_case(r, kernel, n, x, want);
+        if (n < most && !last) continue;
+        narrow_case(r, narrow, n, x, want);
         n = 0;
         most = TQ_LANES * (1 + rng_below(&r->rng, TQ_MAX_DIM / TQ_LANES));
     }
     memcpy(x, beyond, sizeof beyond);
-    f32_to_f16_case(r, kernel, TQ_LANES, x, beyond_want);
+    narrow_case(r, narrow, TQ_LANES, x, beyond_want);
+}
+
+void check_f32_to_f16(run *r, const tq_kernels *kernel) {
+    static const uint16_t beyond[TQ_LANES] = {0x7c00, 0xfc00, 0x7c00, 0xfc00, 0x7c00, 0xfc00,
+                                              0x7e00, 0xfe00, 0x7e01, 0xffff, 0x7e00, 0xfe01,
+                                              0x7fff, 0xffff, 0x0000, 0x8000};
+    narrow_all(r, kernel->f32_to_f16, &f16, beyond);
+}
+
+void check_f32_to_bf16(run *r, const tq_kernels *kernel) {
+    static const uint16_t beyond[TQ_LANES] = {0x7f80, 0xff80, 0x7f80, 0xff80, 0x4780, 0xc800,
+                                              0x7fc0, 0xffc0, 0x7fc0, 0xffff, 0x7fc0, 0xffc0,
+                                              0x7fff, 0xffff, 0x0000, 0x8080};
+    narrow_all(r, kernel->f32_to_bf16, &bf16, beyond);
 }

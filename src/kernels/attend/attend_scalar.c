@@ -102,3 +102,27 @@ void tq_f32_to_f16_scalar(size_t n, const float *src, uint16_t *dst) {
     for (size_t i = 0; i < n; i++)
         dst[i] = to_f16(src[i]);
 }
+
+void tq_bf16_to_f32_scalar(size_t n, const uint16_t *src, float *dst) {
+    for (size_t i = 0; i < n; i++) {
+        uint16_t upper; /* which need not be aligned */
+        memcpy(&upper, (const uint8_t *)src + i * sizeof upper, sizeof upper);
+        const uint32_t bits = (uint32_t)upper << 16;
+        memcpy(&dst[i], &bits, sizeof bits);
+    }
+}
+
+/* Rounding is a carry out of the half that is dropped. */
+static uint16_t to_bf16(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    if (isnan(x)) return (uint16_t)(bits >> 16 | 0x40);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+void tq_f32_to_bf16_scalar(size_t n, const float *src, uint16_t *dst) {
+    for (size_t i = 0; i < n; i++) {
+        const uint16_t upper = to_bf16(src[i]);
+        memcpy((uint8_t *)dst + i * sizeof upper, &upper, sizeof upper);
+    }
+}

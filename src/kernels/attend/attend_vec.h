@@ -208,3 +208,18 @@ void V_NAME(f32_to_f16)(size_t n, const float *src, uint16_t *dst) {
     for (size_t i = 0; i < n; i += TQ_LANES)
         v_store_half(dst + i, v_load(src + i));
 }
+
+void V_NAME(bf16_to_f32)(size_t n, const uint16_t *src, float *dst) {
+    for (size_t i = 0; i < n; i += TQ_LANES)
+        v_store(dst + i, v_floats(v_load_upper(src + i)));
+}
+
+void V_NAME(f32_to_bf16)(size_t n, const float *src, uint16_t *dst) {
+    for (size_t i = 0; i < n; i += TQ_LANES) {
+        const vu x = v_bits(v_load(src + i)), magnitude = v_and(x, v_setu(INT32_MAX));
+        const vu is_nan = v_subu(v_setu(0), v_shr(v_subu(v_setu(0x7f800000), magnitude), 31));
+        const vu odd = v_and(v_shr(x, 16), v_setu(1)), up = v_addu(odd, v_setu(0x7fff));
+        const vu rounded = v_addu(x, v_and(up, v_xor(is_nan, v_setu(UINT32_MAX))));
+        v_store_upper(dst + i, v_or(rounded, v_and(is_nan, v_setu(0x00400000))));
+    }
+}

@@ -308,6 +308,16 @@ V_INLINE void v_store_half(uint16_t *p, vf x) {
     _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
     _mm_storeu_si128((__m128i *)(void *)(p + 8), _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT));
 }
+/* Sixteen numbers of 16 bits as the upper halves of lanes, and back. */
+V_INLINE vu v_load_upper(const uint16_t *p) {
+    const __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)p);
+    return (vu){_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm256_castsi256_si128(x)), 16),
+                _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm256_extracti128_si256(x, 1)), 16)};
+}
+V_INLINE void v_store_upper(uint16_t *p, vu x) {
+    const __m256i words = _mm256_packus_epi32(_mm256_srli_epi32(x.a, 16), _mm256_srli_epi32(x.b, 16));
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm256_permute4x64_epi64(words, 0xD8));
+}
 V_INLINE void v_fold_block(const vf x[V_BLOCK], float sums[V_BLOCK]) {
     V_FOR (i, V_BLOCK)
         sums[i] = v_fold(x[i]);

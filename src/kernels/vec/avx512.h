@@ -278,6 +278,14 @@ V_INLINE vf v_load_half(const uint16_t *p) {
 V_INLINE void v_store_half(uint16_t *p, vf x) {
     _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
 }
+/* Sixteen numbers of 16 bits as the upper halves of lanes, and back. */
+V_INLINE vu v_load_upper(const uint16_t *p) {
+    const __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)p);
+    return _mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16);
+}
+V_INLINE void v_store_upper(uint16_t *p, vu x) {
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(x, 16)));
+}
 
 /* Sums of the lanes of each of 16 vectors, in v_fold()'s order: halves of pairs are added until a vector
  * holds a number of each. */

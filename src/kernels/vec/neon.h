@@ -324,6 +324,15 @@ V_INLINE void v_store_half(uint16_t *p, vf x) {
     V_FOR (i, 4)
         vst1_u16(p + 4 * i, vreinterpret_u16_f16(vcvt_f16_f32(x.q[i])));
 }
+/* Sixteen numbers of 16 bits as the upper halves of lanes, and back. */
+V_INLINE vu v_load_upper(const uint16_t *p) {
+    vu r;
+    V_QUADS(r, vshll_n_u16(vld1_u16(p + 4 * i), 16));
+}
+V_INLINE void v_store_upper(uint16_t *p, vu x) {
+    V_FOR (i, 4)
+        vst1_u16(p + 4 * i, vshrn_n_u32(x.q[i], 16));
+}
 V_INLINE void v_fold_block(const vf x[V_BLOCK], float sums[V_BLOCK]) {
     V_FOR (i, V_BLOCK)
         sums[i] = v_fold(x[i]);
