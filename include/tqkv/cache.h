@@ -5,7 +5,7 @@
  * one appended. Where its vectors lie, oldest first:
  *
  * - sinks: positions below `sinks`, in float16, never encoded
- * - codes: encoded positions, in one array (global), a ring, or pages of a pool
+ * - codes: encoded positions, in blocks of 128 (global), a ring, or pages of a pool
  * - recent: the last `recent` positions, in float16 until they age out and are encoded, exactly once.
  *   With it (or learn_centre) every position is encoded from what it is in float16
  *
@@ -29,7 +29,8 @@ extern "C" {
 
 /** What a cache does with positions that outnumber its memory. */
 typedef enum tq_cache_policy {
-    TQ_CACHE_GLOBAL = 0, /**< keeps all; its memory grows up to `capacity`, then appending fails */
+    TQ_CACHE_GLOBAL = 0, /**< keeps all up to `capacity`, in blocks that are taken as they are needed;
+                              nothing that has been written moves */
     TQ_CACHE_RING = 1,   /**< keeps the last `capacity`; memory is taken at once */
     TQ_CACHE_PAGED = 2   /**< keeps all up to `capacity`, in pages of a pool that others use too */
 } tq_cache_policy;
@@ -101,12 +102,25 @@ TQ_API void tq_cache_destroy(tq_cache *cache);
  * TQ_E_NULL; TQ_E_POSITION if there is no room (global, paged); TQ_E_OVERFLOW; TQ_E_NOT_FINITE and
  * TQ_E_RANGE with field "k" or "v" and the index; TQ_E_NO_MEMORY, also for a pool without free pages. On
  * failure the cache is what it was.
- * Cost: O(n G D log D); allocates when a global cache grows or a page is taken. */
+ * Cost: O(n G D log D). A global cache allocates a block for each 128 positions, and a larger table of
+ * them now and then; a paged one takes pages. */
 TQ_API tq_status tq_cache_append(tq_cache *cache, size_t n, const float *k, const float *v);
+
+/** Takes now what appends up to that length will need, so that they allocate nothing and find their
+ * pages.
+ *
+ * positions   length of the cache up to which; at most `capacity`. Less than is there: nothing to do
+ *
+ * It lasts until the cache is cleared: rewinds and what is appended after them do not give it back. A
+ * ring has all of its memory from the start. A page that a later fork shares is copied all the same by
+ * the first to write to it. TQ_E_NULL, TQ_E_POSITION (global, paged), TQ_E_NO_MEMORY. On failure the
+ * cache is what it was. */
+TQ_API tq_status tq_cache_reserve(tq_cache *cache, uint64_t positions);
 
 /** Forgets all positions from `length` on (speculative decoding throws tokens away).
  *
- * What has been encoded stays so. The centre stays. Pages left without positions return to their pool.
+ * What has been encoded stays so. The centre stays. Pages left without positions return to their pool,
+ * unless they are reserved; a global cache keeps its blocks.
  * TQ_E_NULL; TQ_E_POSITION if length is beyond what is there, or a ring has overwritten positions from
  * max(0, length + 1 - window) to length - 1, which the next query would look back on (rewinding to 0 is
  * always possible). On failure the cache is what it was. No allocation. */
@@ -203,15 +217,22 @@ TQ_API size_t tq_page_pool_free_pages(const tq_page_pool *pool);
 /** Bytes held from the allocator; 0 for NULL. */
 TQ_API size_t tq_page_pool_bytes(const tq_page_pool *pool);
 
-/** Makes a cache with the first `length` positions of a paged one. Full pages are shared, not copied, and
- * counted; the last, part-filled one is copied when either cache writes to it. Sinks and recent positions
- * are copied, and so is the centre.
+/** Makes a cache with the first `length` positions of another, of the same configuration and allocator.
  *
- * from     policy TQ_CACHE_PAGED
- * length   at most tq_cache_length(from)
- * cache    out; NULL on failure
+ * from     stays as it is
+ * length   one that tq_cache_truncate() would go back to
+ * cache    out; NULL on failure. For tq_cache_destroy()
  *
- * TQ_E_NULL, TQ_E_POLICY, TQ_E_POSITION, TQ_E_NO_MEMORY. On failure `from` is what it was. */
+ * Paged: pages are shared, not copied, and counted; the last, part-filled one is copied when either cache
+ * writes to it. Everything else is copied: sinks, recent positions, the centre, the codes of a global
+ * cache or a ring. What is reserved is not taken over.
+ *
+ * A fork is also a snapshot: keep one of the present length, and go back to it, whatever was appended,
+ * forgotten or overwritten since, by destroying the cache and going on with the fork, or with a fork of
+ * it to be able to do so again.
+ *
+ * TQ_E_NULL, TQ_E_POSITION, TQ_E_NO_MEMORY. On failure `from` is what it was. Cost: a copy of what is not
+ * shared. */
 TQ_API tq_status tq_cache_fork(const tq_cache *from, uint64_t length, tq_cache **cache);
 
 #ifdef __cplusplus

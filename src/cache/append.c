@@ -64,17 +64,19 @@ static void store_halves(const tq_cache *c, const float *const src[TQ_SIDES], ui
  * was up to 0.45 and what the mean left of later keys up to 1.4 times the whole; with one, 0.98. */
 static void learn_head(tq_cache *c, size_t head) {
     const double n = (double)c->learn;
-    double sum[TQ_MAX_DIM] = {0}, all = 0.0, shared = 0.0;
+    double sum[TQ_MAX_DIM] = {0}, squares[TQ_MAX_DIM] = {0}, all = 0.0, shared = 0.0;
     float x[TQ_MAX_DIM];
     for (uint64_t p = 0; p < c->learn; p++) {
         c->kernels->f16_to_f32(c->dim, half_row(c, TQ_K, p, head), x);
-        for (size_t i = 0; i < c->dim; i++) {
+        for (size_t i = 0; i < c->dim; i++)
             sum[i] += (double)x[i];
-            all += (double)x[i] * (double)x[i];
-        }
+        for (size_t i = 0; i < c->dim; i++) /* one by one these would wait for each other */
+            squares[i] += (double)x[i] * (double)x[i];
     }
-    for (size_t i = 0; i < c->dim; i++)
+    for (size_t i = 0; i < c->dim; i++) {
+        all += squares[i];
         shared += sum[i] * sum[i];
+    }
     const bool worth = shared / n >= 0.5 * all;
     for (size_t i = 0; i < c->dim; i++)
         c->centre[head * c->dim + i] = worth ? (float)(sum[i] / n) : 0.0f;
@@ -126,4 +128,13 @@ tq_status tq_cache_extend(tq_cache *c, size_t n, const float *const src[TQ_SIDES
     tq_room_undo(&room, c);
     (void)find_bad(c, n_values, src, side, index);
     return TQ_E_RANGE;
+}
+
+tq_status tq_cache_provide(tq_cache *c, uint64_t length) {
+    const uint64_t end = end_at(c, tq_most(length, c->length));
+    tq_room room;
+    TRY(tq_room_take(&room, c, tq_most(c->encoded_end, c->sinks), end));
+    tq_room_keep(&room, c);
+    if (c->pool != NULL) c->reserved = tq_most(c->reserved, tq_cache_blocks_below(c, end));
+    return TQ_OK;
 }

@@ -87,15 +87,24 @@ static tq_status take_layer(tq_cache *c, const tq_cache_config *config) {
     return TQ_OK;
 }
 
+/* Positions of a global cache's block. Appending the first of one touches memory that is new on every
+ * page of it that has such a row; more rows would keep more memory than is used. */
+enum { BLOCK_ROWS = 128 };
+
 /* Sinks have rows of their own and so, outside rings, have recent positions: encoded ones need the rest.
  */
-static void lay_out(tq_cache *c) {
+static tq_status lay_out(tq_cache *c) {
     const bool ring = c->policy == TQ_CACHE_RING;
     if (!ring) c->sinks = (size_t)tq_least(c->sinks, c->capacity);
     c->half_rows = (size_t)tq_most(c->recent, c->learn);
     c->slots = (size_t)tq_less(c->capacity - c->recent, ring ? 0 : c->sinks);
-    if (c->pool != NULL && c->slots > 0)
-        c->table_entries = (size_t)tq_least((c->slots - 1) / c->pool->arrays.rows + 1, c->pool->n_pages);
+    if (c->slots == 0) return TQ_OK;
+    if (c->pool == NULL)
+        return tq_block_shape_init(&c->shape, c->plan, 1, c->heads,
+                                   ring ? c->slots : (size_t)tq_least(c->slots, BLOCK_ROWS));
+    c->shape = c->pool->shape;
+    c->page_entries = (size_t)tq_least((c->slots - 1) / c->shape.rows + 1, c->pool->n_pages);
+    return TQ_OK;
 }
 
 tq_cache_config tq_cache_config_default(uint32_t n_kv_heads, uint32_t head_dim, size_t capacity) {
@@ -135,7 +144,7 @@ tq_status tq_cache_create(const tq_cache_config *config, tq_cache **cache) {
         TRY(tq_rows_check_values(model.kernels, &centre));
     }
     if (config->parallel != NULL) model.parallel = *config->parallel;
-    lay_out(&model);
+    TRY(lay_out(&model));
     TRY(tq_cache_build(&model, config->k_centre, cache));
     tq_cache_empty(*cache);
     return TQ_OK;
@@ -178,7 +187,18 @@ tq_status tq_cache_append(tq_cache *cache, size_t n, const float *k, const float
 
 tq_status tq_cache_truncate(tq_cache *cache, uint64_t length) {
     TRY(tq_check_not_null("cache", cache));
-    return tq_cache_shorten(cache, length);
+    TRY(tq_cache_check_length(cache, length));
+    tq_cache_shorten(cache, length);
+    return TQ_OK;
+}
+
+tq_status tq_cache_reserve(tq_cache *cache, uint64_t positions) {
+    TRY(tq_check_not_null("cache", cache));
+    if (cache->policy == TQ_CACHE_RING) return TQ_OK;
+    if (positions > cache->capacity)
+        return tq_fail(TQ_E_POSITION, positions, "positions", "positions %llu: the capacity is %zu",
+                       (unsigned long long)positions, cache->capacity);
+    return tq_cache_provide(cache, positions);
 }
 
 void tq_cache_clear(tq_cache *cache) {
@@ -221,11 +241,7 @@ tq_status tq_cache_fork(const tq_cache *from, uint64_t length, tq_cache **cache)
     TRY(tq_check_not_null("cache", cache));
     *cache = NULL;
     TRY(tq_check_not_null("from", from));
-    if (from->policy != TQ_CACHE_PAGED)
-        return tq_fail(TQ_E_POLICY, 0, "from", "from: only caches of TQ_CACHE_PAGED can share positions");
-    if (length > from->length)
-        return tq_fail(TQ_E_POSITION, length, "length", "length %llu: %llu positions are there",
-                       (unsigned long long)length, (unsigned long long)from->length);
+    TRY(tq_cache_check_length(from, length));
     return tq_cache_copy(from, length, cache);
 }
 

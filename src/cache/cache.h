@@ -10,21 +10,40 @@
 /* Keys and values: index of whatever there are two of. */
 enum { TQ_K, TQ_V, TQ_SIDES };
 
-/* Codes and norms of both sides, [pages][G][rows]; one page where there is no pool. */
-typedef struct tq_code_arrays {
-    size_t rows, vectors; /* vectors: pages * G * rows */
+/* A block of positions is one allocation: codes and norms of keys, then of values, each [G][rows] of
+ * vectors, or [pages][G][rows] in a pool, and aligned to 64. */
+typedef struct tq_block_shape {
+    size_t rows, vectors;                          /* vectors: pages * G * rows */
+    size_t codes_at[TQ_SIDES], norms_at[TQ_SIDES]; /* where the parts begin, in bytes */
+    size_t code_bytes[TQ_SIDES], norm_bytes[TQ_SIDES];
+    size_t bytes;
+} tq_block_shape;
+
+typedef struct tq_block {
     uint8_t *codes[TQ_SIDES];
     float *norms[TQ_SIDES];
-} tq_code_arrays;
+} tq_block;
+
+/* Blocks as views take them: an array of pointers for each of their parts. */
+typedef struct tq_block_table {
+    size_t room, n;
+    void **codes[TQ_SIDES];
+    float **norms[TQ_SIDES];
+} tq_block_table;
+
+static inline tq_block tq_block_table_at(const tq_block_table *t, size_t i) {
+    return (tq_block){{t->codes[TQ_K][i], t->codes[TQ_V][i]}, {t->norms[TQ_K][i], t->norms[TQ_V][i]}};
+}
 
 struct tq_page_pool {
     tq_cache_layer layer;
     tq_plan plan[TQ_SIDES];
     size_t n_pages;
     tq_allocator allocator;
-    tq_code_arrays arrays;
+    tq_block_shape shape; /* of all pages together; vectors count them all */
+    tq_block block;
     uint32_t *users; /* [n_pages] caches that have the page in their table */
-    int32_t *spare; /* [n_pages] the pages nobody uses, n_spare of them */
+    int32_t *spare;  /* [n_pages] the pages nobody uses, n_spare of them */
     size_t n_spare;
 };
 
@@ -43,19 +62,21 @@ struct tq_cache {
     tq_plan plan[TQ_SIDES];
     size_t half_rows;     /* positions of the float16 ring, slot p % half_rows; 0: there is none */
     size_t slots;         /* most encoded positions, p lies in slot (p - sinks) % slots */
-    size_t table_entries; /* room in the block table */
+    size_t page_entries;  /* paged: room in the table of pages */
+    tq_block_shape shape; /* of a block; a ring is one. Paged: of the pool, of which rows count */
     bool centre_given;
 
     /* memory */
-    tq_code_arrays arrays;           /* unless there is a pool */
+    tq_block_table blocks;           /* unless there is a pool */
     uint16_t *sink_halves[TQ_SIDES]; /* [G][sinks][D] */
     uint16_t *halves[TQ_SIDES];      /* [G][half_rows][D] */
     float *centre;                   /* [G][D]; NULL: there will be none */
-    int32_t *table;                 /* [table_entries], n_pages of them in use */
+    int32_t *pages;                  /* [page_entries], n_pages of them held */
 
     /* state */
     bool centre_known;
     size_t n_pages;
+    size_t reserved; /* paged: pages that stay until the cache is cleared */
     uint64_t length;
     uint64_t encoded_end; /* at least min(length, sinks) */
     uint64_t oldest;      /* oldest encoded position that nothing has overwritten; at least sinks */
@@ -78,14 +99,34 @@ static inline uint64_t tq_less(uint64_t a, uint64_t b) {
 tq_status tq_cache_build(const tq_cache *model, const float *k_centre, tq_cache **cache);
 void tq_cache_release(tq_cache *cache);
 void tq_cache_empty(tq_cache *cache);
-tq_status tq_cache_shorten(tq_cache *cache, uint64_t length);
-tq_status tq_cache_copy(const tq_cache *from, uint64_t length, tq_cache **cache); /* paged */
+/* TQ_E_POSITION if the cache cannot go back to that length, or is shorter. */
+tq_status tq_cache_check_length(const tq_cache *cache, uint64_t length);
+void tq_cache_shorten(tq_cache *cache, uint64_t length);
+tq_status tq_cache_copy(const tq_cache *from, uint64_t length, tq_cache **cache);
 
-/* arrays.c: room for so many vectors a head (in each page); nothing is held on failure. */
-tq_status tq_code_arrays_take(tq_code_arrays *arrays, const tq_allocator *allocator,
-                              const tq_plan plan[TQ_SIDES], size_t pages, size_t heads, size_t rows);
-void tq_code_arrays_give(tq_code_arrays *arrays, const tq_allocator *allocator,
-                         const tq_plan plan[TQ_SIDES]);
+/* blocks.c: layout and memory of a block. TQ_E_OVERFLOW; TQ_E_NO_MEMORY, and nothing is held. */
+tq_status tq_block_shape_init(tq_block_shape *shape, const tq_plan plan[TQ_SIDES], size_t pages,
+                              size_t heads, size_t rows);
+tq_status tq_block_take(tq_block *block, const tq_allocator *allocator, const tq_block_shape *shape);
+void tq_block_give(tq_block *block, const tq_allocator *allocator, const tq_block_shape *shape);
+
+/* Makes a cache's blocks n; what they were goes to *before, and is either kept or gone back to. On
+ * failure the cache is what it was. */
+tq_status tq_blocks_extend(tq_cache *cache, size_t n, tq_block_table *before);
+void tq_blocks_keep(tq_cache *cache, const tq_block_table *before);
+void tq_blocks_undo(tq_cache *cache, const tq_block_table *before);
+void tq_blocks_release(tq_cache *cache);
+void tq_blocks_copy(const tq_cache *from, tq_cache *to); /* as many as `to` has */
+size_t tq_block_table_bytes(const tq_block_table *table);
+
+/* Where the encoded vector of a position and head lies: those of the next run - 1 positions follow, other
+ * heads are shape.rows vectors apart. */
+typedef struct tq_place {
+    uint8_t *codes;
+    float *norms;
+    size_t run;
+} tq_place;
+tq_place tq_cache_place(const tq_cache *cache, unsigned side, uint64_t position, size_t head);
 
 /* pool.c: a pool with a model's fields and pages of `rows` positions; pages taken and given back one by
  * one, where callers have looked whether there are spare ones. */
@@ -94,21 +135,26 @@ void tq_pool_release(tq_page_pool *pool);
 size_t tq_pool_measure(const tq_page_pool *pool);
 int32_t tq_pool_take(tq_page_pool *pool);
 void tq_pool_give(tq_page_pool *pool, int32_t page);
+tq_block tq_pool_page(const tq_page_pool *pool, int32_t page);
 void tq_pool_copy(tq_page_pool *pool, int32_t from, int32_t to);
 
 /* room.c: memory for positions to encode, taken before anything is written and not kept if the append
  * fails after all. */
 typedef struct tq_room {
-    tq_code_arrays before; /* global: the arrays that grew */
+    tq_block_table before; /* global */
     size_t pages_before;
-    bool grown, copied;
-    int32_t shared; /* paged, copied: the page that others go on using */
+    bool copied;
+    size_t copy;    /* copied: the entry that has the copy */
+    int32_t shared; /* and the page that others go on using */
 } tq_room;
 tq_status tq_room_take(tq_room *room, tq_cache *cache, uint64_t first, uint64_t end);
 void tq_room_keep(tq_room *room, tq_cache *cache);
 void tq_room_undo(tq_room *room, tq_cache *cache);
-/* Gives back pages that hold nothing below encoded_end. */
-void tq_cache_keep_pages(tq_cache *cache, uint64_t encoded_end);
+/* Gives pages back that are neither reserved nor hold anything below encoded_end. */
+void tq_cache_trim_pages(tq_cache *cache, uint64_t encoded_end);
+void tq_cache_share_pages(const tq_cache *from, tq_cache *to, size_t n);
+/* Blocks or pages that hold what is encoded below that position. */
+size_t tq_cache_blocks_below(const tq_cache *cache, uint64_t encoded_end);
 
 /* encode.c: positions [first, end), of which those from `start` on come from the caller's vectors
  * [..][G][D] and those before from the float16 ring. False if a value could not be encoded. */
@@ -120,6 +166,8 @@ bool tq_cache_encode(tq_cache *cache, const float *const src[TQ_SIDES], uint64_t
 tq_status tq_cache_extend(tq_cache *cache, size_t n, const float *const src[TQ_SIDES], unsigned *side,
                           size_t *index);
 float tq_cache_limit(const tq_cache *cache);
+/* Memory for the appends up to that length. */
+tq_status tq_cache_provide(tq_cache *cache, uint64_t length);
 
 /* view.c */
 size_t tq_cache_view(const tq_cache *cache, tq_segment segments[TQ_CACHE_SEGMENTS]);

@@ -25,9 +25,10 @@ static bool wants_centre(const tq_cache *c) {
     return c->centre_given || c->learn > 0;
 }
 
-/* Everything but the arrays of a global cache, which grow, and of pages, which come from their pool. */
+/* Everything but the blocks of a global cache, which come as they are needed, and pages. */
 static tq_status take_parts(tq_cache *c) {
     void *memory = NULL;
+    tq_block_table none;
     tq_status status = TQ_OK;
     for (unsigned side = TQ_K; side < TQ_SIDES && status == TQ_OK; side++) {
         status = take_halves(c, c->sinks, &c->sink_halves[side]);
@@ -37,23 +38,23 @@ static tq_status take_parts(tq_cache *c) {
         status = tq_take(&c->allocator, "k_centre", c->heads, c->dim * sizeof *c->centre, &memory);
         c->centre = memory;
     }
-    if (status == TQ_OK && c->table_entries > 0) {
-        status = tq_take(&c->allocator, "block table", c->table_entries, sizeof *c->table, &memory);
-        c->table = memory;
+    if (status == TQ_OK && c->page_entries > 0) {
+        status = tq_take(&c->allocator, "block table", c->page_entries, sizeof *c->pages, &memory);
+        c->pages = memory;
     }
     if (status == TQ_OK && c->policy == TQ_CACHE_RING && c->slots > 0)
-        status = tq_code_arrays_take(&c->arrays, &c->allocator, c->plan, 1, c->heads, c->slots);
+        status = tq_blocks_extend(c, 1, &none);
     return status;
 }
 
 /* What a model has of its own does not go over with the rest. */
 static void without_memory(tq_cache *c) {
-    c->arrays = (tq_code_arrays){0};
+    c->blocks = (tq_block_table){0};
     for (unsigned side = TQ_K; side < TQ_SIDES; side++)
         c->sink_halves[side] = c->halves[side] = NULL;
     c->centre = NULL;
-    c->table = NULL;
-    c->n_pages = 0;
+    c->pages = NULL;
+    c->n_pages = c->reserved = 0;
 }
 
 tq_status tq_cache_build(const tq_cache *model, const float *k_centre, tq_cache **cache) {
@@ -75,25 +76,26 @@ tq_status tq_cache_build(const tq_cache *model, const float *k_centre, tq_cache 
 
 void tq_cache_release(tq_cache *c) {
     const tq_allocator to = c->allocator;
-    tq_cache_keep_pages(c, 0);
-    tq_code_arrays_give(&c->arrays, &to, c->plan);
+    c->reserved = 0;
+    tq_cache_trim_pages(c, 0);
+    tq_blocks_release(c);
     for (unsigned side = TQ_K; side < TQ_SIDES; side++) {
         give_halves(c, c->sinks, c->sink_halves[side]);
         give_halves(c, c->half_rows, c->halves[side]);
     }
     tq_give(&to, c->centre, c->heads, c->dim * sizeof *c->centre);
-    tq_give(&to, c->table, c->table_entries, sizeof *c->table);
+    tq_give(&to, c->pages, c->page_entries, sizeof *c->pages);
     tq_give(&to, c, 1, sizeof *c);
 }
 
 void tq_cache_empty(tq_cache *c) {
-    c->length = c->encoded_end = 0;
+    c->length = c->encoded_end = c->reserved = 0;
     c->oldest = c->sinks;
     c->centre_known = c->centre_given;
-    tq_cache_keep_pages(c, 0);
+    tq_cache_trim_pages(c, 0);
 }
 
-tq_status tq_cache_shorten(tq_cache *c, uint64_t length) {
+tq_status tq_cache_check_length(const tq_cache *c, uint64_t length) {
     if (length > c->length)
         return tq_fail(TQ_E_POSITION, length, "length", "length %llu: %llu positions are there",
                        (unsigned long long)length, (unsigned long long)c->length);
@@ -104,11 +106,14 @@ tq_status tq_cache_shorten(tq_cache *c, uint64_t length) {
                        "length %llu: the next query looks back on position %llu, %llu is the oldest left",
                        (unsigned long long)length, (unsigned long long)needed,
                        (unsigned long long)c->oldest);
+    return TQ_OK;
+}
+
+void tq_cache_shorten(tq_cache *c, uint64_t length) {
     c->length = length;
     c->encoded_end = tq_least(c->encoded_end, length);
     c->oldest = tq_most(tq_least(c->oldest, length), c->sinks);
-    tq_cache_keep_pages(c, c->encoded_end);
-    return TQ_OK;
+    tq_cache_trim_pages(c, c->encoded_end);
 }
 
 static void copy_halves(const tq_cache *from, tq_cache *to) {
@@ -119,14 +124,27 @@ static void copy_halves(const tq_cache *from, tq_cache *to) {
     }
 }
 
+/* Room for what is encoded: a ring has it already. */
+static tq_status take_or_share(const tq_cache *from, tq_cache *to) {
+    tq_block_table none;
+    if (to->policy == TQ_CACHE_RING) return TQ_OK;
+    const size_t n = tq_cache_blocks_below(to, to->encoded_end);
+    if (to->pool == NULL) return tq_blocks_extend(to, n, &none);
+    tq_cache_share_pages(from, to, n);
+    return TQ_OK;
+}
+
 tq_status tq_cache_copy(const tq_cache *from, uint64_t length, tq_cache **cache) {
-    const tq_status status = tq_cache_build(from, from->centre_known ? from->centre : NULL, cache);
-    if (status != TQ_OK) return status;
-    tq_cache *c = *cache;
-    copy_halves(from, c);
-    for (; c->n_pages < from->n_pages; c->n_pages++) {
-        c->table[c->n_pages] = from->table[c->n_pages];
-        c->pool->users[c->table[c->n_pages]]++;
+    tq_cache *c;
+    TRY(tq_cache_build(from, from->centre_known ? from->centre : NULL, &c));
+    tq_cache_shorten(c, length);
+    const tq_status status = take_or_share(from, c);
+    if (status != TQ_OK) {
+        tq_cache_release(c);
+        return status;
     }
-    return tq_cache_shorten(c, length);
+    copy_halves(from, c);
+    tq_blocks_copy(from, c);
+    *cache = c;
+    return TQ_OK;
 }

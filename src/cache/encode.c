@@ -14,22 +14,12 @@ enum { BUFFER_VALUES = 2048 };
 
 typedef struct job {
     const tq_cache *cache;
-    const tq_code_arrays *arrays;
     const float *const *src;
     uint64_t start; /* position of src's first vectors; those before are in the float16 ring */
     uint64_t first, end;
     size_t stretch, stretches; /* positions of a task, tasks of a head */
     atomic_bool failed;
 } job;
-
-/* Where a position of a head lies, in vectors, and how many positions lie side by side from it on. */
-static size_t vector_at(const job *j, uint64_t position, size_t head, size_t *run) {
-    const tq_cache *c = j->cache;
-    const size_t rows = j->arrays->rows, slot = (size_t)((position - c->sinks) % c->slots);
-    const size_t page = c->pool == NULL ? 0 : (size_t)c->table[slot / rows], row = slot % rows;
-    *run = rows - row;
-    return (page * c->heads + head) * rows + row;
-}
 
 static const float *source_of(const job *j, unsigned side, uint64_t position, size_t head) {
     const tq_cache *c = j->cache;
@@ -58,13 +48,13 @@ static const float *centre_of(const tq_cache *c, unsigned side, size_t head) {
 static void encode_rows(job *j, unsigned side, uint64_t position, size_t head, size_t n, bool across) {
     const tq_cache *c = j->cache;
     const tq_plan *plan = &c->plan[side];
-    size_t run, at = vector_at(j, position, head, &run);
-    const size_t step = across ? j->arrays->rows : 1, most = BUFFER_VALUES / c->dim;
+    const size_t step = across ? c->shape.rows : 1, most = BUFFER_VALUES / c->dim;
+    tq_place at = tq_cache_place(c, side, position, head);
     tq_row_set set = {n, across ? c->dim : c->heads * c->dim, step * plan->row_bytes,
                       step * plan->n_norms};
     _Alignas(64) float buffer[BUFFER_VALUES];
     if (c->half_rows > 0) set.dense_stride = c->dim;
-    for (size_t done = 0; done < n; done += set.rows, at += set.rows * step) {
+    for (size_t done = 0; done < n; done += set.rows) {
         const float *x = buffer;
         if (c->half_rows > 0) {
             set.rows = n - done < most ? n - done : most;
@@ -74,17 +64,17 @@ static void encode_rows(job *j, unsigned side, uint64_t position, size_t head, s
         } else {
             x = source_of(j, side, position, head);
         }
-        if (tq_encode_rows(c->kernels, plan, &set, x, centre_of(c, side, head),
-                           j->arrays->codes[side] + at * plan->row_bytes,
-                           j->arrays->norms[side] + at * plan->n_norms) != SIZE_MAX)
+        if (tq_encode_rows(c->kernels, plan, &set, x, centre_of(c, side, head), at.codes, at.norms) !=
+            SIZE_MAX)
             atomic_store(&j->failed, true);
+        at.codes += set.rows * set.code_stride;
+        at.norms += set.rows * set.norm_stride;
     }
 }
 
 static void encode_head(job *j, unsigned side, size_t head, uint64_t first, uint64_t end) {
     while (first < end) {
-        size_t run;
-        (void)vector_at(j, first, head, &run);
+        size_t run = tq_cache_place(j->cache, side, first, head).run;
         if (run > end - first) run = (size_t)(end - first);
         encode_rows(j, side, first, head, run, false);
         first += run;
@@ -115,12 +105,7 @@ bool tq_cache_encode(tq_cache *c, const float *const src[TQ_SIDES], uint64_t sta
                      uint64_t end) {
     if (tq_less(end, first) > c->slots) first = end - c->slots; /* a ring overwrites the others at once */
     if (first >= end) return true;
-    job j = {.cache = c,
-             .arrays = c->pool == NULL ? &c->arrays : &c->pool->arrays,
-             .src = src,
-             .start = start,
-             .first = first,
-             .end = end};
+    job j = {.cache = c, .src = src, .start = start, .first = first, .end = end};
     const size_t n = (size_t)(end - first);
     atomic_init(&j.failed, false);
     if (n * c->heads * c->dim <= TASK_VALUES) {

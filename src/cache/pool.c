@@ -16,7 +16,8 @@ tq_status tq_pool_build(const tq_page_pool *model, size_t rows, tq_page_pool **p
     p->users = users;
     p->spare = spare;
     if (status == TQ_OK)
-        status = tq_code_arrays_take(&p->arrays, from, p->plan, p->n_pages, p->layer.n_kv_heads, rows);
+        status = tq_block_shape_init(&p->shape, p->plan, p->n_pages, p->layer.n_kv_heads, rows);
+    if (status == TQ_OK) status = tq_block_take(&p->block, from, &p->shape);
     if (status != TQ_OK) {
         tq_pool_release(p);
         return status;
@@ -30,17 +31,14 @@ tq_status tq_pool_build(const tq_page_pool *model, size_t rows, tq_page_pool **p
 
 void tq_pool_release(tq_page_pool *p) {
     const tq_allocator to = p->allocator;
-    tq_code_arrays_give(&p->arrays, &to, p->plan);
+    tq_block_give(&p->block, &to, &p->shape);
     tq_give(&to, p->users, p->n_pages, sizeof *p->users);
     tq_give(&to, p->spare, p->n_pages, sizeof *p->spare);
     tq_give(&to, p, 1, sizeof *p);
 }
 
 size_t tq_pool_measure(const tq_page_pool *p) {
-    size_t bytes = sizeof *p + p->n_pages * (sizeof *p->users + sizeof *p->spare);
-    for (unsigned side = TQ_K; side < TQ_SIDES; side++)
-        bytes += p->arrays.vectors * (p->plan[side].row_bytes + p->plan[side].n_norms * sizeof(float));
-    return bytes;
+    return sizeof *p + p->n_pages * (sizeof *p->users + sizeof *p->spare) + p->shape.bytes;
 }
 
 int32_t tq_pool_take(tq_page_pool *p) {
@@ -53,12 +51,25 @@ void tq_pool_give(tq_page_pool *p, int32_t page) {
     if (--p->users[page] == 0) p->spare[p->n_spare++] = page;
 }
 
-void tq_pool_copy(tq_page_pool *p, int32_t from, int32_t to) {
-    const size_t vectors = p->layer.n_kv_heads * p->arrays.rows;
+static size_t vectors_of_page(const tq_page_pool *p) {
+    return p->layer.n_kv_heads * p->shape.rows;
+}
+
+tq_block tq_pool_page(const tq_page_pool *p, int32_t page) {
+    const size_t first = (size_t)page * vectors_of_page(p);
+    tq_block b;
     for (unsigned side = TQ_K; side < TQ_SIDES; side++) {
-        const size_t codes = vectors * p->plan[side].row_bytes, norms = vectors * p->plan[side].n_norms;
-        memcpy(p->arrays.codes[side] + (size_t)to * codes, p->arrays.codes[side] + (size_t)from * codes, codes);
-        memcpy(p->arrays.norms[side] + (size_t)to * norms, p->arrays.norms[side] + (size_t)from * norms,
-               norms * sizeof(float));
+        b.codes[side] = p->block.codes[side] + first * p->plan[side].row_bytes;
+        b.norms[side] = p->block.norms[side] + first * p->plan[side].n_norms;
+    }
+    return b;
+}
+
+void tq_pool_copy(tq_page_pool *p, int32_t from, int32_t to) {
+    const tq_block source = tq_pool_page(p, from), target = tq_pool_page(p, to);
+    const size_t vectors = vectors_of_page(p);
+    for (unsigned side = TQ_K; side < TQ_SIDES; side++) {
+        memcpy(target.codes[side], source.codes[side], vectors * p->plan[side].row_bytes);
+        memcpy(target.norms[side], source.norms[side], vectors * p->plan[side].n_norms * sizeof(float));
     }
 }

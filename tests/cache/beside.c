@@ -47,8 +47,12 @@ void beside_close(beside *b) {
 }
 
 tq_status beside_append(beside *b, size_t n, const float *k, const float *v) {
+    const size_t requests = b->memory->requests;
     b->memory->refused = false;
     const tq_status got = tq_cache_append(b->cache, n, k, v);
+    if (b->memory->requests != requests && b->model->length + n <= b->model->reserved)
+        broken("appending to %llu allocates, %llu are reserved", (unsigned long long)b->model->length + n,
+               (unsigned long long)b->model->reserved);
     if (got == TQ_E_NO_MEMORY && b->memory->refused) {
         beside_refused(b, got, TQ_E_NO_MEMORY, NULL);
         return got;
@@ -75,6 +79,22 @@ tq_status beside_truncate(beside *b, uint64_t length) {
     return got;
 }
 
+tq_status beside_reserve(beside *b, uint64_t positions) {
+    b->memory->refused = false;
+    const tq_status got = tq_cache_reserve(b->cache, positions);
+    if (got == TQ_E_NO_MEMORY && b->memory->refused) {
+        beside_refused(b, got, TQ_E_NO_MEMORY, NULL);
+        return got;
+    }
+    const tq_status want = model_reserve(b->model, positions);
+    if (got != want)
+        broken("reserving %llu at %llu: %s, %s wanted", (unsigned long long)positions,
+               (unsigned long long)b->model->length, tq_status_name(got), tq_status_name(want));
+    if (got != TQ_OK) check_record(got, want, got == TQ_E_POSITION ? "positions" : NULL);
+    beside_check(b);
+    return got;
+}
+
 void beside_clear(beside *b) {
     const size_t held = b->memory->held;
     tq_cache_clear(b->cache);
@@ -91,11 +111,11 @@ tq_status beside_fork(beside *from, uint64_t length, beside *to) {
     if (got != TQ_OK) {
         if (to->cache != NULL) broken("a fork that failed");
         const bool refused = got == TQ_E_NO_MEMORY && from->memory->refused;
-        if (!refused && length <= from->model->length) broken("%s", tq_last_error()->message);
+        if (!refused && model_can_go_back(from->model, length)) broken("%s", tq_last_error()->message);
         beside_refused(from, got, refused ? TQ_E_NO_MEMORY : TQ_E_POSITION, NULL);
         return got;
     }
-    if (length > from->model->length) broken("a fork longer than what it comes from");
+    if (!model_can_go_back(from->model, length)) broken("a fork of what is not there");
     from->alone = false;
     to->model = model_fork(from->model, length);
     beside_check(from);

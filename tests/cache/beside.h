@@ -22,6 +22,7 @@ void beside_close(beside *b);
 tq_status beside_append(beside *b, size_t n, const float *k, const float *v);
 tq_status beside_truncate(beside *b, uint64_t length);
 void beside_clear(beside *b);
+tq_status beside_reserve(beside *b, uint64_t positions);
 tq_status beside_fork(beside *from, uint64_t length, beside *to);
 
 void beside_check(const beside *b);

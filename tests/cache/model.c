@@ -189,7 +189,7 @@ static bool copies_page(const model *m, uint64_t end) {
 static tq_status take_pages(model *m, uint64_t end) {
     const size_t n = pages_for(m, end);
     const bool copy = copies_page(m, end);
-    if (n - m->n_pages + copy > pool_model_free_pages(m->pool)) return TQ_E_NO_MEMORY;
+    if (less(n, m->n_pages) + copy > pool_model_free_pages(m->pool)) return TQ_E_NO_MEMORY;
     if (copy) {
         size_t *page = &m->pages[page_of(m, most(m->encoded_end, m->sinks))];
         m->pool->pages[*page].users--;
@@ -227,21 +227,38 @@ tq_status model_append(model *m, size_t n, const float *k, const float *v) {
     return TQ_OK;
 }
 
+bool model_can_go_back(const model *m, uint64_t length) {
+    if (length >= m->length) return length == m->length;
+    return m->policy != TQ_CACHE_RING ||
+           most(less(length + 1, m->window), m->sinks) >= least(m->oldest, length);
+}
+
+/* Pages that a cache keeps when it stands there. */
+static size_t kept_pages(const model *m) {
+    return (size_t)most(pages_for(m, m->encoded_end), m->reserved_pages);
+}
+
 tq_status model_truncate(model *m, uint64_t length) {
-    if (length > m->length) return TQ_E_POSITION;
-    if (length == m->length) return TQ_OK;
-    if (m->policy == TQ_CACHE_RING &&
-        most(less(length + 1, m->window), m->sinks) < least(m->oldest, length))
-        return TQ_E_POSITION;
+    if (!model_can_go_back(m, length)) return TQ_E_POSITION;
     m->length = length;
     m->encoded_end = least(m->encoded_end, length);
     m->oldest = least(m->oldest, length);
-    if (m->pool != NULL) give_pages_back(m, pages_for(m, m->encoded_end));
+    if (m->pool != NULL) give_pages_back(m, kept_pages(m));
+    return TQ_OK;
+}
+
+tq_status model_reserve(model *m, uint64_t positions) {
+    if (m->policy == TQ_CACHE_RING) return TQ_OK;
+    if (positions > m->capacity) return TQ_E_POSITION;
+    const uint64_t end = end_at(m, most(positions, m->length));
+    if (m->pool != NULL && take_pages(m, end) != TQ_OK) return TQ_E_NO_MEMORY;
+    if (m->pool != NULL) m->reserved_pages = (size_t)most(m->reserved_pages, pages_for(m, end));
+    m->reserved = most(m->reserved, positions);
     return TQ_OK;
 }
 
 void model_clear(model *m) {
-    m->length = m->encoded_end = m->oldest = 0;
+    m->length = m->encoded_end = m->oldest = m->reserved = m->reserved_pages = 0;
     m->has_centre = m->given_centre;
     give_pages_back(m, 0);
 }
@@ -258,21 +275,28 @@ static void copy_lane(const model *m, lane *to, const lane *from) {
     memcpy(to->norms, from->norms, m->room * m->heads * to->row_norms * sizeof *to->norms);
 }
 
-model *model_fork(const model *from, uint64_t length) {
-    model *m = zeroed(1, sizeof *m);
-    *m = *from;
-    m->length = length;
-    m->encoded_end = least(from->encoded_end, length);
-    m->centre = zeroed(m->heads * m->dim, sizeof *m->centre);
-    memcpy(m->centre, from->centre, m->heads * m->dim * sizeof *m->centre);
-    copy_lane(from, &m->k, &from->k);
-    copy_lane(from, &m->v, &from->v);
+/* The pages below encoded_end are the other's too. */
+static void share_pages(model *m, const model *from) {
     m->pages = zeroed(m->capacity / m->pool->page_rows + 1, sizeof *m->pages);
     m->n_pages = pages_for(m, m->encoded_end);
     for (size_t i = 0; i < m->n_pages; i++) {
         m->pages[i] = from->pages[i];
         m->pool->pages[m->pages[i]].users++;
     }
+}
+
+model *model_fork(const model *from, uint64_t length) {
+    model *m = zeroed(1, sizeof *m);
+    *m = *from;
+    m->length = length;
+    m->encoded_end = least(from->encoded_end, length);
+    m->oldest = least(from->oldest, length);
+    m->reserved = m->reserved_pages = 0;
+    m->centre = zeroed(m->heads * m->dim, sizeof *m->centre);
+    memcpy(m->centre, from->centre, m->heads * m->dim * sizeof *m->centre);
+    copy_lane(from, &m->k, &from->k);
+    copy_lane(from, &m->v, &from->v);
+    if (m->pool != NULL) share_pages(m, from);
     return m;
 }
 

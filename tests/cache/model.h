@@ -44,6 +44,8 @@ typedef struct model {
     uint64_t oldest; /* rings: encoded positions below it are overwritten */
     pool_model *pool;
     size_t *pages, n_pages; /* paged: indices into pool->pages */
+    uint64_t reserved;      /* appends up to there take nothing */
+    size_t reserved_pages;  /* paged: those that stay */
 } model;
 
 /* Pools: the model of a pool that has just been made. */
@@ -58,7 +60,9 @@ void model_free(model *m);
 tq_status model_append(model *m, size_t n, const float *k, const float *v);
 tq_status model_truncate(model *m, uint64_t length);
 void model_clear(model *m);
-model *model_fork(const model *from, uint64_t length);
+tq_status model_reserve(model *m, uint64_t positions);
+bool model_can_go_back(const model *m, uint64_t length);
+model *model_fork(const model *from, uint64_t length); /* to where it can go back */
 
 /* Where positions are: first to first + n - 1. */
 typedef struct part {

@@ -105,7 +105,7 @@ static void attend(game *g, beside *b) {
 }
 
 static void fork_to(game *g, beside *from, beside *to) {
-    if (to->cache != NULL || from->model->policy != TQ_CACHE_PAGED) return;
+    if (to->cache != NULL) return;
     beside fork;
     if (beside_fork(from, next(g) * (from->model->length + 2) / 256, &fork) == TQ_OK) *to = fork;
 }
@@ -149,6 +149,9 @@ static void turn(game *g) {
     case 10:
     case 11:
         attend(g, b);
+        return;
+    case 12:
+        beside_reserve(b, next(g) * (b->model->length + 40) / 128);
         return;
     default:
         append(g, b, false);

@@ -325,13 +325,15 @@ static void nothing_at_all(void **state) {
     check_record(tq_cache_count_bytes(NULL, &bytes), TQ_E_NULL, "cache");
     check_record(tq_cache_fork(NULL, 0, &fork), TQ_E_NULL, "from");
     assert_null(fork);
+    check_record(tq_cache_reserve(NULL, 0), TQ_E_NULL, "cache");
     assert_int_equal(tq_cache_create(&c, &cache), TQ_OK); /* no allocator: the C library's */
     check_record(tq_cache_segments(cache, NULL, &n), TQ_E_NULL, "segments");
     check_record(tq_cache_segments(cache, segments, NULL), TQ_E_NULL, "n_segments");
     check_record(tq_cache_count_bytes(cache, NULL), TQ_E_NULL, "bytes");
     fork = cache;
-    check_record(tq_cache_fork(cache, 0, &fork), TQ_E_POLICY, NULL);
+    check_record(tq_cache_fork(cache, 1, &fork), TQ_E_POSITION, "length");
     assert_null(fork);
+    check_record(tq_cache_fork(cache, 0, NULL), TQ_E_NULL, "cache");
     tq_cache_destroy(cache);
 }
 
