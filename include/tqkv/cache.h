@@ -22,6 +22,7 @@
 #include "tqkv/attention.h"
 #include "tqkv/codec.h"
 #include "tqkv/status.h"
+#include "tqkv/view.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -37,8 +38,12 @@ typedef enum tq_cache_policy {
 
 /** How the vectors of a layer are kept. Zero-initialise and set what is wanted. */
 typedef struct tq_cache_layer {
-    uint32_t n_kv_heads; /**< G, at least 1 */
-    tq_codec k, v;       /**< formats and norm rules; both with the same head_dim */
+    uint32_t n_kv_heads;       /**< G, at least 1 */
+    tq_codec k, v;             /**< formats and norm rules; both with the same head_dim */
+    tq_store k_store, v_store; /**< TQ_STORE_CODES, which is 0; or the side is dense, TQ_STORE_F16 or
+                                    TQ_STORE_BF16: its vectors lie where codes would, in that type, its
+                                    sinks and recent positions too. Of its codec head_dim alone is looked
+                                    at, within what v2 serves. Dense keys have no centre */
 } tq_cache_layer;
 
 typedef struct tq_cache tq_cache;
@@ -105,6 +110,27 @@ TQ_API void tq_cache_destroy(tq_cache *cache);
  * Cost: O(n G D log D). A global cache allocates a block for each 128 positions, and a larger table of
  * them now and then; a paged one takes pages. */
 TQ_API tq_status tq_cache_append(tq_cache *cache, size_t n, const float *k, const float *v);
+
+/** Vectors for a cache as they lie in a model's memory. Zero-initialise, set `size` and what is wanted.
+ */
+typedef struct tq_cache_input {
+    size_t size;                             /**< sizeof(tq_cache_input) (TQ_E_SIZE) */
+    tq_type type;                            /**< of k and v. What is not float32 is widened, exactly */
+    const void *k, *v;                       /**< [n][G][D], aligned as their type */
+    size_t n_k, n_v;                         /**< elements there */
+    size_t k_position_stride, k_head_stride; /**< elements from a position to the next, from a head to the
+                                                  next. 0: side by side, in the order [n][G][D]. Any order
+                                                  in which vectors keep apart will do: for the keys of a
+                                                  fused [n][H + 2G][D] let k begin at head H, and give
+                                                  (H + 2G) * D and 0 */
+    size_t v_position_stride, v_head_stride;
+} tq_cache_input;
+
+/** The same for vectors of any type and order.
+ *
+ * Errors besides: TQ_E_SIZE (size; n_k or n_v too small), TQ_E_FORMAT (type), TQ_E_STRIDE. Indices are
+ * those of elements of k or v. */
+TQ_API tq_status tq_cache_append_input(tq_cache *cache, size_t n, const tq_cache_input *input);
 
 /** Takes now what appends up to that length will need, so that they allocate nothing and find their
  * pages.
@@ -179,15 +205,15 @@ TQ_API tq_status tq_cache_attend_workspace(const tq_cache *cache, const tq_atten
 /** Bytes, part by part. `held` is what was asked from the allocator; `used` what present positions fill.
  */
 typedef struct tq_cache_bytes {
-    size_t k_codes, k_norms, v_codes,
-        v_norms;             /**< held. Paged: pages of the cache, shared ones in full */
-    size_t k_dense, v_dense; /**< held: float16 of sinks and recent positions */
-    size_t centre;           /**< held */
-    size_t table;            /**< held: block table */
-    size_t object;           /**< held: the cache itself */
-    size_t held;             /**< the sum of the above */
-    size_t shared;           /**< of held: pages that other caches use too */
-    size_t used;             /**< codes, norms and float16 of the positions that segments give */
+    size_t k_codes, k_norms, v_codes, v_norms; /**< held; of a dense side, its vectors. Paged: pages of
+                                                  the cache, shared ones in full */
+    size_t k_dense, v_dense;                   /**< held: sinks and recent positions */
+    size_t centre;                             /**< held */
+    size_t table;                              /**< held: block table */
+    size_t object;                             /**< held: the cache itself */
+    size_t held;                               /**< the sum of the above */
+    size_t shared;                             /**< of held: pages that other caches use too */
+    size_t used; /**< codes, norms and float16 of the positions that segments give */
 } tq_cache_bytes;
 
 /** Fills in *bytes. Without pages, `held` is exactly what the allocator has given and not got back.

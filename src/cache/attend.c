@@ -10,13 +10,13 @@ static uint64_t window_of(const tq_cache *c) {
 
 static tq_status take_shape(const tq_cache *c, tq_attention_params *p) {
     if (p->n_kv_heads == 0) p->n_kv_heads = (uint32_t)c->heads;
-    if (p->head_dim == 0) p->head_dim = (uint32_t)c->dim;
+    if (p->head_dim == 0) p->head_dim = (uint32_t)c->plan[TQ_K].dim;
     if (p->n_kv_heads != c->heads)
         return tq_fail(TQ_E_HEADS, 0, "n_kv_heads", "n_kv_heads %u: the cache has %zu (0 takes them)",
                        p->n_kv_heads, c->heads);
-    if (p->head_dim != c->dim)
+    if (p->head_dim != c->plan[TQ_K].dim)
         return tq_fail(TQ_E_HEAD_DIM, 0, "head_dim", "head_dim %u: the cache has %zu (0 takes it)",
-                       p->head_dim, c->dim);
+                       p->head_dim, c->plan[TQ_K].dim);
     return TQ_OK;
 }
 

@@ -10,6 +10,13 @@
 /* Keys and values: index of whatever there are two of. */
 enum { TQ_K, TQ_V, TQ_SIDES };
 
+/* A side's vectors of a call: position i, head h begins at i * position_stride + h * head_stride. */
+typedef struct tq_source {
+    const void *data;
+    tq_type type;
+    size_t dim, position_stride, head_stride;
+} tq_source;
+
 /* A block of positions is one allocation: codes and norms of keys, then of values, each [G][rows] of
  * vectors, or [pages][G][rows] in a pool, and aligned to 64. */
 typedef struct tq_block_shape {
@@ -38,6 +45,7 @@ static inline tq_block tq_block_table_at(const tq_block_table *t, size_t i) {
 struct tq_page_pool {
     tq_cache_layer layer;
     tq_plan plan[TQ_SIDES];
+    tq_store store[TQ_SIDES];
     size_t n_pages;
     tq_allocator allocator;
     tq_block_shape shape; /* of all pages together; vectors count them all */
@@ -51,7 +59,7 @@ struct tq_cache {
     /* what was asked for */
     tq_cache_policy policy;
     tq_cache_layer layer;
-    size_t heads, dim;
+    size_t heads;
     const tq_kernels *kernels;
     size_t capacity, window, recent, sinks, learn;
     tq_page_pool *pool;
@@ -59,7 +67,8 @@ struct tq_cache {
     tq_parallel parallel; /* run is NULL: the calling thread alone */
 
     /* what follows from it */
-    tq_plan plan[TQ_SIDES];
+    tq_plan plan[TQ_SIDES]; /* dense: dim, row_bytes and n_norms, which is 0 */
+    tq_store store[TQ_SIDES];
     size_t half_rows;     /* positions of the float16 ring, slot p % half_rows; 0: there is none */
     size_t slots;         /* most encoded positions, p lies in slot (p - sinks) % slots */
     size_t page_entries;  /* paged: room in the table of pages */
@@ -68,7 +77,7 @@ struct tq_cache {
 
     /* memory */
     tq_block_table blocks;           /* unless there is a pool */
-    uint16_t *sink_halves[TQ_SIDES]; /* [G][sinks][D] */
+    uint16_t *sink_halves[TQ_SIDES]; /* [G][sinks][D], of tq_half_type() */
     uint16_t *halves[TQ_SIDES];      /* [G][half_rows][D] */
     float *centre;                   /* [G][D]; NULL: there will be none */
     int32_t *pages;                  /* [page_entries], n_pages of them held */
@@ -94,6 +103,36 @@ static inline uint64_t tq_most(uint64_t a, uint64_t b) {
 static inline uint64_t tq_less(uint64_t a, uint64_t b) {
     return a > b ? a - b : 0;
 }
+
+/* What sinks and recent positions are: float16, unless the side is bfloat16 itself. */
+static inline tq_type tq_half_type(const tq_cache *c, unsigned side) {
+    return c->store[side] == TQ_STORE_BF16 ? TQ_BF16 : TQ_F16;
+}
+
+static inline size_t tq_half_bytes(const tq_cache *c, unsigned side) {
+    return c->plan[side].dim * sizeof(uint16_t);
+}
+
+static inline size_t tq_type_size(tq_type type) {
+    return type == TQ_F32 ? sizeof(float) : sizeof(uint16_t);
+}
+
+/* source.c: n values to float32, and to a type of two bytes; n is a multiple of 16. */
+void tq_widen(const tq_kernels *kernels, tq_type type, size_t n, const void *src, float *out);
+void tq_narrow(const tq_kernels *kernels, tq_type type, size_t n, const float *x, uint16_t *out);
+
+const void *tq_source_at(const tq_source *source, size_t position, size_t head);
+/* A vector as float32: where it lies, or in the buffer. */
+const float *tq_source_floats(const tq_source *source, const tq_kernels *kernels, size_t position,
+                              size_t head, float *buffer);
+
+/* A value beyond the limit or not finite, at data[index]. */
+typedef struct tq_bad_value {
+    size_t index;
+    float value;
+} tq_bad_value;
+bool tq_source_find_bad(const tq_source *source, const tq_kernels *kernels, size_t n, size_t heads,
+                        float limit, tq_bad_value *bad);
 
 /* create.c: a cache with a model's fields and memory of its own. TQ_E_OVERFLOW, TQ_E_NO_MEMORY. */
 tq_status tq_cache_build(const tq_cache *model, const float *k_centre, tq_cache **cache);
@@ -156,16 +195,16 @@ void tq_cache_share_pages(const tq_cache *from, tq_cache *to, size_t n);
 /* Blocks or pages that hold what is encoded below that position. */
 size_t tq_cache_blocks_below(const tq_cache *cache, uint64_t encoded_end);
 
-/* encode.c: positions [first, end), of which those from `start` on come from the caller's vectors
- * [..][G][D] and those before from the float16 ring. False if a value could not be encoded. */
-bool tq_cache_encode(tq_cache *cache, const float *const src[TQ_SIDES], uint64_t start, uint64_t first,
+/* encode.c: positions [first, end), of which those from `start` on come from the caller's vectors and
+ * those before from the float16 ring. False if a value could not be encoded. */
+bool tq_cache_encode(tq_cache *cache, const tq_source src[TQ_SIDES], uint64_t start, uint64_t first,
                      uint64_t end);
 
 /* append.c: n positions. A value that cannot be kept is TQ_E_RANGE, not yet recorded as an error; *side
- * and *index tell which. */
-tq_status tq_cache_extend(tq_cache *cache, size_t n, const float *const src[TQ_SIDES], unsigned *side,
-                          size_t *index);
-float tq_cache_limit(const tq_cache *cache);
+ * and *bad tell which. */
+tq_status tq_cache_extend(tq_cache *cache, size_t n, const tq_source src[TQ_SIDES], unsigned *side,
+                          tq_bad_value *bad);
+float tq_cache_limit(const tq_cache *cache, unsigned side);
 /* Memory for the appends up to that length. */
 tq_status tq_cache_provide(tq_cache *cache, uint64_t length);
 

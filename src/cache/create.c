@@ -5,20 +5,20 @@
 #include "base/size.h"
 #include "cache/cache.h"
 
-static tq_status take_halves(const tq_cache *c, size_t rows, uint16_t **halves) {
+static tq_status take_halves(const tq_cache *c, unsigned side, size_t rows, uint16_t **halves) {
     void *memory;
     size_t vectors;
     if (!tq_size_mul(c->heads, rows, &vectors))
         return tq_fail(TQ_E_OVERFLOW, rows, "recent", "%zu heads of %zu positions do not fit in memory",
                        c->heads, rows);
     const tq_status status =
-        tq_take(&c->allocator, "float16 vectors", vectors, c->dim * sizeof **halves, &memory);
+        tq_take(&c->allocator, "float16 vectors", vectors, tq_half_bytes(c, side), &memory);
     *halves = memory;
     return status;
 }
 
-static void give_halves(const tq_cache *c, size_t rows, uint16_t *halves) {
-    tq_give(&c->allocator, halves, c->heads * rows, c->dim * sizeof *halves);
+static void give_halves(const tq_cache *c, unsigned side, size_t rows, uint16_t *halves) {
+    tq_give(&c->allocator, halves, c->heads * rows, tq_half_bytes(c, side));
 }
 
 static bool wants_centre(const tq_cache *c) {
@@ -31,11 +31,12 @@ static tq_status take_parts(tq_cache *c) {
     tq_block_table none;
     tq_status status = TQ_OK;
     for (unsigned side = TQ_K; side < TQ_SIDES && status == TQ_OK; side++) {
-        status = take_halves(c, c->sinks, &c->sink_halves[side]);
-        if (status == TQ_OK) status = take_halves(c, c->half_rows, &c->halves[side]);
+        status = take_halves(c, side, c->sinks, &c->sink_halves[side]);
+        if (status == TQ_OK) status = take_halves(c, side, c->half_rows, &c->halves[side]);
     }
     if (status == TQ_OK && wants_centre(c)) {
-        status = tq_take(&c->allocator, "k_centre", c->heads, c->dim * sizeof *c->centre, &memory);
+        status =
+            tq_take(&c->allocator, "k_centre", c->heads, c->plan[TQ_K].dim * sizeof *c->centre, &memory);
         c->centre = memory;
     }
     if (status == TQ_OK && c->page_entries > 0) {
@@ -69,7 +70,7 @@ tq_status tq_cache_build(const tq_cache *model, const float *k_centre, tq_cache 
         tq_cache_release(c);
         return status;
     }
-    if (k_centre != NULL) memcpy(c->centre, k_centre, c->heads * c->dim * sizeof *k_centre);
+    if (k_centre != NULL) memcpy(c->centre, k_centre, c->heads * c->plan[TQ_K].dim * sizeof *k_centre);
     *cache = c;
     return TQ_OK;
 }
@@ -80,10 +81,10 @@ void tq_cache_release(tq_cache *c) {
     tq_cache_trim_pages(c, 0);
     tq_blocks_release(c);
     for (unsigned side = TQ_K; side < TQ_SIDES; side++) {
-        give_halves(c, c->sinks, c->sink_halves[side]);
-        give_halves(c, c->half_rows, c->halves[side]);
+        give_halves(c, side, c->sinks, c->sink_halves[side]);
+        give_halves(c, side, c->half_rows, c->halves[side]);
     }
-    tq_give(&to, c->centre, c->heads, c->dim * sizeof *c->centre);
+    tq_give(&to, c->centre, c->heads, c->plan[TQ_K].dim * sizeof *c->centre);
     tq_give(&to, c->pages, c->page_entries, sizeof *c->pages);
     tq_give(&to, c, 1, sizeof *c);
 }
@@ -117,8 +118,8 @@ void tq_cache_shorten(tq_cache *c, uint64_t length) {
 }
 
 static void copy_halves(const tq_cache *from, tq_cache *to) {
-    const size_t row = from->heads * from->dim * sizeof(uint16_t);
     for (unsigned side = TQ_K; side < TQ_SIDES; side++) {
+        const size_t row = from->heads * tq_half_bytes(from, side);
         if (from->sinks > 0) memcpy(to->sink_halves[side], from->sink_halves[side], from->sinks * row);
         if (from->half_rows > 0) memcpy(to->halves[side], from->halves[side], from->half_rows * row);
     }

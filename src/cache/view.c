@@ -10,7 +10,7 @@ static tq_view code_view(const tq_cache *c, unsigned side, size_t start) {
     const tq_plan *plan = &c->plan[side];
     const size_t rows = c->shape.rows;
     const bool paged = c->pool != NULL;
-    tq_view v = {.store = TQ_STORE_CODES,
+    tq_view v = {.store = c->store[side],
                  .codec = *codec_of(c, side),
                  .data_bytes = c->shape.vectors * plan->row_bytes,
                  .n_norms = c->shape.vectors * plan->n_norms,
@@ -38,8 +38,8 @@ static tq_view code_view(const tq_cache *c, unsigned side, size_t start) {
 
 static tq_view half_view(const tq_cache *c, unsigned side, const uint16_t *halves, size_t rows,
                          size_t start) {
-    const size_t row_bytes = c->dim * sizeof *halves;
-    return (tq_view){.store = TQ_STORE_F16,
+    const size_t row_bytes = tq_half_bytes(c, side);
+    return (tq_view){.store = tq_half_type(c, side) == TQ_BF16 ? TQ_STORE_BF16 : TQ_STORE_F16,
                      .codec = *codec_of(c, side),
                      .data = halves,
                      .data_bytes = c->heads * rows * row_bytes,
@@ -126,14 +126,14 @@ static size_t code_row_bytes(const tq_cache *c) {
 void tq_cache_measure(const tq_cache *c, tq_cache_bytes *b) {
     const parts p = parts_of(c);
     const size_t halves = length_of(p.sinks) + length_of(p.recent);
-    const size_t half_row = c->heads * c->dim * sizeof(uint16_t);
+    const size_t k_half = c->heads * tq_half_bytes(c, TQ_K), v_half = c->heads * tq_half_bytes(c, TQ_V);
     *b = (tq_cache_bytes){
-        .k_dense = (c->sinks + c->half_rows) * half_row,
-        .v_dense = (c->sinks + c->half_rows) * half_row,
-        .centre = c->centre == NULL ? 0 : c->heads * c->dim * sizeof *c->centre,
+        .k_dense = (c->sinks + c->half_rows) * k_half,
+        .v_dense = (c->sinks + c->half_rows) * v_half,
+        .centre = c->centre == NULL ? 0 : c->heads * c->plan[TQ_K].dim * sizeof *c->centre,
         .table = c->page_entries * sizeof *c->pages + tq_block_table_bytes(&c->blocks),
         .object = sizeof *c,
-        .used = length_of(p.codes) * c->heads * code_row_bytes(c) + halves * TQ_SIDES * half_row,
+        .used = length_of(p.codes) * c->heads * code_row_bytes(c) + halves * (k_half + v_half),
     };
     measure_codes(c, b);
     b->held = b->k_codes + b->k_norms + b->v_codes + b->v_norms + b->k_dense + b->v_dense + b->centre +

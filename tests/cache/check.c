@@ -72,7 +72,7 @@ static void check_codes(const model *m, const lane *l, const tq_view *v, const p
 
 static void check_halves(const model *m, const lane *l, const tq_view *v, const part *p) {
     const size_t bytes = m->dim * sizeof *l->halves;
-    check_store(m, l, v, TQ_STORE_F16, p->n);
+    check_store(m, l, v, l->store == TQ_STORE_BF16 ? TQ_STORE_BF16 : TQ_STORE_F16, p->n);
     for (size_t i = 0; i < p->n; i++)
         for (size_t g = 0; g < m->heads; g++) {
             const size_t slot = (v->ring_start + i) % v->capacity;
@@ -109,8 +109,8 @@ static void check_segments(const model *m, const tq_cache *cache) {
         if (s->first_position != parts[i].first || s->length != parts[i].n)
             broken("part %zu is %llu + %zu, must be %llu + %zu", i, (ull)s->first_position, s->length,
                    (ull)parts[i].first, parts[i].n);
-        (i == 1 ? check_codes : check_halves)(m, &m->k, &s->k, &parts[i]);
-        (i == 1 ? check_codes : check_halves)(m, &m->v, &s->v, &parts[i]);
+        (i == 1 && m->k.store == TQ_STORE_CODES ? check_codes : check_halves)(m, &m->k, &s->k, &parts[i]);
+        (i == 1 && m->v.store == TQ_STORE_CODES ? check_codes : check_halves)(m, &m->v, &s->v, &parts[i]);
         if (s->k.centre != (i == 1 ? tq_cache_k_centre(cache) : NULL) || s->v.centre != NULL)
             broken("part %zu has the centre of another", i);
         if (i == 1 && m->pool != NULL) check_pages(m, &s->k);

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "attention/half.h"
 #include "broken.h"
 #include "check.h"
 #include "memory.h"
@@ -16,9 +15,9 @@ static void decoded(const model *m, const lane *l, uint64_t p, size_t g, const f
     const size_t row = lane_row(m, p, g);
     const tq_batch one = {.heads = 1, .rows = 1};
     float *y = zeroed(m->dim, sizeof *y);
-    if (p < m->sinks || p >= m->encoded_end) {
+    if (l->store != TQ_STORE_CODES || p < m->sinks || p >= m->encoded_end) {
         for (size_t i = 0; i < m->dim; i++)
-            x[i] = half_to(l->halves[row * m->dim + i]);
+            x[i] = lane_value(l, l->halves[row * m->dim + i]);
     } else {
         if (tq_decode(&l->codec, &one, TQ_ORIGINAL, l->codes + row * l->row_bytes, l->row_bytes,
                       l->norms + row * l->row_norms, l->row_norms, NULL, y, m->dim) != TQ_OK)

@@ -36,9 +36,20 @@ static size_t take_page(pool_model *p) {
     return i;
 }
 
-static void lane_open(lane *l, const tq_codec *codec) {
+static void lane_open(lane *l, const tq_codec *codec, tq_store store) {
     l->codec = *codec;
-    if (tq_row_size(codec, &l->row_bytes, &l->row_norms) != TQ_OK) broken("not a codec");
+    l->store = store;
+    l->row_bytes = codec->head_dim * sizeof *l->halves;
+    if (store == TQ_STORE_CODES && tq_row_size(codec, &l->row_bytes, &l->row_norms) != TQ_OK)
+        broken("not a codec");
+}
+
+uint16_t lane_half(const lane *l, float x) {
+    return l->store == TQ_STORE_BF16 ? bf16_from(x) : half_from((double)x);
+}
+
+double lane_value(const lane *l, uint16_t half) {
+    return l->store == TQ_STORE_BF16 ? bf16_to(half) : half_to(half);
 }
 
 model *model_new(const tq_cache_config *c, pool_model *pool) {
@@ -56,8 +67,8 @@ model *model_new(const tq_cache_config *c, pool_model *pool) {
         m->given_centre = m->has_centre = true;
         memcpy(m->centre, c->k_centre, m->heads * m->dim * sizeof *m->centre);
     }
-    lane_open(&m->k, &c->layer.k);
-    lane_open(&m->v, &c->layer.v);
+    lane_open(&m->k, &c->layer.k, c->layer.k_store);
+    lane_open(&m->v, &c->layer.v, c->layer.v_store);
     m->pool = pool;
     if (pool != NULL) m->pages = zeroed(c->capacity / pool->page_rows + 1, sizeof *m->pages);
     return m;
@@ -95,7 +106,7 @@ static void make_room(const model *m, lane *l, size_t room) {
     l->x = grown(l->x, room * m->heads * m->dim, sizeof *l->x);
     l->halves = grown(l->halves, room * m->heads * m->dim, sizeof *l->halves);
     l->codes = grown(l->codes, room * m->heads, l->row_bytes);
-    l->norms = grown(l->norms, room * m->heads * l->row_norms, sizeof *l->norms);
+    if (l->row_norms > 0) l->norms = grown(l->norms, room * m->heads * l->row_norms, sizeof *l->norms);
 }
 
 bool model_is_dense_first(const model *m, uint64_t p) {
@@ -106,15 +117,15 @@ static void keep(const model *m, lane *l, uint64_t p, const float *x) {
     const size_t at = lane_row(m, p, 0) * m->dim;
     for (size_t i = 0; i < m->heads * m->dim; i++) {
         l->x[at + i] = x[i];
-        if (!model_is_dense_first(m, p)) continue;
-        l->halves[at + i] = half_from((double)x[i]);
-        l->x[at + i] = (float)half_to(l->halves[at + i]);
+        if (l->store == TQ_STORE_CODES && !model_is_dense_first(m, p)) continue;
+        l->halves[at + i] = lane_half(l, x[i]);
+        l->x[at + i] = (float)lane_value(l, l->halves[at + i]);
     }
 }
 
 static void encode(const model *m, lane *l, uint64_t p, const float *centre) {
     const tq_batch one = {.heads = 1, .rows = 1};
-    for (size_t g = 0; g < m->heads; g++) {
+    for (size_t g = 0; l->store == TQ_STORE_CODES && g < m->heads; g++) {
         const size_t row = lane_row(m, p, g);
         if (tq_encode(&l->codec, &one, l->x + row * m->dim, m->dim,
                       centre == NULL ? NULL : centre + g * m->dim, l->codes + row * l->row_bytes,
@@ -272,7 +283,8 @@ static void copy_lane(const model *m, lane *to, const lane *from) {
     memcpy(to->x, from->x, m->room * m->heads * m->dim * sizeof *to->x);
     memcpy(to->halves, from->halves, m->room * m->heads * m->dim * sizeof *to->halves);
     memcpy(to->codes, from->codes, m->room * m->heads * to->row_bytes);
-    memcpy(to->norms, from->norms, m->room * m->heads * to->row_norms * sizeof *to->norms);
+    if (to->row_norms > 0)
+        memcpy(to->norms, from->norms, m->room * m->heads * to->row_norms * sizeof *to->norms);
 }
 
 /* The pages below encoded_end are the other's too. */

@@ -13,9 +13,10 @@
 /* Keys or values, position by position: [room][G][...]. */
 typedef struct lane {
     tq_codec codec;
+    tq_store store;
     size_t row_bytes, row_norms;
     float *x;         /* as they came, rounded to float16 where the cache keeps them so at first */
-    uint16_t *halves; /* of positions that are ever in float16 */
+    uint16_t *halves; /* of positions that are ever in float16, or in what a dense side is */
     uint8_t *codes;   /* of positions that are encoded */
     float *norms;
 } lane;
@@ -79,6 +80,10 @@ bool model_sees_all(const model *m, uint64_t position);
 
 /* Position p passes through float16. */
 bool model_is_dense_first(const model *m, uint64_t p);
+
+/* Two bytes of a lane, bfloat16 where it is that, and back. */
+uint16_t lane_half(const lane *l, float x);
+double lane_value(const lane *l, uint16_t half);
 
 /* Row (position, head) of the lane. */
 static inline size_t lane_row(const model *m, uint64_t position, size_t head) {

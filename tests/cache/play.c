@@ -8,7 +8,7 @@
 #include "broken.h"
 #include "setup.h"
 
-enum { PLAYERS = 4, MOST_APPENDED = 24, MOST_LENGTH = 200, MOST_TURNS = 300, HEAD_BYTES = 8 };
+enum { PLAYERS = 4, MOST_APPENDED = 24, MOST_LENGTH = 200, MOST_TURNS = 300, HEAD_BYTES = 9 };
 
 typedef struct game {
     const uint8_t *bytes;
@@ -41,9 +41,12 @@ static void open_setup(game *g) {
     c.capacity = largest(largest(c.recent, c.learn_centre), 1) + b[4] % 40;
     if (c.policy == TQ_CACHE_GLOBAL) c.capacity += 100;
     if (c.policy == TQ_CACHE_RING) c.window = b[5] % (c.capacity + 1);
+    if (b[8] % 4 == 1) c.layer.v_store = b[8] % 8 == 1 ? TQ_STORE_F16 : TQ_STORE_BF16;
+    if (b[8] % 6 == 1) c.layer.k_store = b[8] % 12 == 1 ? TQ_STORE_F16 : TQ_STORE_BF16;
+    if (c.layer.k_store != TQ_STORE_CODES) c.learn_centre = 0;
     setup_open_config(&g->setup, &c, 1 + b[6] % 16, 1 + b[7] % 6);
     const size_t n = c.layer.n_kv_heads * c.layer.k.head_dim;
-    if (b[3] % 3 != 1) return;
+    if (b[3] % 3 != 1 || c.layer.k_store != TQ_STORE_CODES) return;
     g->setup.centre = zeroed(n, sizeof *g->setup.centre);
     for (size_t i = 0; i < n; i++)
         g->setup.centre[i] = (float)(rng_uniform(&g->values) * 6);
@@ -89,7 +92,7 @@ static void append(game *g, beside *b, bool bad) {
     if (bad)
         spoil(g, b, n, k, v);
     else
-        beside_append(b, n, k, v);
+        beside_append_way(b, n, k, v, next(g) % BESIDE_WAYS);
     free(k);
     free(v);
 }

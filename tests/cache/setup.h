@@ -12,8 +12,8 @@ enum {
     SETUP_SINKS = 3,
     SETUP_CENTRES = 4, /* none, given, learned from more keys than are recent, or from fewer */
     SETUP_KINDS = SETUP_POLICIES * SETUP_RECENTS * SETUP_SINKS * SETUP_CENTRES,
-    SETUP_CODECS = 8,
-    SETUP_CHEAP = 3 /* pairs of formats with a small head_dim; they come first */
+    SETUP_CODECS = 11, /* the last three have a dense side, or two */
+    SETUP_CHEAP = 3    /* pairs of formats with a small head_dim; they come first */
 };
 
 /* Everything beside the cache that a configuration needs. */

@@ -185,6 +185,33 @@ static void codecs(void **state) {
     refused(&c, TQ_E_NORM_RULE, NULL);
 }
 
+static void dense_sides(void **state) {
+    (void)state;
+    tq_cache_config c = good(TQ_CACHE_GLOBAL);
+    c.layer.v_store = TQ_STORE_F16;
+    c.layer.v.format = (tq_format)1; /* not looked at */
+    accepted(&c);
+    c.layer.v_store = TQ_STORE_F32;
+    refused(&c, TQ_E_FORMAT, "v_store");
+    c.layer.v_store = (tq_store)-1;
+    refused(&c, TQ_E_FORMAT, "v_store");
+    c = good(TQ_CACHE_RING);
+    c.layer.k_store = TQ_STORE_BF16;
+    accepted(&c);
+    c.layer.k.head_dim = c.layer.v.head_dim = 40;
+    refused(&c, TQ_E_HEAD_DIM, "head_dim");
+    c = good(TQ_CACHE_RING);
+    c.layer.k_store = (tq_store)4;
+    refused(&c, TQ_E_FORMAT, "k_store");
+    c.layer.k_store = TQ_STORE_BF16;
+    c.learn_centre = 1;
+    refused(&c, TQ_E_POLICY, "learn_centre");
+    const float centre[64] = {0};
+    c.learn_centre = 0;
+    c.k_centre = centre;
+    refused(&c, TQ_E_POLICY, "k_centre");
+}
+
 static void centres(void **state) {
     (void)state;
     static const float bad[] = {NAN, -INFINITY, 2 * TQ_MAX_ABS};
@@ -253,6 +280,9 @@ static void pools(void **state) {
     c.layer.v.norm_rule = TQ_NORM_DEFAULT; /* matched, as the pool has it */
     accepted(&c);
     c.layer.k.norm_rule = TQ_NORM_DEFAULT; /* and here it has plain */
+    refused(&c, TQ_E_POLICY, "layer");
+    c.layer = setup_layer(0, 2);
+    c.layer.v_store = TQ_STORE_F16;
     refused(&c, TQ_E_POLICY, "layer");
     tq_page_pool_destroy(pool);
 }
@@ -339,10 +369,10 @@ static void nothing_at_all(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults),       cmocka_unit_test(allocators), cmocka_unit_test(positions),
-        cmocka_unit_test(policies),       cmocka_unit_test(codecs),     cmocka_unit_test(centres),
-        cmocka_unit_test(sizes),          cmocka_unit_test(pools),      cmocka_unit_test(pools_refused),
-        cmocka_unit_test(nothing_at_all),
+        cmocka_unit_test(defaults),      cmocka_unit_test(allocators),     cmocka_unit_test(positions),
+        cmocka_unit_test(policies),      cmocka_unit_test(codecs),         cmocka_unit_test(dense_sides),
+        cmocka_unit_test(centres),       cmocka_unit_test(sizes),          cmocka_unit_test(pools),
+        cmocka_unit_test(pools_refused), cmocka_unit_test(nothing_at_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
