@@ -23,7 +23,7 @@ float tq_cache_limit(const tq_cache *c, unsigned side) {
  * is as strict as this one only where there is no centre, and dense sides have none. */
 static bool may_fail_late(const tq_cache *c, size_t n) {
     const bool codes = c->store[TQ_K] == TQ_STORE_CODES && c->store[TQ_V] == TQ_STORE_CODES;
-    return codes && c->policy != TQ_CACHE_RING && !has_halves(c) && c->centre == NULL &&
+    return codes && !tq_cache_forgets(c) && !has_halves(c) && c->centre == NULL &&
            n * c->heads * c->plan[TQ_K].dim > SCAN_VALUES;
 }
 
@@ -136,10 +136,5 @@ tq_status tq_cache_extend(tq_cache *c, size_t n, const tq_source src[TQ_SIDES], 
 }
 
 tq_status tq_cache_provide(tq_cache *c, uint64_t length) {
-    const uint64_t end = end_at(c, tq_most(length, c->length));
-    tq_room room;
-    TRY(tq_room_take(&room, c, tq_most(c->encoded_end, c->sinks), end));
-    tq_room_keep(&room, c);
-    if (c->pool != NULL) c->reserved = tq_most(c->reserved, tq_cache_blocks_below(c, end));
-    return TQ_OK;
+    return tq_room_reserve(c, tq_most(c->encoded_end, c->sinks), end_at(c, tq_most(length, c->length)));
 }

@@ -4,8 +4,7 @@
 
 /* How far back a query may look; 0: to the first position. */
 static uint64_t window_of(const tq_cache *c) {
-    if (c->policy != TQ_CACHE_RING) return 0;
-    return c->window > 0 ? c->window : c->capacity;
+    return tq_cache_forgets(c) ? tq_cache_window(c) : 0;
 }
 
 static tq_status take_shape(const tq_cache *c, tq_attention_params *p) {
@@ -29,22 +28,21 @@ static tq_status take_positions(const tq_cache *c, tq_attention_params *p) {
     p->query_end = c->length;
     if (p->window == 0) p->window = most;
     if (most != 0 && p->window > most)
-        return tq_fail(TQ_E_POSITION, p->window, "window", "window %llu: the ring keeps %llu",
+        return tq_fail(TQ_E_POSITION, p->window, "window", "window %llu: the cache keeps %llu",
                        (unsigned long long)p->window, (unsigned long long)most);
     return TQ_OK;
 }
 
-/* The first of the queries looks back furthest. A ring gives nothing older than its last `capacity`
- * positions, sinks included, and has perhaps overwritten more. */
+/* The first of the queries looks back furthest. Between the sinks, which stay, and the oldest position
+ * that has not been overwritten there is nothing. */
 static tq_status check_kept(const tq_cache *c, const tq_attention_params *p) {
     const uint64_t first = tq_less(c->length, p->n_queries);
     const uint64_t wanted = p->window == 0 ? 0 : tq_less(first + 1, p->window);
-    const uint64_t kept = tq_most(tq_less(c->length, c->capacity), c->oldest > c->sinks ? c->oldest : 0);
-    if (wanted >= kept) return TQ_OK;
+    if (tq_most(wanted, c->sinks) >= c->oldest) return TQ_OK;
     return tq_fail(TQ_E_POSITION, wanted, "n_queries",
-                   "%zu queries look back to position %llu, and the ring holds those from %llu on: its "
+                   "%zu queries look back to position %llu, and the cache holds those from %llu on: its "
                    "capacity must be window + n_queries - 1 at least",
-                   p->n_queries, (unsigned long long)wanted, (unsigned long long)kept);
+                   p->n_queries, (unsigned long long)wanted, (unsigned long long)c->oldest);
 }
 
 /* The step as tq_attention() takes it. */

@@ -125,12 +125,21 @@ void tq_blocks_copy(const tq_cache *from, tq_cache *to) {
         memcpy(to->blocks.codes[TQ_K][i], from->blocks.codes[TQ_K][i], to->shape.bytes);
 }
 
+static tq_block block_at(const tq_cache *c, size_t i) {
+    return c->pool != NULL ? tq_pool_page(c->pool, c->pages[i]) : tq_block_table_at(&c->blocks, i);
+}
+
+size_t tq_cache_slot(const tq_cache *c, uint64_t position) {
+    const uint64_t encoded = position - c->sinks;
+    if (c->pool != NULL) return (size_t)(encoded - c->first_page * c->shape.rows);
+    return (size_t)(encoded % c->slots);
+}
+
 tq_place tq_cache_place(const tq_cache *c, unsigned side, uint64_t position, size_t head) {
     const tq_plan *plan = &c->plan[side];
-    const size_t rows = c->shape.rows, slot = (size_t)((position - c->sinks) % c->slots);
-    const size_t row = slot % rows, vector = head * rows + row;
-    const tq_block b = c->pool != NULL ? tq_pool_page(c->pool, c->pages[slot / rows])
-                                       : tq_block_table_at(&c->blocks, slot / rows);
+    const size_t rows = c->shape.rows, slot = tq_cache_slot(c, position), row = slot % rows;
+    const size_t vector = head * rows + row;
+    const tq_block b = block_at(c, slot / rows);
     return (tq_place){b.codes[side] + vector * plan->row_bytes, b.norms[side] + vector * plan->n_norms,
                       rows - row};
 }

@@ -51,8 +51,8 @@ static tq_status check_policy(const tq_cache_config *config) {
     if (policy == TQ_CACHE_PAGED) TRY(tq_check_not_null("pool", config->pool));
     if (policy != TQ_CACHE_PAGED && config->pool != NULL)
         return tq_fail(TQ_E_POLICY, 0, "pool", "pool: only TQ_CACHE_PAGED takes one");
-    if (policy != TQ_CACHE_RING && config->window != 0)
-        return tq_fail(TQ_E_POLICY, 0, "window", "window %zu: only TQ_CACHE_RING has one, here it is 0",
+    if (policy == TQ_CACHE_GLOBAL && config->window != 0)
+        return tq_fail(TQ_E_POLICY, 0, "window", "window %zu: TQ_CACHE_GLOBAL has none, here it is 0",
                        config->window);
     return TQ_OK;
 }
@@ -118,19 +118,19 @@ static tq_status take_layer(tq_cache *c, const tq_cache_config *config) {
  * page of it that has such a row; more rows would keep more memory than is used. */
 enum { BLOCK_ROWS = 128 };
 
-/* Sinks have rows of their own and so, outside rings, have recent positions: encoded ones need the rest.
- */
+/* Sinks have rows of their own and so have recent positions. Those that are encoded need the rest; where
+ * old ones are forgotten, the last `capacity` may have left the sinks behind. */
 static tq_status lay_out(tq_cache *c) {
-    const bool ring = c->policy == TQ_CACHE_RING;
-    if (!ring) c->sinks = (size_t)tq_least(c->sinks, c->capacity);
+    const bool forgets = tq_cache_forgets(c);
+    if (!forgets) c->sinks = (size_t)tq_least(c->sinks, c->capacity);
     c->half_rows = (size_t)tq_most(c->recent, c->learn);
-    c->slots = (size_t)tq_less(c->capacity - c->recent, ring ? 0 : c->sinks);
+    c->slots = (size_t)tq_less(c->capacity - c->recent, forgets ? 0 : c->sinks);
     if (c->slots == 0) return TQ_OK;
     if (c->pool == NULL)
         return tq_block_shape_init(&c->shape, c->plan, 1, c->heads,
-                                   ring ? c->slots : (size_t)tq_least(c->slots, BLOCK_ROWS));
+                                   forgets ? c->slots : (size_t)tq_least(c->slots, BLOCK_ROWS));
     c->shape = c->pool->shape;
-    c->page_entries = (size_t)tq_least((c->slots - 1) / c->shape.rows + 1, c->pool->n_pages);
+    c->page_entries = tq_pages_entries(c);
     return TQ_OK;
 }
 
@@ -195,7 +195,7 @@ static tq_status fail_value(const tq_cache *c, unsigned side, const tq_bad_value
 static tq_status check_positions(const tq_cache *c, size_t n) {
     if (n > UINT64_MAX - c->length)
         return tq_fail(TQ_E_OVERFLOW, n, "n", "%zu positions more cannot be counted", n);
-    if (c->policy != TQ_CACHE_RING && n > c->capacity - c->length)
+    if (!tq_cache_forgets(c) && n > c->capacity - c->length)
         return tq_fail(TQ_E_POSITION, c->length, "n",
                        "%zu positions more: %llu of a capacity of %zu are there", n,
                        (unsigned long long)c->length, c->capacity);
@@ -256,8 +256,7 @@ tq_status tq_cache_truncate(tq_cache *cache, uint64_t length) {
 
 tq_status tq_cache_reserve(tq_cache *cache, uint64_t positions) {
     TRY(tq_check_not_null("cache", cache));
-    if (cache->policy == TQ_CACHE_RING) return TQ_OK;
-    if (positions > cache->capacity)
+    if (positions > cache->capacity && !tq_cache_forgets(cache))
         return tq_fail(TQ_E_POSITION, positions, "positions", "positions %llu: the capacity is %zu",
                        (unsigned long long)positions, cache->capacity);
     return tq_cache_provide(cache, positions);
@@ -332,7 +331,7 @@ void tq_page_pool_destroy(tq_page_pool *pool) {
 }
 
 size_t tq_page_pool_free_pages(const tq_page_pool *pool) {
-    return pool == NULL ? 0 : pool->n_spare;
+    return pool == NULL ? 0 : atomic_load_explicit(&pool->n_spare, memory_order_relaxed);
 }
 
 size_t tq_page_pool_bytes(const tq_page_pool *pool) {

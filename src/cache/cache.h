@@ -3,6 +3,8 @@
 #ifndef TQ_CACHE_CACHE_H
 #define TQ_CACHE_CACHE_H
 
+#include <stdatomic.h>
+
 #include "cache/memory.h"
 #include "codec/rows.h"
 #include "tqkv/cache.h"
@@ -50,9 +52,11 @@ struct tq_page_pool {
     tq_allocator allocator;
     tq_block_shape shape; /* of all pages together; vectors count them all */
     tq_block block;
-    uint32_t *users; /* [n_pages] caches that have the page in their table */
-    int32_t *spare;  /* [n_pages] the pages nobody uses, n_spare of them */
-    size_t n_spare;
+    /* What caches of several threads change at once. */
+    atomic_flag lock; /* of spare and changes of n_spare, held for as long as it takes to copy them */
+    int32_t *spare;   /* [n_pages] the pages nobody uses, n_spare of them */
+    atomic_size_t n_spare;
+    atomic_uint *users; /* [n_pages] caches that have the page in their table */
 };
 
 struct tq_cache {
@@ -70,7 +74,7 @@ struct tq_cache {
     tq_plan plan[TQ_SIDES]; /* dense: dim, row_bytes and n_norms, which is 0 */
     tq_store store[TQ_SIDES];
     size_t half_rows;     /* positions of the float16 ring, slot p % half_rows; 0: there is none */
-    size_t slots;         /* most encoded positions, p lies in slot (p - sinks) % slots */
+    size_t slots;         /* most encoded positions; without pages p lies in slot (p - sinks) % slots */
     size_t page_entries;  /* paged: room in the table of pages */
     tq_block_shape shape; /* of a block; a ring is one. Paged: of the pool, of which rows count */
     bool centre_given;
@@ -80,12 +84,13 @@ struct tq_cache {
     uint16_t *sink_halves[TQ_SIDES]; /* [G][sinks][D], of tq_half_type() */
     uint16_t *halves[TQ_SIDES];      /* [G][half_rows][D] */
     float *centre;                   /* [G][D]; NULL: there will be none */
-    int32_t *pages;                  /* [page_entries], n_pages of them held */
+    int32_t *pages; /* [page_entries], n_pages of them held; the first is page first_page of positions */
 
     /* state */
     bool centre_known;
     size_t n_pages;
-    size_t reserved; /* paged: pages that stay until the cache is cleared */
+    size_t reserved; /* paged: that many pages are held at least */
+    uint64_t first_page;
     uint64_t length;
     uint64_t encoded_end; /* at least min(length, sinks) */
     uint64_t oldest;      /* oldest encoded position that nothing has overwritten; at least sinks */
@@ -107,6 +112,16 @@ static inline uint64_t tq_less(uint64_t a, uint64_t b) {
 /* What sinks and recent positions are: float16, unless the side is bfloat16 itself. */
 static inline tq_type tq_half_type(const tq_cache *c, unsigned side) {
     return c->store[side] == TQ_STORE_BF16 ? TQ_BF16 : TQ_F16;
+}
+
+/* Keeps the last `capacity` positions; otherwise all, up to there. */
+static inline bool tq_cache_forgets(const tq_cache *c) {
+    return c->policy == TQ_CACHE_RING || c->window > 0;
+}
+
+/* How far back a query of a cache that forgets may look, itself included. */
+static inline size_t tq_cache_window(const tq_cache *c) {
+    return c->window > 0 ? c->window : c->capacity;
 }
 
 static inline size_t tq_half_bytes(const tq_cache *c, unsigned side) {
@@ -158,6 +173,9 @@ void tq_blocks_release(tq_cache *cache);
 void tq_blocks_copy(const tq_cache *from, tq_cache *to); /* as many as `to` has */
 size_t tq_block_table_bytes(const tq_block_table *table);
 
+/* Slot of an encoded position, counted over all blocks or pages. */
+size_t tq_cache_slot(const tq_cache *cache, uint64_t position);
+
 /* Where the encoded vector of a position and head lies: those of the next run - 1 positions follow, other
  * heads are shape.rows vectors apart. */
 typedef struct tq_place {
@@ -167,18 +185,23 @@ typedef struct tq_place {
 } tq_place;
 tq_place tq_cache_place(const tq_cache *cache, unsigned side, uint64_t position, size_t head);
 
-/* pool.c: a pool with a model's fields and pages of `rows` positions; pages taken and given back one by
- * one, where callers have looked whether there are spare ones. */
+/* pool.c: a pool with a model's fields and pages of `rows` positions. */
 tq_status tq_pool_build(const tq_page_pool *model, size_t rows, tq_page_pool **pool);
 void tq_pool_release(tq_page_pool *pool);
 size_t tq_pool_measure(const tq_page_pool *pool);
-int32_t tq_pool_take(tq_page_pool *pool);
-void tq_pool_give(tq_page_pool *pool, int32_t page);
 tq_block tq_pool_page(const tq_page_pool *pool, int32_t page);
 void tq_pool_copy(tq_page_pool *pool, int32_t from, int32_t to);
 
+/* n pages for one user each, or TQ_E_NO_MEMORY and none. */
+tq_status tq_pool_take(tq_page_pool *pool, size_t n, int32_t *pages);
+void tq_pool_give(tq_page_pool *pool, int32_t page);
+/* One user more of a page that the caller has; whether there are others. False stays so until the caller
+ * itself shares it, and then all that others did with it has been done. */
+void tq_pool_share(tq_page_pool *pool, int32_t page);
+bool tq_pool_is_shared(const tq_page_pool *pool, int32_t page);
+
 /* room.c: memory for positions to encode, taken before anything is written and not kept if the append
- * fails after all. */
+ * fails after all. Caches that forget what is old take it for good: they must not fail any more. */
 typedef struct tq_room {
     tq_block_table before; /* global */
     size_t pages_before;
@@ -189,11 +212,21 @@ typedef struct tq_room {
 tq_status tq_room_take(tq_room *room, tq_cache *cache, uint64_t first, uint64_t end);
 void tq_room_keep(tq_room *room, tq_cache *cache);
 void tq_room_undo(tq_room *room, tq_cache *cache);
-/* Gives pages back that are neither reserved nor hold anything below encoded_end. */
-void tq_cache_trim_pages(tq_cache *cache, uint64_t encoded_end);
-void tq_cache_share_pages(const tq_cache *from, tq_cache *to, size_t n);
-/* Blocks or pages that hold what is encoded below that position. */
-size_t tq_cache_blocks_below(const tq_cache *cache, uint64_t encoded_end);
+/* The same for good, before there are such positions, and so that rewinds do not give it back. */
+tq_status tq_room_reserve(tq_cache *cache, uint64_t first, uint64_t end);
+
+/* pages.c: the table of a paged cache. Makes it hold the pages up to `end`, or, to reserve, as many of
+ * them as there will be at a time; what is written next is not in a page that others use too. */
+tq_status tq_pages_take(tq_room *room, tq_cache *cache, uint64_t first, uint64_t end);
+tq_status tq_pages_reserve(tq_room *room, tq_cache *cache, uint64_t first, uint64_t end);
+void tq_pages_keep(tq_room *room, tq_cache *cache);
+void tq_pages_undo(tq_room *room, tq_cache *cache);
+/* Gives back what holds nothing and is not reserved. */
+void tq_pages_trim(tq_cache *cache);
+/* A cache that has none takes those that it needs over from another. */
+void tq_pages_share(const tq_cache *from, tq_cache *to);
+/* Room in the table. */
+size_t tq_pages_entries(const tq_cache *cache);
 
 /* encode.c: positions [first, end), of which those from `start` on come from the caller's vectors and
  * those before from the float16 ring. False if a value could not be encoded. */

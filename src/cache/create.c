@@ -77,8 +77,7 @@ tq_status tq_cache_build(const tq_cache *model, const float *k_centre, tq_cache 
 
 void tq_cache_release(tq_cache *c) {
     const tq_allocator to = c->allocator;
-    c->reserved = 0;
-    tq_cache_trim_pages(c, 0);
+    tq_cache_empty(c);
     tq_blocks_release(c);
     for (unsigned side = TQ_K; side < TQ_SIDES; side++) {
         give_halves(c, side, c->sinks, c->sink_halves[side]);
@@ -93,16 +92,16 @@ void tq_cache_empty(tq_cache *c) {
     c->length = c->encoded_end = c->reserved = 0;
     c->oldest = c->sinks;
     c->centre_known = c->centre_given;
-    tq_cache_trim_pages(c, 0);
+    if (c->pool != NULL) tq_pages_trim(c);
 }
 
 tq_status tq_cache_check_length(const tq_cache *c, uint64_t length) {
     if (length > c->length)
         return tq_fail(TQ_E_POSITION, length, "length", "length %llu: %llu positions are there",
                        (unsigned long long)length, (unsigned long long)c->length);
-    const uint64_t window = c->window == 0 ? c->capacity : c->window;
+    const uint64_t window = tq_cache_window(c);
     const uint64_t needed = tq_most(length >= window ? length - window + 1 : 0, c->sinks);
-    if (c->policy == TQ_CACHE_RING && length < c->length && needed < length && needed < c->oldest)
+    if (tq_cache_forgets(c) && length < c->length && needed < length && needed < c->oldest)
         return tq_fail(TQ_E_POSITION, needed, "length",
                        "length %llu: the next query looks back on position %llu, %llu is the oldest left",
                        (unsigned long long)length, (unsigned long long)needed,
@@ -114,7 +113,7 @@ void tq_cache_shorten(tq_cache *c, uint64_t length) {
     c->length = length;
     c->encoded_end = tq_least(c->encoded_end, length);
     c->oldest = tq_most(tq_least(c->oldest, length), c->sinks);
-    tq_cache_trim_pages(c, c->encoded_end);
+    if (c->pool != NULL) tq_pages_trim(c);
 }
 
 static void copy_halves(const tq_cache *from, tq_cache *to) {
@@ -127,11 +126,9 @@ static void copy_halves(const tq_cache *from, tq_cache *to) {
 
 /* Room for what is encoded: a ring has it already. */
 static tq_status take_or_share(const tq_cache *from, tq_cache *to) {
-    tq_block_table none;
-    if (to->policy == TQ_CACHE_RING) return TQ_OK;
-    const size_t n = tq_cache_blocks_below(to, to->encoded_end);
-    if (to->pool == NULL) return tq_blocks_extend(to, n, &none);
-    tq_cache_share_pages(from, to, n);
+    const uint64_t first = to->sinks, end = to->encoded_end;
+    if (to->pool == NULL) return tq_room_reserve(to, first, end);
+    tq_pages_share(from, to);
     return TQ_OK;
 }
 

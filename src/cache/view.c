@@ -58,12 +58,10 @@ typedef struct parts {
     part sinks, codes, recent;
 } parts;
 
-/* Once encoded positions are lost, so are the sinks, which are older. */
 static parts parts_of(const tq_cache *c) {
-    const uint64_t first = tq_less(c->length, c->capacity);
-    const uint64_t sinks_end = c->oldest > c->sinks ? 0 : tq_least(c->length, c->sinks);
-    return (parts){
-        {first, sinks_end}, {c->oldest, c->encoded_end}, {tq_most(c->encoded_end, c->sinks), c->length}};
+    return (parts){{0, tq_least(c->length, c->sinks)},
+                   {c->oldest, c->encoded_end},
+                   {tq_most(c->encoded_end, c->sinks), c->length}};
 }
 
 static size_t length_of(part p) {
@@ -74,13 +72,12 @@ size_t tq_cache_view(const tq_cache *c, tq_segment segments[TQ_CACHE_SEGMENTS]) 
     const parts p = parts_of(c);
     size_t n = 0;
     if (length_of(p.sinks) > 0) {
-        const size_t start = (size_t)p.sinks.first;
-        segments[n++] = (tq_segment){half_view(c, TQ_K, c->sink_halves[TQ_K], c->sinks, start),
-                                     half_view(c, TQ_V, c->sink_halves[TQ_V], c->sinks, start),
+        segments[n++] = (tq_segment){half_view(c, TQ_K, c->sink_halves[TQ_K], c->sinks, 0),
+                                     half_view(c, TQ_V, c->sink_halves[TQ_V], c->sinks, 0),
                                      length_of(p.sinks), p.sinks.first};
     }
     if (length_of(p.codes) > 0) {
-        const size_t start = (size_t)((p.codes.first - c->sinks) % c->slots);
+        const size_t start = tq_cache_slot(c, p.codes.first);
         segments[n] = (tq_segment){code_view(c, TQ_K, start), code_view(c, TQ_V, start),
                                    length_of(p.codes), p.codes.first};
         segments[n++].k.centre = c->centre; /* known, or nothing would be encoded */
@@ -97,7 +94,7 @@ size_t tq_cache_view(const tq_cache *c, tq_segment segments[TQ_CACHE_SEGMENTS]) 
 static size_t count_shared(const tq_cache *c) {
     size_t n = 0;
     for (size_t i = 0; i < c->n_pages; i++)
-        n += c->pool->users[c->pages[i]] > 1;
+        n += tq_pool_is_shared(c->pool, c->pages[i]);
     return n;
 }
 

@@ -117,7 +117,7 @@ double check_attention(const model *m, const tq_cache *cache, size_t n_queries, 
         .head_dim = (uint32_t)m->dim,
         .n_queries = n_queries,
         .scale = modest_scale(m),
-        .window = m->policy == TQ_CACHE_RING ? (m->window > 0 ? m->window : m->capacity) : 0,
+        .window = m->forgets ? m->window : 0,
     };
     rng_gauss_fill(r, q, values);
     attend(&p, cache, q, out);

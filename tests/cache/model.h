@@ -37,14 +37,16 @@ typedef struct pool_model {
 typedef struct model {
     tq_cache_policy policy;
     size_t heads, dim, capacity, window, recent, sinks, learn;
+    bool forgets; /* keeps the last `capacity`: a ring, or pages with a window */
     bool given_centre, has_centre;
     float *centre; /* [G][D] */
     lane k, v;
     size_t room;
     uint64_t length, encoded_end;
-    uint64_t oldest; /* rings: encoded positions below it are overwritten */
+    uint64_t oldest; /* encoded positions below it are forgotten */
     pool_model *pool;
     size_t *pages, n_pages; /* paged: indices into pool->pages */
+    size_t first_page;      /* of pages, as the positions behind the sinks fall into pages */
     uint64_t reserved;      /* appends up to there take nothing */
     size_t reserved_pages;  /* paged: those that stay */
 } model;

@@ -41,6 +41,7 @@ static void open_setup(game *g) {
     c.capacity = largest(largest(c.recent, c.learn_centre), 1) + b[4] % 40;
     if (c.policy == TQ_CACHE_GLOBAL) c.capacity += 100;
     if (c.policy == TQ_CACHE_RING) c.window = b[5] % (c.capacity + 1);
+    if (c.policy == TQ_CACHE_PAGED && b[5] % 2 == 1) c.window = 1 + b[5] / 2 % c.capacity;
     if (b[8] % 4 == 1) c.layer.v_store = b[8] % 8 == 1 ? TQ_STORE_F16 : TQ_STORE_BF16;
     if (b[8] % 6 == 1) c.layer.k_store = b[8] % 12 == 1 ? TQ_STORE_F16 : TQ_STORE_BF16;
     if (c.layer.k_store != TQ_STORE_CODES) c.learn_centre = 0;
@@ -71,8 +72,7 @@ static void spoil(game *g, beside *b, size_t n, float *k, float *v) {
     const size_t at = next(g) * values / 256;
     float *x = what % 2 == 0 ? k : v;
     x[at] = bad[what / 2 % 3];
-    const bool full =
-        b->model->policy != TQ_CACHE_RING && n > b->model->capacity - (size_t)b->model->length;
+    const bool full = !b->model->forgets && n > b->model->capacity - (size_t)b->model->length;
     const tq_status got = tq_cache_append(b->cache, n, k, v);
     if (full) /* which of the two is named is not promised */
         beside_refused(b, got, tq_last_error()->status, NULL);

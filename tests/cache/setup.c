@@ -61,9 +61,14 @@ static void set_policy(tq_cache_config *c, unsigned policy) {
         c->capacity = largest(largest(c->recent, c->learn_centre), 1);
         c->window = 1;
         break;
-    default:
+    case 4:
         c->policy = TQ_CACHE_PAGED;
         c->capacity = 64;
+        break;
+    default:
+        c->policy = TQ_CACHE_PAGED;
+        c->capacity = 13;
+        c->window = 7;
     }
 }
 

@@ -143,7 +143,9 @@ static void policies(void **state) {
     refused(&c, TQ_E_POLICY, "window");
     c = s.config;
     c.window = 1;
-    refused(&c, TQ_E_POLICY, "window");
+    accepted(&c);
+    c.window = c.capacity + 1;
+    refused(&c, TQ_E_POSITION, "window");
     c = good(TQ_CACHE_RING);
     c.pool = s.pool;
     refused(&c, TQ_E_POLICY, "pool");

@@ -143,11 +143,11 @@ static void reserves(void **state) {
         size_t refused = 0;
         setup_open(&s, kind, 0, 1);
         setup_cache(&s, &b);
-        const bool ring = s.config.policy == TQ_CACHE_RING, global = s.config.policy == TQ_CACHE_GLOBAL;
-        const uint64_t most = ring ? 60 : s.config.capacity;
+        const bool forgets = setup_forgets(&s), global = s.config.policy == TQ_CACHE_GLOBAL;
+        const uint64_t most = forgets ? 60 : s.config.capacity;
         assert_int_equal(beside_append_drawn(&b, 7, &r), TQ_OK);
         assert_int_equal(beside_reserve(&b, 3), TQ_OK);
-        assert_int_equal(beside_reserve(&b, most + 1), ring ? TQ_OK : TQ_E_POSITION);
+        assert_int_equal(beside_reserve(&b, most + 1), forgets ? TQ_OK : TQ_E_POSITION);
         for (;; refused++) {
             const size_t held = s.memory.held;
             memory_refuse_after(&s.memory, refused);
