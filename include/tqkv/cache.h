@@ -41,7 +41,7 @@ typedef enum tq_cache_policy {
 /** How the vectors of a layer are kept. Zero-initialise and set what is wanted. */
 typedef struct tq_cache_layer {
     uint32_t n_kv_heads;       /**< G, at least 1 */
-    tq_codec k, v;             /**< formats and norm rules; both with the same head_dim */
+    tq_codec k, v;             /**< formats and norm rules; their head_dim may differ */
     tq_store k_store, v_store; /**< TQ_STORE_CODES, which is 0; or the side is dense, TQ_STORE_F16 or
                                     TQ_STORE_BF16: its vectors lie where codes would, in that type, its
                                     sinks and recent positions too. Of its codec head_dim alone is looked
@@ -102,8 +102,8 @@ TQ_API void tq_cache_destroy(tq_cache *cache);
 
 /** Appends n positions.
  *
- * k, v   [n][G][D] float32, original domain, finite and at most TQ_MAX_ABS; with sinks, recent or
- *        learn_centre at most 65504 too, float16's largest. n = 0: nothing to do
+ * k, v   [n][G][D] float32, each of its D, original domain, finite and at most TQ_MAX_ABS; with sinks,
+ * recent or learn_centre at most 65504 too, float16's largest. n = 0: nothing to do
  *
  * A ring, or a paged cache with a window, takes any number of positions and keeps the last `capacity`.
  * For attention over a chunk of n queries at once it needs a capacity of at least window + n - 1, so that
