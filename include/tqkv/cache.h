@@ -162,6 +162,17 @@ TQ_API tq_status tq_cache_attend(const tq_cache *cache, const tq_attention_param
 TQ_API tq_status tq_cache_attend_workspace(const tq_cache *cache, const tq_attention_params *params,
                                            size_t *bytes);
 
+/** The cache as a sequence of tq_attention_run(): its segments, and where its newest positions stand.
+ *
+ * n_queries   of the newest positions, which have been appended
+ * segments    [TQ_CACHE_SEGMENTS] out, for the sequence to point to; valid until the cache changes
+ * sequence    out
+ *
+ * The window is the kind's: for a ring it must not be more than the ring's, or 0 where the ring has lost
+ * positions (the run says TQ_E_POSITION). TQ_E_NULL. */
+TQ_API tq_status tq_cache_sequence(const tq_cache *cache, size_t n_queries,
+                                   tq_segment segments[TQ_CACHE_SEGMENTS], tq_sequence *sequence);
+
 /** Bytes, part by part. `held` is what was asked from the allocator; `used` what present positions fill.
  */
 typedef struct tq_cache_bytes {

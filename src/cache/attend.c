@@ -34,12 +34,17 @@ static tq_status take_positions(const tq_cache *c, tq_attention_params *p) {
     return TQ_OK;
 }
 
-/* The first of the queries looks back furthest. A ring gives nothing older than its last `capacity`
- * positions, sinks included, and has perhaps overwritten more. */
+/* A ring gives nothing older than its last `capacity` positions, sinks included, and has perhaps
+ * overwritten more. */
+static uint64_t kept_from(const tq_cache *c) {
+    return tq_most(tq_less(c->length, c->capacity), c->oldest > c->sinks ? c->oldest : 0);
+}
+
+/* The first of the queries looks back furthest. */
 static tq_status check_kept(const tq_cache *c, const tq_attention_params *p) {
     const uint64_t first = tq_less(c->length, p->n_queries);
     const uint64_t wanted = p->window == 0 ? 0 : tq_less(first + 1, p->window);
-    const uint64_t kept = tq_most(tq_less(c->length, c->capacity), c->oldest > c->sinks ? c->oldest : 0);
+    const uint64_t kept = kept_from(c);
     if (wanted >= kept) return TQ_OK;
     return tq_fail(TQ_E_POSITION, wanted, "n_queries",
                    "%zu queries look back to position %llu, and the ring holds those from %llu on: its "
@@ -77,4 +82,17 @@ tq_status tq_cache_attend(const tq_cache *cache, const tq_attention_params *para
     step s;
     TRY(compose(&s, cache, params));
     return tq_attention(&s.params, s.segments, s.n_segments, q, out, lse, workspace, workspace_bytes);
+}
+
+tq_status tq_cache_sequence(const tq_cache *cache, size_t n_queries,
+                            tq_segment segments[TQ_CACHE_SEGMENTS], tq_sequence *sequence) {
+    TRY(tq_check_not_null("cache", cache));
+    TRY(tq_check_not_null("segments", segments));
+    TRY(tq_check_not_null("sequence", sequence));
+    *sequence = (tq_sequence){.segments = segments,
+                              .n_segments = tq_cache_view(cache, segments),
+                              .n_queries = n_queries,
+                              .query_end = cache->length,
+                              .kept_from = cache->policy == TQ_CACHE_GLOBAL ? 0 : kept_from(cache)};
+    return TQ_OK;
 }
