@@ -196,8 +196,9 @@ TQ_API tq_status tq_cache_segments(const tq_cache *cache, tq_segment segments[TQ
  * holds.
  *
  * params   as for tq_attention(). What the cache knows may be left 0 and must not contradict it:
- *          n_kv_heads, head_dim, query_end (the cache's length), window (the cache's, or the capacity of
- *          a ring without one; a smaller one is fine). domain is TQ_ORIGINAL unless all is codes
+ *          n_kv_heads, head_dim, v_head_dim, query_end (the cache's length), window (the cache's, or the
+ *          capacity of a ring without one; a smaller one is fine) and, with such a window, sink_positions
+ *          (the cache's sinks, which every query then sees). domain is TQ_ORIGINAL unless all is codes
  * q, out, lse, workspace   as for tq_attention()
  *
  * As tq_attention(), and TQ_E_HEADS, TQ_E_HEAD_DIM or TQ_E_POSITION where params contradict the cache, or
@@ -210,6 +211,18 @@ TQ_API tq_status tq_cache_attend(const tq_cache *cache, const tq_attention_param
  * untouched on failure. */
 TQ_API tq_status tq_cache_attend_workspace(const tq_cache *cache, const tq_attention_params *params,
                                            size_t *bytes);
+
+/** The cache as a sequence of tq_attention_run(): its segments, and where its newest positions stand.
+ *
+ * n_queries   of the newest positions, which have been appended
+ * segments    [TQ_CACHE_SEGMENTS] out, for the sequence to point to; valid until the cache changes
+ * sequence    out
+ *
+ * The window is the kind's: for a cache that forgets it must not be more than the cache's, or 0 where
+ * positions are lost (the run says TQ_E_POSITION). Its sink_positions should be the cache's sinks.
+ * TQ_E_NULL. */
+TQ_API tq_status tq_cache_sequence(const tq_cache *cache, size_t n_queries,
+                                   tq_segment segments[TQ_CACHE_SEGMENTS], tq_sequence *sequence);
 
 /** Bytes, part by part. `held` is what was asked from the allocator; `used` what present positions fill.
  */

@@ -1,127 +1,69 @@
 /* SPDX-License-Identifier: MIT
- * The calls of tqkv/attention.h: check, then hand the work to the plan. */
+ * Single calls of tqkv/attention.h: a plan and a run of one sequence; and the merge of open results. */
 #include "tqkv/attention.h"
 
-#include "attention/plan.h"
+#include "attention/call.h"
 #include "cpu/dispatch.h"
+
+/* A call as a batch of one: rows lie [H][n]. */
+static tq_status one_sequence(tq_attend_call *call, const tq_attention_params *p, tq_sequence *sequence,
+                              const tq_segment *segments, size_t n_segments) {
+    TRY(tq_attend_kind_of(&call->kind, p));
+    *sequence = (tq_sequence){.segments = segments,
+                              .n_segments = n_segments,
+                              .n_queries = p->n_queries,
+                              .query_end = p->query_end};
+    call->batch = (tq_attention_batch){.n_sequences = 1,
+                                       .sequences = sequence,
+                                       .slopes = p->slopes,
+                                       .parallel = p->parallel,
+                                       .q_token_stride = call->kind.k_dim,
+                                       .out_token_stride = call->kind.v_dim,
+                                       .lse_token_stride = 1,
+                                       .lse_head_stride = p->n_queries};
+    TRY(tq_check_product("n_queries", p->n_queries, call->kind.k_dim, 1, &call->batch.q_head_stride));
+    TRY(tq_check_product("n_queries", p->n_queries, call->kind.v_dim, 1, &call->batch.out_head_stride));
+    call->batch.n_q = call->batch.n_out = call->batch.n_lse = SIZE_MAX;
+    call->out_name = "out";
+    return TQ_OK;
+}
 
 tq_status tq_attention_workspace(const tq_attention_params *params, const tq_segment *segments,
                                  size_t n_segments, size_t *bytes) {
-    tq_attend_plan plan;
+    tq_attend_call call;
+    tq_sequence sequence;
     TRY(tq_check_not_null("bytes", bytes));
-    TRY(tq_attend_plan_init(&plan, params, segments, n_segments, NULL));
-    *bytes = plan.at.total;
-    return TQ_OK;
-}
-
-/* Everything but what is written. */
-static tq_status check(tq_attend_plan *plan, const tq_attention_params *params,
-                       const tq_segment *segments, size_t n_segments, const float *q, void *workspace,
-                       size_t workspace_bytes) {
-    TRY(tq_attend_plan_init(plan, params, segments, n_segments, NULL));
-    TRY(tq_check_not_null("q", q));
-    TRY(tq_check_not_null("workspace", workspace));
-    if ((uintptr_t)workspace % 64 != 0)
-        return tq_fail(TQ_E_SIZE, plan->at.total, "workspace", "workspace is not aligned to 64 bytes");
-    if (workspace_bytes < plan->at.total)
-        return tq_fail(TQ_E_SIZE, plan->at.total, "workspace",
-                       "workspace: %zu bytes are needed, %zu are there", plan->at.total, workspace_bytes);
-    return tq_check_finite(plan->kernels, "q", q,
-                           (size_t)params->n_heads * params->n_queries * plan->dim);
-}
-
-/* Puts the prepared segments into the workspace, once nothing can be wrong any more. */
-static void prepare(tq_attend_plan *plan, const tq_segment *segments, void *workspace) {
-    uint8_t *base = workspace;
-    (void)tq_attend_plan_init(plan, plan->params, segments, plan->n_segments,
-                              (tq_attend_segment *)(void *)(base + plan->at.segments));
-}
-
-/* What a call writes: outputs and the workspace. */
-typedef struct written {
-    const char *name;
-    const void *data;
-    size_t bytes;
-} written;
-
-/* Bytes of n things of `size`. More than there can be overlap with everything. */
-static size_t bytes_of(size_t n, size_t size) {
-    return n > PTRDIFF_MAX / size ? PTRDIFF_MAX : n * size;
-}
-
-/* Everything written lies apart from the rest of it, from the queries and from what segments point to. */
-static tq_status check_apart(const tq_attend_plan *plan, const float *q, const tq_segment *segments,
-                             const written *w, size_t n) {
-    const tq_attention_params *p = plan->params;
-    const size_t rows = (size_t)p->n_heads * p->n_queries;
-    const size_t sinks = p->sinks == NULL ? 0 : p->n_heads * sizeof(float);
-    for (size_t i = 0; i < n; i++) {
-        TRY(tq_check_not_null(w[i].name, w[i].data));
-        TRY(tq_check_apart(w[i].name, w[i].data, w[i].bytes, "q", q, rows * plan->dim * sizeof *q));
-        TRY(tq_check_apart(w[i].name, w[i].data, w[i].bytes, "sinks", p->sinks, sinks));
-        for (size_t j = 0; j < i; j++)
-            TRY(tq_check_apart(w[i].name, w[i].data, w[i].bytes, w[j].name, w[j].data, w[j].bytes));
-        for (size_t j = 0; j < plan->n_segments; j++) {
-            const tq_view *const views[] = {&segments[j].k, &segments[j].v};
-            for (size_t side = 0; side < 2 && segments[j].length > 0; side++) {
-                const char *name = side == 0 ? "k" : "v";
-                const tq_view *v = views[side];
-                TRY(tq_check_apart(w[i].name, w[i].data, w[i].bytes, name, v->data, v->data_bytes));
-                if (v->pages != NULL)
-                    TRY(tq_check_apart(w[i].name, w[i].data, w[i].bytes, name, v->pages,
-                                       bytes_of(v->n_pages, sizeof *v->pages)));
-                if (v->store == TQ_STORE_CODES)
-                    TRY(tq_check_apart(w[i].name, w[i].data, w[i].bytes, name, v->norms,
-                                       bytes_of(v->n_norms, sizeof(float))));
-                if (v->centre != NULL)
-                    TRY(tq_check_apart(w[i].name, w[i].data, w[i].bytes, name, v->centre,
-                                       p->n_kv_heads * plan->dim * sizeof(float)));
-            }
-        }
-    }
-    return TQ_OK;
+    TRY(one_sequence(&call, params, &sequence, segments, n_segments));
+    return tq_attend_call_size(&call, bytes);
 }
 
 tq_status tq_attention(const tq_attention_params *params, const tq_segment *segments, size_t n_segments,
                        const float *q, float *out, float *lse, void *workspace, size_t workspace_bytes) {
-    tq_attend_plan plan;
-    TRY(check(&plan, params, segments, n_segments, q, workspace, workspace_bytes));
-    TRY(tq_attend_check_sinks(plan.kernels, params->sinks, params->n_heads));
-    const size_t rows = (size_t)params->n_heads * params->n_queries;
-    const written all[] = {{"workspace", workspace, plan.at.total},
-                           {"out", out, rows * plan.dim * sizeof *out},
-                           {"lse", lse, rows * sizeof *lse}};
-    TRY(check_apart(&plan, q, segments, all, lse == NULL ? 2 : 3));
-    prepare(&plan, segments, workspace);
-    tq_attend_run(&plan, q, workspace);
-    for (size_t r = 0; r < rows; r++) {
-        const float *sink = params->sinks == NULL ? NULL : &params->sinks[r / params->n_queries];
-        float top, sum;
-        tq_attend_collect(&plan, workspace, r, out + r * plan.dim, &top, &sum);
-        tq_attend_finish(plan.dim, out + r * plan.dim, top, sum, sink, lse == NULL ? NULL : lse + r);
-    }
-    return TQ_OK;
+    tq_attend_call call;
+    tq_sequence sequence;
+    TRY(one_sequence(&call, params, &sequence, segments, n_segments));
+    call.batch.q = q;
+    call.batch.out = out;
+    call.batch.lse = lse;
+    call.batch.sinks = params->sinks;
+    return tq_attend_call_run(&call, workspace, workspace_bytes);
 }
 
 tq_status tq_attention_partial(const tq_attention_params *params, const tq_segment *segments,
                                size_t n_segments, const float *q, float *acc, float *max, float *sum,
                                void *workspace, size_t workspace_bytes) {
-    tq_attend_plan plan;
-    TRY(check(&plan, params, segments, n_segments, q, workspace, workspace_bytes));
-    if (params->query_end == 0 && (!params->bidirectional || params->window > 0))
-        return tq_fail(TQ_E_POSITION, 0, "query_end",
-                       "query_end is 0: a part of the positions does not tell where the queries stand");
-    const size_t rows = (size_t)params->n_heads * params->n_queries;
-    const written all[] = {{"workspace", workspace, plan.at.total},
-                           {"acc", acc, rows * plan.dim * sizeof *acc},
-                           {"max", max, rows * sizeof *max},
-                           {"sum", sum, rows * sizeof *sum}};
-    TRY(check_apart(&plan, q, segments, all, 4));
-    prepare(&plan, segments, workspace);
-    tq_attend_run(&plan, q, workspace);
-    for (size_t r = 0; r < rows; r++)
-        tq_attend_collect(&plan, workspace, r, acc + r * plan.dim, &max[r], &sum[r]);
-    return TQ_OK;
+    tq_attend_call call;
+    tq_sequence sequence;
+    TRY(one_sequence(&call, params, &sequence, segments, n_segments));
+    TRY(tq_check_not_null("max", max));
+    TRY(tq_check_not_null("sum", sum));
+    call.batch.q = q;
+    call.batch.sinks = params->sinks;
+    call.batch.out = acc;
+    call.batch.max = max;
+    call.batch.sum = sum;
+    call.out_name = "acc";
+    return tq_attend_call_run(&call, workspace, workspace_bytes);
 }
 
 /* Outputs lie apart from each other and from all partial results, but out may be acc[0]. */
@@ -166,11 +108,11 @@ tq_status tq_attention_merge(size_t n_partials, size_t n_heads, size_t n_queries
         TRY(tq_check_not_null("sum", sum[i]));
     }
     TRY(check_merge_apart(n_partials, rows, bytes, acc, max, sum, sinks, n_heads, out, lse));
-    TRY(tq_attend_check_sinks(kernels, sinks, n_heads));
+    if (sinks != NULL) TRY(tq_check_finite(kernels, "sinks", sinks, n_heads));
     for (size_t r = 0; r < rows; r++) {
         float top, total;
         tq_attend_merge_row(kernels, n_partials, head_dim, r, acc, max, sum, out, &top, &total);
-        tq_attend_finish(head_dim, out + r * head_dim, top, total,
+        tq_attend_finish(kernels, head_dim, out + r * head_dim, top, total,
                          sinks == NULL ? NULL : &sinks[r / n_queries], lse == NULL ? NULL : lse + r);
     }
     return TQ_OK;

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "attention/plan.h"
+#include "attention/batch.h"
 
 static void poison(size_t dim, float *acc, float *top, float *sum) {
     *top = *sum = NAN;
@@ -24,52 +24,92 @@ static float higher(float top, float t) {
     return t > top ? t : top;
 }
 
-/* exp(top - highest), 0 for a part that saw nothing. */
+/* exp(top - highest), 0 for a part that saw nothing; mostly the part is all there is. */
 static float weight_of(float top, float highest) {
+    if (top == highest) return top == -INFINITY ? 0.0f : 1.0f;
     return top == -INFINITY ? 0.0f : expf(top - highest);
 }
 
-/* Sums one of the accumulators over the splits. */
-static void sum_splits(const tq_attend_plan *plan, const float *partial, size_t offset, float highest,
-                       float *acc) {
-    memset(acc, 0, plan->dim * sizeof *acc);
-    for (size_t s = 0; s < plan->splits; s++, partial += plan->partial_floats) {
-        const float w = weight_of(partial[plan->partial_floats - TQ_LANES], highest);
-        if (w == 0.0f) continue;
-        for (size_t i = 0; i < plan->dim; i++)
-            acc[i] += w * partial[offset + i];
+/* Tops and sums of a row's splits, which lie side by side. */
+static void merge_tails(const tq_attend_sequence *s, const float *partial, float *top, float *sum) {
+    const float *first = partial + s->partial_floats - TQ_LANES;
+    *top = -INFINITY;
+    *sum = 0.0f;
+    for (size_t i = 0; i < s->cut.splits; i++)
+        *top = higher(*top, first[i * s->partial_floats]);
+    for (size_t i = 0; i < s->cut.splits && !isnan(*top); i++) {
+        const float *tail = first + i * s->partial_floats;
+        *sum += weight_of(tail[0], *top) * tail[1];
     }
 }
 
-void tq_attend_collect(const tq_attend_plan *plan, const void *workspace, size_t row, float *acc,
-                       float *top, float *sum) {
-    const float *partial = (const float *)(const void *)((const uint8_t *)workspace + plan->at.partials) +
-                           tq_attend_partial_at(plan, row, 0);
+/* One of the accumulators, `offset` floats into the partial rows, summed over the splits. */
+static void sum_splits(const tq_attend_sequence *s, const float *partial, size_t offset, float highest,
+                       size_t dim, float *acc) {
+    for (size_t i = 0; i < s->cut.splits; i++, partial += s->partial_floats) {
+        const float w = weight_of(partial[s->partial_floats - TQ_LANES], highest);
+        const float *from = partial + offset;
+        if (i == 0 && w == 1.0f)
+            memcpy(acc, from, dim * sizeof *acc);
+        else if (i == 0)
+            for (size_t j = 0; j < dim; j++)
+                acc[j] = w * from[j];
+        else if (w > 0.0f)
+            for (size_t j = 0; j < dim; j++)
+                acc[j] += w * from[j];
+    }
+}
+
+/* A row's splits, unnormalised, in the call's domain. A row that float32 cannot carry is NaN in all
+ * three; work() has seen to it in one split as it is. */
+static void collect(const tq_attend_batch *b, const tq_attend_sequence *s, size_t row, float *acc,
+                    float *top, float *sum) {
+    const float *partial = tq_attend_partial(b, s, row, 0);
+    const size_t dim = b->kind->v_dim;
+    const bool rotated = s->encoded_v && b->kind->domain == TQ_ORIGINAL;
     float plain[TQ_MAX_DIM];
-    *top = -INFINITY;
-    *sum = 0.0f;
-    for (size_t s = 0; s < plan->splits; s++)
-        *top = higher(*top, partial[(s + 1) * plan->partial_floats - TQ_LANES]);
+    merge_tails(s, partial, top, sum);
     if (isnan(*top)) {
-        poison(plan->dim, acc, top, sum);
+        poison(dim, acc, top, sum);
         return;
     }
-    for (size_t s = 0; s < plan->splits; s++) {
-        const float *tail = partial + (s + 1) * plan->partial_floats - TQ_LANES;
-        *sum += weight_of(tail[0], *top) * tail[1];
-    }
-    memset(acc, 0, plan->dim * sizeof *acc);
-    if (plan->encoded_v) {
-        sum_splits(plan, partial, 0, *top, acc);
-        if (plan->params->domain == TQ_ORIGINAL)
-            plan->kernels->rotate(&plan->v_rotation, TQ_ROTATE_OUT, 1, acc, plan->dim, acc, plan->dim);
-    }
-    if (plan->dense_v) {
-        sum_splits(plan, partial, plan->encoded_v ? plan->dim : 0, *top, plain);
-        for (size_t i = 0; i < plan->dim; i++)
+    if (s->acc_floats == 0) memset(acc, 0, dim * sizeof *acc);
+    if (s->acc_floats > 0) sum_splits(s, partial, 0, *top, dim, acc);
+    if (rotated) b->kernels->rotate(&s->v_rotation, TQ_ROTATE_OUT, 1, acc, dim, acc, dim);
+    if (s->encoded_v && s->dense_v) {
+        sum_splits(s, partial, dim, *top, dim, plain);
+        for (size_t i = 0; i < dim; i++)
             acc[i] += plain[i];
     }
-    settle(plan->kernels, plan->dim, acc, top, sum);
+    if (s->cut.splits > 1 || s->encoded_v || !isfinite(*sum)) settle(b->kernels, dim, acc, top, sum);
+}
+
+static void store_row(const tq_attend_batch *b, size_t at, const float *row) {
+    const size_t dim = b->kind->v_dim;
+    if (b->kind->out_type == TQ_F32)
+        memcpy((float *)b->io.out + at, row, dim * sizeof *row);
+    else
+        (b->kind->out_type == TQ_F16 ? b->kernels->f32_to_f16
+                                     : b->kernels->f32_to_bf16)(dim, row, (uint16_t *)b->io.out + at);
+}
+
+void tq_attend_finish_row(const tq_attend_batch *b, const tq_attend_sequence *s, size_t row) {
+    const tq_attend_io *io = &b->io;
+    const size_t token = s->first_token + row % s->n_queries, head = row / s->n_queries;
+    const size_t at = token * io->lse_token + head * io->lse_head;
+    const size_t out_at = token * io->out_token + head * io->out_head;
+    float narrow[TQ_MAX_DIM], top, sum;
+    float *acc = b->kind->out_type == TQ_F32 ? (float *)io->out + out_at : narrow;
+    collect(b, s, row, acc, &top, &sum);
+    if (io->sum == NULL) {
+        tq_attend_finish(b->kernels, b->kind->v_dim, acc, top, sum,
+                         io->sinks == NULL ? NULL : &io->sinks[head],
+                         io->lse == NULL ? NULL : io->lse + at);
+    } else {
+        io->max[at] = top;
+        io->sum[at] = sum;
+    }
+    if (acc == narrow) store_row(b, out_at, acc);
 }
 
 void tq_attend_merge_row(const tq_kernels *kernels, size_t n_partials, size_t dim, size_t r,
@@ -90,7 +130,8 @@ void tq_attend_merge_row(const tq_kernels *kernels, size_t n_partials, size_t di
     settle(kernels, dim, out + r * dim, top, total);
 }
 
-void tq_attend_finish(size_t dim, float *acc, float top, float sum, const float *sink, float *lse) {
+void tq_attend_finish(const tq_kernels *kernels, size_t dim, float *acc, float top, float sum,
+                      const float *sink, float *lse) {
     if (isnan(top)) { /* acc is NaN already */
         if (lse != NULL) *lse = top;
         return;
@@ -99,7 +140,9 @@ void tq_attend_finish(size_t dim, float *acc, float top, float sum, const float 
     const float w = weight_of(top, highest);
     const float total = w * sum + (sink == NULL ? 0.0f : weight_of(*sink, highest));
     const float inverse = total > 0.0f ? w / total : 0.0f;
-    for (size_t i = 0; i < dim; i++)
+    const size_t whole = dim - dim % TQ_LANES; /* merges are of any dimension */
+    kernels->scale(whole, inverse, acc);
+    for (size_t i = whole; i < dim; i++)
         acc[i] *= inverse;
     if (lse != NULL) *lse = total > 0.0f ? highest + logf(total) : -INFINITY;
 }

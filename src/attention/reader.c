@@ -174,13 +174,14 @@ static const float *decode_run(const tq_view_reader *s, const tq_kernels *kernel
                        false);
         return tile;
     }
-    for (size_t i = 0; i < at.run; i++, data += v->row_stride, row += s->dim)
+    const bool even = v->row_stride == s->row_bytes; /* then rows are as one */
+    const size_t n = even ? s->dim * at.run : s->dim;
+    for (size_t i = 0; i < (even ? 1 : at.run); i++, data += v->row_stride, row += s->dim)
         if (v->store == TQ_STORE_F32)
-            memcpy(row, data, s->row_bytes);
-        else if (v->store == TQ_STORE_F16)
-            kernels->f16_to_f32(s->dim, (const uint16_t *)(const void *)data, row);
+            memcpy(row, data, n * sizeof *row);
         else
-            kernels->bf16_to_f32(s->dim, (const uint16_t *)(const void *)data, row);
+            (v->store == TQ_STORE_F16 ? kernels->f16_to_f32 : kernels->bf16_to_f32)(
+                n, (const uint16_t *)(const void *)data, row);
     return tile;
 }
 

@@ -8,6 +8,12 @@ tq_status tq_check_not_null(const char *name, const void *pointer) {
     return pointer != NULL ? TQ_OK : tq_fail(TQ_E_NULL, 0, name, "%s is NULL", name);
 }
 
+tq_status tq_check_size(const char *name, size_t size, size_t known) {
+    if (size == known) return TQ_OK;
+    return tq_fail(TQ_E_SIZE, known, "size", "%s: size is %zu: it must be set to its sizeof, %zu here",
+                   name, size, known);
+}
+
 tq_status tq_check_domain(tq_domain domain) {
     if (domain == TQ_ROTATED || domain == TQ_ORIGINAL) return TQ_OK;
     return tq_fail(TQ_E_DOMAIN, 0, "domain", "domain %d is neither TQ_ROTATED nor TQ_ORIGINAL",

@@ -32,6 +32,9 @@ tq_status tq_rows_check(tq_rows *r, size_t n);
  * such as codes followed by their norm, are apart. */
 tq_status tq_rows_check_apart(const tq_rows *a, const tq_rows *b);
 
+/* Bytes from the first piece to the end of the last. */
+size_t tq_rows_bytes(const tq_rows *r);
+
 /* Where piece (head, row) starts, in elements. */
 static inline size_t tq_rows_at(const tq_rows *r, size_t head, size_t row) {
     return head * r->head_stride + row * r->row_stride;
@@ -40,6 +43,10 @@ static inline size_t tq_rows_at(const tq_rows *r, size_t head, size_t row) {
 tq_status tq_check_domain(tq_domain domain);
 
 tq_status tq_check_not_null(const char *name, const void *pointer);
+
+/* A struct that may grow says how large the caller's is. TQ_E_SIZE, unless it is one that this library
+ * knows: its own, there being no other yet. */
+tq_status tq_check_size(const char *name, size_t size, size_t known);
 
 /* TQ_E_OVERLAP unless [a, a + a_bytes) and [b, b + b_bytes) are apart. */
 tq_status tq_check_apart(const char *a_name, const void *a, size_t a_bytes, const char *b_name,

@@ -44,7 +44,7 @@ tq_status tq_rows_check(tq_rows *r, size_t n) {
     return tq_check_not_null(r->name, r->data);
 }
 
-static size_t span_bytes(const tq_rows *r) {
+size_t tq_rows_bytes(const tq_rows *r) {
     return (tq_rows_at(r, r->heads - 1, r->rows - 1) + r->length) * r->size;
 }
 
@@ -61,5 +61,5 @@ static bool interleaved(const tq_rows *a, const tq_rows *b) {
 
 tq_status tq_rows_check_apart(const tq_rows *a, const tq_rows *b) {
     if (interleaved(a, b)) return TQ_OK;
-    return tq_check_apart(a->name, a->data, span_bytes(a), b->name, b->data, span_bytes(b));
+    return tq_check_apart(a->name, a->data, tq_rows_bytes(a), b->name, b->data, tq_rows_bytes(b));
 }

@@ -16,6 +16,10 @@ static tq_status take_shape(const tq_cache *c, tq_attention_params *p) {
     if (p->head_dim != c->plan[TQ_K].dim)
         return tq_fail(TQ_E_HEAD_DIM, 0, "head_dim", "head_dim %u: the cache has %zu (0 takes it)",
                        p->head_dim, c->plan[TQ_K].dim);
+    if (p->v_head_dim == 0) p->v_head_dim = (uint32_t)c->plan[TQ_V].dim;
+    if (p->v_head_dim != c->plan[TQ_V].dim)
+        return tq_fail(TQ_E_HEAD_DIM, 0, "v_head_dim", "v_head_dim %u: the cache has %zu (0 takes it)",
+                       p->v_head_dim, c->plan[TQ_V].dim);
     return TQ_OK;
 }
 
@@ -30,15 +34,24 @@ static tq_status take_positions(const tq_cache *c, tq_attention_params *p) {
     if (most != 0 && p->window > most)
         return tq_fail(TQ_E_POSITION, p->window, "window", "window %llu: the cache keeps %llu",
                        (unsigned long long)p->window, (unsigned long long)most);
+    if (most != 0 && p->sink_positions == 0) p->sink_positions = c->sinks;
+    if (most != 0 && p->sink_positions > c->sinks)
+        return tq_fail(TQ_E_POSITION, p->sink_positions, "sink_positions",
+                       "sink_positions %llu: the cache keeps %zu (0 takes them)",
+                       (unsigned long long)p->sink_positions, c->sinks);
     return TQ_OK;
 }
 
-/* The first of the queries looks back furthest. Between the sinks, which stay, and the oldest position
- * that has not been overwritten there is nothing. */
+/* Older positions are gone, sinks apart; 0: none is. */
+static uint64_t kept_from(const tq_cache *c) {
+    return c->oldest > c->sinks ? c->oldest : 0;
+}
+
+/* The first of the queries looks back furthest. */
 static tq_status check_kept(const tq_cache *c, const tq_attention_params *p) {
     const uint64_t first = tq_less(c->length, p->n_queries);
     const uint64_t wanted = p->window == 0 ? 0 : tq_less(first + 1, p->window);
-    if (tq_most(wanted, c->sinks) >= c->oldest) return TQ_OK;
+    if (wanted >= kept_from(c)) return TQ_OK;
     return tq_fail(TQ_E_POSITION, wanted, "n_queries",
                    "%zu queries look back to position %llu, and the cache holds those from %llu on: its "
                    "capacity must be window + n_queries - 1 at least",
@@ -75,4 +88,17 @@ tq_status tq_cache_attend(const tq_cache *cache, const tq_attention_params *para
     step s;
     TRY(compose(&s, cache, params));
     return tq_attention(&s.params, s.segments, s.n_segments, q, out, lse, workspace, workspace_bytes);
+}
+
+tq_status tq_cache_sequence(const tq_cache *cache, size_t n_queries,
+                            tq_segment segments[TQ_CACHE_SEGMENTS], tq_sequence *sequence) {
+    TRY(tq_check_not_null("cache", cache));
+    TRY(tq_check_not_null("segments", segments));
+    TRY(tq_check_not_null("sequence", sequence));
+    *sequence = (tq_sequence){.segments = segments,
+                              .n_segments = tq_cache_view(cache, segments),
+                              .n_queries = n_queries,
+                              .query_end = cache->length,
+                              .kept_from = kept_from(cache)};
+    return TQ_OK;
 }

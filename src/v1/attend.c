@@ -4,6 +4,8 @@
 
 #include "base/check.h"
 #include "base/size.h"
+#include "codec/rows.h"
+#include "cpu/dispatch.h"
 #include "format/plan.h"
 
 static tq_status check_positions(const tq_flash_attn_vec_tq_hb_params *p, bool dense) {
@@ -137,7 +139,10 @@ tq_status tq_v1_attend_run(const tq_v1_attend *a, const tq_view *k, const tq_vie
     uint8_t *base = workspace;
     const float **acc = (const float **)(void *)(base + a->at.lists);
     const float **max = acc + a->most_stretches, **sum = max + a->most_stretches;
+    const tq_kernels *kernels;
     size_t n = 0, first = 0;
+    TRY(tq_active_kernels(&kernels));
+    TRY(tq_check_finite(kernels, "q", q, a->values));
     do {
         float *part_acc = (float *)(void *)(base + a->at.acc) + n * a->values;
         float *part_max = (float *)(void *)(base + a->at.max) + n * a->rows;

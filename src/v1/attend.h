@@ -36,8 +36,8 @@ typedef struct tq_v1_attend {
  * vectors, and ring_start and scale_factor_d512 are not looked at then. */
 tq_status tq_v1_attend_init(tq_v1_attend *a, const tq_flash_attn_vec_tq_hb_params *p, size_t n_queries);
 
-/* Works on the stretches in order and merges them. Everything has been checked but the values of q: the
- * first stretch does that before anything is written. */
+/* Works on the stretches in order and merges them. Everything has been checked but the values of q, which
+ * are before anything is written. */
 tq_status tq_v1_attend_run(const tq_v1_attend *a, const tq_view *k, const tq_view *v, const float *q,
                            float *dst, void *workspace);
 

@@ -8,7 +8,7 @@
 
 whole whole_new(const scene *s) {
     const size_t rows = scene_rows(s);
-    return (whole){guard_new(rows * s->params.head_dim * sizeof(float)), guard_new(rows * sizeof(float))};
+    return (whole){guard_new(rows * scene_v_dim(s) * sizeof(float)), guard_new(rows * sizeof(float))};
 }
 
 void whole_free(whole *w) {
@@ -18,8 +18,8 @@ void whole_free(whole *w) {
 
 partial partial_new(const scene *s) {
     const size_t rows = scene_rows(s);
-    return (partial){guard_new(rows * s->params.head_dim * sizeof(float)),
-                     guard_new(rows * sizeof(float)), guard_new(rows * sizeof(float))};
+    return (partial){guard_new(rows * scene_v_dim(s) * sizeof(float)), guard_new(rows * sizeof(float)),
+                     guard_new(rows * sizeof(float))};
 }
 
 void partial_free(partial *p) {

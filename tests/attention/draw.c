@@ -48,8 +48,9 @@ static void draw_store(side_plan *p, bool v1, rng *r) {
 }
 
 void draw_segments(scene_plan *p, size_t length, rng *r) {
-    const bool has_v1 = p->head_dim == 256 || p->head_dim == 512;
-    const bool k_v1 = has_v1 && rng_below(r, 2) == 0, v_v1 = has_v1 && rng_below(r, 2) == 0;
+    const uint32_t v_dim = p->v_head_dim == 0 ? p->head_dim : p->v_head_dim;
+    const bool k_v1 = (p->head_dim == 256 || p->head_dim == 512) && rng_below(r, 2) == 0;
+    const bool v_v1 = (v_dim == 256 || v_dim == 512) && rng_below(r, 2) == 0;
     size_t from = 0;
     p->n_segments = 1 + rng_below(r, MOST_SEGMENTS);
     memset(p->segment, 0, sizeof p->segment);
@@ -96,6 +97,8 @@ void draw_plan(scene_plan *p, double work, rng *r) {
     const double most = work / (2.0 * heads * dim * ((double)length + 1));
     if ((double)queries > most) queries = most < 1 ? 1 : (size_t)most;
     *p = plain_plan(heads, kv_heads, dim, queries, length);
+    if (rng_below(r, 3) == 0) p->v_head_dim = dims[rng_below(r, COUNT(dims))];
+    p->slopes = rng_below(r, 4) == 0;
     draw_segments(p, length, r);
     draw_layouts(p, r);
     p->domain = rng_below(r, 2) == 0 ? TQ_ORIGINAL : TQ_ROTATED;
@@ -108,6 +111,7 @@ void draw_masks(tq_attention_params *p, size_t length, rng *r) {
     static const float caps[] = {0.0f, 0.0f, 1.0f, 30.0f};
     p->bidirectional = rng_below(r, 3) == 0;
     p->window = rng_below(r, 2) == 0 ? 0 : 1 + draw_size(r, length + 10);
+    p->sink_positions = rng_below(r, 2) == 0 ? 0 : draw_size(r, length);
     const size_t first = rng_below(r, 4) == 0    ? draw_size(r, 2 * length)
                          : length > p->n_queries ? length - p->n_queries
                                                  : 0;

@@ -21,7 +21,15 @@ void model_row_free(model_row *m) {
 
 static bool visible(const tq_attention_params *p, uint64_t query, uint64_t key) {
     if (!p->bidirectional && key > query) return false;
-    return p->window == 0 || key > query || query - key < p->window;
+    return p->window == 0 || key < p->sink_positions || key > query || query - key < p->window;
+}
+
+/* Of the last n_tree positions up to the queries' end a tree's bits say it alone. */
+static bool sees(const scene *s, size_t i, uint64_t query, uint64_t key) {
+    const uint64_t end = query - i + s->params.n_queries, start = end - s->n_tree;
+    if (s->tree == NULL || key < start || key >= end) return visible(&s->params, query, key);
+    const uint64_t *bits = s->tree + i * ((s->n_tree + 63) / 64), bit = key - start;
+    return (bits[bit / 64] >> bit % 64 & 1) != 0;
 }
 
 /* Where query i stands. */
@@ -33,14 +41,15 @@ static uint64_t position_of(const scene *s, size_t i) {
     return end - s->params.n_queries + i;
 }
 
-static double score_of(const scene *s, const float *q, const double *key) {
+static double score_of(const scene *s, const float *q, const double *key, double slope, uint64_t query,
+                       uint64_t at) {
     const tq_attention_params *p = &s->params;
     double sum = 0;
     for (size_t d = 0; d < p->head_dim; d++)
         sum += (double)q[d] * key[d];
     sum *= (double)p->scale;
     const double cap = (double)p->softcap;
-    return cap == 0 ? sum : cap * tanh(sum / cap);
+    return (cap == 0 ? sum : cap * tanh(sum / cap)) - slope * fabs((double)query - (double)at);
 }
 
 static double length_of(const double *x, size_t dim) {
@@ -70,20 +79,24 @@ static size_t all_scores(const scene *s, size_t h, size_t i, double *scores, dou
     const tq_attention_params *p = &s->params;
     const size_t g = h / (p->n_heads / p->n_kv_heads), dim = p->head_dim;
     const float *q = s->q + (h * p->n_queries + i) * dim;
-    double most = 0;
+    const double slope = p->slopes == NULL ? 0 : (double)p->slopes[h];
+    const uint64_t query = position_of(s, i);
+    double most = 0, lean = 0;
     size_t n = 0, seen = 0;
     for (size_t t = 0; t < s->n_segments; t++) {
         const tq_segment *seg = &s->segments[t];
         for (size_t j = 0; j < seg->length; j++, n++) {
             const double *key = s->k[t].values + (g * seg->length + j) * dim;
             scores[n] = -(double)INFINITY;
-            if (!visible(p, position_of(s, i), seg->first_position + j)) continue;
-            scores[n] = score_of(s, q, key);
+            const uint64_t at = seg->first_position + j;
+            if (!sees(s, i, query, at)) continue;
+            scores[n] = score_of(s, q, key, slope, query, at);
+            lean = fmax(lean, fabs(slope * ((double)query - (double)at)));
             most = fmax(most, reach(s, t, g, key));
             seen++;
         }
     }
-    most *= fabs((double)p->scale) * float_length(q, dim);
+    most = most * fabs((double)p->scale) * float_length(q, dim) + lean;
     *bound =
         ldexp(fmin((double)seen, 512) + (double)seen / 16 + 16 + ((double)dim / 16 + 24) * most, -24);
     return n;
@@ -101,7 +114,7 @@ static double log_sum_exp(const double *scores, size_t n, double max, const floa
 
 static void add_values(const scene *s, size_t h, const double *scores, model_row *m) {
     const tq_attention_params *p = &s->params;
-    const size_t g = h / (p->n_heads / p->n_kv_heads), dim = p->head_dim;
+    const size_t g = h / (p->n_heads / p->n_kv_heads), dim = scene_v_dim(s);
     for (size_t t = 0; t < s->n_segments; t++)
         for (size_t j = 0; j < s->segments[t].length; j++, scores++) {
             if (isinf(*scores)) continue;
@@ -124,7 +137,7 @@ void model_attend(const scene *s, size_t h, size_t i, model_row *m) {
         m->max = fmax(m->max, scores[j]);
     m->lse = log_sum_exp(scores, n, m->max, s->params.sinks == NULL ? NULL : &s->params.sinks[h]);
     m->terms = 0;
-    memset(m->out, 0, s->params.head_dim * sizeof *m->out);
+    memset(m->out, 0, scene_v_dim(s) * sizeof *m->out);
     add_values(s, h, scores, m);
     free(scores);
 }
@@ -168,7 +181,7 @@ static void count(worst *w, const model_row *m) {
 }
 
 void assert_attends(const scene *s, const float *out, const float *lse, worst *w) {
-    const size_t n = s->params.n_queries, dim = s->params.head_dim;
+    const size_t n = s->params.n_queries, dim = scene_v_dim(s);
     model_row m = model_row_new(dim);
     for (size_t row = 0; row < scene_rows(s); row++) {
         const size_t h = row / n, i = row % n;
@@ -184,7 +197,7 @@ void assert_attends(const scene *s, const float *out, const float *lse, worst *w
 }
 
 void assert_partial(const scene *s, const float *acc, const float *max, const float *sum, worst *w) {
-    const size_t n = s->params.n_queries, dim = s->params.head_dim;
+    const size_t n = s->params.n_queries, dim = scene_v_dim(s);
     scene open = *s;
     open.params.sinks = NULL;
     model_row m = model_row_new(dim);

@@ -179,7 +179,7 @@ static void store_codes(scene *s, side *to, tq_view *view, const side_plan *p, c
 
 static void store_values(scene *s, side *to, tq_view *view, const side_plan *p, const float *x,
                          size_t length, rng *r) {
-    const size_t heads = s->params.n_kv_heads, dim = s->params.head_dim, n = heads * length * dim;
+    const size_t heads = s->params.n_kv_heads, dim = view->codec.head_dim, n = heads * length * dim;
     const bool half = p->store != TQ_STORE_F32, brain = p->store == TQ_STORE_BF16;
     uint16_t *halves = test_alloc(n * sizeof *halves);
     for (size_t i = 0; i < n; i++) {
@@ -196,8 +196,8 @@ static void store_values(scene *s, side *to, tq_view *view, const side_plan *p, 
 
 /* Draws the vectors of a side around the centre, if there is one, and stores them. */
 static void fill_side(scene *s, side *to, tq_view *view, const side_plan *p, const float *centre,
-                      size_t length, rng *r) {
-    const size_t dim = s->params.head_dim, n = s->params.n_kv_heads * length * dim;
+                      size_t dim, size_t length, rng *r) {
+    const size_t n = s->params.n_kv_heads * length * dim;
     float *x = test_alloc(n * sizeof *x);
     rng_gauss_fill(r, x, n);
     for (size_t i = 0; i < n && centre != NULL; i++)
@@ -205,7 +205,7 @@ static void fill_side(scene *s, side *to, tq_view *view, const side_plan *p, con
     to->values = test_alloc(n * sizeof *to->values);
     view->store = p->store;
     view->domain = p->store == TQ_STORE_CODES ? TQ_ORIGINAL : s->params.domain;
-    view->codec.head_dim = s->params.head_dim;
+    view->codec.head_dim = (uint32_t)dim;
     view->centre = p->store == TQ_STORE_CODES ? centre : NULL;
     if (p->store == TQ_STORE_CODES)
         store_codes(s, to, view, p, x, centre, length, r);
@@ -228,12 +228,14 @@ void scene_open(scene *s, const scene_plan *plan, rng *r) {
     p->n_heads = plan->n_heads;
     p->n_kv_heads = plan->n_kv_heads;
     p->head_dim = plan->head_dim;
+    p->v_head_dim = plan->v_head_dim;
     p->n_queries = plan->n_queries;
     p->domain = plan->domain;
     p->bidirectional = 1;
     p->scale = (float)(1 / sqrt(plan->head_dim));
     s->q = drawn(&s->q_memory, scene_rows(s) * p->head_dim, plan->spread, r);
     if (plan->sinks) p->sinks = drawn(&s->sinks, p->n_heads, 2, r);
+    if (plan->slopes) p->slopes = drawn(&s->slopes, p->n_heads, 0.05, r);
     const float *centre = NULL;
     s->n_segments = plan->n_segments;
     for (size_t i = 0; i < plan->n_segments; i++) {
@@ -242,8 +244,8 @@ void scene_open(scene *s, const scene_plan *plan, rng *r) {
         s->segments[i].first_position = g->first_position;
         if (plan->centre && i != 1) /* the second has the first one's, later ones their own */
             centre = drawn(&s->centres[i], (size_t)p->n_kv_heads * p->head_dim, 1, r);
-        fill_side(s, &s->k[i], &s->segments[i].k, &g->k, centre, g->length, r);
-        fill_side(s, &s->v[i], &s->segments[i].v, &g->v, NULL, g->length, r);
+        fill_side(s, &s->k[i], &s->segments[i].k, &g->k, centre, p->head_dim, g->length, r);
+        fill_side(s, &s->v[i], &s->segments[i].v, &g->v, NULL, scene_v_dim(s), g->length, r);
     }
 }
 
@@ -264,9 +266,14 @@ void scene_close(scene *s) {
     }
     edge_free(&s->q_memory);
     edge_free(&s->sinks);
+    edge_free(&s->slopes);
     memset(s, 0, sizeof *s);
 }
 
 size_t scene_rows(const scene *s) {
     return s->params.n_heads * s->params.n_queries;
+}
+
+size_t scene_v_dim(const scene *s) {
+    return s->params.v_head_dim == 0 ? s->params.head_dim : s->params.v_head_dim;
 }

@@ -39,10 +39,10 @@ typedef struct segment_plan {
 } segment_plan;
 
 typedef struct scene_plan {
-    uint32_t n_heads, n_kv_heads, head_dim;
+    uint32_t n_heads, n_kv_heads, head_dim, v_head_dim; /* v_head_dim 0: head_dim */
     size_t n_queries;
     tq_domain domain;
-    bool centre, sinks;
+    bool centre, sinks, slopes;
     double spread; /* standard deviation of the queries' coordinates; that of keys and values is 1 */
     size_t n_segments;
     segment_plan segment[MOST_SEGMENTS];
@@ -57,15 +57,18 @@ typedef struct scene {
     tq_attention_params params; /* no masks, no softcap, scale 1/sqrt(D) until a test sets them */
     tq_segment segments[MOST_SEGMENTS];
     size_t n_segments;
+    const uint64_t *tree; /* [n][(n_tree + 63) / 64]; the model looks at it, single calls have none */
+    size_t n_tree;
     const float *q;
     side k[MOST_SEGMENTS], v[MOST_SEGMENTS];
-    edge q_memory, sinks, centres[MOST_SEGMENTS];
+    edge q_memory, sinks, slopes, centres[MOST_SEGMENTS];
 } scene;
 
 void scene_open(scene *s, const scene_plan *plan, rng *r);
 void scene_close(scene *s);
 
-/* Rows of results, H * n. */
+/* Rows of results, H * n, and values of one. */
 size_t scene_rows(const scene *s);
+size_t scene_v_dim(const scene *s);
 
 #endif

@@ -60,7 +60,8 @@ static void run_parts(const scene *s, merged *m, size_t n_parts, rng *r) {
 
 static tq_status merge(const scene *s, const merged *m, float *out, float *lse) {
     const tq_attention_params *p = &s->params;
-    return tq_attention_merge(m->n, p->n_heads, p->n_queries, p->head_dim, m->acc, m->max, m->sum,
+    return tq_attention_merge(m->n, p->n_heads, p->n_queries,
+                              p->v_head_dim == 0 ? p->head_dim : p->v_head_dim, m->acc, m->max, m->sum,
                               p->sinks, out, lse);
 }
 

@@ -40,24 +40,25 @@ static double compare(const double *sum, const double *terms, double total, cons
     return sqrt(error) / (bound * sqrt(size) + 1e-30);
 }
 
-/* Query q at `position` over [from, position], by head g's keys and values. */
+/* Query q at `position` over [from, position] and the sinks before that, by head g's keys and values. */
 static double check_row(const model *m, const tq_attention_params *p, size_t g, uint64_t from,
                         uint64_t position, const float *q, const float *out) {
-    const size_t n = (size_t)(position - from) + 1;
-    const float *centre = m->has_centre ? m->centre : NULL;
+    const uint64_t sinks = p->sink_positions < from ? p->sink_positions : from;
+    const size_t n = (size_t)(position - from + sinks) + 1;
     const size_t widest = m->k.dim > m->v.dim ? m->k.dim : m->v.dim;
+    const float *centre = m->has_centre ? m->centre : NULL;
     double *x = zeroed(widest, sizeof *x), *score = zeroed(n, sizeof *score);
     double *sum = zeroed(m->v.dim, sizeof *sum), *terms = zeroed(m->v.dim, sizeof *terms);
     double top = -HUGE_VAL, total = 0;
     for (size_t j = 0; j < n; j++) {
-        decoded(m, &m->k, from + j, g, centre, x);
+        decoded(m, &m->k, j < sinks ? j : from + j - sinks, g, centre, x);
         for (size_t i = 0; i < m->k.dim; i++)
             score[j] += (double)q[i] * x[i] * (double)p->scale;
         top = fmax(top, score[j]);
     }
     for (size_t j = 0; j < n; j++) {
         const double weight = exp(score[j] - top);
-        decoded(m, &m->v, from + j, g, NULL, x);
+        decoded(m, &m->v, j < sinks ? j : from + j - sinks, g, NULL, x);
         total += weight;
         for (size_t i = 0; i < m->v.dim; i++) {
             sum[i] += weight * x[i];
@@ -79,7 +80,7 @@ static double check_row(const model *m, const tq_attention_params *p, size_t g, 
 static void attend(const tq_attention_params *p, const tq_cache *cache, const float *q, float *out) {
     const tq_attention_params least = {
         .n_heads = p->n_heads, .n_queries = p->n_queries, .scale = p->scale};
-    const size_t values = (size_t)p->n_heads * p->n_queries * p->head_dim;
+    const size_t values = (size_t)p->n_heads * p->n_queries * p->v_head_dim;
     float *again = zeroed(values, sizeof *again);
     tq_segment segments[TQ_CACHE_SEGMENTS];
     size_t n = 0, bytes = 0, own = 0;
@@ -108,19 +109,7 @@ static float modest_scale(const model *m) {
     return (largest > 8 ? 1 / largest : 1) / sqrtf((float)m->k.dim);
 }
 
-/* tq_attention() has one head_dim yet, and must say so. Once it serves two, this goes. */
-static void refuses_two_dims(const model *m, const tq_cache *cache) {
-    const tq_attention_params p = {.n_heads = (uint32_t)m->heads, .n_queries = 1, .scale = 1};
-    size_t bytes;
-    if (tq_cache_attend_workspace(cache, &p, &bytes) != TQ_E_HEAD_DIM)
-        broken("keys of %zu and values of %zu are attended to", m->k.dim, m->v.dim);
-}
-
 double check_attention(const model *m, const tq_cache *cache, size_t n_queries, size_t group, rng *r) {
-    if (m->k.dim != m->v.dim) {
-        refuses_two_dims(m, cache);
-        return 0;
-    }
     const size_t heads = m->heads * group, rows = heads * n_queries;
     float *q = zeroed(rows * m->k.dim, sizeof *q), *out = zeroed(rows * m->v.dim, sizeof *out);
     double worst = 0;
@@ -128,9 +117,11 @@ double check_attention(const model *m, const tq_cache *cache, size_t n_queries, 
         .n_heads = (uint32_t)heads,
         .n_kv_heads = (uint32_t)m->heads,
         .head_dim = (uint32_t)m->k.dim,
+        .v_head_dim = (uint32_t)m->v.dim,
         .n_queries = n_queries,
         .scale = modest_scale(m),
         .window = m->forgets ? m->window : 0,
+        .sink_positions = m->forgets ? m->sinks : 0,
     };
     rng_gauss_fill(r, q, rows * m->k.dim);
     attend(&p, cache, q, out);
