@@ -4,15 +4,16 @@
  * Letters: G KV heads, D head dimension, n positions of a call. A position is counted from 0, the first
  * one appended. Where its vectors lie, oldest first:
  *
- * - sinks: positions below `sinks`, in float16, never encoded
- * - codes: encoded positions, in one array (global), a ring, or pages of a pool
+ * - sinks: positions below `sinks`, in float16, never encoded, never forgotten
+ * - codes: encoded positions, in blocks of 128 (global), a ring, or pages of a pool
  * - recent: the last `recent` positions, in float16 until they age out and are encoded, exactly once.
  *   With it (or learn_centre) every position is encoded from what it is in float16
  *
  * Whatever was appended, the codes and norms are the same however it was cut into calls.
  *
  * Accuracy class: exact. A cache is used by one thread at a time; several may attend to its segments
- * while nobody changes it. Caches of a pool count as one for that. */
+ * while nobody changes it. Caches of a pool may be used by a thread each, also where they share pages; an
+ * allocator that they share must bear that. */
 #ifndef TQKV_CACHE_H
 #define TQKV_CACHE_H
 
@@ -22,6 +23,7 @@
 #include "tqkv/attention.h"
 #include "tqkv/codec.h"
 #include "tqkv/status.h"
+#include "tqkv/view.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -29,15 +31,21 @@ extern "C" {
 
 /** What a cache does with positions that outnumber its memory. */
 typedef enum tq_cache_policy {
-    TQ_CACHE_GLOBAL = 0, /**< keeps all; its memory grows up to `capacity`, then appending fails */
-    TQ_CACHE_RING = 1,   /**< keeps the last `capacity`; memory is taken at once */
-    TQ_CACHE_PAGED = 2   /**< keeps all up to `capacity`, in pages of a pool that others use too */
+    TQ_CACHE_GLOBAL = 0, /**< keeps all up to `capacity`, in blocks that are taken as they are needed;
+                              nothing that has been written moves */
+    TQ_CACHE_RING = 1,   /**< keeps the sinks and the last `capacity`; memory is taken at once */
+    TQ_CACHE_PAGED = 2   /**< in pages of a pool that others use too: keeps all up to `capacity`, or, with
+                              a window, what a ring keeps; pages that hold nothing else then go back */
 } tq_cache_policy;
 
 /** How the vectors of a layer are kept. Zero-initialise and set what is wanted. */
 typedef struct tq_cache_layer {
-    uint32_t n_kv_heads; /**< G, at least 1 */
-    tq_codec k, v;       /**< formats and norm rules; both with the same head_dim */
+    uint32_t n_kv_heads;       /**< G, at least 1 */
+    tq_codec k, v;             /**< formats and norm rules; both with the same head_dim */
+    tq_store k_store, v_store; /**< TQ_STORE_CODES, which is 0; or the side is dense, TQ_STORE_F16 or
+                                    TQ_STORE_BF16: its vectors lie where codes would, in that type, its
+                                    sinks and recent positions too. Of its codec head_dim alone is looked
+                                    at, within what v2 serves. Dense keys have no centre */
 } tq_cache_layer;
 
 typedef struct tq_cache tq_cache;
@@ -52,9 +60,10 @@ typedef struct tq_cache_config {
                                 `learn_centre`. Global: what is never reached takes no memory */
     size_t window;         /**< ring: a query looks back on so many positions up to its own, at most
                                 `capacity`; 0: on all of `capacity`. It decides how far a rewind may
-                                go. Other policies: 0 */
+                                go. Paged: likewise, and 0: on all there are. Global: 0 */
     size_t recent;         /**< last positions kept in float16; 0: none */
-    size_t sinks;          /**< first positions kept in float16; 0: none */
+    size_t sinks;          /**< first positions kept in float16; 0: none. Rings and windows keep them
+                                besides the last `capacity` (StreamingLLM, arXiv:2309.17453) */
     const float *k_centre; /**< [G][D], subtracted from keys before encoding, copied; NULL: none */
     size_t learn_centre; /**< the mean of this many first keys, as they are in float16, summed in order in
                               double precision, becomes the centre; zeros for heads in which it has less
@@ -96,20 +105,61 @@ TQ_API void tq_cache_destroy(tq_cache *cache);
  * k, v   [n][G][D] float32, original domain, finite and at most TQ_MAX_ABS; with sinks, recent or
  *        learn_centre at most 65504 too, float16's largest. n = 0: nothing to do
  *
- * A ring keeps the last `capacity` positions. For attention over a chunk of n queries at once it needs a
- * capacity of at least window + n - 1, so that the first of them finds all it looks back on.
- * TQ_E_NULL; TQ_E_POSITION if there is no room (global, paged); TQ_E_OVERFLOW; TQ_E_NOT_FINITE and
- * TQ_E_RANGE with field "k" or "v" and the index; TQ_E_NO_MEMORY, also for a pool without free pages. On
- * failure the cache is what it was.
- * Cost: O(n G D log D); allocates when a global cache grows or a page is taken. */
+ * A ring, or a paged cache with a window, takes any number of positions and keeps the last `capacity`.
+ * For attention over a chunk of n queries at once it needs a capacity of at least window + n - 1, so that
+ * the first of them finds all it looks back on.
+ *
+ * TQ_E_NULL; TQ_E_POSITION if there is no room (global, paged without a window); TQ_E_OVERFLOW;
+ * TQ_E_NOT_FINITE and TQ_E_RANGE with field "k" or "v" and the index; TQ_E_NO_MEMORY, also for a pool
+ * without free pages. On failure the cache is what it was.
+ *
+ * Cost: O(n G D log D). A global cache allocates a block for each 128 positions, and a larger table of
+ * them now and then; a paged one takes pages. */
 TQ_API tq_status tq_cache_append(tq_cache *cache, size_t n, const float *k, const float *v);
+
+/** Vectors for a cache as they lie in a model's memory. Zero-initialise, set `size` and what is wanted.
+ */
+typedef struct tq_cache_input {
+    size_t size;                             /**< sizeof(tq_cache_input) (TQ_E_SIZE) */
+    tq_type type;                            /**< of k and v. What is not float32 is widened, exactly */
+    const void *k, *v;                       /**< [n][G][D], aligned as their type */
+    size_t n_k, n_v;                         /**< elements there */
+    size_t k_position_stride, k_head_stride; /**< elements from a position to the next, from a head to the
+                                                  next. 0: side by side, in the order [n][G][D]. Any order
+                                                  in which vectors keep apart will do: for the keys of a
+                                                  fused [n][H + 2G][D] let k begin at head H, and give
+                                                  (H + 2G) * D and 0 */
+    size_t v_position_stride, v_head_stride;
+} tq_cache_input;
+
+/** The same for vectors of any type and order.
+ *
+ * Errors besides: TQ_E_SIZE (size; n_k or n_v too small), TQ_E_FORMAT (type), TQ_E_STRIDE. Indices are
+ * those of elements of k or v. */
+TQ_API tq_status tq_cache_append_input(tq_cache *cache, size_t n, const tq_cache_input *input);
+
+/** Takes now what appends up to that length will need, so that they allocate nothing and find their
+ * pages.
+ *
+ * positions   length of the cache up to which; at most `capacity`, or, with a window, any: pages for as
+ *             many as are kept at a time are then taken, and go from old positions to new ones. Less than
+ *             is there: nothing to do
+ *
+ * It lasts until the cache is cleared: rewinds and what is appended after them do not give it back. A
+ * ring has all of its memory from the start. Pages that a fork shares are not this cache's alone: to
+ * write to one takes a copy, and those that a rewind or the window leaves are not reserved any more.
+ *
+ * TQ_E_NULL, TQ_E_POSITION (beyond `capacity`), TQ_E_NO_MEMORY. On failure the cache is what it was. */
+TQ_API tq_status tq_cache_reserve(tq_cache *cache, uint64_t positions);
 
 /** Forgets all positions from `length` on (speculative decoding throws tokens away).
  *
- * What has been encoded stays so. The centre stays. Pages left without positions return to their pool.
- * TQ_E_NULL; TQ_E_POSITION if length is beyond what is there, or a ring has overwritten positions from
- * max(0, length + 1 - window) to length - 1, which the next query would look back on (rewinding to 0 is
- * always possible). On failure the cache is what it was. No allocation. */
+ * What has been encoded stays so. The centre stays. Pages left without positions return to their pool,
+ * unless they are reserved; a global cache keeps its blocks.
+ *
+ * TQ_E_NULL; TQ_E_POSITION if length is beyond what is there, or a ring or window has forgotten positions
+ * from max(sinks, length + 1 - window) to length - 1, which the next query would look back on (rewinding
+ * to 0 is always possible). On failure the cache is what it was. No allocation. */
 TQ_API tq_status tq_cache_truncate(tq_cache *cache, uint64_t length);
 
 /** Forgets everything, a learned centre too; memory is kept, pages return to their pool. NULL is fine. */
@@ -119,7 +169,7 @@ TQ_API void tq_cache_clear(tq_cache *cache);
 TQ_API uint64_t tq_cache_length(const tq_cache *cache);
 
 /** The oldest position that is still there, sinks not counted; the length when there is none. At least
- * min(sinks, length), and more once a ring has overwritten some. 0 for NULL. */
+ * min(sinks, length), and more once a ring or window has forgotten some. 0 for NULL. */
 TQ_API uint64_t tq_cache_first(const tq_cache *cache);
 
 /** Positions below this one are encoded or sinks, those from it on are in float16. 0 for NULL. */
@@ -136,8 +186,8 @@ TQ_API const float *tq_cache_k_centre(const tq_cache *cache);
  * segments     [TQ_CACHE_SEGMENTS] out; valid until the cache changes
  * n_segments   out
  *
- * In rings sinks that are older than the last `capacity` positions are not given. Float16 segments are in
- * the original domain: use TQ_ORIGINAL unless neither sinks, recent nor learn_centre are set. TQ_E_NULL.
+ * Sinks are always given; in rings and with windows positions may be missing between them and the next
+ * segment. Dense segments are in the original domain: use TQ_ORIGINAL unless all is codes. TQ_E_NULL.
  */
 TQ_API tq_status tq_cache_segments(const tq_cache *cache, tq_segment segments[TQ_CACHE_SEGMENTS],
                                    size_t *n_segments);
@@ -146,14 +196,13 @@ TQ_API tq_status tq_cache_segments(const tq_cache *cache, tq_segment segments[TQ
  * holds.
  *
  * params   as for tq_attention(). What the cache knows may be left 0 and must not contradict it:
- *          n_kv_heads, head_dim, query_end (the cache's length), window (a ring's: its window or, without
- *          one, its capacity; a smaller one is fine). domain is TQ_ORIGINAL unless neither sinks, recent
- *          nor learn_centre are set
+ *          n_kv_heads, head_dim, query_end (the cache's length), window (the cache's, or the capacity of
+ *          a ring without one; a smaller one is fine). domain is TQ_ORIGINAL unless all is codes
  * q, out, lse, workspace   as for tq_attention()
  *
  * As tq_attention(), and TQ_E_HEADS, TQ_E_HEAD_DIM or TQ_E_POSITION where params contradict the cache, or
- * a ring no longer holds what the first of the queries looks back on. Several threads may do so at a
- * time while nobody changes the cache. */
+ * a ring or window no longer holds what the first of the queries looks back on. Several threads may do so
+ * at a time while nobody changes the cache. */
 TQ_API tq_status tq_cache_attend(const tq_cache *cache, const tq_attention_params *params, const float *q,
                                  float *out, float *lse, void *workspace, size_t workspace_bytes);
 
@@ -176,15 +225,15 @@ TQ_API tq_status tq_cache_sequence(const tq_cache *cache, size_t n_queries,
 /** Bytes, part by part. `held` is what was asked from the allocator; `used` what present positions fill.
  */
 typedef struct tq_cache_bytes {
-    size_t k_codes, k_norms, v_codes,
-        v_norms;             /**< held. Paged: pages of the cache, shared ones in full */
-    size_t k_dense, v_dense; /**< held: float16 of sinks and recent positions */
-    size_t centre;           /**< held */
-    size_t table;            /**< held: block table */
-    size_t object;           /**< held: the cache itself */
-    size_t held;             /**< the sum of the above */
-    size_t shared;           /**< of held: pages that other caches use too */
-    size_t used;             /**< codes, norms and float16 of the positions that segments give */
+    size_t k_codes, k_norms, v_codes, v_norms; /**< held; of a dense side, its vectors. Paged: pages of
+                                                  the cache, shared ones in full */
+    size_t k_dense, v_dense;                   /**< held: sinks and recent positions */
+    size_t centre;                             /**< held */
+    size_t table;                              /**< held: block table */
+    size_t object;                             /**< held: the cache itself */
+    size_t held;                               /**< the sum of the above */
+    size_t shared;                             /**< of held: pages that other caches use too */
+    size_t used; /**< codes, norms and float16 of the positions that segments give */
 } tq_cache_bytes;
 
 /** Fills in *bytes. Without pages, `held` is exactly what the allocator has given and not got back.
@@ -214,15 +263,22 @@ TQ_API size_t tq_page_pool_free_pages(const tq_page_pool *pool);
 /** Bytes held from the allocator; 0 for NULL. */
 TQ_API size_t tq_page_pool_bytes(const tq_page_pool *pool);
 
-/** Makes a cache with the first `length` positions of a paged one. Full pages are shared, not copied, and
- * counted; the last, part-filled one is copied when either cache writes to it. Sinks and recent positions
- * are copied, and so is the centre.
+/** Makes a cache with the first `length` positions of another, of the same configuration and allocator.
  *
- * from     policy TQ_CACHE_PAGED
- * length   at most tq_cache_length(from)
- * cache    out; NULL on failure
+ * from     stays as it is
+ * length   one that tq_cache_truncate() would go back to
+ * cache    out; NULL on failure. For tq_cache_destroy()
  *
- * TQ_E_NULL, TQ_E_POLICY, TQ_E_POSITION, TQ_E_NO_MEMORY. On failure `from` is what it was. */
+ * Paged: pages are shared, not copied, and counted; the last, part-filled one is copied when either cache
+ * writes to it. Everything else is copied: sinks, recent positions, the centre, the codes of a global
+ * cache or a ring. What is reserved is not taken over.
+ *
+ * A fork is also a snapshot: keep one of the present length, and go back to it, whatever was appended,
+ * forgotten or overwritten since, by destroying the cache and going on with the fork, or with a fork of
+ * it to be able to do so again.
+ *
+ * TQ_E_NULL, TQ_E_POSITION, TQ_E_NO_MEMORY. On failure `from` is what it was. Cost: a copy of what is not
+ * shared. */
 TQ_API tq_status tq_cache_fork(const tq_cache *from, uint64_t length, tq_cache **cache);
 
 #ifdef __cplusplus

@@ -14,22 +14,24 @@ static bool has_halves(const tq_cache *c) {
     return c->half_rows > 0 || c->sinks > 0;
 }
 
-float tq_cache_limit(const tq_cache *c) {
-    return has_halves(c) ? largest_half : TQ_MAX_ABS;
+float tq_cache_limit(const tq_cache *c, unsigned side) {
+    const bool halves = c->store[side] == TQ_STORE_F16 || has_halves(c);
+    return halves && tq_half_type(c, side) == TQ_F16 ? largest_half : TQ_MAX_ABS;
 }
 
 /* What writes to places that nobody sees until it has succeeded may fail half way. The codec's own check
- * is as strict as this one only where there is no centre. */
-static bool may_fail_late(const tq_cache *c, size_t n_values) {
-    return c->policy != TQ_CACHE_RING && !has_halves(c) && c->centre == NULL && n_values > SCAN_VALUES;
+ * is as strict as this one only where there is no centre, and dense sides have none. */
+static bool may_fail_late(const tq_cache *c, size_t n) {
+    const bool codes = c->store[TQ_K] == TQ_STORE_CODES && c->store[TQ_V] == TQ_STORE_CODES;
+    return codes && !tq_cache_forgets(c) && !has_halves(c) && c->centre == NULL &&
+           n * c->heads * c->plan[TQ_K].dim > SCAN_VALUES;
 }
 
-static bool find_bad(const tq_cache *c, size_t n_values, const float *const src[TQ_SIDES], unsigned *side,
-                     size_t *index) {
-    for (*side = TQ_K; *side < TQ_SIDES; (*side)++) {
-        *index = c->kernels->scan(n_values, src[*side], tq_cache_limit(c));
-        if (*index < n_values) return true;
-    }
+static bool find_bad(const tq_cache *c, size_t n, const tq_source src[TQ_SIDES], unsigned *side,
+                     tq_bad_value *bad) {
+    for (*side = TQ_K; *side < TQ_SIDES; (*side)++)
+        if (tq_source_find_bad(&src[*side], c->kernels, n, c->heads, tq_cache_limit(c, *side), bad))
+            return true;
     return false;
 }
 
@@ -44,18 +46,21 @@ static uint64_t end_at(const tq_cache *c, uint64_t length) {
 }
 
 static uint16_t *half_row(const tq_cache *c, unsigned side, uint64_t position, size_t head) {
-    if (position < c->sinks) return c->sink_halves[side] + (head * c->sinks + (size_t)position) * c->dim;
-    return c->halves[side] + (head * c->half_rows + (size_t)(position % c->half_rows)) * c->dim;
+    const size_t dim = c->plan[side].dim;
+    if (position < c->sinks) return c->sink_halves[side] + (head * c->sinks + (size_t)position) * dim;
+    return c->halves[side] + (head * c->half_rows + (size_t)(position % c->half_rows)) * dim;
 }
 
 /* Positions [first, end) of those that src begins with at `start`. */
-static void store_halves(const tq_cache *c, const float *const src[TQ_SIDES], uint64_t start,
-                         uint64_t first, uint64_t end) {
+static void store_halves(const tq_cache *c, const tq_source src[TQ_SIDES], uint64_t start, uint64_t first,
+                         uint64_t end) {
+    float buffer[TQ_MAX_DIM];
     for (uint64_t p = first; p < end; p++)
         for (unsigned side = TQ_K; side < TQ_SIDES; side++)
-            for (size_t h = 0; h < c->heads; h++)
-                c->kernels->f32_to_f16(c->dim, src[side] + ((size_t)(p - start) * c->heads + h) * c->dim,
-                                       half_row(c, side, p, h));
+            for (size_t h = 0; h < c->heads; h++) {
+                const float *x = tq_source_floats(&src[side], c->kernels, (size_t)(p - start), h, buffer);
+                tq_narrow(c->kernels, tq_half_type(c, side), src[side].dim, x, half_row(c, side, p, h));
+            }
 }
 
 /* The mean of a head's keys in float16, in double precision, in order: the same however they were
@@ -64,20 +69,23 @@ static void store_halves(const tq_cache *c, const float *const src[TQ_SIDES], ui
  * was up to 0.45 and what the mean left of later keys up to 1.4 times the whole; with one, 0.98. */
 static void learn_head(tq_cache *c, size_t head) {
     const double n = (double)c->learn;
-    double sum[TQ_MAX_DIM] = {0}, all = 0.0, shared = 0.0;
+    const size_t dim = c->plan[TQ_K].dim;
+    double sum[TQ_MAX_DIM] = {0}, squares[TQ_MAX_DIM] = {0}, all = 0.0, shared = 0.0;
     float x[TQ_MAX_DIM];
     for (uint64_t p = 0; p < c->learn; p++) {
-        c->kernels->f16_to_f32(c->dim, half_row(c, TQ_K, p, head), x);
-        for (size_t i = 0; i < c->dim; i++) {
+        c->kernels->f16_to_f32(dim, half_row(c, TQ_K, p, head), x);
+        for (size_t i = 0; i < dim; i++)
             sum[i] += (double)x[i];
-            all += (double)x[i] * (double)x[i];
-        }
+        for (size_t i = 0; i < dim; i++) /* one by one these would wait for each other */
+            squares[i] += (double)x[i] * (double)x[i];
     }
-    for (size_t i = 0; i < c->dim; i++)
+    for (size_t i = 0; i < dim; i++) {
+        all += squares[i];
         shared += sum[i] * sum[i];
+    }
     const bool worth = shared / n >= 0.5 * all;
-    for (size_t i = 0; i < c->dim; i++)
-        c->centre[head * c->dim + i] = worth ? (float)(sum[i] / n) : 0.0f;
+    for (size_t i = 0; i < dim; i++)
+        c->centre[head * dim + i] = worth ? (float)(sum[i] / n) : 0.0f;
 }
 
 static void learn(tq_cache *c) {
@@ -88,7 +96,7 @@ static void learn(tq_cache *c) {
 
 /* n positions; encoding is to stand at `end` after them. What ages out leaves the float16 ring before
  * what comes in takes its place. */
-static bool step(tq_cache *c, size_t n, const float *const src[TQ_SIDES], uint64_t end) {
+static bool step(tq_cache *c, size_t n, const tq_source src[TQ_SIDES], uint64_t end) {
     const uint64_t start = c->length, stop = start + n;
     if (!tq_cache_encode(c, src, start, tq_most(c->encoded_end, c->sinks), end)) return false;
     store_halves(c, src, start, start, tq_least(stop, c->sinks));
@@ -100,30 +108,33 @@ static bool step(tq_cache *c, size_t n, const float *const src[TQ_SIDES], uint64
 }
 
 /* Up to the last key that the centre waits for, nothing ages out. */
-static bool advance(tq_cache *c, size_t n, const float *const src[TQ_SIDES]) {
+static bool advance(tq_cache *c, size_t n, const tq_source src[TQ_SIDES]) {
     if (!is_waiting(c, c->length)) return step(c, n, src, end_at(c, c->length + n));
     const size_t missing = c->learn - (size_t)c->length, now = n < missing ? n : missing;
     if (!step(c, now, src, tq_least(c->length + now, c->sinks))) return false;
     if (now < missing) return true;
-    const float *const rest[] = {src[TQ_K] + now * c->heads * c->dim,
-                                 src[TQ_V] + now * c->heads * c->dim};
+    tq_source rest[] = {src[TQ_K], src[TQ_V]};
+    for (unsigned side = TQ_K; side < TQ_SIDES; side++)
+        rest[side].data = tq_source_at(&src[side], now, 0);
     learn(c);
     return step(c, n - now, rest, end_at(c, c->length + (n - now)));
 }
 
-tq_status tq_cache_extend(tq_cache *c, size_t n, const float *const src[TQ_SIDES], unsigned *side,
-                          size_t *index) {
-    const size_t n_values = n * c->heads * c->dim;
+tq_status tq_cache_extend(tq_cache *c, size_t n, const tq_source src[TQ_SIDES], unsigned *side,
+                          tq_bad_value *bad) {
     tq_room room;
-    if (!may_fail_late(c, n_values) && find_bad(c, n_values, src, side, index)) return TQ_E_RANGE;
+    if (!may_fail_late(c, n) && find_bad(c, n, src, side, bad)) return TQ_E_RANGE;
     const uint64_t first = tq_most(c->encoded_end, c->sinks);
-    const tq_status status = tq_room_take(&room, c, first, end_at(c, c->length + n));
-    if (status != TQ_OK) return status;
+    TRY(tq_room_take(&room, c, first, end_at(c, c->length + n)));
     if (advance(c, n, src)) {
         tq_room_keep(&room, c);
         return TQ_OK;
     }
     tq_room_undo(&room, c);
-    (void)find_bad(c, n_values, src, side, index);
+    (void)find_bad(c, n, src, side, bad);
     return TQ_E_RANGE;
+}
+
+tq_status tq_cache_provide(tq_cache *c, uint64_t length) {
+    return tq_room_reserve(c, tq_most(c->encoded_end, c->sinks), end_at(c, tq_most(length, c->length)));
 }

@@ -4,19 +4,22 @@
 
 /* How far back a query may look; 0: to the first position. */
 static uint64_t window_of(const tq_cache *c) {
-    if (c->policy != TQ_CACHE_RING) return 0;
-    return c->window > 0 ? c->window : c->capacity;
+    return tq_cache_forgets(c) ? tq_cache_window(c) : 0;
 }
 
 static tq_status take_shape(const tq_cache *c, tq_attention_params *p) {
     if (p->n_kv_heads == 0) p->n_kv_heads = (uint32_t)c->heads;
-    if (p->head_dim == 0) p->head_dim = (uint32_t)c->dim;
+    if (p->head_dim == 0) p->head_dim = (uint32_t)c->plan[TQ_K].dim;
+    if (p->v_head_dim == 0) p->v_head_dim = (uint32_t)c->plan[TQ_V].dim;
     if (p->n_kv_heads != c->heads)
         return tq_fail(TQ_E_HEADS, 0, "n_kv_heads", "n_kv_heads %u: the cache has %zu (0 takes them)",
                        p->n_kv_heads, c->heads);
-    if (p->head_dim != c->dim)
+    if (p->head_dim != c->plan[TQ_K].dim)
         return tq_fail(TQ_E_HEAD_DIM, 0, "head_dim", "head_dim %u: the cache has %zu (0 takes it)",
-                       p->head_dim, c->dim);
+                       p->head_dim, c->plan[TQ_K].dim);
+    if (p->v_head_dim != c->plan[TQ_V].dim)
+        return tq_fail(TQ_E_HEAD_DIM, 0, "v_head_dim", "v_head_dim %u: the cache has %zu (0 takes it)",
+                       p->v_head_dim, c->plan[TQ_V].dim);
     return TQ_OK;
 }
 
@@ -29,27 +32,31 @@ static tq_status take_positions(const tq_cache *c, tq_attention_params *p) {
     p->query_end = c->length;
     if (p->window == 0) p->window = most;
     if (most != 0 && p->window > most)
-        return tq_fail(TQ_E_POSITION, p->window, "window", "window %llu: the ring keeps %llu",
+        return tq_fail(TQ_E_POSITION, p->window, "window", "window %llu: the cache keeps %llu",
                        (unsigned long long)p->window, (unsigned long long)most);
+    if (p->sink_positions == 0 && most != 0) p->sink_positions = c->sinks;
     return TQ_OK;
 }
 
-/* A ring gives nothing older than its last `capacity` positions, sinks included, and has perhaps
- * overwritten more. */
-static uint64_t kept_from(const tq_cache *c) {
-    return tq_most(tq_less(c->length, c->capacity), c->oldest > c->sinks ? c->oldest : 0);
+/* What queries of a cache may have lost: positions [sinks, that). */
+static uint64_t lost_end(const tq_cache *c) {
+    return c->oldest > c->sinks ? c->oldest : 0;
 }
 
-/* The first of the queries looks back furthest. */
+/* The first of the queries looks back furthest. Between the sinks, which stay, and the oldest position
+ * that has not been overwritten there is nothing. */
 static tq_status check_kept(const tq_cache *c, const tq_attention_params *p) {
     const uint64_t first = tq_less(c->length, p->n_queries);
     const uint64_t wanted = p->window == 0 ? 0 : tq_less(first + 1, p->window);
-    const uint64_t kept = kept_from(c);
-    if (wanted >= kept) return TQ_OK;
+    if (p->sink_positions > c->sinks && lost_end(c) > 0)
+        return tq_fail(TQ_E_POSITION, p->sink_positions, "sink_positions",
+                       "sink_positions %llu: the cache keeps %zu sinks",
+                       (unsigned long long)p->sink_positions, c->sinks);
+    if (tq_most(wanted, c->sinks) >= lost_end(c)) return TQ_OK;
     return tq_fail(TQ_E_POSITION, wanted, "n_queries",
-                   "%zu queries look back to position %llu, and the ring holds those from %llu on: its "
+                   "%zu queries look back to position %llu, and the cache holds those from %llu on: its "
                    "capacity must be window + n_queries - 1 at least",
-                   p->n_queries, (unsigned long long)wanted, (unsigned long long)kept);
+                   p->n_queries, (unsigned long long)wanted, (unsigned long long)c->oldest);
 }
 
 /* The step as tq_attention() takes it. */
@@ -93,6 +100,7 @@ tq_status tq_cache_sequence(const tq_cache *cache, size_t n_queries,
                               .n_segments = tq_cache_view(cache, segments),
                               .n_queries = n_queries,
                               .query_end = cache->length,
-                              .kept_from = cache->policy == TQ_CACHE_GLOBAL ? 0 : kept_from(cache)};
+                              .kept_first = cache->sinks,
+                              .kept_from = lost_end(cache)};
     return TQ_OK;
 }

@@ -15,11 +15,23 @@ static tq_status check_codec(tq_plan *plan, const tq_codec *codec) {
     return tq_plan_check_scale_factor(plan, codec->scale_factor_d512);
 }
 
+/* Dense vectors are served in the dimensions that codes are. */
+static tq_status check_side(tq_plan *plan, const char *name, const tq_codec *codec, tq_store store) {
+    if (store == TQ_STORE_CODES) return check_codec(plan, codec);
+    if (store != TQ_STORE_F16 && store != TQ_STORE_BF16)
+        return tq_fail(TQ_E_FORMAT, 0, name, "%s: store %d is none of codes, float16 and bfloat16", name,
+                       (int)store);
+    const tq_codec any = {.format = TQ_TQ8, .head_dim = codec->head_dim};
+    TRY(tq_plan_init(plan, &any));
+    *plan = (tq_plan){.dim = plan->dim, .row_bytes = plan->dim * sizeof(uint16_t)};
+    return TQ_OK;
+}
+
 static tq_status check_layer(const tq_cache_layer *layer, tq_plan plan[TQ_SIDES]) {
     if (layer->n_kv_heads == 0)
         return tq_fail(TQ_E_HEADS, 0, "n_kv_heads", "n_kv_heads is 0: there must be one at least");
-    TRY(check_codec(&plan[TQ_K], &layer->k));
-    TRY(check_codec(&plan[TQ_V], &layer->v));
+    TRY(check_side(&plan[TQ_K], "k_store", &layer->k, layer->k_store));
+    TRY(check_side(&plan[TQ_V], "v_store", &layer->v, layer->v_store));
     if (layer->k.head_dim != layer->v.head_dim)
         return tq_fail(TQ_E_HEAD_DIM, 0, "head_dim", "keys have head_dim %u, values %u: it must be one",
                        layer->k.head_dim, layer->v.head_dim);
@@ -39,8 +51,8 @@ static tq_status check_policy(const tq_cache_config *config) {
     if (policy == TQ_CACHE_PAGED) TRY(tq_check_not_null("pool", config->pool));
     if (policy != TQ_CACHE_PAGED && config->pool != NULL)
         return tq_fail(TQ_E_POLICY, 0, "pool", "pool: only TQ_CACHE_PAGED takes one");
-    if (policy != TQ_CACHE_RING && config->window != 0)
-        return tq_fail(TQ_E_POLICY, 0, "window", "window %zu: only TQ_CACHE_RING has one, here it is 0",
+    if (policy == TQ_CACHE_GLOBAL && config->window != 0)
+        return tq_fail(TQ_E_POLICY, 0, "window", "window %zu: TQ_CACHE_GLOBAL has none, here it is 0",
                        config->window);
     return TQ_OK;
 }
@@ -66,10 +78,24 @@ static tq_status check_capacity(const tq_cache_config *config) {
 }
 
 static bool same_codec(const tq_codec *a, const tq_plan *plan, const tq_codec *b) {
-    return a->format == b->format && a->head_dim == b->head_dim &&
+    return a->format == b->format &&
            tq_norm_rule_of(a->format, a->norm_rule) == tq_norm_rule_of(b->format, b->norm_rule) &&
            (plan->n_norms == 1 || !(a->scale_factor_d512 < b->scale_factor_d512 ||
                                     a->scale_factor_d512 > b->scale_factor_d512));
+}
+
+static bool same_side(const tq_cache *c, unsigned side, const tq_codec *a, const tq_codec *b) {
+    return c->store[side] == c->pool->store[side] && a->head_dim == b->head_dim &&
+           (c->store[side] != TQ_STORE_CODES || same_codec(a, &c->plan[side], b));
+}
+
+/* A centre is for codes of keys. */
+static tq_status check_centre(const tq_cache *c, const tq_cache_config *config) {
+    if (c->store[TQ_K] == TQ_STORE_CODES || (config->k_centre == NULL && config->learn_centre == 0))
+        return TQ_OK;
+    return tq_fail(TQ_E_POLICY, config->learn_centre,
+                   config->k_centre != NULL ? "k_centre" : "learn_centre",
+                   "a centre is for encoded keys; with k_store dense there is none (learn_centre 0)");
 }
 
 /* The layer of the configuration, or, where it has none, of the pool. */
@@ -78,24 +104,34 @@ static tq_status take_layer(tq_cache *c, const tq_cache_config *config) {
     c->layer = config->layer;
     if (pool != NULL && c->layer.n_kv_heads == 0) c->layer = pool->layer;
     TRY(check_layer(&c->layer, c->plan));
+    c->store[TQ_K] = c->layer.k_store;
+    c->store[TQ_V] = c->layer.v_store;
     if (pool != NULL && (c->layer.n_kv_heads != pool->layer.n_kv_heads ||
-                         !same_codec(&c->layer.k, &c->plan[TQ_K], &pool->layer.k) ||
-                         !same_codec(&c->layer.v, &c->plan[TQ_V], &pool->layer.v)))
+                         !same_side(c, TQ_K, &c->layer.k, &pool->layer.k) ||
+                         !same_side(c, TQ_V, &c->layer.v, &pool->layer.v)))
         return tq_fail(TQ_E_POLICY, 0, "layer", "layer: the pool's pages are of another kind");
     c->heads = c->layer.n_kv_heads;
-    c->dim = c->layer.k.head_dim;
     return TQ_OK;
 }
 
-/* Sinks have rows of their own and so, outside rings, have recent positions: encoded ones need the rest.
- */
-static void lay_out(tq_cache *c) {
-    const bool ring = c->policy == TQ_CACHE_RING;
-    if (!ring) c->sinks = (size_t)tq_least(c->sinks, c->capacity);
+/* Positions of a global cache's block. Appending the first of one touches memory that is new on every
+ * page of it that has such a row; more rows would keep more memory than is used. */
+enum { BLOCK_ROWS = 128 };
+
+/* Sinks have rows of their own and so have recent positions. Those that are encoded need the rest; where
+ * old ones are forgotten, the last `capacity` may have left the sinks behind. */
+static tq_status lay_out(tq_cache *c) {
+    const bool forgets = tq_cache_forgets(c);
+    if (!forgets) c->sinks = (size_t)tq_least(c->sinks, c->capacity);
     c->half_rows = (size_t)tq_most(c->recent, c->learn);
-    c->slots = (size_t)tq_less(c->capacity - c->recent, ring ? 0 : c->sinks);
-    if (c->pool != NULL && c->slots > 0)
-        c->table_entries = (size_t)tq_least((c->slots - 1) / c->pool->arrays.rows + 1, c->pool->n_pages);
+    c->slots = (size_t)tq_less(c->capacity - c->recent, forgets ? 0 : c->sinks);
+    if (c->slots == 0) return TQ_OK;
+    if (c->pool == NULL)
+        return tq_block_shape_init(&c->shape, c->plan, 1, c->heads,
+                                   forgets ? c->slots : (size_t)tq_least(c->slots, BLOCK_ROWS));
+    c->shape = c->pool->shape;
+    c->page_entries = tq_pages_entries(c);
+    return TQ_OK;
 }
 
 tq_cache_config tq_cache_config_default(uint32_t n_kv_heads, uint32_t head_dim, size_t capacity) {
@@ -129,13 +165,15 @@ tq_status tq_cache_create(const tq_cache_config *config, tq_cache **cache) {
     TRY(tq_active_kernels(&model.kernels));
     TRY(take_layer(&model, config));
     TRY(check_capacity(config));
+    TRY(check_centre(&model, config));
     if (config->k_centre != NULL) {
-        const tq_rows centre = {"k_centre", config->k_centre, sizeof(float), model.dim, model.heads,
-                                1,          model.dim,        model.dim};
+        const tq_rows centre = {"k_centre",           config->k_centre,    sizeof(float),
+                                model.plan[TQ_K].dim, model.heads,         1,
+                                model.plan[TQ_K].dim, model.plan[TQ_K].dim};
         TRY(tq_rows_check_values(model.kernels, &centre));
     }
     if (config->parallel != NULL) model.parallel = *config->parallel;
-    lay_out(&model);
+    TRY(lay_out(&model));
     TRY(tq_cache_build(&model, config->k_centre, cache));
     tq_cache_empty(*cache);
     return TQ_OK;
@@ -145,40 +183,83 @@ void tq_cache_destroy(tq_cache *cache) {
     if (cache != NULL) tq_cache_release(cache);
 }
 
-static tq_status fail_value(const tq_cache *c, unsigned side, size_t index, float value) {
+static tq_status fail_value(const tq_cache *c, unsigned side, const tq_bad_value *bad) {
     const char *name = side == TQ_K ? "k" : "v";
-    if (isfinite(value))
-        return tq_fail(TQ_E_RANGE, index, name, "%s[%zu] is %g: the limit of this cache is %g", name,
-                       index, (double)value, (double)tq_cache_limit(c));
-    return tq_fail(TQ_E_NOT_FINITE, index, name, "%s[%zu] is %s: it must be finite", name, index,
-                   isnan(value) ? "NaN" : "infinite");
+    if (isfinite(bad->value))
+        return tq_fail(TQ_E_RANGE, bad->index, name, "%s[%zu] is %g: the limit of this cache is %g", name,
+                       bad->index, (double)bad->value, (double)tq_cache_limit(c, side));
+    return tq_fail(TQ_E_NOT_FINITE, bad->index, name, "%s[%zu] is %s: it must be finite", name,
+                   bad->index, isnan(bad->value) ? "NaN" : "infinite");
+}
+
+static tq_status check_positions(const tq_cache *c, size_t n) {
+    if (n > UINT64_MAX - c->length)
+        return tq_fail(TQ_E_OVERFLOW, n, "n", "%zu positions more cannot be counted", n);
+    if (!tq_cache_forgets(c) && n > c->capacity - c->length)
+        return tq_fail(TQ_E_POSITION, c->length, "n",
+                       "%zu positions more: %llu of a capacity of %zu are there", n,
+                       (unsigned long long)c->length, c->capacity);
+    return TQ_OK;
+}
+
+/* Fills in strides of 0, and checks that the vectors lie within n_elements. */
+static tq_status check_source(const tq_cache *c, const char *name, tq_source *s, size_t n,
+                              size_t n_elements) {
+    if (s->head_stride == 0) s->head_stride = s->dim;
+    if (s->position_stride == 0 && !tq_size_mul(c->heads, s->head_stride, &s->position_stride))
+        return tq_fail(TQ_E_OVERFLOW, 0, name, "%s: %zu heads do not fit in memory", name, c->heads);
+    tq_rows rows = {name,     s->data, tq_type_size(s->type), s->dim,
+                    c->heads, n,       s->head_stride,        s->position_stride};
+    return tq_rows_check(&rows, n_elements);
+}
+
+tq_status tq_cache_append_input(tq_cache *cache, size_t n, const tq_cache_input *input) {
+    unsigned side;
+    tq_bad_value bad;
+    TRY(tq_check_not_null("cache", cache));
+    TRY(tq_check_not_null("input", input));
+    if (input->size != sizeof *input)
+        return tq_fail(TQ_E_SIZE, input->size, "size", "size %zu: it must be sizeof(tq_cache_input), %zu",
+                       input->size, sizeof *input);
+    if ((int)input->type < TQ_F32 || input->type > TQ_BF16)
+        return tq_fail(TQ_E_FORMAT, 0, "type", "type %d is none of float32, float16 and bfloat16",
+                       (int)input->type);
+    if (n == 0) return TQ_OK;
+    tq_source src[] = {
+        {input->k, input->type, cache->plan[TQ_K].dim, input->k_position_stride, input->k_head_stride},
+        {input->v, input->type, cache->plan[TQ_V].dim, input->v_position_stride, input->v_head_stride}};
+    TRY(check_source(cache, "k", &src[TQ_K], n, input->n_k));
+    TRY(check_source(cache, "v", &src[TQ_V], n, input->n_v));
+    TRY(check_positions(cache, n));
+    const tq_status status = tq_cache_extend(cache, n, src, &side, &bad);
+    return status == TQ_E_RANGE ? fail_value(cache, side, &bad) : status;
 }
 
 tq_status tq_cache_append(tq_cache *cache, size_t n, const float *k, const float *v) {
-    const float *const src[TQ_SIDES] = {k, v};
-    size_t vectors, index;
-    unsigned side;
+    tq_cache_input input = {.size = sizeof input, .type = TQ_F32, .k = k, .v = v};
+    size_t vectors;
     TRY(tq_check_not_null("cache", cache));
-    if (n == 0) return TQ_OK;
-    if (!tq_size_mul(n, cache->heads, &vectors))
+    if (!tq_size_mul(n, cache->heads, &vectors) ||
+        !tq_size_mul(vectors, cache->plan[TQ_K].dim, &input.n_k) ||
+        !tq_size_mul(vectors, cache->plan[TQ_V].dim, &input.n_v))
         return tq_fail(TQ_E_OVERFLOW, n, "n", "%zu positions of %zu heads do not fit in memory", n,
                        cache->heads);
-    TRY(tq_check_product("k", vectors, cache->dim, sizeof *k, NULL));
-    TRY(tq_check_not_null("k", k));
-    TRY(tq_check_not_null("v", v));
-    if (n > UINT64_MAX - cache->length)
-        return tq_fail(TQ_E_OVERFLOW, n, "n", "%zu positions more cannot be counted", n);
-    if (cache->policy != TQ_CACHE_RING && n > cache->capacity - cache->length)
-        return tq_fail(TQ_E_POSITION, cache->length, "n",
-                       "%zu positions more: %llu of a capacity of %zu are there", n,
-                       (unsigned long long)cache->length, cache->capacity);
-    const tq_status status = tq_cache_extend(cache, n, src, &side, &index);
-    return status == TQ_E_RANGE ? fail_value(cache, side, index, src[side][index]) : status;
+    return tq_cache_append_input(cache, n, &input);
 }
 
 tq_status tq_cache_truncate(tq_cache *cache, uint64_t length) {
     TRY(tq_check_not_null("cache", cache));
-    return tq_cache_shorten(cache, length);
+    TRY(tq_cache_check_length(cache, length));
+    tq_cache_shorten(cache, length);
+    return TQ_OK;
+}
+
+tq_status tq_cache_reserve(tq_cache *cache, uint64_t positions) {
+    TRY(tq_check_not_null("cache", cache));
+    if (positions > cache->capacity && !tq_cache_forgets(cache))
+        return tq_fail(TQ_E_POSITION, positions, "positions", "positions %llu: the capacity is %zu",
+                       (unsigned long long)positions, cache->capacity);
+    return tq_cache_provide(cache, positions);
 }
 
 void tq_cache_clear(tq_cache *cache) {
@@ -221,11 +302,7 @@ tq_status tq_cache_fork(const tq_cache *from, uint64_t length, tq_cache **cache)
     TRY(tq_check_not_null("cache", cache));
     *cache = NULL;
     TRY(tq_check_not_null("from", from));
-    if (from->policy != TQ_CACHE_PAGED)
-        return tq_fail(TQ_E_POLICY, 0, "from", "from: only caches of TQ_CACHE_PAGED can share positions");
-    if (length > from->length)
-        return tq_fail(TQ_E_POSITION, length, "length", "length %llu: %llu positions are there",
-                       (unsigned long long)length, (unsigned long long)from->length);
+    TRY(tq_cache_check_length(from, length));
     return tq_cache_copy(from, length, cache);
 }
 
@@ -242,6 +319,8 @@ tq_status tq_page_pool_create(const tq_page_pool_config *config, tq_page_pool **
     if (config->page_rows == 0)
         return tq_fail(TQ_E_SIZE, 0, "page_rows", "page_rows is 0: a page must hold a position at least");
     model.layer = config->layer;
+    model.store[TQ_K] = config->layer.k_store;
+    model.store[TQ_V] = config->layer.v_store;
     model.n_pages = config->n_pages;
     model.allocator = tq_allocator_or_default(config->allocator);
     return tq_pool_build(&model, config->page_rows, pool);
@@ -252,7 +331,7 @@ void tq_page_pool_destroy(tq_page_pool *pool) {
 }
 
 size_t tq_page_pool_free_pages(const tq_page_pool *pool) {
-    return pool == NULL ? 0 : pool->n_spare;
+    return pool == NULL ? 0 : atomic_load_explicit(&pool->n_spare, memory_order_relaxed);
 }
 
 size_t tq_page_pool_bytes(const tq_page_pool *pool) {

@@ -3,6 +3,8 @@
 #ifndef TQ_CACHE_CACHE_H
 #define TQ_CACHE_CACHE_H
 
+#include <stdatomic.h>
+
 #include "cache/memory.h"
 #include "codec/rows.h"
 #include "tqkv/cache.h"
@@ -10,29 +12,58 @@
 /* Keys and values: index of whatever there are two of. */
 enum { TQ_K, TQ_V, TQ_SIDES };
 
-/* Codes and norms of both sides, [pages][G][rows]; one page where there is no pool. */
-typedef struct tq_code_arrays {
-    size_t rows, vectors; /* vectors: pages * G * rows */
+/* A side's vectors of a call: position i, head h begins at i * position_stride + h * head_stride. */
+typedef struct tq_source {
+    const void *data;
+    tq_type type;
+    size_t dim, position_stride, head_stride;
+} tq_source;
+
+/* A block of positions is one allocation: codes and norms of keys, then of values, each [G][rows] of
+ * vectors, or [pages][G][rows] in a pool, and aligned to 64. */
+typedef struct tq_block_shape {
+    size_t rows, vectors;                          /* vectors: pages * G * rows */
+    size_t codes_at[TQ_SIDES], norms_at[TQ_SIDES]; /* where the parts begin, in bytes */
+    size_t code_bytes[TQ_SIDES], norm_bytes[TQ_SIDES];
+    size_t bytes;
+} tq_block_shape;
+
+typedef struct tq_block {
     uint8_t *codes[TQ_SIDES];
     float *norms[TQ_SIDES];
-} tq_code_arrays;
+} tq_block;
+
+/* Blocks as views take them: an array of pointers for each of their parts. */
+typedef struct tq_block_table {
+    size_t room, n;
+    void **codes[TQ_SIDES];
+    float **norms[TQ_SIDES];
+} tq_block_table;
+
+static inline tq_block tq_block_table_at(const tq_block_table *t, size_t i) {
+    return (tq_block){{t->codes[TQ_K][i], t->codes[TQ_V][i]}, {t->norms[TQ_K][i], t->norms[TQ_V][i]}};
+}
 
 struct tq_page_pool {
     tq_cache_layer layer;
     tq_plan plan[TQ_SIDES];
+    tq_store store[TQ_SIDES];
     size_t n_pages;
     tq_allocator allocator;
-    tq_code_arrays arrays;
-    uint32_t *users; /* [n_pages] caches that have the page in their table */
-    int32_t *spare; /* [n_pages] the pages nobody uses, n_spare of them */
-    size_t n_spare;
+    tq_block_shape shape; /* of all pages together; vectors count them all */
+    tq_block block;
+    /* What caches of several threads change at once. */
+    atomic_flag lock; /* of spare and changes of n_spare, held for as long as it takes to copy them */
+    int32_t *spare;   /* [n_pages] the pages nobody uses, n_spare of them */
+    atomic_size_t n_spare;
+    atomic_uint *users; /* [n_pages] caches that have the page in their table */
 };
 
 struct tq_cache {
     /* what was asked for */
     tq_cache_policy policy;
     tq_cache_layer layer;
-    size_t heads, dim;
+    size_t heads;
     const tq_kernels *kernels;
     size_t capacity, window, recent, sinks, learn;
     tq_page_pool *pool;
@@ -40,22 +71,26 @@ struct tq_cache {
     tq_parallel parallel; /* run is NULL: the calling thread alone */
 
     /* what follows from it */
-    tq_plan plan[TQ_SIDES];
+    tq_plan plan[TQ_SIDES]; /* dense: dim, row_bytes and n_norms, which is 0 */
+    tq_store store[TQ_SIDES];
     size_t half_rows;     /* positions of the float16 ring, slot p % half_rows; 0: there is none */
-    size_t slots;         /* most encoded positions, p lies in slot (p - sinks) % slots */
-    size_t table_entries; /* room in the block table */
+    size_t slots;         /* most encoded positions; without pages p lies in slot (p - sinks) % slots */
+    size_t page_entries;  /* paged: room in the table of pages */
+    tq_block_shape shape; /* of a block; a ring is one. Paged: of the pool, of which rows count */
     bool centre_given;
 
     /* memory */
-    tq_code_arrays arrays;           /* unless there is a pool */
-    uint16_t *sink_halves[TQ_SIDES]; /* [G][sinks][D] */
+    tq_block_table blocks;           /* unless there is a pool */
+    uint16_t *sink_halves[TQ_SIDES]; /* [G][sinks][D], of tq_half_type() */
     uint16_t *halves[TQ_SIDES];      /* [G][half_rows][D] */
     float *centre;                   /* [G][D]; NULL: there will be none */
-    int32_t *table;                 /* [table_entries], n_pages of them in use */
+    int32_t *pages; /* [page_entries], n_pages of them held; the first is page first_page of positions */
 
     /* state */
     bool centre_known;
     size_t n_pages;
+    size_t reserved; /* paged: that many pages are held at least */
+    uint64_t first_page;
     uint64_t length;
     uint64_t encoded_end; /* at least min(length, sinks) */
     uint64_t oldest;      /* oldest encoded position that nothing has overwritten; at least sinks */
@@ -74,52 +109,137 @@ static inline uint64_t tq_less(uint64_t a, uint64_t b) {
     return a > b ? a - b : 0;
 }
 
+/* What sinks and recent positions are: float16, unless the side is bfloat16 itself. */
+static inline tq_type tq_half_type(const tq_cache *c, unsigned side) {
+    return c->store[side] == TQ_STORE_BF16 ? TQ_BF16 : TQ_F16;
+}
+
+/* Keeps the last `capacity` positions; otherwise all, up to there. */
+static inline bool tq_cache_forgets(const tq_cache *c) {
+    return c->policy == TQ_CACHE_RING || c->window > 0;
+}
+
+/* How far back a query of a cache that forgets may look, itself included. */
+static inline size_t tq_cache_window(const tq_cache *c) {
+    return c->window > 0 ? c->window : c->capacity;
+}
+
+static inline size_t tq_half_bytes(const tq_cache *c, unsigned side) {
+    return c->plan[side].dim * sizeof(uint16_t);
+}
+
+static inline size_t tq_type_size(tq_type type) {
+    return type == TQ_F32 ? sizeof(float) : sizeof(uint16_t);
+}
+
+/* source.c: n values to float32, and to a type of two bytes; n is a multiple of 16. */
+void tq_widen(const tq_kernels *kernels, tq_type type, size_t n, const void *src, float *out);
+void tq_narrow(const tq_kernels *kernels, tq_type type, size_t n, const float *x, uint16_t *out);
+
+const void *tq_source_at(const tq_source *source, size_t position, size_t head);
+/* A vector as float32: where it lies, or in the buffer. */
+const float *tq_source_floats(const tq_source *source, const tq_kernels *kernels, size_t position,
+                              size_t head, float *buffer);
+
+/* A value beyond the limit or not finite, at data[index]. */
+typedef struct tq_bad_value {
+    size_t index;
+    float value;
+} tq_bad_value;
+bool tq_source_find_bad(const tq_source *source, const tq_kernels *kernels, size_t n, size_t heads,
+                        float limit, tq_bad_value *bad);
+
 /* create.c: a cache with a model's fields and memory of its own. TQ_E_OVERFLOW, TQ_E_NO_MEMORY. */
 tq_status tq_cache_build(const tq_cache *model, const float *k_centre, tq_cache **cache);
 void tq_cache_release(tq_cache *cache);
 void tq_cache_empty(tq_cache *cache);
-tq_status tq_cache_shorten(tq_cache *cache, uint64_t length);
-tq_status tq_cache_copy(const tq_cache *from, uint64_t length, tq_cache **cache); /* paged */
+/* TQ_E_POSITION if the cache cannot go back to that length, or is shorter. */
+tq_status tq_cache_check_length(const tq_cache *cache, uint64_t length);
+void tq_cache_shorten(tq_cache *cache, uint64_t length);
+tq_status tq_cache_copy(const tq_cache *from, uint64_t length, tq_cache **cache);
 
-/* arrays.c: room for so many vectors a head (in each page); nothing is held on failure. */
-tq_status tq_code_arrays_take(tq_code_arrays *arrays, const tq_allocator *allocator,
-                              const tq_plan plan[TQ_SIDES], size_t pages, size_t heads, size_t rows);
-void tq_code_arrays_give(tq_code_arrays *arrays, const tq_allocator *allocator,
-                         const tq_plan plan[TQ_SIDES]);
+/* blocks.c: layout and memory of a block. TQ_E_OVERFLOW; TQ_E_NO_MEMORY, and nothing is held. */
+tq_status tq_block_shape_init(tq_block_shape *shape, const tq_plan plan[TQ_SIDES], size_t pages,
+                              size_t heads, size_t rows);
+tq_status tq_block_take(tq_block *block, const tq_allocator *allocator, const tq_block_shape *shape);
+void tq_block_give(tq_block *block, const tq_allocator *allocator, const tq_block_shape *shape);
 
-/* pool.c: a pool with a model's fields and pages of `rows` positions; pages taken and given back one by
- * one, where callers have looked whether there are spare ones. */
+/* Makes a cache's blocks n; what they were goes to *before, and is either kept or gone back to. On
+ * failure the cache is what it was. */
+tq_status tq_blocks_extend(tq_cache *cache, size_t n, tq_block_table *before);
+void tq_blocks_keep(tq_cache *cache, const tq_block_table *before);
+void tq_blocks_undo(tq_cache *cache, const tq_block_table *before);
+void tq_blocks_release(tq_cache *cache);
+void tq_blocks_copy(const tq_cache *from, tq_cache *to); /* as many as `to` has */
+size_t tq_block_table_bytes(const tq_block_table *table);
+
+/* Slot of an encoded position, counted over all blocks or pages. */
+size_t tq_cache_slot(const tq_cache *cache, uint64_t position);
+
+/* Where the encoded vector of a position and head lies: those of the next run - 1 positions follow, other
+ * heads are shape.rows vectors apart. */
+typedef struct tq_place {
+    uint8_t *codes;
+    float *norms;
+    size_t run;
+} tq_place;
+tq_place tq_cache_place(const tq_cache *cache, unsigned side, uint64_t position, size_t head);
+
+/* pool.c: a pool with a model's fields and pages of `rows` positions. */
 tq_status tq_pool_build(const tq_page_pool *model, size_t rows, tq_page_pool **pool);
 void tq_pool_release(tq_page_pool *pool);
 size_t tq_pool_measure(const tq_page_pool *pool);
-int32_t tq_pool_take(tq_page_pool *pool);
-void tq_pool_give(tq_page_pool *pool, int32_t page);
+tq_block tq_pool_page(const tq_page_pool *pool, int32_t page);
 void tq_pool_copy(tq_page_pool *pool, int32_t from, int32_t to);
 
+/* n pages for one user each, or TQ_E_NO_MEMORY and none. */
+tq_status tq_pool_take(tq_page_pool *pool, size_t n, int32_t *pages);
+void tq_pool_give(tq_page_pool *pool, int32_t page);
+/* One user more of a page that the caller has; whether there are others. False stays so until the caller
+ * itself shares it, and then all that others did with it has been done. */
+void tq_pool_share(tq_page_pool *pool, int32_t page);
+bool tq_pool_is_shared(const tq_page_pool *pool, int32_t page);
+
 /* room.c: memory for positions to encode, taken before anything is written and not kept if the append
- * fails after all. */
+ * fails after all. Caches that forget what is old take it for good: they must not fail any more. */
 typedef struct tq_room {
-    tq_code_arrays before; /* global: the arrays that grew */
+    tq_block_table before; /* global */
     size_t pages_before;
-    bool grown, copied;
-    int32_t shared; /* paged, copied: the page that others go on using */
+    bool copied;
+    size_t copy;    /* copied: the entry that has the copy */
+    int32_t shared; /* and the page that others go on using */
 } tq_room;
 tq_status tq_room_take(tq_room *room, tq_cache *cache, uint64_t first, uint64_t end);
 void tq_room_keep(tq_room *room, tq_cache *cache);
 void tq_room_undo(tq_room *room, tq_cache *cache);
-/* Gives back pages that hold nothing below encoded_end. */
-void tq_cache_keep_pages(tq_cache *cache, uint64_t encoded_end);
+/* The same for good, before there are such positions, and so that rewinds do not give it back. */
+tq_status tq_room_reserve(tq_cache *cache, uint64_t first, uint64_t end);
 
-/* encode.c: positions [first, end), of which those from `start` on come from the caller's vectors
- * [..][G][D] and those before from the float16 ring. False if a value could not be encoded. */
-bool tq_cache_encode(tq_cache *cache, const float *const src[TQ_SIDES], uint64_t start, uint64_t first,
+/* pages.c: the table of a paged cache. Makes it hold the pages up to `end`, or, to reserve, as many of
+ * them as there will be at a time; what is written next is not in a page that others use too. */
+tq_status tq_pages_take(tq_room *room, tq_cache *cache, uint64_t first, uint64_t end);
+tq_status tq_pages_reserve(tq_room *room, tq_cache *cache, uint64_t first, uint64_t end);
+void tq_pages_keep(tq_room *room, tq_cache *cache);
+void tq_pages_undo(tq_room *room, tq_cache *cache);
+/* Gives back what holds nothing and is not reserved. */
+void tq_pages_trim(tq_cache *cache);
+/* A cache that has none takes those that it needs over from another. */
+void tq_pages_share(const tq_cache *from, tq_cache *to);
+/* Room in the table. */
+size_t tq_pages_entries(const tq_cache *cache);
+
+/* encode.c: positions [first, end), of which those from `start` on come from the caller's vectors and
+ * those before from the float16 ring. False if a value could not be encoded. */
+bool tq_cache_encode(tq_cache *cache, const tq_source src[TQ_SIDES], uint64_t start, uint64_t first,
                      uint64_t end);
 
 /* append.c: n positions. A value that cannot be kept is TQ_E_RANGE, not yet recorded as an error; *side
- * and *index tell which. */
-tq_status tq_cache_extend(tq_cache *cache, size_t n, const float *const src[TQ_SIDES], unsigned *side,
-                          size_t *index);
-float tq_cache_limit(const tq_cache *cache);
+ * and *bad tell which. */
+tq_status tq_cache_extend(tq_cache *cache, size_t n, const tq_source src[TQ_SIDES], unsigned *side,
+                          tq_bad_value *bad);
+float tq_cache_limit(const tq_cache *cache, unsigned side);
+/* Memory for the appends up to that length. */
+tq_status tq_cache_provide(tq_cache *cache, uint64_t length);
 
 /* view.c */
 size_t tq_cache_view(const tq_cache *cache, tq_segment segments[TQ_CACHE_SEGMENTS]);

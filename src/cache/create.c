@@ -5,55 +5,57 @@
 #include "base/size.h"
 #include "cache/cache.h"
 
-static tq_status take_halves(const tq_cache *c, size_t rows, uint16_t **halves) {
+static tq_status take_halves(const tq_cache *c, unsigned side, size_t rows, uint16_t **halves) {
     void *memory;
     size_t vectors;
     if (!tq_size_mul(c->heads, rows, &vectors))
         return tq_fail(TQ_E_OVERFLOW, rows, "recent", "%zu heads of %zu positions do not fit in memory",
                        c->heads, rows);
     const tq_status status =
-        tq_take(&c->allocator, "float16 vectors", vectors, c->dim * sizeof **halves, &memory);
+        tq_take(&c->allocator, "float16 vectors", vectors, tq_half_bytes(c, side), &memory);
     *halves = memory;
     return status;
 }
 
-static void give_halves(const tq_cache *c, size_t rows, uint16_t *halves) {
-    tq_give(&c->allocator, halves, c->heads * rows, c->dim * sizeof *halves);
+static void give_halves(const tq_cache *c, unsigned side, size_t rows, uint16_t *halves) {
+    tq_give(&c->allocator, halves, c->heads * rows, tq_half_bytes(c, side));
 }
 
 static bool wants_centre(const tq_cache *c) {
     return c->centre_given || c->learn > 0;
 }
 
-/* Everything but the arrays of a global cache, which grow, and of pages, which come from their pool. */
+/* Everything but the blocks of a global cache, which come as they are needed, and pages. */
 static tq_status take_parts(tq_cache *c) {
     void *memory = NULL;
+    tq_block_table none;
     tq_status status = TQ_OK;
     for (unsigned side = TQ_K; side < TQ_SIDES && status == TQ_OK; side++) {
-        status = take_halves(c, c->sinks, &c->sink_halves[side]);
-        if (status == TQ_OK) status = take_halves(c, c->half_rows, &c->halves[side]);
+        status = take_halves(c, side, c->sinks, &c->sink_halves[side]);
+        if (status == TQ_OK) status = take_halves(c, side, c->half_rows, &c->halves[side]);
     }
     if (status == TQ_OK && wants_centre(c)) {
-        status = tq_take(&c->allocator, "k_centre", c->heads, c->dim * sizeof *c->centre, &memory);
+        status =
+            tq_take(&c->allocator, "k_centre", c->heads, c->plan[TQ_K].dim * sizeof *c->centre, &memory);
         c->centre = memory;
     }
-    if (status == TQ_OK && c->table_entries > 0) {
-        status = tq_take(&c->allocator, "block table", c->table_entries, sizeof *c->table, &memory);
-        c->table = memory;
+    if (status == TQ_OK && c->page_entries > 0) {
+        status = tq_take(&c->allocator, "block table", c->page_entries, sizeof *c->pages, &memory);
+        c->pages = memory;
     }
     if (status == TQ_OK && c->policy == TQ_CACHE_RING && c->slots > 0)
-        status = tq_code_arrays_take(&c->arrays, &c->allocator, c->plan, 1, c->heads, c->slots);
+        status = tq_blocks_extend(c, 1, &none);
     return status;
 }
 
 /* What a model has of its own does not go over with the rest. */
 static void without_memory(tq_cache *c) {
-    c->arrays = (tq_code_arrays){0};
+    c->blocks = (tq_block_table){0};
     for (unsigned side = TQ_K; side < TQ_SIDES; side++)
         c->sink_halves[side] = c->halves[side] = NULL;
     c->centre = NULL;
-    c->table = NULL;
-    c->n_pages = 0;
+    c->pages = NULL;
+    c->n_pages = c->reserved = 0;
 }
 
 tq_status tq_cache_build(const tq_cache *model, const float *k_centre, tq_cache **cache) {
@@ -68,65 +70,79 @@ tq_status tq_cache_build(const tq_cache *model, const float *k_centre, tq_cache 
         tq_cache_release(c);
         return status;
     }
-    if (k_centre != NULL) memcpy(c->centre, k_centre, c->heads * c->dim * sizeof *k_centre);
+    if (k_centre != NULL) memcpy(c->centre, k_centre, c->heads * c->plan[TQ_K].dim * sizeof *k_centre);
     *cache = c;
     return TQ_OK;
 }
 
 void tq_cache_release(tq_cache *c) {
     const tq_allocator to = c->allocator;
-    tq_cache_keep_pages(c, 0);
-    tq_code_arrays_give(&c->arrays, &to, c->plan);
+    tq_cache_empty(c);
+    tq_blocks_release(c);
     for (unsigned side = TQ_K; side < TQ_SIDES; side++) {
-        give_halves(c, c->sinks, c->sink_halves[side]);
-        give_halves(c, c->half_rows, c->halves[side]);
+        give_halves(c, side, c->sinks, c->sink_halves[side]);
+        give_halves(c, side, c->half_rows, c->halves[side]);
     }
-    tq_give(&to, c->centre, c->heads, c->dim * sizeof *c->centre);
-    tq_give(&to, c->table, c->table_entries, sizeof *c->table);
+    tq_give(&to, c->centre, c->heads, c->plan[TQ_K].dim * sizeof *c->centre);
+    tq_give(&to, c->pages, c->page_entries, sizeof *c->pages);
     tq_give(&to, c, 1, sizeof *c);
 }
 
 void tq_cache_empty(tq_cache *c) {
-    c->length = c->encoded_end = 0;
+    c->length = c->encoded_end = c->reserved = 0;
     c->oldest = c->sinks;
     c->centre_known = c->centre_given;
-    tq_cache_keep_pages(c, 0);
+    if (c->pool != NULL) tq_pages_trim(c);
 }
 
-tq_status tq_cache_shorten(tq_cache *c, uint64_t length) {
+tq_status tq_cache_check_length(const tq_cache *c, uint64_t length) {
     if (length > c->length)
         return tq_fail(TQ_E_POSITION, length, "length", "length %llu: %llu positions are there",
                        (unsigned long long)length, (unsigned long long)c->length);
-    const uint64_t window = c->window == 0 ? c->capacity : c->window;
+    const uint64_t window = tq_cache_window(c);
     const uint64_t needed = tq_most(length >= window ? length - window + 1 : 0, c->sinks);
-    if (c->policy == TQ_CACHE_RING && length < c->length && needed < length && needed < c->oldest)
+    if (tq_cache_forgets(c) && length < c->length && needed < length && needed < c->oldest)
         return tq_fail(TQ_E_POSITION, needed, "length",
                        "length %llu: the next query looks back on position %llu, %llu is the oldest left",
                        (unsigned long long)length, (unsigned long long)needed,
                        (unsigned long long)c->oldest);
-    c->length = length;
-    c->encoded_end = tq_least(c->encoded_end, length);
-    c->oldest = tq_most(tq_least(c->oldest, length), c->sinks);
-    tq_cache_keep_pages(c, c->encoded_end);
     return TQ_OK;
 }
 
+void tq_cache_shorten(tq_cache *c, uint64_t length) {
+    c->length = length;
+    c->encoded_end = tq_least(c->encoded_end, length);
+    c->oldest = tq_most(tq_least(c->oldest, length), c->sinks);
+    if (c->pool != NULL) tq_pages_trim(c);
+}
+
 static void copy_halves(const tq_cache *from, tq_cache *to) {
-    const size_t row = from->heads * from->dim * sizeof(uint16_t);
     for (unsigned side = TQ_K; side < TQ_SIDES; side++) {
+        const size_t row = from->heads * tq_half_bytes(from, side);
         if (from->sinks > 0) memcpy(to->sink_halves[side], from->sink_halves[side], from->sinks * row);
         if (from->half_rows > 0) memcpy(to->halves[side], from->halves[side], from->half_rows * row);
     }
 }
 
+/* Room for what is encoded: a ring has it already. */
+static tq_status take_or_share(const tq_cache *from, tq_cache *to) {
+    const uint64_t first = to->sinks, end = to->encoded_end;
+    if (to->pool == NULL) return tq_room_reserve(to, first, end);
+    tq_pages_share(from, to);
+    return TQ_OK;
+}
+
 tq_status tq_cache_copy(const tq_cache *from, uint64_t length, tq_cache **cache) {
-    const tq_status status = tq_cache_build(from, from->centre_known ? from->centre : NULL, cache);
-    if (status != TQ_OK) return status;
-    tq_cache *c = *cache;
-    copy_halves(from, c);
-    for (; c->n_pages < from->n_pages; c->n_pages++) {
-        c->table[c->n_pages] = from->table[c->n_pages];
-        c->pool->users[c->table[c->n_pages]]++;
+    tq_cache *c;
+    TRY(tq_cache_build(from, from->centre_known ? from->centre : NULL, &c));
+    tq_cache_shorten(c, length);
+    const tq_status status = take_or_share(from, c);
+    if (status != TQ_OK) {
+        tq_cache_release(c);
+        return status;
     }
-    return tq_cache_shorten(c, length);
+    copy_halves(from, c);
+    tq_blocks_copy(from, c);
+    *cache = c;
+    return TQ_OK;
 }

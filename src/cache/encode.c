@@ -14,77 +14,80 @@ enum { BUFFER_VALUES = 2048 };
 
 typedef struct job {
     const tq_cache *cache;
-    const tq_code_arrays *arrays;
-    const float *const *src;
+    const tq_source *src;
     uint64_t start; /* position of src's first vectors; those before are in the float16 ring */
     uint64_t first, end;
     size_t stretch, stretches; /* positions of a task, tasks of a head */
     atomic_bool failed;
 } job;
 
-/* Where a position of a head lies, in vectors, and how many positions lie side by side from it on. */
-static size_t vector_at(const job *j, uint64_t position, size_t head, size_t *run) {
-    const tq_cache *c = j->cache;
-    const size_t rows = j->arrays->rows, slot = (size_t)((position - c->sinks) % c->slots);
-    const size_t page = c->pool == NULL ? 0 : (size_t)c->table[slot / rows], row = slot % rows;
-    *run = rows - row;
-    return (page * c->heads + head) * rows + row;
-}
-
-static const float *source_of(const job *j, unsigned side, uint64_t position, size_t head) {
-    const tq_cache *c = j->cache;
-    return j->src[side] + ((size_t)(position - j->start) * c->heads + head) * c->dim;
-}
-
-/* A vector as it is in float16. */
+/* A vector as it is kept at first. */
 static void fetch(const job *j, unsigned side, uint64_t position, size_t head, float *out) {
     const tq_cache *c = j->cache;
-    const tq_kernels *kernels = c->kernels;
+    const size_t dim = c->plan[side].dim;
+    const tq_type type = tq_half_type(c, side);
     uint16_t rounded[TQ_MAX_DIM];
     const uint16_t *half = rounded;
-    if (position < j->start)
-        half = c->halves[side] + (head * c->half_rows + (size_t)(position % c->half_rows)) * c->dim;
-    else
-        kernels->f32_to_f16(c->dim, source_of(j, side, position, head), rounded);
-    kernels->f16_to_f32(c->dim, half, out);
+    if (position < j->start) {
+        half = c->halves[side] + (head * c->half_rows + (size_t)(position % c->half_rows)) * dim;
+    } else {
+        const size_t at = (size_t)(position - j->start);
+        const float *x = tq_source_floats(&j->src[side], c->kernels, at, head, out);
+        if (c->half_rows == 0) return;
+        tq_narrow(c->kernels, type, dim, x, rounded);
+    }
+    tq_widen(c->kernels, type, dim, half, out);
 }
 
 static const float *centre_of(const tq_cache *c, unsigned side, size_t head) {
-    return side == TQ_K && c->centre_known ? c->centre + head * c->dim : NULL;
+    return side == TQ_K && c->centre_known ? c->centre + head * c->plan[side].dim : NULL;
 }
 
-/* n vectors to codes, from (position, head) on: positions side by side, or, `across`, heads of one
- * position, which share no centre. */
+/* Rows of float32 to where they are to lie; false if one cannot be encoded. */
+static bool put_rows(const tq_cache *c, unsigned side, size_t head, const tq_row_set *set, const float *x,
+                     const tq_place *to) {
+    const tq_plan *plan = &c->plan[side];
+    if (c->store[side] == TQ_STORE_CODES)
+        return tq_encode_rows(c->kernels, plan, set, x, centre_of(c, side, head), to->codes, to->norms) ==
+               SIZE_MAX;
+    for (size_t i = 0; i < set->rows; i++)
+        tq_narrow(c->kernels, tq_half_type(c, side), plan->dim, x + i * set->dense_stride,
+                  (uint16_t *)(void *)(to->codes + i * set->code_stride));
+    return true;
+}
+
+/* n vectors to where they are to lie, from (position, head) on: positions side by side, or, `across`,
+ * heads of one position, which share no centre. */
 static void encode_rows(job *j, unsigned side, uint64_t position, size_t head, size_t n, bool across) {
     const tq_cache *c = j->cache;
     const tq_plan *plan = &c->plan[side];
-    size_t run, at = vector_at(j, position, head, &run);
-    const size_t step = across ? j->arrays->rows : 1, most = BUFFER_VALUES / c->dim;
-    tq_row_set set = {n, across ? c->dim : c->heads * c->dim, step * plan->row_bytes,
+    const tq_source *src = &j->src[side];
+    const bool gather = c->half_rows > 0 || src->type != TQ_F32;
+    const size_t step = across ? c->shape.rows : 1, most = BUFFER_VALUES / plan->dim;
+    tq_place at = tq_cache_place(c, side, position, head);
+    tq_row_set set = {n, across ? src->head_stride : src->position_stride, step * plan->row_bytes,
                       step * plan->n_norms};
     _Alignas(64) float buffer[BUFFER_VALUES];
-    if (c->half_rows > 0) set.dense_stride = c->dim;
-    for (size_t done = 0; done < n; done += set.rows, at += set.rows * step) {
+    if (gather) set.dense_stride = plan->dim;
+    for (size_t done = 0; done < n; done += set.rows) {
         const float *x = buffer;
-        if (c->half_rows > 0) {
+        if (gather) {
             set.rows = n - done < most ? n - done : most;
             for (size_t i = 0; i < set.rows; i++)
                 fetch(j, side, position + (across ? 0 : done + i), head + (across ? done + i : 0),
-                      buffer + i * c->dim);
+                      buffer + i * plan->dim);
         } else {
-            x = source_of(j, side, position, head);
+            x = tq_source_at(src, (size_t)(position - j->start), head);
         }
-        if (tq_encode_rows(c->kernels, plan, &set, x, centre_of(c, side, head),
-                           j->arrays->codes[side] + at * plan->row_bytes,
-                           j->arrays->norms[side] + at * plan->n_norms) != SIZE_MAX)
-            atomic_store(&j->failed, true);
+        if (!put_rows(c, side, head, &set, x, &at)) atomic_store(&j->failed, true);
+        at.codes += set.rows * set.code_stride;
+        at.norms += set.rows * set.norm_stride;
     }
 }
 
 static void encode_head(job *j, unsigned side, size_t head, uint64_t first, uint64_t end) {
     while (first < end) {
-        size_t run;
-        (void)vector_at(j, first, head, &run);
+        size_t run = tq_cache_place(j->cache, side, first, head).run;
         if (run > end - first) run = (size_t)(end - first);
         encode_rows(j, side, first, head, run, false);
         first += run;
@@ -111,22 +114,18 @@ static void encode_few(job *j) {
     }
 }
 
-bool tq_cache_encode(tq_cache *c, const float *const src[TQ_SIDES], uint64_t start, uint64_t first,
+bool tq_cache_encode(tq_cache *c, const tq_source src[TQ_SIDES], uint64_t start, uint64_t first,
                      uint64_t end) {
     if (tq_less(end, first) > c->slots) first = end - c->slots; /* a ring overwrites the others at once */
     if (first >= end) return true;
-    job j = {.cache = c,
-             .arrays = c->pool == NULL ? &c->arrays : &c->pool->arrays,
-             .src = src,
-             .start = start,
-             .first = first,
-             .end = end};
+    job j = {.cache = c, .src = src, .start = start, .first = first, .end = end};
     const size_t n = (size_t)(end - first);
     atomic_init(&j.failed, false);
-    if (n * c->heads * c->dim <= TASK_VALUES) {
+    const size_t dim = (size_t)tq_most(c->plan[TQ_K].dim, c->plan[TQ_V].dim);
+    if (n * c->heads * dim <= TASK_VALUES) {
         encode_few(&j);
     } else {
-        j.stretch = TASK_VALUES / c->dim;
+        j.stretch = TASK_VALUES / dim;
         j.stretches = (n - 1) / j.stretch + 1;
         tq_run_tasks(c->parallel.run == NULL ? NULL : &c->parallel, j.stretches * c->heads * TQ_SIDES,
                      run_task, &j);

@@ -2,34 +2,34 @@
  * A cache as others see it: segments for attention, and bytes. */
 #include "cache/cache.h"
 
-static const tq_code_arrays *arrays_of(const tq_cache *c) {
-    return c->pool == NULL ? &c->arrays : &c->pool->arrays;
-}
-
 static const tq_codec *codec_of(const tq_cache *c, unsigned side) {
     return side == TQ_K ? &c->layer.k : &c->layer.v;
 }
 
 static tq_view code_view(const tq_cache *c, unsigned side, size_t start) {
-    const tq_code_arrays *a = arrays_of(c);
     const tq_plan *plan = &c->plan[side];
-    tq_view v = {.store = TQ_STORE_CODES,
+    const size_t rows = c->shape.rows;
+    const bool paged = c->pool != NULL;
+    tq_view v = {.store = c->store[side],
                  .codec = *codec_of(c, side),
-                 .data = a->codes[side],
-                 .data_bytes = a->vectors * plan->row_bytes,
-                 .norms = a->norms[side],
-                 .n_norms = a->vectors * plan->n_norms,
-                 .capacity = a->rows,
+                 .data_bytes = c->shape.vectors * plan->row_bytes,
+                 .n_norms = c->shape.vectors * plan->n_norms,
+                 .n_pages = paged ? c->n_pages : c->blocks.n,
+                 .page_rows = rows,
                  .ring_start = start,
                  .row_stride = plan->row_bytes,
-                 .head_stride = a->rows * plan->row_bytes,
+                 .head_stride = rows * plan->row_bytes,
                  .norm_row_stride = plan->n_norms,
-                 .norm_head_stride = a->rows * plan->n_norms};
-    if (c->pool == NULL) return v;
-    v.capacity = c->n_pages * a->rows;
-    v.pages = c->table;
-    v.n_pages = c->n_pages;
-    v.page_rows = a->rows;
+                 .norm_head_stride = rows * plan->n_norms};
+    v.capacity = v.n_pages * rows;
+    if (!paged) {
+        v.blocks = (const void *const *)c->blocks.codes[side];
+        v.norm_blocks = (const float *const *)c->blocks.norms[side];
+        return v;
+    }
+    v.data = c->pool->block.codes[side];
+    v.norms = c->pool->block.norms[side];
+    v.pages = c->pages;
     v.page_stride = c->heads * v.head_stride;
     v.norm_page_stride = c->heads * v.norm_head_stride;
     v.pool_pages = c->pool->n_pages;
@@ -38,8 +38,8 @@ static tq_view code_view(const tq_cache *c, unsigned side, size_t start) {
 
 static tq_view half_view(const tq_cache *c, unsigned side, const uint16_t *halves, size_t rows,
                          size_t start) {
-    const size_t row_bytes = c->dim * sizeof *halves;
-    return (tq_view){.store = TQ_STORE_F16,
+    const size_t row_bytes = tq_half_bytes(c, side);
+    return (tq_view){.store = tq_half_type(c, side) == TQ_BF16 ? TQ_STORE_BF16 : TQ_STORE_F16,
                      .codec = *codec_of(c, side),
                      .data = halves,
                      .data_bytes = c->heads * rows * row_bytes,
@@ -58,12 +58,10 @@ typedef struct parts {
     part sinks, codes, recent;
 } parts;
 
-/* Once encoded positions are lost, so are the sinks, which are older. */
 static parts parts_of(const tq_cache *c) {
-    const uint64_t first = tq_less(c->length, c->capacity);
-    const uint64_t sinks_end = c->oldest > c->sinks ? 0 : tq_least(c->length, c->sinks);
-    return (parts){
-        {first, sinks_end}, {c->oldest, c->encoded_end}, {tq_most(c->encoded_end, c->sinks), c->length}};
+    return (parts){{0, tq_least(c->length, c->sinks)},
+                   {c->oldest, c->encoded_end},
+                   {tq_most(c->encoded_end, c->sinks), c->length}};
 }
 
 static size_t length_of(part p) {
@@ -74,13 +72,12 @@ size_t tq_cache_view(const tq_cache *c, tq_segment segments[TQ_CACHE_SEGMENTS]) 
     const parts p = parts_of(c);
     size_t n = 0;
     if (length_of(p.sinks) > 0) {
-        const size_t start = (size_t)p.sinks.first;
-        segments[n++] = (tq_segment){half_view(c, TQ_K, c->sink_halves[TQ_K], c->sinks, start),
-                                     half_view(c, TQ_V, c->sink_halves[TQ_V], c->sinks, start),
+        segments[n++] = (tq_segment){half_view(c, TQ_K, c->sink_halves[TQ_K], c->sinks, 0),
+                                     half_view(c, TQ_V, c->sink_halves[TQ_V], c->sinks, 0),
                                      length_of(p.sinks), p.sinks.first};
     }
     if (length_of(p.codes) > 0) {
-        const size_t start = (size_t)((p.codes.first - c->sinks) % c->slots);
+        const size_t start = tq_cache_slot(c, p.codes.first);
         segments[n] = (tq_segment){code_view(c, TQ_K, start), code_view(c, TQ_V, start),
                                    length_of(p.codes), p.codes.first};
         segments[n++].k.centre = c->centre; /* known, or nothing would be encoded */
@@ -97,31 +94,46 @@ size_t tq_cache_view(const tq_cache *c, tq_segment segments[TQ_CACHE_SEGMENTS]) 
 static size_t count_shared(const tq_cache *c) {
     size_t n = 0;
     for (size_t i = 0; i < c->n_pages; i++)
-        n += c->pool->users[c->table[i]] > 1;
+        n += tq_pool_is_shared(c->pool, c->pages[i]);
     return n;
+}
+
+/* Codes and norms: blocks of its own, or pages of the pool's. */
+static void measure_codes(const tq_cache *c, tq_cache_bytes *b) {
+    const tq_block_shape *s = &c->shape;
+    const size_t n = c->blocks.n, vectors = c->n_pages * s->rows * c->heads;
+    if (c->pool == NULL) {
+        b->k_codes = n * s->code_bytes[TQ_K];
+        b->k_norms = n * s->norm_bytes[TQ_K];
+        b->v_codes = n * s->code_bytes[TQ_V];
+        b->v_norms = n * s->norm_bytes[TQ_V];
+        return;
+    }
+    b->k_codes = vectors * c->plan[TQ_K].row_bytes;
+    b->k_norms = vectors * c->plan[TQ_K].n_norms * sizeof(float);
+    b->v_codes = vectors * c->plan[TQ_V].row_bytes;
+    b->v_norms = vectors * c->plan[TQ_V].n_norms * sizeof(float);
+}
+
+static size_t code_row_bytes(const tq_cache *c) {
+    return c->plan[TQ_K].row_bytes + c->plan[TQ_V].row_bytes +
+           (c->plan[TQ_K].n_norms + c->plan[TQ_V].n_norms) * sizeof(float);
 }
 
 void tq_cache_measure(const tq_cache *c, tq_cache_bytes *b) {
     const parts p = parts_of(c);
-    const size_t halves = length_of(p.sinks) + length_of(p.recent), codes = length_of(p.codes);
-    const size_t vectors =
-        c->pool == NULL ? c->arrays.vectors : c->n_pages * c->pool->arrays.rows * c->heads;
-    const size_t code_row = c->plan[TQ_K].row_bytes + c->plan[TQ_V].row_bytes;
-    const size_t norm_row = (c->plan[TQ_K].n_norms + c->plan[TQ_V].n_norms) * sizeof(float);
-    const size_t half_row = c->dim * sizeof(uint16_t);
-    *b = (tq_cache_bytes){.k_codes = vectors * c->plan[TQ_K].row_bytes,
-                          .k_norms = vectors * c->plan[TQ_K].n_norms * sizeof(float),
-                          .v_codes = vectors * c->plan[TQ_V].row_bytes,
-                          .v_norms = vectors * c->plan[TQ_V].n_norms * sizeof(float),
-                          .k_dense = (c->sinks + c->half_rows) * c->heads * half_row,
-                          .v_dense = (c->sinks + c->half_rows) * c->heads * half_row,
-                          .centre = c->centre == NULL ? 0 : c->heads * c->dim * sizeof *c->centre,
-                          .table = c->table_entries * sizeof *c->table,
-                          .object = sizeof *c,
-                          .used =
-                              c->heads * (codes * (code_row + norm_row) + halves * TQ_SIDES * half_row)};
+    const size_t halves = length_of(p.sinks) + length_of(p.recent);
+    const size_t k_half = c->heads * tq_half_bytes(c, TQ_K), v_half = c->heads * tq_half_bytes(c, TQ_V);
+    *b = (tq_cache_bytes){
+        .k_dense = (c->sinks + c->half_rows) * k_half,
+        .v_dense = (c->sinks + c->half_rows) * v_half,
+        .centre = c->centre == NULL ? 0 : c->heads * c->plan[TQ_K].dim * sizeof *c->centre,
+        .table = c->page_entries * sizeof *c->pages + tq_block_table_bytes(&c->blocks),
+        .object = sizeof *c,
+        .used = length_of(p.codes) * c->heads * code_row_bytes(c) + halves * (k_half + v_half),
+    };
+    measure_codes(c, b);
     b->held = b->k_codes + b->k_norms + b->v_codes + b->v_norms + b->k_dense + b->v_dense + b->centre +
               b->table + b->object;
-    if (c->pool != NULL)
-        b->shared = count_shared(c) * c->pool->arrays.rows * c->heads * (code_row + norm_row);
+    if (c->pool != NULL) b->shared = count_shared(c) * c->shape.rows * c->heads * code_row_bytes(c);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "attention/half.h"
 #include "broken.h"
 
 void beside_check(const beside *b) {
@@ -46,9 +47,16 @@ void beside_close(beside *b) {
     *b = (beside){0};
 }
 
-tq_status beside_append(beside *b, size_t n, const float *k, const float *v) {
+/* k and v go to the model; the cache takes them from the input, or by the short call. */
+static tq_status append(beside *b, size_t n, const float *k, const float *v,
+                        const tq_cache_input *input) {
+    const size_t requests = b->memory->requests;
     b->memory->refused = false;
-    const tq_status got = tq_cache_append(b->cache, n, k, v);
+    const tq_status got =
+        input == NULL ? tq_cache_append(b->cache, n, k, v) : tq_cache_append_input(b->cache, n, input);
+    if (b->memory->requests != requests && b->model->length + n <= b->model->reserved)
+        broken("appending to %llu allocates, %llu are reserved", (unsigned long long)b->model->length + n,
+               (unsigned long long)b->model->reserved);
     if (got == TQ_E_NO_MEMORY && b->memory->refused) {
         beside_refused(b, got, TQ_E_NO_MEMORY, NULL);
         return got;
@@ -62,6 +70,49 @@ tq_status beside_append(beside *b, size_t n, const float *k, const float *v) {
     return got;
 }
 
+tq_status beside_append(beside *b, size_t n, const float *k, const float *v) {
+    return append(b, n, k, v, NULL);
+}
+
+static void put(tq_type type, float *x, void *out, size_t at) {
+    const uint16_t half = type == TQ_BF16 ? bf16_from(*x) : half_from((double)*x);
+    if (type == TQ_F32) {
+        ((float *)out)[at] = *x;
+        return;
+    }
+    ((uint16_t *)out)[at] = half;
+    *x = (float)(type == TQ_BF16 ? bf16_to(half) : half_to(half));
+}
+
+static void scatter(tq_type type, size_t n, size_t heads, size_t dim, float *x, void *out,
+                    size_t position_stride, size_t head_stride) {
+    for (size_t p = 0; p < n; p++)
+        for (size_t h = 0; h < heads; h++)
+            for (size_t i = 0; i < dim; i++)
+                put(type, x++, out, p * position_stride + h * head_stride + i);
+}
+
+/* [n][G][D] with the strides left 0; as part of a fused [n][1 + 2G][D]; or [G][n][D] with gaps. */
+tq_status beside_append_way(beside *b, size_t n, float *k, float *v, unsigned way) {
+    const tq_type type = (tq_type)(way % BESIDE_TYPES);
+    const size_t heads = b->model->heads, dim = b->model->dim, size = type == TQ_F32 ? 4 : 2;
+    const size_t fused = (1 + 2 * heads) * dim, gapped = n * (dim + 4) + 8;
+    const size_t strides[BESIDE_ORDERS][2] = {{heads * dim, dim}, {fused, dim}, {dim + 4, gapped}};
+    const size_t *s = strides[way / BESIDE_TYPES], room = n * fused + 2 * heads * gapped;
+    char *k_out = zeroed(room, size), *v_out = k_out + room / 2 * size;
+    if (way / BESIDE_TYPES == 1) v_out = k_out + (1 + heads) * dim * size, k_out += dim * size;
+    scatter(type, n, heads, dim, k, k_out, s[0], s[1]);
+    scatter(type, n, heads, dim, v, v_out, s[0], s[1]);
+    const size_t there = n == 0 ? 0 : (n - 1) * s[0] + (heads - 1) * s[1] + dim;
+    const bool said = way / BESIDE_TYPES != 0;
+    const tq_cache_input input = {sizeof input,    type,           k_out,           v_out,
+                                  there,           there,          said ? s[0] : 0, said ? s[1] : 0,
+                                  said ? s[0] : 0, said ? s[1] : 0};
+    const tq_status status = append(b, n, k, v, &input);
+    free(way / BESIDE_TYPES == 1 ? k_out - dim * size : k_out);
+    return status;
+}
+
 tq_status beside_truncate(beside *b, uint64_t length) {
     const size_t requests = b->memory->requests;
     const tq_status got = tq_cache_truncate(b->cache, length);
@@ -71,6 +122,22 @@ tq_status beside_truncate(beside *b, uint64_t length) {
                (unsigned long long)length, tq_status_name(got), tq_status_name(want));
     if (got != TQ_OK) check_record(got, want, "length");
     if (b->memory->requests != requests) broken("truncating allocates");
+    beside_check(b);
+    return got;
+}
+
+tq_status beside_reserve(beside *b, uint64_t positions) {
+    b->memory->refused = false;
+    const tq_status got = tq_cache_reserve(b->cache, positions);
+    if (got == TQ_E_NO_MEMORY && b->memory->refused) {
+        beside_refused(b, got, TQ_E_NO_MEMORY, NULL);
+        return got;
+    }
+    const tq_status want = model_reserve(b->model, positions);
+    if (got != want)
+        broken("reserving %llu at %llu: %s, %s wanted", (unsigned long long)positions,
+               (unsigned long long)b->model->length, tq_status_name(got), tq_status_name(want));
+    if (got != TQ_OK) check_record(got, want, got == TQ_E_POSITION ? "positions" : NULL);
     beside_check(b);
     return got;
 }
@@ -91,11 +158,11 @@ tq_status beside_fork(beside *from, uint64_t length, beside *to) {
     if (got != TQ_OK) {
         if (to->cache != NULL) broken("a fork that failed");
         const bool refused = got == TQ_E_NO_MEMORY && from->memory->refused;
-        if (!refused && length <= from->model->length) broken("%s", tq_last_error()->message);
+        if (!refused && model_can_go_back(from->model, length)) broken("%s", tq_last_error()->message);
         beside_refused(from, got, refused ? TQ_E_NO_MEMORY : TQ_E_POSITION, NULL);
         return got;
     }
-    if (length > from->model->length) broken("a fork longer than what it comes from");
+    if (!model_can_go_back(from->model, length)) broken("a fork of what is not there");
     from->alone = false;
     to->model = model_fork(from->model, length);
     beside_check(from);

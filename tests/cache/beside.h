@@ -20,8 +20,12 @@ void beside_close(beside *b);
 /* Each fails unless both return the same and are the same afterwards, and returns that status. A refused
  * allocation is TQ_E_NO_MEMORY, and must have changed nothing. */
 tq_status beside_append(beside *b, size_t n, const float *k, const float *v);
+/* The same through tq_cache_append_input(): types times orders. Values are rounded to the type first. */
+enum { BESIDE_TYPES = 3, BESIDE_ORDERS = 3, BESIDE_WAYS = BESIDE_TYPES * BESIDE_ORDERS };
+tq_status beside_append_way(beside *b, size_t n, float *k, float *v, unsigned way);
 tq_status beside_truncate(beside *b, uint64_t length);
 void beside_clear(beside *b);
+tq_status beside_reserve(beside *b, uint64_t positions);
 tq_status beside_fork(beside *from, uint64_t length, beside *to);
 
 void beside_check(const beside *b);

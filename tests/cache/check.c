@@ -15,11 +15,12 @@ static size_t or_else(size_t stride, size_t side_by_side) {
 /* Element (head, slot) of an array of a view; fails unless `length` elements lie within `size`. */
 static size_t place(const tq_view *v, size_t heads, size_t head, size_t slot, size_t length,
                     size_t row_stride, size_t head_stride, size_t page_stride, size_t size) {
-    const size_t rows = v->pages == NULL ? v->capacity : v->page_rows;
+    const size_t rows = v->pages == NULL && v->blocks == NULL ? v->capacity : v->page_rows;
     const size_t row = or_else(row_stride, length), per_head = or_else(head_stride, rows * row);
     size_t at = head * per_head + slot % rows * row;
+    if ((v->pages != NULL || v->blocks != NULL) && slot / rows >= v->n_pages)
+        broken("slot %zu lies beyond %zu pages", slot, v->n_pages);
     if (v->pages != NULL) {
-        if (slot / rows >= v->n_pages) broken("slot %zu lies beyond %zu pages", slot, v->n_pages);
         if (v->pages[slot / rows] < 0 || (size_t)v->pages[slot / rows] >= v->pool_pages)
             broken("no page %d", (int)v->pages[slot / rows]);
         at += (size_t)v->pages[slot / rows] * or_else(page_stride, heads * per_head);
@@ -27,6 +28,18 @@ static size_t place(const tq_view *v, size_t heads, size_t head, size_t slot, si
     if (at > size || length > size - at)
         broken("slot %zu of head %zu lies at %zu of %zu", slot, head, at, size);
     return at;
+}
+
+static const uint8_t *data_at(const tq_view *v, size_t heads, size_t head, size_t slot, size_t bytes) {
+    const size_t at =
+        place(v, heads, head, slot, bytes, v->row_stride, v->head_stride, v->page_stride, v->data_bytes);
+    return (const uint8_t *)(v->blocks != NULL ? v->blocks[slot / v->page_rows] : v->data) + at;
+}
+
+static const float *norms_at(const tq_view *v, size_t heads, size_t head, size_t slot, size_t n) {
+    const size_t at = place(v, heads, head, slot, n, v->norm_row_stride, v->norm_head_stride,
+                            v->norm_page_stride, v->n_norms);
+    return (v->blocks != NULL ? v->norm_blocks[slot / v->page_rows] : v->norms) + at;
 }
 
 static void same(const char *what, uint64_t position, size_t head, const void *got, const void *want,
@@ -50,26 +63,20 @@ static void check_codes(const model *m, const lane *l, const tq_view *v, const p
     for (size_t i = 0; i < p->n; i++)
         for (size_t g = 0; g < m->heads; g++) {
             const size_t slot = (v->ring_start + i) % v->capacity, row = lane_row(m, p->first + i, g);
-            const size_t code = place(v, m->heads, g, slot, l->row_bytes, v->row_stride, v->head_stride,
-                                      v->page_stride, v->data_bytes);
-            const size_t norm = place(v, m->heads, g, slot, l->row_norms, v->norm_row_stride,
-                                      v->norm_head_stride, v->norm_page_stride, v->n_norms);
-            same("codes", p->first + i, g, (const uint8_t *)v->data + code, l->codes + row * l->row_bytes,
-                 l->row_bytes);
-            same("norms", p->first + i, g, v->norms + norm, l->norms + row * l->row_norms,
-                 l->row_norms * sizeof *l->norms);
+            same("codes", p->first + i, g, data_at(v, m->heads, g, slot, l->row_bytes),
+                 l->codes + row * l->row_bytes, l->row_bytes);
+            same("norms", p->first + i, g, norms_at(v, m->heads, g, slot, l->row_norms),
+                 l->norms + row * l->row_norms, l->row_norms * sizeof *l->norms);
         }
 }
 
 static void check_halves(const model *m, const lane *l, const tq_view *v, const part *p) {
     const size_t bytes = m->dim * sizeof *l->halves;
-    check_store(m, l, v, TQ_STORE_F16, p->n);
+    check_store(m, l, v, l->store == TQ_STORE_BF16 ? TQ_STORE_BF16 : TQ_STORE_F16, p->n);
     for (size_t i = 0; i < p->n; i++)
         for (size_t g = 0; g < m->heads; g++) {
             const size_t slot = (v->ring_start + i) % v->capacity;
-            const size_t at = place(v, m->heads, g, slot, bytes, v->row_stride, v->head_stride,
-                                    v->page_stride, v->data_bytes);
-            same("float16", p->first + i, g, (const uint8_t *)v->data + at,
+            same("float16", p->first + i, g, data_at(v, m->heads, g, slot, bytes),
                  l->halves + lane_row(m, p->first + i, g) * m->dim, bytes);
         }
 }
@@ -102,8 +109,8 @@ static void check_segments(const model *m, const tq_cache *cache) {
         if (s->first_position != parts[i].first || s->length != parts[i].n)
             broken("part %zu is %llu + %zu, must be %llu + %zu", i, (ull)s->first_position, s->length,
                    (ull)parts[i].first, parts[i].n);
-        (i == 1 ? check_codes : check_halves)(m, &m->k, &s->k, &parts[i]);
-        (i == 1 ? check_codes : check_halves)(m, &m->v, &s->v, &parts[i]);
+        (i == 1 && m->k.store == TQ_STORE_CODES ? check_codes : check_halves)(m, &m->k, &s->k, &parts[i]);
+        (i == 1 && m->v.store == TQ_STORE_CODES ? check_codes : check_halves)(m, &m->v, &s->v, &parts[i]);
         if (s->k.centre != (i == 1 ? tq_cache_k_centre(cache) : NULL) || s->v.centre != NULL)
             broken("part %zu has the centre of another", i);
         if (i == 1 && m->pool != NULL) check_pages(m, &s->k);

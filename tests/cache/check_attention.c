@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "attention/half.h"
 #include "broken.h"
 #include "check.h"
 #include "memory.h"
@@ -16,9 +15,9 @@ static void decoded(const model *m, const lane *l, uint64_t p, size_t g, const f
     const size_t row = lane_row(m, p, g);
     const tq_batch one = {.heads = 1, .rows = 1};
     float *y = zeroed(m->dim, sizeof *y);
-    if (p < m->sinks || p >= m->encoded_end) {
+    if (l->store != TQ_STORE_CODES || p < m->sinks || p >= m->encoded_end) {
         for (size_t i = 0; i < m->dim; i++)
-            x[i] = half_to(l->halves[row * m->dim + i]);
+            x[i] = lane_value(l, l->halves[row * m->dim + i]);
     } else {
         if (tq_decode(&l->codec, &one, TQ_ORIGINAL, l->codes + row * l->row_bytes, l->row_bytes,
                       l->norms + row * l->row_norms, l->row_norms, NULL, y, m->dim) != TQ_OK)
@@ -41,23 +40,24 @@ static double compare(const double *sum, const double *terms, double total, cons
     return sqrt(error) / (bound * sqrt(size) + 1e-30);
 }
 
-/* Query q at `position` over [from, position], by head g's keys and values. */
+/* Query q at `position` over [from, position] and the first positions, by head g's keys and values. */
 static double check_row(const model *m, const tq_attention_params *p, size_t g, uint64_t from,
                         uint64_t position, const float *q, const float *out) {
-    const size_t n = (size_t)(position - from) + 1;
+    const size_t first = (size_t)(p->sink_positions < from ? p->sink_positions : from);
+    const size_t n = first + (size_t)(position - from) + 1;
     const float *centre = m->has_centre ? m->centre : NULL;
     double *x = zeroed(m->dim, sizeof *x), *score = zeroed(n, sizeof *score);
     double *sum = zeroed(m->dim, sizeof *sum), *terms = zeroed(m->dim, sizeof *terms);
     double top = -HUGE_VAL, total = 0;
     for (size_t j = 0; j < n; j++) {
-        decoded(m, &m->k, from + j, g, centre, x);
+        decoded(m, &m->k, j < first ? j : from + (j - first), g, centre, x);
         for (size_t i = 0; i < m->dim; i++)
             score[j] += (double)q[i] * x[i] * (double)p->scale;
         top = fmax(top, score[j]);
     }
     for (size_t j = 0; j < n; j++) {
         const double weight = exp(score[j] - top);
-        decoded(m, &m->v, from + j, g, NULL, x);
+        decoded(m, &m->v, j < first ? j : from + (j - first), g, NULL, x);
         total += weight;
         for (size_t i = 0; i < m->dim; i++) {
             sum[i] += weight * x[i];
@@ -118,7 +118,8 @@ double check_attention(const model *m, const tq_cache *cache, size_t n_queries, 
         .head_dim = (uint32_t)m->dim,
         .n_queries = n_queries,
         .scale = modest_scale(m),
-        .window = m->policy == TQ_CACHE_RING ? (m->window > 0 ? m->window : m->capacity) : 0,
+        .window = m->forgets ? m->window : 0,
+        .sink_positions = m->forgets ? m->sinks : 0,
     };
     rng_gauss_fill(r, q, values);
     attend(&p, cache, q, out);

@@ -36,9 +36,32 @@ static size_t take_page(pool_model *p) {
     return i;
 }
 
-static void lane_open(lane *l, const tq_codec *codec) {
+static uint64_t most(uint64_t a, uint64_t b) {
+    return a > b ? a : b;
+}
+
+static uint64_t least(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
+static uint64_t less(uint64_t a, uint64_t b) {
+    return a > b ? a - b : 0;
+}
+
+static void lane_open(lane *l, const tq_codec *codec, tq_store store) {
     l->codec = *codec;
-    if (tq_row_size(codec, &l->row_bytes, &l->row_norms) != TQ_OK) broken("not a codec");
+    l->store = store;
+    l->row_bytes = codec->head_dim * sizeof *l->halves;
+    if (store == TQ_STORE_CODES && tq_row_size(codec, &l->row_bytes, &l->row_norms) != TQ_OK)
+        broken("not a codec");
+}
+
+uint16_t lane_half(const lane *l, float x) {
+    return l->store == TQ_STORE_BF16 ? bf16_from(x) : half_from((double)x);
+}
+
+double lane_value(const lane *l, uint16_t half) {
+    return l->store == TQ_STORE_BF16 ? bf16_to(half) : half_to(half);
 }
 
 model *model_new(const tq_cache_config *c, pool_model *pool) {
@@ -47,6 +70,7 @@ model *model_new(const tq_cache_config *c, pool_model *pool) {
     m->heads = c->layer.n_kv_heads;
     m->dim = c->layer.k.head_dim;
     m->capacity = c->capacity;
+    m->forgets = c->policy == TQ_CACHE_RING || c->window > 0;
     m->window = c->window == 0 ? c->capacity : c->window;
     m->recent = c->recent;
     m->sinks = c->sinks;
@@ -56,10 +80,10 @@ model *model_new(const tq_cache_config *c, pool_model *pool) {
         m->given_centre = m->has_centre = true;
         memcpy(m->centre, c->k_centre, m->heads * m->dim * sizeof *m->centre);
     }
-    lane_open(&m->k, &c->layer.k);
-    lane_open(&m->v, &c->layer.v);
+    lane_open(&m->k, &c->layer.k, c->layer.k_store);
+    lane_open(&m->v, &c->layer.v, c->layer.v_store);
     m->pool = pool;
-    if (pool != NULL) m->pages = zeroed(c->capacity / pool->page_rows + 1, sizeof *m->pages);
+    if (pool != NULL) m->pages = zeroed(pool->n_pages, sizeof *m->pages);
     return m;
 }
 
@@ -95,7 +119,7 @@ static void make_room(const model *m, lane *l, size_t room) {
     l->x = grown(l->x, room * m->heads * m->dim, sizeof *l->x);
     l->halves = grown(l->halves, room * m->heads * m->dim, sizeof *l->halves);
     l->codes = grown(l->codes, room * m->heads, l->row_bytes);
-    l->norms = grown(l->norms, room * m->heads * l->row_norms, sizeof *l->norms);
+    if (l->row_norms > 0) l->norms = grown(l->norms, room * m->heads * l->row_norms, sizeof *l->norms);
 }
 
 bool model_is_dense_first(const model *m, uint64_t p) {
@@ -106,15 +130,15 @@ static void keep(const model *m, lane *l, uint64_t p, const float *x) {
     const size_t at = lane_row(m, p, 0) * m->dim;
     for (size_t i = 0; i < m->heads * m->dim; i++) {
         l->x[at + i] = x[i];
-        if (!model_is_dense_first(m, p)) continue;
-        l->halves[at + i] = half_from((double)x[i]);
-        l->x[at + i] = (float)half_to(l->halves[at + i]);
+        if (l->store == TQ_STORE_CODES && !model_is_dense_first(m, p)) continue;
+        l->halves[at + i] = lane_half(l, x[i]);
+        l->x[at + i] = (float)lane_value(l, l->halves[at + i]);
     }
 }
 
 static void encode(const model *m, lane *l, uint64_t p, const float *centre) {
     const tq_batch one = {.heads = 1, .rows = 1};
-    for (size_t g = 0; g < m->heads; g++) {
+    for (size_t g = 0; l->store == TQ_STORE_CODES && g < m->heads; g++) {
         const size_t row = lane_row(m, p, g);
         if (tq_encode(&l->codec, &one, l->x + row * m->dim, m->dim,
                       centre == NULL ? NULL : centre + g * m->dim, l->codes + row * l->row_bytes,
@@ -151,18 +175,6 @@ static void learn(model *m) {
     m->has_centre = true;
 }
 
-static uint64_t most(uint64_t a, uint64_t b) {
-    return a > b ? a : b;
-}
-
-static uint64_t least(uint64_t a, uint64_t b) {
-    return a < b ? a : b;
-}
-
-static uint64_t less(uint64_t a, uint64_t b) {
-    return a > b ? a - b : 0;
-}
-
 /* Where encoding stands at that length, if it stands at encoded_end now. */
 static uint64_t end_at(const model *m, uint64_t length) {
     const bool waits = m->learn > 0 && !m->has_centre && length < m->learn;
@@ -170,34 +182,99 @@ static uint64_t end_at(const model *m, uint64_t length) {
     return most(m->encoded_end, most(least(length, m->sinks), aged));
 }
 
-/* Pages that hold the rows of encoded positions, which begin after the sinks. */
-static size_t pages_for(const model *m, uint64_t encoded_end) {
-    return (size_t)((less(encoded_end, m->sinks) + m->pool->page_rows - 1) / m->pool->page_rows);
-}
-
 static size_t page_of(const model *m, uint64_t p) {
     return (size_t)((p - m->sinks) / m->pool->page_rows);
 }
 
-/* A page that encoding from encoded_end on begins within, and that others use too: it is copied. */
-static bool copies_page(const model *m, uint64_t end) {
-    if (end <= m->encoded_end || end <= m->sinks) return false;
-    const size_t i = page_of(m, most(m->encoded_end, m->sinks));
-    return i < m->n_pages && m->pool->pages[m->pages[i]].users > 1;
+/* Most pages that its encoded positions lie in at a time. */
+static size_t most_pages(const model *m) {
+    const size_t slots = m->capacity - m->recent - (m->forgets ? 0 : m->sinks), rows = m->pool->page_rows;
+    size_t longest = 0;
+    for (size_t start = 0; slots > 0 && start < (m->forgets ? rows : 1); start++)
+        longest = (size_t)most(longest, (start + slots - 1) / rows + 1);
+    return longest;
+}
+
+static bool is_shared(const model *m, size_t i) {
+    return m->pool->pages[m->pages[i]].users > 1;
+}
+
+/* Removes the first n entries and counts how many of them nobody else uses. */
+static size_t give_first_pages(model *m, size_t n) {
+    size_t own = 0;
+    for (size_t i = 0; i < n; i++)
+        own += --m->pool->pages[m->pages[i]].users == 0;
+    m->n_pages -= n;
+    memmove(m->pages, m->pages + n, m->n_pages * sizeof *m->pages);
+    return own;
+}
+
+/* The table is to begin with page `begin` and to have `n` of them; a page that is to be written to from
+ * `first` on, and is another's too, is copied. Pages of its own that have become free count as had. */
+static tq_status set_pages(model *m, size_t begin, size_t n, uint64_t first) {
+    if (m->n_pages == 0) m->first_page = begin;
+    const size_t gone = (size_t)least(begin - m->first_page, m->n_pages);
+    const size_t i = page_of(m, first) - m->first_page;
+    const bool copy = i >= gone && i < m->n_pages && is_shared(m, i);
+    size_t own = 0;
+    for (size_t j = 0; j < gone; j++)
+        own += !is_shared(m, j);
+    const size_t have = m->n_pages - gone + own;
+    if (less(n, have) + copy > pool_model_free_pages(m->pool)) return TQ_E_NO_MEMORY;
+    if (copy) {
+        m->pool->pages[m->pages[i]].users--;
+        m->pages[i] = take_page(m->pool);
+    }
+    give_first_pages(m, gone);
+    m->first_page = begin;
+    n = (size_t)most(n, least(have, m->reserved_pages));
+    while (m->n_pages < n)
+        m->pages[m->n_pages++] = take_page(m->pool);
+    m->reserved_pages = (size_t)least(m->reserved_pages, m->n_pages);
+    return TQ_OK;
+}
+
+static uint64_t first_encoded(const model *m) {
+    return most(m->encoded_end, m->sinks);
+}
+
+static uint64_t forgotten_below(const model *m, uint64_t end) {
+    return most(most(m->oldest, m->sinks), m->forgets ? less(end, m->capacity - m->recent) : 0);
 }
 
 static tq_status take_pages(model *m, uint64_t end) {
-    const size_t n = pages_for(m, end);
-    const bool copy = copies_page(m, end);
-    if (n - m->n_pages + copy > pool_model_free_pages(m->pool)) return TQ_E_NO_MEMORY;
-    if (copy) {
-        size_t *page = &m->pages[page_of(m, most(m->encoded_end, m->sinks))];
-        m->pool->pages[*page].users--;
-        *page = take_page(m->pool);
+    if (end <= first_encoded(m) || most_pages(m) == 0) return TQ_OK;
+    const size_t begin = page_of(m, forgotten_below(m, end));
+    return set_pages(m, begin, page_of(m, end - 1) + 1 - begin, first_encoded(m));
+}
+
+static tq_status reserve_pages(model *m, uint64_t end) {
+    if (end <= first_encoded(m) || most_pages(m) == 0) return TQ_OK;
+    const size_t begin = page_of(m, forgotten_below(m, 0)), before = m->reserved_pages;
+    const size_t n = (size_t)least(page_of(m, end - 1) + 1 - begin, most_pages(m));
+    m->reserved_pages = m->n_pages;
+    const tq_status status = set_pages(m, begin, n, first_encoded(m));
+    m->reserved_pages = status == TQ_OK ? (size_t)most(before, n) : before;
+    return status;
+}
+
+/* Pages that hold nothing go, but for those that are reserved and nobody else's. */
+static void trim_pages(model *m) {
+    const uint64_t begin = forgotten_below(m, 0);
+    size_t keep = 0;
+    if (most_pages(m) == 0) return;
+    if (m->encoded_end > begin)
+        keep = page_of(m, m->encoded_end - 1) + 1 - m->first_page;
+    else
+        m->first_page = page_of(m, begin);
+    for (size_t i = keep; i < m->n_pages; i++) {
+        if (i < m->reserved_pages && !is_shared(m, i))
+            m->pages[keep++] = m->pages[i];
+        else
+            m->pool->pages[m->pages[i]].users--;
     }
-    while (m->n_pages < n)
-        m->pages[m->n_pages++] = take_page(m->pool);
-    return TQ_OK;
+    m->n_pages = (size_t)least(keep, m->n_pages);
+    m->reserved_pages = (size_t)least(m->reserved_pages, m->n_pages);
 }
 
 static void append_one(model *m, const float *k, const float *v) {
@@ -210,12 +287,12 @@ static void append_one(model *m, const float *k, const float *v) {
         encode(m, &m->k, m->encoded_end, m->has_centre ? m->centre : NULL);
         encode(m, &m->v, m->encoded_end, NULL);
     }
-    if (m->policy == TQ_CACHE_RING) m->oldest = most(m->oldest, less(end, m->capacity - m->recent));
+    m->oldest = forgotten_below(m, end);
 }
 
 tq_status model_append(model *m, size_t n, const float *k, const float *v) {
     if (n == 0) return TQ_OK;
-    if (m->policy != TQ_CACHE_RING && n > m->capacity - m->length) return TQ_E_POSITION;
+    if (!m->forgets && n > m->capacity - m->length) return TQ_E_POSITION;
     if (m->pool != NULL && take_pages(m, end_at(m, m->length + n)) != TQ_OK) return TQ_E_NO_MEMORY;
     if (m->length + n > m->room) {
         m->room = 2 * ((size_t)m->length + n);
@@ -227,21 +304,30 @@ tq_status model_append(model *m, size_t n, const float *k, const float *v) {
     return TQ_OK;
 }
 
+bool model_can_go_back(const model *m, uint64_t length) {
+    if (length >= m->length) return length == m->length;
+    return !m->forgets || most(less(length + 1, m->window), m->sinks) >= least(m->oldest, length);
+}
+
 tq_status model_truncate(model *m, uint64_t length) {
-    if (length > m->length) return TQ_E_POSITION;
-    if (length == m->length) return TQ_OK;
-    if (m->policy == TQ_CACHE_RING &&
-        most(less(length + 1, m->window), m->sinks) < least(m->oldest, length))
-        return TQ_E_POSITION;
+    if (!model_can_go_back(m, length)) return TQ_E_POSITION;
     m->length = length;
     m->encoded_end = least(m->encoded_end, length);
     m->oldest = least(m->oldest, length);
-    if (m->pool != NULL) give_pages_back(m, pages_for(m, m->encoded_end));
+    if (m->pool != NULL) trim_pages(m);
+    return TQ_OK;
+}
+
+tq_status model_reserve(model *m, uint64_t positions) {
+    if (!m->forgets && positions > m->capacity) return TQ_E_POSITION;
+    const uint64_t end = end_at(m, most(positions, m->length));
+    if (m->pool != NULL && reserve_pages(m, end) != TQ_OK) return TQ_E_NO_MEMORY;
+    m->reserved = most(m->reserved, positions);
     return TQ_OK;
 }
 
 void model_clear(model *m) {
-    m->length = m->encoded_end = m->oldest = 0;
+    m->length = m->encoded_end = m->oldest = m->reserved = m->reserved_pages = m->first_page = 0;
     m->has_centre = m->given_centre;
     give_pages_back(m, 0);
 }
@@ -255,7 +341,19 @@ static void copy_lane(const model *m, lane *to, const lane *from) {
     memcpy(to->x, from->x, m->room * m->heads * m->dim * sizeof *to->x);
     memcpy(to->halves, from->halves, m->room * m->heads * m->dim * sizeof *to->halves);
     memcpy(to->codes, from->codes, m->room * m->heads * to->row_bytes);
-    memcpy(to->norms, from->norms, m->room * m->heads * to->row_norms * sizeof *to->norms);
+    if (to->row_norms > 0)
+        memcpy(to->norms, from->norms, m->room * m->heads * to->row_norms * sizeof *to->norms);
+}
+
+/* The pages that hold something are the other's too. */
+static void share_pages(model *m, const model *from) {
+    m->pages = zeroed(m->pool->n_pages, sizeof *m->pages);
+    m->n_pages = from->n_pages;
+    for (size_t i = 0; i < m->n_pages; i++) {
+        m->pages[i] = from->pages[i];
+        m->pool->pages[m->pages[i]].users++;
+    }
+    trim_pages(m);
 }
 
 model *model_fork(const model *from, uint64_t length) {
@@ -263,16 +361,13 @@ model *model_fork(const model *from, uint64_t length) {
     *m = *from;
     m->length = length;
     m->encoded_end = least(from->encoded_end, length);
+    m->oldest = least(from->oldest, length);
+    m->reserved = m->reserved_pages = 0;
     m->centre = zeroed(m->heads * m->dim, sizeof *m->centre);
     memcpy(m->centre, from->centre, m->heads * m->dim * sizeof *m->centre);
     copy_lane(from, &m->k, &from->k);
     copy_lane(from, &m->v, &from->v);
-    m->pages = zeroed(m->capacity / m->pool->page_rows + 1, sizeof *m->pages);
-    m->n_pages = pages_for(m, m->encoded_end);
-    for (size_t i = 0; i < m->n_pages; i++) {
-        m->pages[i] = from->pages[i];
-        m->pool->pages[m->pages[i]].users++;
-    }
+    if (m->pool != NULL) share_pages(m, from);
     return m;
 }
 
@@ -280,12 +375,8 @@ static part part_of(uint64_t from, uint64_t to) {
     return (part){from, (size_t)less(to, from)};
 }
 
-/* Rings leave them behind with everything else that is older than the last `capacity`: where encoded
- * positions are missing, older ones are not given either. */
 part model_sinks(const model *m) {
-    if (m->oldest > m->sinks) return (part){0, 0};
-    const uint64_t from = m->policy == TQ_CACHE_RING ? less(m->length, m->capacity) : 0;
-    return part_of(from, least(m->length, m->sinks));
+    return part_of(0, least(m->length, m->sinks));
 }
 
 part model_codes(const model *m) {
@@ -297,9 +388,6 @@ part model_recent(const model *m) {
 }
 
 bool model_sees_all(const model *m, uint64_t position) {
-    if (m->policy != TQ_CACHE_RING) return true;
-    const uint64_t from = less(position + 1, m->window);
-    const part sinks = model_sinks(m);
-    if (from < m->sinks && (sinks.n == 0 || sinks.first > from)) return false;
-    return most(from, m->sinks) >= least(m->oldest, m->encoded_end);
+    if (!m->forgets) return true;
+    return most(less(position + 1, m->window), m->sinks) >= least(m->oldest, m->encoded_end);
 }

@@ -13,9 +13,10 @@
 /* Keys or values, position by position: [room][G][...]. */
 typedef struct lane {
     tq_codec codec;
+    tq_store store;
     size_t row_bytes, row_norms;
     float *x;         /* as they came, rounded to float16 where the cache keeps them so at first */
-    uint16_t *halves; /* of positions that are ever in float16 */
+    uint16_t *halves; /* of positions that are ever in float16, or in what a dense side is */
     uint8_t *codes;   /* of positions that are encoded */
     float *norms;
 } lane;
@@ -36,14 +37,18 @@ typedef struct pool_model {
 typedef struct model {
     tq_cache_policy policy;
     size_t heads, dim, capacity, window, recent, sinks, learn;
+    bool forgets; /* keeps the last `capacity`: a ring, or pages with a window */
     bool given_centre, has_centre;
     float *centre; /* [G][D] */
     lane k, v;
     size_t room;
     uint64_t length, encoded_end;
-    uint64_t oldest; /* rings: encoded positions below it are overwritten */
+    uint64_t oldest; /* encoded positions below it are forgotten */
     pool_model *pool;
     size_t *pages, n_pages; /* paged: indices into pool->pages */
+    size_t first_page;      /* of pages, as the positions behind the sinks fall into pages */
+    uint64_t reserved;      /* appends up to there take nothing */
+    size_t reserved_pages;  /* paged: those that stay */
 } model;
 
 /* Pools: the model of a pool that has just been made. */
@@ -58,7 +63,9 @@ void model_free(model *m);
 tq_status model_append(model *m, size_t n, const float *k, const float *v);
 tq_status model_truncate(model *m, uint64_t length);
 void model_clear(model *m);
-model *model_fork(const model *from, uint64_t length);
+tq_status model_reserve(model *m, uint64_t positions);
+bool model_can_go_back(const model *m, uint64_t length);
+model *model_fork(const model *from, uint64_t length); /* to where it can go back */
 
 /* Where positions are: first to first + n - 1. */
 typedef struct part {
@@ -75,6 +82,10 @@ bool model_sees_all(const model *m, uint64_t position);
 
 /* Position p passes through float16. */
 bool model_is_dense_first(const model *m, uint64_t p);
+
+/* Two bytes of a lane, bfloat16 where it is that, and back. */
+uint16_t lane_half(const lane *l, float x);
+double lane_value(const lane *l, uint16_t half);
 
 /* Row (position, head) of the lane. */
 static inline size_t lane_row(const model *m, uint64_t position, size_t head) {

@@ -8,7 +8,7 @@
 #include "broken.h"
 #include "setup.h"
 
-enum { PLAYERS = 4, MOST_APPENDED = 24, MOST_LENGTH = 200, MOST_TURNS = 300, HEAD_BYTES = 8 };
+enum { PLAYERS = 4, MOST_APPENDED = 24, MOST_LENGTH = 200, MOST_TURNS = 300, HEAD_BYTES = 9 };
 
 typedef struct game {
     const uint8_t *bytes;
@@ -41,9 +41,13 @@ static void open_setup(game *g) {
     c.capacity = largest(largest(c.recent, c.learn_centre), 1) + b[4] % 40;
     if (c.policy == TQ_CACHE_GLOBAL) c.capacity += 100;
     if (c.policy == TQ_CACHE_RING) c.window = b[5] % (c.capacity + 1);
+    if (c.policy == TQ_CACHE_PAGED && b[5] % 2 == 1) c.window = 1 + b[5] / 2 % c.capacity;
+    if (b[8] % 4 == 1) c.layer.v_store = b[8] % 8 == 1 ? TQ_STORE_F16 : TQ_STORE_BF16;
+    if (b[8] % 6 == 1) c.layer.k_store = b[8] % 12 == 1 ? TQ_STORE_F16 : TQ_STORE_BF16;
+    if (c.layer.k_store != TQ_STORE_CODES) c.learn_centre = 0;
     setup_open_config(&g->setup, &c, 1 + b[6] % 16, 1 + b[7] % 6);
     const size_t n = c.layer.n_kv_heads * c.layer.k.head_dim;
-    if (b[3] % 3 != 1) return;
+    if (b[3] % 3 != 1 || c.layer.k_store != TQ_STORE_CODES) return;
     g->setup.centre = zeroed(n, sizeof *g->setup.centre);
     for (size_t i = 0; i < n; i++)
         g->setup.centre[i] = (float)(rng_uniform(&g->values) * 6);
@@ -68,8 +72,7 @@ static void spoil(game *g, beside *b, size_t n, float *k, float *v) {
     const size_t at = next(g) * values / 256;
     float *x = what % 2 == 0 ? k : v;
     x[at] = bad[what / 2 % 3];
-    const bool full =
-        b->model->policy != TQ_CACHE_RING && n > b->model->capacity - (size_t)b->model->length;
+    const bool full = !b->model->forgets && n > b->model->capacity - (size_t)b->model->length;
     const tq_status got = tq_cache_append(b->cache, n, k, v);
     if (full) /* which of the two is named is not promised */
         beside_refused(b, got, tq_last_error()->status, NULL);
@@ -89,7 +92,7 @@ static void append(game *g, beside *b, bool bad) {
     if (bad)
         spoil(g, b, n, k, v);
     else
-        beside_append(b, n, k, v);
+        beside_append_way(b, n, k, v, next(g) % BESIDE_WAYS);
     free(k);
     free(v);
 }
@@ -105,7 +108,7 @@ static void attend(game *g, beside *b) {
 }
 
 static void fork_to(game *g, beside *from, beside *to) {
-    if (to->cache != NULL || from->model->policy != TQ_CACHE_PAGED) return;
+    if (to->cache != NULL) return;
     beside fork;
     if (beside_fork(from, next(g) * (from->model->length + 2) / 256, &fork) == TQ_OK) *to = fork;
 }
@@ -149,6 +152,9 @@ static void turn(game *g) {
     case 10:
     case 11:
         attend(g, b);
+        return;
+    case 12:
+        beside_reserve(b, next(g) * (b->model->length + 40) / 128);
         return;
     default:
         append(g, b, false);

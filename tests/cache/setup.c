@@ -11,10 +11,19 @@ tq_cache_layer setup_layer(unsigned codecs, uint32_t heads) {
     static const struct {
         tq_format k, v;
         uint32_t dim;
+        tq_store k_store, v_store;
     } pairs[SETUP_CODECS] = {
-        {TQ_TQ8, TQ_TQ4, 32},     {TQ_TQ3, TQ_TQ2, 80},        {TQ_TQ6, TQ_TQ5, 96},
-        {TQ_TQ7, TQ_TQ4, 576},    {TQ_TQ4_V1, TQ_TQ8_V1, 256}, {TQ_TQ5_V1, TQ_TQ6_V1, 512},
-        {TQ_TQ8_V1, TQ_TQ3, 512}, {TQ_TQ8, TQ_TQ4_V1, 256},
+        {TQ_TQ8, TQ_TQ4, 32, 0, 0},
+        {TQ_TQ3, TQ_TQ2, 80, 0, 0},
+        {TQ_TQ6, TQ_TQ5, 96, 0, 0},
+        {TQ_TQ7, TQ_TQ4, 576, 0, 0},
+        {TQ_TQ4_V1, TQ_TQ8_V1, 256, 0, 0},
+        {TQ_TQ5_V1, TQ_TQ6_V1, 512, 0, 0},
+        {TQ_TQ8_V1, TQ_TQ3, 512, 0, 0},
+        {TQ_TQ8, TQ_TQ4_V1, 256, 0, 0},
+        {TQ_TQ6, 0, 48, 0, TQ_STORE_F16},
+        {0, TQ_TQ3, 64, TQ_STORE_BF16, 0},
+        {0, 0, 32, TQ_STORE_F16, TQ_STORE_BF16},
     };
     static const tq_norm_rule rules[] = {TQ_NORM_PLAIN, TQ_NORM_MATCHED, TQ_NORM_UNBIASED};
     const tq_format k = pairs[codecs].k, v = pairs[codecs].v;
@@ -23,6 +32,8 @@ tq_cache_layer setup_layer(unsigned codecs, uint32_t heads) {
         .n_kv_heads = heads,
         .k = {k, pairs[codecs].dim, k_v1 ? TQ_NORM_PLAIN : rules[codecs % 3], k_v1 ? 0.5f : 0},
         .v = {v, pairs[codecs].dim, v_v1 ? TQ_NORM_PLAIN : rules[(codecs + 1) % 3], v_v1 ? 2.0f : 0},
+        .k_store = pairs[codecs].k_store,
+        .v_store = pairs[codecs].v_store,
     };
 }
 
@@ -50,9 +61,14 @@ static void set_policy(tq_cache_config *c, unsigned policy) {
         c->capacity = largest(largest(c->recent, c->learn_centre), 1);
         c->window = 1;
         break;
-    default:
+    case 4:
         c->policy = TQ_CACHE_PAGED;
         c->capacity = 64;
+        break;
+    default:
+        c->policy = TQ_CACHE_PAGED;
+        c->capacity = 13;
+        c->window = 7;
     }
 }
 
@@ -71,7 +87,7 @@ void setup_open(setup *s, unsigned kind, unsigned codecs, uint32_t heads) {
     static const size_t recents[SETUP_RECENTS] = {0, 1, 3}, sinks[SETUP_SINKS] = {0, 1, 3};
     static const size_t learned[SETUP_CENTRES] = {0, 0, 5, 2};
     tq_cache_config c = {.layer = setup_layer(codecs, heads)};
-    const unsigned centre = kind % SETUP_CENTRES;
+    const unsigned centre = c.layer.k_store == TQ_STORE_CODES ? kind % SETUP_CENTRES : 0;
     c.learn_centre = learned[centre];
     c.sinks = sinks[kind / SETUP_CENTRES % SETUP_SINKS];
     c.recent = recents[kind / (SETUP_CENTRES * SETUP_SINKS) % SETUP_RECENTS];

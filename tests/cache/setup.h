@@ -7,13 +7,14 @@
 #include "beside.h"
 
 enum {
-    SETUP_POLICIES = 5, /* global, a ring larger than its window, one as large, a short one, paged */
+    SETUP_POLICIES = 6, /* global, a ring larger than its window, one as large, a short one, paged, paged
+                           with a window */
     SETUP_RECENTS = 3,
     SETUP_SINKS = 3,
     SETUP_CENTRES = 4, /* none, given, learned from more keys than are recent, or from fewer */
     SETUP_KINDS = SETUP_POLICIES * SETUP_RECENTS * SETUP_SINKS * SETUP_CENTRES,
-    SETUP_CODECS = 8,
-    SETUP_CHEAP = 3 /* pairs of formats with a small head_dim; they come first */
+    SETUP_CODECS = 11, /* the last three have a dense side, or two */
+    SETUP_CHEAP = 3    /* pairs of formats with a small head_dim; they come first */
 };
 
 /* Everything beside the cache that a configuration needs. */
@@ -38,6 +39,11 @@ void setup_close(setup *s);
 void setup_cache(setup *s, beside *b);
 
 tq_cache_layer setup_layer(unsigned codecs, uint32_t heads);
+
+/* Keeps the last `capacity`, and so takes any number of positions. */
+static inline bool setup_forgets(const setup *s) {
+    return s->config.policy == TQ_CACHE_RING || s->config.window > 0;
+}
 
 /* For messages. */
 const char *setup_name(const setup *s);

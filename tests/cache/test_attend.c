@@ -14,9 +14,9 @@ static double walk(unsigned kind, unsigned codecs, rng *r, size_t *calls) {
     setup_open(&s, kind, codecs, 2);
     setup_cache(&s, &b);
     while (tq_cache_length(b.cache) < 45) {
-        const size_t slack = s.config.policy != TQ_CACHE_RING ? 6
-                             : s.config.window == 0           ? 1
-                                                              : s.config.capacity - s.config.window + 1;
+        const size_t slack = !setup_forgets(&s)     ? 6
+                             : s.config.window == 0 ? 1
+                                                    : s.config.capacity - s.config.window + 1;
         const size_t n = 1 + rng_below(r, (uint32_t)slack);
         assert_int_equal(beside_append_drawn(&b, n, r), TQ_OK);
         worst = fmax(worst, check_attention(b.model, b.cache, n, 2, r));

@@ -143,7 +143,9 @@ static void policies(void **state) {
     refused(&c, TQ_E_POLICY, "window");
     c = s.config;
     c.window = 1;
-    refused(&c, TQ_E_POLICY, "window");
+    accepted(&c);
+    c.window = c.capacity + 1;
+    refused(&c, TQ_E_POSITION, "window");
     c = good(TQ_CACHE_RING);
     c.pool = s.pool;
     refused(&c, TQ_E_POLICY, "pool");
@@ -183,6 +185,33 @@ static void codecs(void **state) {
     c.layer = setup_layer(5, 2);
     c.layer.v.norm_rule = TQ_NORM_MATCHED;
     refused(&c, TQ_E_NORM_RULE, NULL);
+}
+
+static void dense_sides(void **state) {
+    (void)state;
+    tq_cache_config c = good(TQ_CACHE_GLOBAL);
+    c.layer.v_store = TQ_STORE_F16;
+    c.layer.v.format = (tq_format)1; /* not looked at */
+    accepted(&c);
+    c.layer.v_store = TQ_STORE_F32;
+    refused(&c, TQ_E_FORMAT, "v_store");
+    c.layer.v_store = (tq_store)-1;
+    refused(&c, TQ_E_FORMAT, "v_store");
+    c = good(TQ_CACHE_RING);
+    c.layer.k_store = TQ_STORE_BF16;
+    accepted(&c);
+    c.layer.k.head_dim = c.layer.v.head_dim = 40;
+    refused(&c, TQ_E_HEAD_DIM, "head_dim");
+    c = good(TQ_CACHE_RING);
+    c.layer.k_store = (tq_store)4;
+    refused(&c, TQ_E_FORMAT, "k_store");
+    c.layer.k_store = TQ_STORE_BF16;
+    c.learn_centre = 1;
+    refused(&c, TQ_E_POLICY, "learn_centre");
+    const float centre[64] = {0};
+    c.learn_centre = 0;
+    c.k_centre = centre;
+    refused(&c, TQ_E_POLICY, "k_centre");
 }
 
 static void centres(void **state) {
@@ -253,6 +282,9 @@ static void pools(void **state) {
     c.layer.v.norm_rule = TQ_NORM_DEFAULT; /* matched, as the pool has it */
     accepted(&c);
     c.layer.k.norm_rule = TQ_NORM_DEFAULT; /* and here it has plain */
+    refused(&c, TQ_E_POLICY, "layer");
+    c.layer = setup_layer(0, 2);
+    c.layer.v_store = TQ_STORE_F16;
     refused(&c, TQ_E_POLICY, "layer");
     tq_page_pool_destroy(pool);
 }
@@ -325,22 +357,24 @@ static void nothing_at_all(void **state) {
     check_record(tq_cache_count_bytes(NULL, &bytes), TQ_E_NULL, "cache");
     check_record(tq_cache_fork(NULL, 0, &fork), TQ_E_NULL, "from");
     assert_null(fork);
+    check_record(tq_cache_reserve(NULL, 0), TQ_E_NULL, "cache");
     assert_int_equal(tq_cache_create(&c, &cache), TQ_OK); /* no allocator: the C library's */
     check_record(tq_cache_segments(cache, NULL, &n), TQ_E_NULL, "segments");
     check_record(tq_cache_segments(cache, segments, NULL), TQ_E_NULL, "n_segments");
     check_record(tq_cache_count_bytes(cache, NULL), TQ_E_NULL, "bytes");
     fork = cache;
-    check_record(tq_cache_fork(cache, 0, &fork), TQ_E_POLICY, NULL);
+    check_record(tq_cache_fork(cache, 1, &fork), TQ_E_POSITION, "length");
     assert_null(fork);
+    check_record(tq_cache_fork(cache, 0, NULL), TQ_E_NULL, "cache");
     tq_cache_destroy(cache);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults),       cmocka_unit_test(allocators), cmocka_unit_test(positions),
-        cmocka_unit_test(policies),       cmocka_unit_test(codecs),     cmocka_unit_test(centres),
-        cmocka_unit_test(sizes),          cmocka_unit_test(pools),      cmocka_unit_test(pools_refused),
-        cmocka_unit_test(nothing_at_all),
+        cmocka_unit_test(defaults),      cmocka_unit_test(allocators),     cmocka_unit_test(positions),
+        cmocka_unit_test(policies),      cmocka_unit_test(codecs),         cmocka_unit_test(dense_sides),
+        cmocka_unit_test(centres),       cmocka_unit_test(sizes),          cmocka_unit_test(pools),
+        cmocka_unit_test(pools_refused), cmocka_unit_test(nothing_at_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

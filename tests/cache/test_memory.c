@@ -79,31 +79,98 @@ static void growth(void **state) {
     setup_cache(&s, &b);
     while (tq_cache_length(b.cache) < 1000)
         refused += append_refused(&b, 40, &r);
-    assert_true(refused >= 3 * 4); /* a few times, four arrays each */
+    assert_int_equal(refused, 8 + 1); /* 995 positions in blocks of 128, and a table of them */
     beside_close(&b);
     setup_close(&s);
 }
 
-/* Doubling, not growth by a step: the number of requests is that of the bits of the length. */
-static void growth_is_geometric(void **state) {
+/* A cache that holds a prompt and goes on by single positions. */
+static void open_long(tq_cache **cache, memory *m) {
+    const tq_allocator a = memory_allocator(m);
+    tq_cache_config c = tq_cache_config_default(2, 64, 100000);
+    c.allocator = &a;
+    assert_int_equal(tq_cache_create(&c, cache), TQ_OK);
+}
+
+enum { LONG = 30000, STEP = 100 };
+static float vectors[STEP * 2 * 64];
+
+static tq_segment codes_of(const tq_cache *cache) {
+    tq_segment segments[TQ_CACHE_SEGMENTS];
+    size_t n;
+    assert_int_equal(tq_cache_segments(cache, segments, &n), TQ_OK);
+    assert_int_equal(segments[0].k.store, TQ_STORE_CODES);
+    return segments[0];
+}
+
+/* What was written stays where it is, so that no append takes longer the more there is: it asks for a
+ * block, and now and then for a table of twice as many. What is held is what is used. */
+static void growth_moves_nothing(void **state) {
     (void)state;
-    static const float zeros[500 * 32];
     memory m = {0};
-    const tq_allocator a = memory_allocator(&m);
-    const tq_cache_config c = {
-        .policy = TQ_CACHE_GLOBAL, .capacity = 100000, .layer = setup_layer(0, 1), .allocator = &a};
     tq_cache *cache;
-    assert_int_equal(tq_cache_create(&c, &cache), TQ_OK);
-    for (int i = 0; i < 40; i++)
-        assert_int_equal(tq_cache_append(cache, 500, zeros, zeros), TQ_OK);
-    assert_true(m.requests < 100);
+    tq_cache_bytes bytes;
+    const void *first[LONG / 128];
+    size_t known = 0, most = 0;
+    open_long(&cache, &m);
+    for (size_t length = STEP; length <= LONG; length += STEP) {
+        const size_t before = m.held;
+        assert_int_equal(tq_cache_append(cache, STEP, vectors, vectors), TQ_OK);
+        most = m.held - before > most ? m.held - before : most;
+        const tq_segment s = codes_of(cache);
+        for (size_t i = 0; i < s.k.n_pages; i++) {
+            if (i == known) first[known++] = s.k.blocks[i];
+            if (s.k.blocks[i] != first[i]) broken("block %zu has moved", i);
+        }
+        assert_int_equal(tq_cache_count_bytes(cache, &bytes), TQ_OK);
+        assert_int_equal(bytes.held, m.held);
+        if (length >= 4096) assert_true((double)bytes.held <= 1.1 * (double)bytes.used);
+    }
+    assert_true(known == (LONG - 64 - 1) / 128 + 1 && known <= MEMORY_MOST_BLOCKS);
+    assert_int_equal(bytes.table, 256 * 4 * sizeof(void *));
+    assert_true(most <= 128 * 2 * (48 + 4 + 32 + 4) + bytes.table);
     tq_cache_destroy(cache);
     memory_assert_empty(&m);
 }
 
+/* Reserved once, a cache asks for nothing more; what it cannot have, it does not take by half. */
+static void reserves(void **state) {
+    (void)state;
+    for (unsigned kind = 0; kind < SETUP_KINDS; kind++) {
+        setup s;
+        beside b;
+        rng r = {kind + 1};
+        size_t refused = 0;
+        setup_open(&s, kind, 0, 1);
+        setup_cache(&s, &b);
+        const bool forgets = setup_forgets(&s), global = s.config.policy == TQ_CACHE_GLOBAL;
+        const uint64_t most = forgets ? 60 : s.config.capacity;
+        assert_int_equal(beside_append_drawn(&b, 7, &r), TQ_OK);
+        assert_int_equal(beside_reserve(&b, 3), TQ_OK);
+        assert_int_equal(beside_reserve(&b, most + 1), forgets ? TQ_OK : TQ_E_POSITION);
+        for (;; refused++) {
+            const size_t held = s.memory.held;
+            memory_refuse_after(&s.memory, refused);
+            if (beside_reserve(&b, most) == TQ_OK) break;
+            assert_int_equal(s.memory.held, held);
+        }
+        memory_refuse_none(&s.memory);
+        assert_true(global ? refused >= 2 : refused == 0);
+        while (tq_cache_length(b.cache) <
+               most) { /* beside_append() sees to it that nothing is asked for */
+            assert_int_equal(beside_append_drawn(&b, 1, &r), TQ_OK);
+            if (rng_below(&r, 10) == 0) beside_truncate(&b, tq_cache_length(b.cache) - 5);
+        }
+        beside_clear(&b);
+        beside_close(&b);
+        setup_close(&s);
+    }
+}
+
+/* Of every kind: a copy or none, and nothing of it left. */
 static void forks(void **state) {
     (void)state;
-    for (unsigned kind = SETUP_KINDS / SETUP_POLICIES * 4; kind < SETUP_KINDS; kind++) {
+    for (unsigned kind = 0; kind < SETUP_KINDS; kind++) {
         setup s;
         beside a, b;
         rng r = {kind};
@@ -112,9 +179,10 @@ static void forks(void **state) {
         setup_cache(&s, &a);
         assert_int_equal(beside_append_drawn(&a, 17, &r), TQ_OK);
         const size_t held = s.memory.held;
+        const uint64_t length = model_can_go_back(a.model, 13) ? 13 : 17;
         for (;; refused++) {
             memory_refuse_after(&s.memory, refused);
-            if (beside_fork(&a, 13, &b) == TQ_OK) break;
+            if (beside_fork(&a, length, &b) == TQ_OK) break;
             assert_int_equal(s.memory.held, held);
         }
         memory_refuse_none(&s.memory);
@@ -151,8 +219,8 @@ static void pools(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_kind), cmocka_unit_test(growth), cmocka_unit_test(growth_is_geometric),
-        cmocka_unit_test(forks),      cmocka_unit_test(pools),
+        cmocka_unit_test(every_kind), cmocka_unit_test(growth), cmocka_unit_test(growth_moves_nothing),
+        cmocka_unit_test(reserves),   cmocka_unit_test(forks),  cmocka_unit_test(pools),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -154,7 +154,7 @@ static void room(void **state) {
         setup_cache(&s, &b);
         assert_int_equal(tq_cache_append(b.cache, 0, NULL, NULL), TQ_OK);
         beside_check(&b);
-        const bool ring = s.config.policy == TQ_CACHE_RING;
+        const bool ring = setup_forgets(&s);
         assert_int_equal(beside_append_drawn(&b, capacity + 1, &r), ring ? TQ_OK : TQ_E_POSITION);
         assert_int_equal(beside_append_drawn(&b, capacity - 1, &r), TQ_OK);
         assert_int_equal(beside_append_drawn(&b, 2, &r), ring ? TQ_OK : TQ_E_POSITION);
@@ -178,7 +178,7 @@ static void pointers_and_sizes(void **state) {
         beside_refused(&b, tq_cache_append(NULL, 1, x, x), TQ_E_NULL, "cache");
         beside_refused(&b, tq_cache_append(b.cache, 1, NULL, x), TQ_E_NULL, "k");
         beside_refused(&b, tq_cache_append(b.cache, 1, x, NULL), TQ_E_NULL, "v");
-        const tq_status huge = s.config.policy == TQ_CACHE_RING ? TQ_E_OVERFLOW : TQ_E_POSITION;
+        const tq_status huge = setup_forgets(&s) ? TQ_E_OVERFLOW : TQ_E_POSITION;
         const size_t sizes[] = {SIZE_MAX, SIZE_MAX - 12, SIZE_MAX / 32, SIZE_MAX / 128 + 1,
                                 (size_t)PTRDIFF_MAX / 128 + 1};
         for (size_t i = 0; i < COUNT(sizes); i++) {
