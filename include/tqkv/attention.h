@@ -97,8 +97,9 @@ typedef struct tq_sequence {
                              0: the segments' end, so that the queries are the newest n positions, which
                              must have been appended. A part of the positions does not tell: with max and
                              sum, a mask or window wants the number (TQ_E_POSITION) */
-    uint64_t kept_from; /**< a query that looks back on positions below this one, sink_positions apart, is
-                             refused (TQ_E_POSITION): they are gone. tq_cache_sequence() sets it */
+    uint64_t kept_first;  /**< of the positions below kept_from only so many first ones are there, the
+                             others  are gone: queries that would see them are refused (TQ_E_POSITION). */
+    uint64_t kept_from;   /**< 0: nothing is gone. tq_cache_sequence() sets both */
     const uint64_t *tree; /**< speculative decoding: bit j of row i, [n][(n_tree + 63) / 64], says whether
                                query i sees position query_end - n_tree + j, alone: its own counts too.
                                NULL: none. Not for bidirectional kinds, and not with slopes: distances

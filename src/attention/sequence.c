@@ -108,16 +108,19 @@ static tq_status place_queries(tq_attend_sequence *s, const tq_attend_kind *kind
                    from->n_queries, (unsigned long long)end);
 }
 
-/* The first of the queries looks back furthest. */
+/* The first of the queries looks back furthest: nothing that it sees may be among what is gone. */
 static tq_status check_kept(const tq_attend_sequence *s, const tq_attend_kind *kind,
                             const tq_sequence *from) {
-    const uint64_t query = s->first_query, window = kind->window;
+    const uint64_t query = s->first_query, window = kind->window, end = from->kept_from;
     const uint64_t wanted = window == 0 || query < window ? 0 : query - window + 1;
-    if (wanted >= from->kept_from || kind->sink_positions >= from->kept_from) return TQ_OK;
-    return tq_fail(TQ_E_POSITION, wanted, "n_queries",
-                   "%zu queries look back to position %llu, and those from %llu on are kept: a ring's "
-                   "capacity must be window + n_queries - 1 at least",
-                   from->n_queries, (unsigned long long)wanted, (unsigned long long)from->kept_from);
+    if (end <= from->kept_first) return TQ_OK;
+    if (wanted >= end && kind->sink_positions <= from->kept_first) return TQ_OK;
+    return tq_fail(
+        TQ_E_POSITION, wanted, "n_queries",
+        "%zu queries look back to position %llu, with %llu first ones; kept are %llu first ones "
+        "and those from %llu on: a ring's capacity must be window + n_queries - 1 at least",
+        from->n_queries, (unsigned long long)wanted, (unsigned long long)kind->sink_positions,
+        (unsigned long long)from->kept_first, (unsigned long long)end);
 }
 
 static tq_status take_tree(tq_attend_sequence *s, const tq_attend_kind *kind, const tq_sequence *from) {

@@ -10,13 +10,13 @@ static uint64_t window_of(const tq_cache *c) {
 static tq_status take_shape(const tq_cache *c, tq_attention_params *p) {
     if (p->n_kv_heads == 0) p->n_kv_heads = (uint32_t)c->heads;
     if (p->head_dim == 0) p->head_dim = (uint32_t)c->plan[TQ_K].dim;
+    if (p->v_head_dim == 0) p->v_head_dim = (uint32_t)c->plan[TQ_V].dim;
     if (p->n_kv_heads != c->heads)
         return tq_fail(TQ_E_HEADS, 0, "n_kv_heads", "n_kv_heads %u: the cache has %zu (0 takes them)",
                        p->n_kv_heads, c->heads);
     if (p->head_dim != c->plan[TQ_K].dim)
         return tq_fail(TQ_E_HEAD_DIM, 0, "head_dim", "head_dim %u: the cache has %zu (0 takes it)",
                        p->head_dim, c->plan[TQ_K].dim);
-    if (p->v_head_dim == 0) p->v_head_dim = (uint32_t)c->plan[TQ_V].dim;
     if (p->v_head_dim != c->plan[TQ_V].dim)
         return tq_fail(TQ_E_HEAD_DIM, 0, "v_head_dim", "v_head_dim %u: the cache has %zu (0 takes it)",
                        p->v_head_dim, c->plan[TQ_V].dim);
@@ -34,24 +34,25 @@ static tq_status take_positions(const tq_cache *c, tq_attention_params *p) {
     if (most != 0 && p->window > most)
         return tq_fail(TQ_E_POSITION, p->window, "window", "window %llu: the cache keeps %llu",
                        (unsigned long long)p->window, (unsigned long long)most);
-    if (most != 0 && p->sink_positions == 0) p->sink_positions = c->sinks;
-    if (most != 0 && p->sink_positions > c->sinks)
-        return tq_fail(TQ_E_POSITION, p->sink_positions, "sink_positions",
-                       "sink_positions %llu: the cache keeps %zu (0 takes them)",
-                       (unsigned long long)p->sink_positions, c->sinks);
+    if (p->sink_positions == 0 && most != 0) p->sink_positions = c->sinks;
     return TQ_OK;
 }
 
-/* Older positions are gone, sinks apart; 0: none is. */
-static uint64_t kept_from(const tq_cache *c) {
+/* What queries of a cache may have lost: positions [sinks, that). */
+static uint64_t lost_end(const tq_cache *c) {
     return c->oldest > c->sinks ? c->oldest : 0;
 }
 
-/* The first of the queries looks back furthest. */
+/* The first of the queries looks back furthest. Between the sinks, which stay, and the oldest position
+ * that has not been overwritten there is nothing. */
 static tq_status check_kept(const tq_cache *c, const tq_attention_params *p) {
     const uint64_t first = tq_less(c->length, p->n_queries);
     const uint64_t wanted = p->window == 0 ? 0 : tq_less(first + 1, p->window);
-    if (wanted >= kept_from(c)) return TQ_OK;
+    if (p->sink_positions > c->sinks && lost_end(c) > 0)
+        return tq_fail(TQ_E_POSITION, p->sink_positions, "sink_positions",
+                       "sink_positions %llu: the cache keeps %zu sinks",
+                       (unsigned long long)p->sink_positions, c->sinks);
+    if (tq_most(wanted, c->sinks) >= lost_end(c)) return TQ_OK;
     return tq_fail(TQ_E_POSITION, wanted, "n_queries",
                    "%zu queries look back to position %llu, and the cache holds those from %llu on: its "
                    "capacity must be window + n_queries - 1 at least",
@@ -99,6 +100,7 @@ tq_status tq_cache_sequence(const tq_cache *cache, size_t n_queries,
                               .n_segments = tq_cache_view(cache, segments),
                               .n_queries = n_queries,
                               .query_end = cache->length,
-                              .kept_from = kept_from(cache)};
+                              .kept_first = cache->sinks,
+                              .kept_from = lost_end(cache)};
     return TQ_OK;
 }
