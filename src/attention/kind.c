@@ -7,8 +7,9 @@
 #include "attention/batch.h"
 #include "base/size.h"
 
-/* A sequence has so many tasks if its positions allow, each of so many of them at least. */
-enum { TASKS = 64, LEAST_SPLIT = 512 };
+/* A sequence has so many tasks if its positions allow, each of so many of them at least: of fewer where
+ * there are FEW tasks without splits, which threads could not share evenly. */
+enum { TASKS = 64, LEAST_SPLIT = 512, FEW = 8, LEAST_SPLIT_OF_FEW = 256 };
 
 /* Chunks of positions begin on multiples of this within a split. */
 enum { SPLIT_STEP = 128 };
@@ -112,7 +113,8 @@ static size_t blocks_of(const tq_attend_kind *kind, size_t n_queries) {
 /* Splits that make TASKS of so many tasks, as far as there are positions for them. */
 static size_t most_splits(size_t tasks, size_t positions) {
     const size_t wanted = tasks < TASKS ? (TASKS - 1) / tasks + 1 : 1;
-    const size_t there = positions == 0 ? 1 : (positions - 1) / LEAST_SPLIT + 1;
+    const size_t least = tasks < FEW ? LEAST_SPLIT_OF_FEW : LEAST_SPLIT;
+    const size_t there = positions == 0 ? 1 : (positions - 1) / least + 1;
     return wanted < there ? wanted : there;
 }
 

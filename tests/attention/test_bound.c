@@ -31,20 +31,24 @@ static void set(side *to, size_t i, float x) {
 /* Every term of every sum rounds the same way. */
 static void equal_terms(void **state) {
     (void)state;
-    static const size_t lengths[] = {500, 4096, 20000};
-    static const uint32_t heads[] = {1, 33};
+    static const struct {
+        uint32_t heads, kv_heads;
+        size_t length;
+    } cases[] = {{1, 1, 500},   {33, 1, 500},   {1, 1, 4096},
+                 {33, 1, 4096}, {33, 1, 20000}, {64, 64, 500}}; /* so many heads are not split */
     double most = 0;
-    for (size_t i = 0; i < 6; i++) {
+    for (size_t i = 0; i < COUNT(cases); i++) {
         rng r = {1};
-        scene_plan p = plain_plan(heads[i % 2], 1, 32, 1, lengths[i / 2]);
+        scene_plan p = plain_plan(cases[i].heads, cases[i].kv_heads, 32, 1, cases[i].length);
         scene s;
         char name[64];
         scene_open(&s, &p, &r);
-        for (size_t j = 0; j < lengths[i / 2] * 32; j++) {
+        for (size_t j = 0; j < cases[i].kv_heads * cases[i].length * 32; j++) {
             set(&s.k[0], j, 0.0f);
             set(&s.v[0], j, 1.0f / 3.0f + (float)(j % 32) / 50.0f);
         }
-        snprintf(name, sizeof name, "%zu equal terms, %u rows", lengths[i / 2], heads[i % 2]);
+        snprintf(name, sizeof name, "%zu equal terms, %u rows on %u", cases[i].length, cases[i].heads,
+                 cases[i].kv_heads);
         most = fmax(most, check(&s, name));
         scene_close(&s);
     }
