@@ -5,15 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "attention.h"
-#include "command.h"
-#include "encoding.h"
-#include "heads.h"
-#include "input.h"
-#include "message.h"
-#include "options.h"
-#include "outputs.h"
-#include "threads.h"
+#include "base/attention.h"
+#include "base/command.h"
+#include "base/encoding.h"
+#include "base/heads.h"
+#include "base/input.h"
+#include "base/message.h"
+#include "base/options.h"
+#include "base/outputs.h"
+#include "base/threads.h"
 #include "tqkv/codec.h"
 #include "tqkv/io.h"
 
@@ -102,7 +102,7 @@ static int read_side(const char *path, side *s) {
     s->is_encoded = input.kind == CLI_INPUT_SAFETENSORS;
     if (s->is_encoded) {
         const tq_status status = tq_encoded_parse(path, input.bytes, input.size, &s->encoded);
-        rc = status == TQ_OK ? CLI_DONE : cli_fail_status(NULL, status);
+        rc = status == TQ_OK ? CLI_DONE : cli_check(NULL, status);
     } else {
         rc = cli_parse_heads(&input, &s->tensor, &s->heads);
     }
@@ -218,7 +218,7 @@ static int attend_sides(const request *want, tq_attention_params *params, side *
     if (rc == CLI_DONE) {
         const tq_status status = want->decoded ? attend_decoded(want, params, k, v, q, out, lse)
                                                : attend_fused(want, params, k, v, q, out, lse);
-        rc = status == TQ_OK ? write_results(want, params, out, lse) : cli_fail_status(NULL, status);
+        rc = status == TQ_OK ? write_results(want, params, out, lse) : cli_check(NULL, status);
     }
     free(out);
     free(lse);

@@ -3,11 +3,11 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "command.h"
-#include "lloyd_max.h"
-#include "message.h"
-#include "options.h"
-#include "report.h"
+#include "base/command.h"
+#include "base/message.h"
+#include "base/options.h"
+#include "base/report.h"
+#include "measure/lloyd_max.h"
 #include "tqkv/codec.h"
 
 enum { BITS, CODEBOOK, JSON, N_OPTIONS };
@@ -48,10 +48,10 @@ static int print_codebook(tq_format format, bool as_json) {
     const size_t n = (size_t)1 << bits;
     const tq_status status = tq_codebook(format, centroids, boundaries);
     if (status != TQ_OK) {
-        return cli_fail_status(NULL, status);
+        return cli_check(NULL, status);
     }
-    const double distortion = cli_gaussian_distortion(centroids, boundaries, n);
-    const double optimum = cli_optimal_distortion(bits);
+    const double distortion = measure_gaussian_distortion(centroids, boundaries, n);
+    const double optimum = measure_optimal_distortion(bits);
 
     cli_report report;
     cli_report_begin(&report, as_json);

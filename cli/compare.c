@@ -3,13 +3,13 @@
 #include <float.h>
 #include <stdbool.h>
 
-#include "command.h"
-#include "distance.h"
-#include "heads.h"
-#include "message.h"
-#include "options.h"
-#include "progress.h"
-#include "report.h"
+#include "base/command.h"
+#include "base/heads.h"
+#include "base/message.h"
+#include "base/options.h"
+#include "base/progress.h"
+#include "base/report.h"
+#include "measure/distance.h"
 #include "tqkv/io.h"
 
 enum { JSON, N_OPTIONS };
@@ -36,14 +36,14 @@ static int check_pair(const char *const *paths, const tq_tensor *a, const tq_ten
     return rc == CLI_DONE ? cli_check_values(paths[1], b, FLT_MAX) : rc;
 }
 
-static int print_result(cli_distance *distance, size_t n_values, bool as_json) {
+static int print_result(measure_distance *distance, size_t n_values, bool as_json) {
     cli_report report;
     cli_report_begin(&report, as_json);
     cli_report_count(&report, "n_values", "values", n_values);
     cli_report_count(&report, "n_vectors", "vectors", distance->n_vectors);
-    cli_report_real(&report, "rel_mse", "relative squared error", cli_relative_error(distance));
-    cli_report_real(&report, "cosine_mean", "cosine, mean", cli_mean_cosine(distance));
-    cli_report_real(&report, "cosine_p1", "cosine, 1st percentile", cli_first_percentile(distance));
+    cli_report_real(&report, "rel_mse", "relative squared error", measure_relative_error(distance));
+    cli_report_real(&report, "cosine_mean", "cosine, mean", measure_mean_cosine(distance));
+    cli_report_real(&report, "cosine_p1", "cosine, 1st percentile", measure_first_percentile(distance));
     cli_report_real(&report, "max_abs", "largest difference", distance->max_abs);
     return cli_report_end(&report);
 }
@@ -56,19 +56,21 @@ static int compare_tensors(const char *const *paths, const tq_tensor *a, const t
     }
     const size_t head_dim = last_dim(a), n_rows = a->n_values / head_dim;
     const size_t most = head_dim < PIECE_VALUES ? PIECE_VALUES / head_dim : 1;
-    cli_distance distance;
-    if (cli_distance_begin(&distance, n_rows) != CLI_DONE) {
-        return CLI_FAILED;
+    measure_distance distance;
+    rc = cli_check(NULL, measure_distance_begin(&distance, n_rows));
+    if (rc != CLI_DONE) {
+        return rc;
     }
     cli_progress_begin("comparing", n_rows);
     for (size_t row = 0, rows; row < n_rows; row += rows) {
         rows = n_rows - row < most ? n_rows - row : most;
-        cli_distance_add(&distance, a->data + row * head_dim, b->data + row * head_dim, rows, head_dim);
+        measure_distance_add(&distance, a->data + row * head_dim, b->data + row * head_dim, rows,
+                             head_dim);
         cli_progress_add(rows);
     }
     cli_progress_end();
     rc = print_result(&distance, a->n_values, as_json);
-    cli_distance_free(&distance);
+    measure_distance_free(&distance);
     return rc;
 }
 
@@ -76,12 +78,12 @@ static int compare_files(const char *const *paths, bool as_json) {
     tq_tensor a, b;
     tq_status status = tq_npy_read(paths[0], &a);
     if (status != TQ_OK) {
-        return cli_fail_status(NULL, status);
+        return cli_check(NULL, status);
     }
     status = tq_npy_read(paths[1], &b);
     if (status != TQ_OK) {
         tq_tensor_free(&a);
-        return cli_fail_status(NULL, status);
+        return cli_check(NULL, status);
     }
     const int rc = compare_tensors(paths, &a, &b, as_json);
     tq_tensor_free(&a);

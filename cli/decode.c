@@ -2,13 +2,13 @@
  * tqkv decode: an encoded tensor into a plain one, oldest position first. */
 #include <stdlib.h>
 
-#include "command.h"
-#include "encoding.h"
-#include "heads.h"
-#include "message.h"
-#include "options.h"
-#include "outputs.h"
-#include "progress.h"
+#include "base/command.h"
+#include "base/encoding.h"
+#include "base/heads.h"
+#include "base/message.h"
+#include "base/options.h"
+#include "base/outputs.h"
+#include "base/progress.h"
 #include "tqkv/codec.h"
 #include "tqkv/io.h"
 
@@ -29,7 +29,7 @@ static int write_decoded(const char *input, tq_output *output, tq_domain domain,
         status = cli_decode_all(encoded, domain, decoded);
         cli_progress_end();
     }
-    int rc = status == TQ_OK ? CLI_DONE : cli_fail_status(input, status);
+    int rc = status == TQ_OK ? CLI_DONE : cli_check(input, status);
     if (rc == CLI_DONE) {
         rc = cli_written(tq_output_npy(output, decoded, 3, shape));
     }
@@ -41,7 +41,7 @@ static int decode_file(const char *input, tq_output *output, tq_domain domain) {
     tq_encoded encoded;
     const tq_status status = tq_encoded_read(input, &encoded);
     if (status != TQ_OK) {
-        return cli_fail_status(NULL, status);
+        return cli_check(NULL, status);
     }
     const int rc = write_decoded(input, output, domain, &encoded);
     tq_encoded_free(&encoded);

@@ -5,16 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "command.h"
-#include "distance.h"
-#include "encoding.h"
-#include "heads.h"
-#include "lloyd_max.h"
-#include "message.h"
-#include "options.h"
-#include "outputs.h"
-#include "progress.h"
-#include "report.h"
+#include "base/command.h"
+#include "base/encoding.h"
+#include "base/heads.h"
+#include "base/message.h"
+#include "base/options.h"
+#include "base/outputs.h"
+#include "base/progress.h"
+#include "base/report.h"
+#include "measure/distance.h"
+#include "measure/lloyd_max.h"
 #include "tqkv/codec.h"
 #include "tqkv/io.h"
 
@@ -103,7 +103,7 @@ static int read_centre(const char *path, const cli_heads *heads, float *centre) 
     char shape[256];
     const tq_status status = tq_npy_read(path, &tensor);
     if (status != TQ_OK) {
-        return cli_fail_status(NULL, status);
+        return cli_check(NULL, status);
     }
     const size_t n = heads->n_heads * heads->head_dim;
     int rc = CLI_DONE;
@@ -137,21 +137,22 @@ static int fill(const request *want, const cli_heads *heads, tq_encoded *encoded
     cli_progress_begin("encoding", heads->n_positions - first);
     const tq_status status = cli_encode_heads(heads, encoded);
     cli_progress_end();
-    return status == TQ_OK ? CLI_DONE : cli_fail_status(want->input, status);
+    return status == TQ_OK ? CLI_DONE : cli_check(want->input, status);
 }
 
 static int measure(const request *want, const cli_heads *heads, const tq_encoded *encoded,
                    double *relative_error) {
-    cli_distance distance;
-    if (cli_distance_begin(&distance, encoded->n_kv_heads * encoded->n_positions) != CLI_DONE) {
-        return CLI_FAILED;
+    measure_distance distance;
+    tq_status status = measure_distance_begin(&distance, encoded->n_kv_heads * encoded->n_positions);
+    if (status != TQ_OK) {
+        return cli_check(want->input, status);
     }
     cli_progress_begin("measuring", encoded->n_positions);
-    const tq_status status = cli_measure(encoded, heads, &distance);
+    status = cli_measure(encoded, heads, &distance);
     cli_progress_end();
-    *relative_error = cli_relative_error(&distance);
-    cli_distance_free(&distance);
-    return status == TQ_OK ? CLI_DONE : cli_fail_status(want->input, status);
+    *relative_error = measure_relative_error(&distance);
+    measure_distance_free(&distance);
+    return status == TQ_OK ? CLI_DONE : cli_check(want->input, status);
 }
 
 static int print_result(const request *want, const tq_encoded *encoded, double relative_error) {
@@ -169,7 +170,7 @@ static int print_result(const request *want, const tq_encoded *encoded, double r
     cli_report_real(&report, "bits_per_value", "bits per value", cli_bits_per_value(encoded));
     cli_report_real(&report, "rel_mse", "relative squared error", relative_error);
     cli_report_real(&report, "theory_rel_mse", "Lloyd-Max optimum",
-                    cli_optimal_distortion(tq_format_bits(encoded->codec.format)));
+                    measure_optimal_distortion(tq_format_bits(encoded->codec.format)));
     return cli_report_end(&report);
 }
 
@@ -180,7 +181,7 @@ static int encode_heads(const request *want, const cli_heads *heads) {
     const tq_status status =
         tq_encoded_alloc(&encoded, &want->codec, heads->n_heads, want->capacity, want->center != NULL);
     if (status != TQ_OK) {
-        return cli_fail_status(want->input, status);
+        return cli_check(want->input, status);
     }
     int rc = fill(want, heads, &encoded);
     if (rc == CLI_DONE) {

@@ -2,11 +2,11 @@
  * tqkv formats: what there is to choose from, and what each costs. */
 #include <math.h>
 
-#include "command.h"
-#include "lloyd_max.h"
-#include "message.h"
-#include "options.h"
-#include "report.h"
+#include "base/command.h"
+#include "base/message.h"
+#include "base/options.h"
+#include "base/report.h"
+#include "measure/lloyd_max.h"
 #include "tqkv/codec.h"
 
 enum { JSON, N_OPTIONS };
@@ -27,14 +27,14 @@ static void add_format(cli_grid *grid, tq_format format) {
     if (tq_codebook(format, centroids, boundaries) != TQ_OK) {
         return;
     }
-    const double distortion = cli_gaussian_distortion(centroids, boundaries, (size_t)1 << bits);
+    const double distortion = measure_gaussian_distortion(centroids, boundaries, (size_t)1 << bits);
     const cli_cell cells[] = {{.text = tq_format_name(format)},
                               {.number = bits_per_value(format, 64)},
                               {.number = bits_per_value(format, 128)},
                               {.number = bits_per_value(format, 256)},
                               {.number = bits_per_value(format, 512)},
                               {.number = distortion},
-                              {.number = distortion / cli_optimal_distortion(bits)}};
+                              {.number = distortion / measure_optimal_distortion(bits)}};
     cli_grid_row(grid, cells);
 }
 

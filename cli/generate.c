@@ -5,14 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "command.h"
-#include "kv_name.h"
+#include "base/command.h"
+#include "base/kv_name.h"
+#include "base/message.h"
+#include "base/options.h"
+#include "base/threads.h"
 #include "lm/lm.h"
-#include "message.h"
-#include "options.h"
-#include "threads.h"
+#include "measure/timing.h"
 #include "tqkv/codec.h"
 
 enum {
@@ -43,12 +43,6 @@ typedef struct writer {
     lm_sequence *sequence;
     double seconds; /* of decoding */
 } writer;
-
-static double now_s(void) {
-    struct timespec now = {0};
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 /* SplitMix64 (Steele, Lea, Flood 2014): the same text from a seed on every machine. From 0 to 1. */
 static double next_random(uint64_t *state) {
@@ -94,7 +88,7 @@ static int write_text(writer *w) {
     for (size_t i = 0; i < length; i++) {
         show((uint8_t)w->prompt[i]);
     }
-    const double begun = now_s();
+    const double begun = measure_now();
     for (size_t i = 0; status == TQ_OK && i < w->tokens; i++) {
         const uint8_t byte = choose(logits, w->temperature, &w->random);
         show(byte);
@@ -103,16 +97,16 @@ static int write_text(writer *w) {
         }
         status = lm_decode(w->model, 1, &w->sequence, &byte, logits, NULL);
     }
-    w->seconds = now_s() - begun;
+    w->seconds = measure_now() - begun;
     putchar('\n');
-    return status == TQ_OK ? cli_flush_output() : cli_fail_status(NULL, status);
+    return status == TQ_OK ? cli_flush_output() : cli_check(NULL, status);
 }
 
 static int tell_figures(const writer *w) {
     uint64_t bytes = 0, values = 0;
     const tq_status status = lm_sequence_bytes(w->sequence, &bytes, &values);
     if (status != TQ_OK) {
-        return cli_fail_status(NULL, status);
+        return cli_check(NULL, status);
     }
     cli_note("%s: %" PRIu64 " bytes of cache for %zu tokens, %.3f bits a value; %.0f tokens a second",
              w->kv_name, bytes, lm_sequence_length(w->sequence), 8.0 * (double)bytes / (double)values,
@@ -137,7 +131,7 @@ static int generate(writer *w) {
         lm_sequence_create(w->model, &kv, capacity > most ? capacity : most, PREFILL_CHUNK,
                            w->parallel.run ? &w->parallel : NULL, &w->sequence);
     if (status != TQ_OK) {
-        return cli_fail_status(NULL, status);
+        return cli_check(NULL, status);
     }
     if (cli_kv_cut(&kv, w->model, why, sizeof why)) {
         cli_note("%s: %s", w->kv_name, why);
@@ -200,7 +194,7 @@ static int run_writer(const cli_option *options) {
     const char *path = options[MODEL].value;
     const tq_status status = lm_model_load(path, &w.model);
     if (status != TQ_OK) {
-        return cli_fail_status(NULL, status);
+        return cli_check(NULL, status);
     }
     const size_t vocab = lm_model_shape(w.model).vocab;
     rc = vocab == VOCAB

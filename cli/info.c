@@ -3,13 +3,13 @@
 #include <math.h>
 #include <stdbool.h>
 
-#include "command.h"
-#include "encoding.h"
-#include "heads.h"
-#include "input.h"
-#include "message.h"
-#include "options.h"
-#include "report.h"
+#include "base/command.h"
+#include "base/encoding.h"
+#include "base/heads.h"
+#include "base/input.h"
+#include "base/message.h"
+#include "base/options.h"
+#include "base/report.h"
 #include "tqkv/codec.h"
 #include "tqkv/io.h"
 
@@ -61,7 +61,7 @@ static int show_plain(const cli_input *input, bool as_json) {
     tq_tensor tensor;
     const tq_status status = tq_npy_parse(input->path, input->bytes, input->size, &tensor);
     if (status != TQ_OK) {
-        return cli_fail_status(NULL, status);
+        return cli_check(NULL, status);
     }
     const int rc = print_plain(input, &tensor, as_json);
     tq_tensor_free(&tensor);
@@ -116,7 +116,7 @@ static int show_encoded(const cli_input *input, bool as_json) {
     tq_encoded encoded;
     const tq_status status = tq_encoded_parse(input->path, input->bytes, input->size, &encoded);
     if (status != TQ_OK) {
-        return cli_fail_status(NULL, status);
+        return cli_check(NULL, status);
     }
     const int rc = print_encoded(input, &encoded, as_json);
     tq_encoded_free(&encoded);

@@ -2,10 +2,10 @@
  * tqkv kernels: which instruction sets there are, and which kernel serves each operation. */
 #include <stdlib.h>
 
-#include "command.h"
-#include "message.h"
-#include "options.h"
-#include "report.h"
+#include "base/command.h"
+#include "base/message.h"
+#include "base/options.h"
+#include "base/report.h"
 #include "tqkv/cpu.h"
 
 enum { JSON, N_OPTIONS };
@@ -80,7 +80,7 @@ static int print_kernels(bool as_json) {
     if (status == TQ_OK) {
         status = tq_kernels_in_use(info, n, &n);
     }
-    const int rc = status != TQ_OK ? cli_fail_status(NULL, status)
+    const int rc = status != TQ_OK ? cli_check(NULL, status)
                    : as_json       ? print_json(info, n)
                                    : print_text(info, n);
     free(info);

@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "command.h"
-#include "message.h"
-#include "process.h"
+#include "base/command.h"
+#include "base/message.h"
+#include "base/process.h"
 #include "tqkv/cpu.h"
 #include "tqkv/version.h"
 

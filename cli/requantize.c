@@ -2,12 +2,12 @@
  * tqkv requantize: each value of a plain tensor replaced by its nearest centroid. */
 #include <float.h>
 
-#include "command.h"
-#include "heads.h"
-#include "message.h"
-#include "options.h"
-#include "outputs.h"
-#include "progress.h"
+#include "base/command.h"
+#include "base/heads.h"
+#include "base/message.h"
+#include "base/options.h"
+#include "base/outputs.h"
+#include "base/progress.h"
 #include "tqkv/codec.h"
 #include "tqkv/io.h"
 
@@ -30,12 +30,12 @@ static int requantize_file(const char *input, tq_output *output, tq_format forma
     tq_tensor tensor;
     tq_status status = tq_npy_read(input, &tensor);
     if (status != TQ_OK) {
-        return cli_fail_status(NULL, status);
+        return cli_check(NULL, status);
     }
     int rc = cli_check_values(input, &tensor, FLT_MAX);
     if (rc == CLI_DONE) {
         status = requantize_values(&tensor, format);
-        rc = status == TQ_OK ? CLI_DONE : cli_fail_status(input, status);
+        rc = status == TQ_OK ? CLI_DONE : cli_check(input, status);
     }
     if (rc == CLI_DONE) {
         rc = cli_written(tq_output_npy(output, tensor.data, tensor.n_dims, tensor.shape));

@@ -4,15 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "command.h"
-#include "distance.h"
-#include "encoding.h"
-#include "heads.h"
-#include "lloyd_max.h"
-#include "message.h"
-#include "options.h"
-#include "progress.h"
-#include "report.h"
+#include "base/command.h"
+#include "base/encoding.h"
+#include "base/heads.h"
+#include "base/message.h"
+#include "base/options.h"
+#include "base/progress.h"
+#include "base/report.h"
+#include "measure/distance.h"
+#include "measure/lloyd_max.h"
 #include "tqkv/codec.h"
 #include "tqkv/io.h"
 
@@ -28,15 +28,15 @@ static const cli_column columns[] = {
     {"cosine_p1", "cosine p1", "%.6f"},
 };
 
-static void add_row(cli_grid *grid, const tq_encoded *encoded, cli_distance *distance) {
-    const double error = cli_relative_error(distance);
-    const double optimum = cli_optimal_distortion(tq_format_bits(encoded->codec.format));
+static void add_row(cli_grid *grid, const tq_encoded *encoded, measure_distance *distance) {
+    const double error = measure_relative_error(distance);
+    const double optimum = measure_optimal_distortion(tq_format_bits(encoded->codec.format));
     const cli_cell cells[] = {{.text = tq_format_name(encoded->codec.format)},
                               {.number = cli_bits_per_value(encoded)},
                               {.number = error},
                               {.number = error / optimum},
-                              {.number = cli_mean_cosine(distance)},
-                              {.number = cli_first_percentile(distance)}};
+                              {.number = measure_mean_cosine(distance)},
+                              {.number = measure_first_percentile(distance)}};
     cli_grid_row(grid, cells);
 }
 
@@ -45,13 +45,13 @@ static int measure_format(const char *path, const cli_heads *heads, const float 
     const tq_codec codec = {
         .format = format, .head_dim = (uint32_t)heads->head_dim, .scale_factor_d512 = 1.0f};
     tq_encoded encoded;
-    cli_distance distance;
+    measure_distance distance;
     tq_status status =
         tq_encoded_alloc(&encoded, &codec, heads->n_heads, heads->n_positions, centre != NULL);
     if (status != TQ_OK) {
-        return cli_fail_status(path, status);
+        return cli_check(path, status);
     }
-    int rc = cli_distance_begin(&distance, heads->n_heads * heads->n_positions);
+    int rc = cli_check(path, measure_distance_begin(&distance, heads->n_heads * heads->n_positions));
     if (rc == CLI_DONE) {
         if (centre) {
             memcpy(encoded.centre, centre, heads->n_heads * heads->head_dim * sizeof *centre);
@@ -60,12 +60,12 @@ static int measure_format(const char *path, const cli_heads *heads, const float 
         if (status == TQ_OK) {
             status = cli_measure(&encoded, heads, &distance);
         }
-        rc = status == TQ_OK ? CLI_DONE : cli_fail_status(path, status);
+        rc = status == TQ_OK ? CLI_DONE : cli_check(path, status);
     }
     if (rc == CLI_DONE) {
         add_row(grid, &encoded, &distance);
     }
-    cli_distance_free(&distance);
+    measure_distance_free(&distance);
     tq_encoded_free(&encoded);
     return rc;
 }

@@ -101,11 +101,11 @@ static int ggml_run(peer_attend *side, size_t passes, double *seconds) {
     state *w = side->state;
     enum ggml_status status = GGML_STATUS_SUCCESS;
     ggml_threadpool_resume(w->threads);
-    const double begun = peer_now();
+    const double begun = measure_now();
     for (size_t i = 0; i < passes && status == GGML_STATUS_SUCCESS; i++) {
         status = ggml_graph_compute(w->graph, &w->plan);
     }
-    *seconds = peer_now() - begun;
+    *seconds = measure_now() - begun;
     ggml_threadpool_pause(w->threads);
     if (status != GGML_STATUS_SUCCESS) {
         fprintf(stderr, "peers: ggml: %s\n", ggml_status_to_string(status));

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "attend.h"
-#include "peaks.h"
+#include "measure/peaks.h"
 #include "tqkv/attention.h"
 
 /* Keys or values. */
@@ -102,12 +102,12 @@ static int ours_begin(peer_attend *side, const peer_scene *s) {
 static int ours_run(peer_attend *side, size_t passes, double *seconds) {
     ours *o = side->state;
     tq_status status = TQ_OK;
-    const double begun = peer_now();
+    const double begun = measure_now();
     for (size_t i = 0; i < passes && status == TQ_OK; i++) {
         status = tq_attention(&o->params, &o->segment, 1, side->scene->q, o->out, NULL, o->workspace,
                               o->workspace_bytes);
     }
-    *seconds = peer_now() - begun;
+    *seconds = measure_now() - begun;
     return finish(status);
 }
 
@@ -147,11 +147,12 @@ static int read_run(peer_attend *side, size_t passes, double *seconds) {
     if (s->threads > 1 && finish(tq_parallel_openmp(&openmp, (unsigned)s->threads)) != 0) {
         return -1;
     }
-    const double begun = peer_now();
+    const double begun = measure_now();
     for (size_t i = 0; i < passes; i++) {
-        cli_run_read(s->threads > 1 ? &openmp : NULL, s->threads, side->state, peer_scene_f16_bytes(s));
+        measure_run_read(s->threads > 1 ? &openmp : NULL, s->threads, side->state,
+                         peer_scene_f16_bytes(s));
     }
-    *seconds = peer_now() - begun;
+    *seconds = measure_now() - begun;
     return 0;
 }
 

@@ -8,11 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "command.h"
+#include "base/command.h"
+#include "base/progress.h"
 #include "compare.h"
 #include "formats.h"
 #include "ggml.h"
-#include "progress.h"
 #include "tqkv/cpu.h"
 #include "tqkv/version.h"
 

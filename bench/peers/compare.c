@@ -7,7 +7,7 @@
 #include <time.h>
 
 #include "ggml.h"
-#include "timing.h"
+#include "measure/timing.h"
 
 enum { LEAST_SAMPLES = 7, MOST_SAMPLES = 31 };
 static const double sample_s = 0.5e-3;
@@ -38,12 +38,6 @@ const peer_attend peer_sides[N_PEER_SIDES] = {
     {.name = "PyTorch float32", .code = &peer_code_sdpa, .dtype = "float32"},
     {.name = "PyTorch bfloat16", .code = &peer_code_sdpa, .dtype = "bfloat16"},
 };
-
-double peer_now(void) {
-    struct timespec now;
-    return clock_gettime(CLOCK_MONOTONIC, &now) == 0 ? (double)now.tv_sec + 1e-9 * (double)now.tv_nsec
-                                                     : 0.0;
-}
 
 /* What a side needs beside what it is. */
 typedef struct subject {
@@ -120,12 +114,12 @@ static void summarise(const subject *subjects, size_t n, size_t samples, double 
         for (size_t i = 0; i < samples; i++) {
             ratios[i] = subjects[k].seconds[i] / subjects[PEER_TQ4].seconds[i];
         }
-        const cli_summary summary = cli_summarise(ratios, samples);
+        const measure_summary summary = measure_summarise(ratios, samples);
         times[k].times = summary.median;
         times[k].spread = summary.spread;
     }
     for (size_t k = 0; k < n; k++) {
-        times[k].us = 1e6 * cli_summarise(subjects[k].seconds, samples).median;
+        times[k].us = 1e6 * measure_summarise(subjects[k].seconds, samples).median;
     }
 }
 

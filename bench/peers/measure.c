@@ -5,15 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "timing.h"
+#include "measure/timing.h"
 
 enum { MAX_LIMITS = 2, MAX_SUBJECTS = N_PEER_FORMATS + MAX_LIMITS };
 
 /* What a format or a limit works with. */
 typedef struct work {
     const peer_format *format; /* NULL: a limit */
-    cli_limit limit;
-    const cli_slices *slices;
+    measure_limit limit;
+    const measure_slices *slices;
     const float *in;
     float *out;
     uint8_t *codes;
@@ -23,21 +23,22 @@ typedef struct work {
 
 static void encode_pass(void *context, size_t slice) {
     work *w = context;
-    w->failed |= peer_encode(w->format, w->slices->rows, w->slices->dim,
-                             w->in + cli_dense_at(w->slices, slice), w->codes + slice * w->slice_bytes);
+    w->failed |=
+        peer_encode(w->format, w->slices->rows, w->slices->dim,
+                    w->in + measure_dense_at(w->slices, slice), w->codes + slice * w->slice_bytes);
 }
 
 static void decode_pass(void *context, size_t slice) {
     work *w = context;
     w->failed |=
         peer_decode(w->format, w->slices->rows, w->slices->dim, w->codes + slice * w->slice_bytes,
-                    TQ_ROTATED, w->out + cli_dense_at(w->slices, slice));
+                    TQ_ROTATED, w->out + measure_dense_at(w->slices, slice));
 }
 
 static void limit_pass(void *context, size_t slice) {
     const work *w = context;
-    const size_t at = cli_dense_at(w->slices, slice);
-    cli_run_limit(w->limit, NULL, 1, w->in + at, w->out + at, w->slices->rows, w->slices->dim);
+    const size_t at = measure_dense_at(w->slices, slice);
+    measure_run_limit(w->limit, NULL, 1, w->in + at, w->out + at, w->slices->rows, w->slices->dim);
 }
 
 /* The data repeat, so that all slices have the same codes; but they lie apart. */
@@ -54,29 +55,29 @@ static int fill_codes(work *w) {
 }
 
 /* Copying is the limit on the way to codes, storing on the way back: see docs/performance.md. */
-static size_t choose_limits(int way, cli_set set, cli_limit *limits) {
+static size_t choose_limits(int way, measure_set set, measure_limit *limits) {
     if (way == PEER_TO_CODES) {
-        limits[0] = CLI_LIMIT_MEMCPY;
+        limits[0] = MEASURE_LIMIT_MEMCPY;
         return 1;
     }
-    limits[0] = CLI_LIMIT_STORE;
-    limits[1] = CLI_LIMIT_STREAM;
-    return set == CLI_SET_RAM && cli_can_stream() ? 2 : 1;
+    limits[0] = MEASURE_LIMIT_STORE;
+    limits[1] = MEASURE_LIMIT_STREAM;
+    return set == MEASURE_SET_RAM && measure_can_stream() ? 2 : 1;
 }
 
 static double median_of(const double *seconds, size_t samples, double *scratch) {
     memcpy(scratch, seconds, samples * sizeof *scratch);
-    return cli_summarise(scratch, samples).median;
+    return measure_summarise(scratch, samples).median;
 }
 
 /* subjects: the formats that take part, then n_limits limits. */
-static void take_speeds(const cli_subject *subjects, size_t n_formats, size_t n_limits, size_t samples,
-                        double *scratch, peer_speeds *speeds) {
-    const cli_subject *fastest = &subjects[n_formats];
+static void take_speeds(const measure_subject *subjects, size_t n_formats, size_t n_limits,
+                        size_t samples, double *scratch, peer_speeds *speeds) {
+    const measure_subject *fastest = &subjects[n_formats];
     const work *w = fastest->work;
     const double gb = 1e-9 * (double)(w->slices->rows * w->slices->dim * sizeof(float));
     for (size_t k = 1; k < n_limits; k++) {
-        const cli_subject *other = &subjects[n_formats + k];
+        const measure_subject *other = &subjects[n_formats + k];
         if (median_of(other->seconds, samples, scratch) < median_of(fastest->seconds, samples, scratch)) {
             fastest = other;
         }
@@ -89,15 +90,15 @@ static void take_speeds(const cli_subject *subjects, size_t n_formats, size_t n_
         for (size_t i = 0; i < samples; i++) {
             scratch[i] = fastest->seconds[i] / subjects[k].seconds[i];
         }
-        const cli_summary share = cli_summarise(scratch, samples);
+        const measure_summary share = measure_summarise(scratch, samples);
         speeds->formats[index] = (peer_speed){gb / seconds, share.median, share.spread};
     }
 }
 
-static int measure_way(int way, cli_set set, work *works, size_t n_formats, size_t samples,
+static int measure_way(int way, measure_set set, work *works, size_t n_formats, size_t samples,
                        peer_speeds *speeds) {
-    cli_subject subjects[MAX_SUBJECTS];
-    cli_limit limits[MAX_LIMITS];
+    measure_subject subjects[MAX_SUBJECTS];
+    measure_limit limits[MAX_LIMITS];
     const size_t n_limits = choose_limits(way, set, limits);
     const size_t n = n_formats + n_limits;
     int failed = 0;
@@ -106,14 +107,14 @@ static int measure_way(int way, cli_set set, work *works, size_t n_formats, size
         return -1;
     }
     for (size_t k = 0; k < n; k++) {
-        works[k].limit = k < n_formats ? CLI_LIMIT_STORE : limits[k - n_formats];
-        subjects[k] = (cli_subject){.pass = k >= n_formats         ? limit_pass
-                                            : way == PEER_TO_CODES ? encode_pass
-                                                                   : decode_pass,
-                                    .work = &works[k],
-                                    .seconds = seconds + k * samples};
+        works[k].limit = k < n_formats ? MEASURE_LIMIT_STORE : limits[k - n_formats];
+        subjects[k] = (measure_subject){.pass = k >= n_formats         ? limit_pass
+                                                : way == PEER_TO_CODES ? encode_pass
+                                                                       : decode_pass,
+                                        .work = &works[k],
+                                        .seconds = seconds + k * samples};
     }
-    cli_time(subjects, n, samples, works[0].slices->count);
+    measure_time(subjects, n, samples, works[0].slices->count);
     take_speeds(subjects, n_formats, n_limits, samples, seconds + n * samples, speeds);
     for (size_t k = 0; k < n; k++) {
         failed |= works[k].failed;
@@ -122,13 +123,13 @@ static int measure_way(int way, cli_set set, work *works, size_t n_formats, size
     return failed ? -1 : 0;
 }
 
-int peer_measure(cli_bench_data *data, cli_set set, size_t dim, size_t samples,
+int peer_measure(measure_data *data, measure_set set, size_t dim, size_t samples,
                  peer_speeds speeds[N_PEER_WAYS]) {
     const tq_codec any = {.format = TQ_TQ4, .head_dim = (uint32_t)dim};
-    cli_slices slices;
+    measure_slices slices;
     work works[MAX_SUBJECTS];
     size_t n = 0;
-    int rc = cli_slice(&any, set, 1, &slices) == TQ_OK ? 0 : -1;
+    int rc = measure_slice(&any, set, 1, &slices) == TQ_OK ? 0 : -1;
 
     memset(speeds, 0, N_PEER_WAYS * sizeof *speeds);
     for (size_t k = 0; k < MAX_SUBJECTS; k++) {

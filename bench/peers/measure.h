@@ -3,9 +3,9 @@
 #ifndef TQKV_BENCH_PEERS_MEASURE_H
 #define TQKV_BENCH_PEERS_MEASURE_H
 
-#include "bench_data.h"
 #include "formats.h"
-#include "limits.h"
+#include "measure/data.h"
+#include "measure/limits.h"
 
 enum { PEER_TO_CODES, PEER_FROM_CODES, N_PEER_WAYS };
 
@@ -18,13 +18,13 @@ typedef struct peer_speed {
 
 typedef struct peer_speeds {
     peer_speed formats[N_PEER_FORMATS]; /* all zero where a format does not serve the dimension */
-    cli_limit limit;                    /* the fastest */
+    measure_limit limit;                /* the fastest */
     double limit_gb_per_s;
 } peer_speeds;
 
 /* Both directions of all formats for vectors of `dim` on a set. Returns 0, or -1 when a format fails or
  * memory runs out. */
-int peer_measure(cli_bench_data *data, cli_set set, size_t dim, size_t samples,
+int peer_measure(measure_data *data, measure_set set, size_t dim, size_t samples,
                  peer_speeds speeds[N_PEER_WAYS]);
 
 #endif

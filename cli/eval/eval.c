@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT
+ * tqkv eval: what each format costs a language model, on the same text. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/command.h"
+#include "base/folder.h"
+#include "base/message.h"
+#include "base/options.h"
+#include "base/outputs.h"
+#include "base/threads.h"
+#include "eval/dump.h"
+#include "eval/eval.h"
+#include "eval/list.h"
+#include "eval/report.h"
+#include "eval/run.h"
+#include "eval/table.h"
+#include "tqkv/io.h"
+
+enum {
+    MODEL,
+    TEXT,
+    TOKENS,
+    CONTEXT,
+    FORMATS,
+    K_FORMAT,
+    V_FORMAT,
+    RECENT,
+    SINKS,
+    CENTER,
+    THREADS,
+    JSON,
+    REPORT,
+    DUMP,
+    N_OPTIONS
+};
+
+enum { DEFAULT_TOKENS = 4096 };
+
+static const char default_text[] = "kjv-heldout.txt";
+
+/* A number of at least 1 and at most `most`, or what is usual. */
+static int take_count(const cli_option *option, size_t usual, size_t most, size_t *count) {
+    *count = usual;
+    if (!option->given) {
+        return CLI_GO_ON;
+    }
+    const int rc = cli_parse_count(option, count);
+    if (rc == CLI_GO_ON && (*count == 0 || *count > most)) {
+        return cli_misuse("--%s: %zu is not from 1 to %zu", option->name, *count, most);
+    }
+    return rc;
+}
+
+static int take_options(cli_eval *eval, const cli_option *options) {
+    if (!options[MODEL].given) {
+        return cli_misuse("--model M.safetensors is missing");
+    }
+    eval->model_path = options[MODEL].value;
+    int rc = take_count(&options[TOKENS], DEFAULT_TOKENS, SIZE_MAX / 64, &eval->tokens);
+    if (rc == CLI_GO_ON) {
+        rc = take_count(&options[CONTEXT], DEFAULT_TOKENS, SIZE_MAX / 64, &eval->context);
+    }
+    return rc == CLI_GO_ON ? take_count(&options[THREADS], 0, CLI_MAX_THREADS, &eval->threads) : rc;
+}
+
+static int add_rows(cli_eval *eval, const cli_option *options) {
+    const cli_kv_options own = {&options[K_FORMAT], &options[V_FORMAT], &options[RECENT], &options[SINKS],
+                                &options[CENTER]};
+    char name[CLI_KV_NAME_SIZE];
+    int rc = cli_kv_name_from_options(&own, name);
+    if (rc == CLI_GO_ON) {
+        rc = cli_eval_add_rows(eval, options[FORMATS].given ? options[FORMATS].value : "main");
+    }
+    return rc == CLI_GO_ON && name[0] ? cli_eval_add_rows(eval, name) : rc;
+}
+
+static int load_model(cli_eval *eval) {
+    const tq_status status = lm_model_load(eval->model_path, &eval->model);
+    if (status != TQ_OK) {
+        return cli_check(NULL, status);
+    }
+    eval->shape = lm_model_shape(eval->model);
+    if (eval->shape.vocab != 256) {
+        return cli_fail("%s: a vocabulary of %zu; texts are bytes, which wants 256", eval->model_path,
+                        eval->shape.vocab);
+    }
+    return CLI_GO_ON;
+}
+
+/* Every token needs the one after it: what the model should have said. */
+static int read_text(cli_eval *eval, uint8_t **text) {
+    size_t held = 0;
+    const tq_status status = tq_file_read(eval->text_path, eval->tokens + 1, text, &held);
+    if (status != TQ_OK) {
+        return cli_check(NULL, status);
+    }
+    if (held <= eval->tokens) {
+        return cli_fail("%s: %zu bytes; %zu tokens need %zu: give a longer --text or fewer --tokens",
+                        eval->text_path, held, eval->tokens, eval->tokens + 1);
+    }
+    eval->text = *text;
+    return CLI_GO_ON;
+}
+
+/* Whether no layer gets to the positions that it would encode. */
+static bool stays_dense(const cli_eval *eval, const lm_kv *kv, size_t reach) {
+    const size_t wanted = kv->recent > kv->learn_centre ? kv->recent : kv->learn_centre;
+    bool dense = wanted + kv->sinks > 0;
+    for (size_t i = 0; dense && i < eval->shape.n_layers; i++) {
+        const lm_layer_shape layer = lm_model_layer(eval->model, i);
+        dense = reach <= lm_layer_holds(&layer, wanted) + kv->sinks;
+    }
+    return dense;
+}
+
+/* What the figures would not show although a row's name promises it. */
+static void note_short_text(const cli_eval *eval) {
+    const size_t reach = eval->tokens < eval->context ? eval->tokens : eval->context;
+    uint64_t window = 0;
+    for (size_t i = 0; i < eval->shape.n_layers; i++) {
+        const uint64_t w = lm_model_layer(eval->model, i).window;
+        window = w > window ? w : window;
+    }
+    if (reach <= window) {
+        cli_note("%zu tokens do not pass the window of %zu: rings do not wrap", reach, (size_t)window);
+    }
+    for (size_t i = 0; i < eval->n_rows; i++) {
+        const cli_eval_row *row = &eval->rows[i];
+        if (stays_dense(eval, &row->kv, reach)) {
+            cli_note("%s: %zu tokens stay in float16; nothing is encoded", row->name, reach);
+        }
+    }
+}
+
+static int print(const cli_eval *eval, bool as_json, const char *report) {
+    int rc = as_json ? cli_eval_print_json(eval) : cli_eval_print_tables(eval);
+    if (rc == CLI_DONE && report && !as_json) {
+        cli_print_line("# report: %s/index.html", report);
+        rc = cli_flush_output();
+    }
+    return rc;
+}
+
+/* What is written comes into place together, after all that can fail. NULL: not wanted. */
+typedef struct results {
+    tq_outputs *outputs;
+    cli_dump dump;
+    tq_output *page;
+} results;
+
+static int open_results(results *r, const cli_eval *eval, const char *dump, const char *report) {
+    const size_t reach = eval->tokens < eval->context ? eval->tokens : eval->context;
+    int rc = CLI_DONE;
+    if (dump) {
+        rc = cli_dump_begin(&r->dump, &r->outputs, dump, eval->model, reach);
+    }
+    if (rc == CLI_DONE && report) {
+        rc = cli_open_folder(&r->outputs, report);
+    }
+    return rc == CLI_DONE && report ? cli_open_output_in(&r->outputs, report, "index.html", &r->page)
+                                    : rc;
+}
+
+static int write_results(results *r, const cli_eval *eval) {
+    const int rc = cli_dump_write(&r->dump);
+    return rc == CLI_DONE && r->page ? cli_eval_write_report(eval, r->page) : rc;
+}
+
+static int evaluate(cli_eval *eval, const cli_option *options) {
+    results r = {0};
+    note_short_text(eval);
+    int rc = open_results(&r, eval, options[DUMP].value, options[REPORT].value);
+    if (rc == CLI_DONE) {
+        rc = cli_eval_run(eval, options[DUMP].given ? &r.dump : NULL);
+    }
+    if (rc == CLI_DONE) {
+        rc = write_results(&r, eval);
+    }
+    if (rc == CLI_DONE) {
+        rc = print(eval, options[JSON].given, options[REPORT].value);
+    }
+    rc = cli_close_outputs(r.outputs, rc);
+    cli_dump_free(&r.dump);
+    cli_eval_free_rows(eval);
+    return rc;
+}
+
+static int run_options(const cli_option *options) {
+    cli_eval_row rows[CLI_EVAL_MAX_ROWS];
+    cli_eval eval = {.rows = rows};
+    uint8_t *text = NULL;
+    char *beside = NULL;
+    int rc = take_options(&eval, options);
+    if (rc == CLI_GO_ON) {
+        rc = load_model(&eval);
+    }
+    if (rc == CLI_GO_ON) {
+        beside = cli_beside(eval.model_path, default_text);
+        eval.text_path = options[TEXT].given ? options[TEXT].value : beside;
+        rc = eval.text_path ? add_rows(&eval, options) : cli_out_of_memory();
+    }
+    if (rc == CLI_GO_ON) {
+        rc = read_text(&eval, &text);
+    }
+    if (rc == CLI_GO_ON) {
+        rc = evaluate(&eval, options);
+    }
+    lm_model_free(eval.model);
+    free(text);
+    free(beside);
+    return rc;
+}
+
+static int run(const cli_command *command, int argc, const char **argv) {
+    cli_option options[N_OPTIONS] = {
+        [MODEL] = {.name = "model", .value_name = "M.safetensors", .help = "the language model"},
+        [TEXT] = {.name = "text",
+                  .value_name = "FILE",
+                  .help = "bytes to read; kjv-heldout.txt beside the model"},
+        [TOKENS] = {.name = "tokens", .value_name = "N", .help = "how many of them; 4096"},
+        [CONTEXT] = {.name = "context", .value_name = "N", .help = "a new cache after so many; 4096"},
+        [FORMATS] = {.name = "formats",
+                     .value_name = "LIST",
+                     .help = "names with commas between; main, all, default"},
+        [K_FORMAT] = {.name = "k-format", .value_name = "FORMAT", .help = "one more row: keys"},
+        [V_FORMAT] = {.name = "v-format", .value_name = "FORMAT", .help = "and values"},
+        [RECENT] = {.name = "recent", .value_name = "R", .help = "its last positions in float16"},
+        [SINKS] = {.name = "sinks", .value_name = "S", .help = "its first positions in float16"},
+        [CENTER] = {.name = "center", .help = "its keys less the mean of the first 64"},
+        [THREADS] = {.name = "threads", .value_name = "N", .help = "threads; as many as processors"},
+        [JSON] = {.name = "json", .help = "print one JSON object"},
+        [REPORT] = {.name = "report", .value_name = "DIR", .help = "write DIR/index.html"},
+        [DUMP] = {.name = "dump", .value_name = "DIR", .help = "write q, k and v as DIR/*.npy"},
+    };
+    cli_args args;
+    int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
+    if (rc == CLI_GO_ON) {
+        rc = run_options(options);
+    }
+    cli_args_free(&args);
+    return rc;
+}
+
+const cli_command cli_eval_command = {
+    .name = "eval",
+    .summary = "Measure what each format costs a language model",
+    .synopsis = "--model M.safetensors [--formats LIST]\n         [--tokens N] [--report DIR] [--json]",
+    .examples = "  tqkv eval --model models/kjv-swa.safetensors\n"
+                "  tqkv eval --model models/kjv-bias.safetensors \\\n"
+                "      --formats k-tq4,k-tq4+centre,tq8/tq4+recent=64 --report out\n",
+    .run = run,
+};

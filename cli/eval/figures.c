@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT
+ * Figures of an evaluation: divergences of next-byte distributions, angles of attention outputs. */
+#include "eval/figures.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "measure/percentile.h"
+
+static const double log2_e = 1.4426950408889634074;
+
+void cli_softmax(const float *logits, cli_distribution *d) {
+    double sum = 0.0;
+    d->top = 0;
+    for (size_t i = 1; i < d->n; i++) {
+        d->top = logits[i] > logits[d->top] ? i : d->top;
+    }
+    const double max = (double)logits[d->top];
+    for (size_t i = 0; i < d->n; i++) {
+        sum += exp((double)logits[i] - max);
+    }
+    const double log_sum = log(sum);
+    for (size_t i = 0; i < d->n; i++) {
+        d->log_p[i] = (double)logits[i] - max - log_sum;
+    }
+}
+
+double cli_kl(const cli_distribution *p, const cli_distribution *q) {
+    double sum = 0.0;
+    for (size_t i = 0; i < p->n; i++) {
+        sum += exp(p->log_p[i]) * (p->log_p[i] - q->log_p[i]);
+    }
+    /* Rounding may leave nearly equal distributions a hair below zero, where no divergence lies. */
+    return sum > 0.0 ? sum : 0.0;
+}
+
+double cli_surprise(const cli_distribution *d, uint8_t next) {
+    return -d->log_p[next] * log2_e;
+}
+
+void cli_eval_add_token(cli_eval_row *row, size_t t, const cli_distribution *reference,
+                        const cli_distribution *d, uint8_t next) {
+    row->bits += cli_surprise(d, next);
+    row->kl[t] = cli_kl(reference, d);
+    row->same_top += d->top == reference->top;
+}
+
+/* 1 less the cosine of a and b; exactly 0 for equal vectors, which rounding would spoil. */
+static double angle(double aa, double ab, double bb, double error) {
+    if (error == 0.0) {
+        return 0.0;
+    }
+    return aa == 0.0 || bb == 0.0 ? 1.0 : 1.0 - ab / sqrt(aa) / sqrt(bb);
+}
+
+void cli_eval_add_outputs(cli_eval_row *row, size_t layer, size_t t, size_t n_outputs, size_t first,
+                          size_t n_heads, size_t head_dim, const float *reference, const float *out) {
+    for (size_t h = 0; h < n_heads; h++) {
+        const float *x = reference + h * head_dim, *y = out + h * head_dim;
+        double aa = 0.0, ab = 0.0, bb = 0.0, error = 0.0;
+        for (size_t d = 0; d < head_dim; d++) {
+            const double a = (double)x[d], b = (double)y[d];
+            aa += a * a;
+            ab += a * b;
+            bb += b * b;
+            error += (a - b) * (a - b);
+        }
+        row->angles[t * n_outputs + first + h] = (float)angle(aa, ab, bb, error);
+        row->error[layer] += error;
+        row->size[layer] += aa;
+    }
+}
+
+void cli_eval_summarise(cli_eval *eval, cli_eval_row *row) {
+    const size_t n_angles = eval->tokens * eval->n_outputs;
+    double kl = 0.0, angles = 0.0;
+    for (size_t t = 0; t < eval->tokens; t++) {
+        kl += row->kl[t];
+    }
+    for (size_t i = 0; i < n_angles; i++) {
+        angles += (double)row->angles[i];
+    }
+    measure_sort(row->kl, eval->tokens);
+    measure_sort_floats(row->angles, n_angles);
+    row->kl_mean = kl / (double)eval->tokens;
+    row->kl_median = row->kl[measure_rank(eval->tokens, 50)];
+    row->kl_p99 = row->kl[measure_rank(eval->tokens, 99)];
+    row->cosine_mean = 1.0 - angles / (double)n_angles;
+    row->cosine_p1 = 1.0 - (double)row->angles[measure_rank(n_angles, 99)];
+}
+
+double cli_eval_bits_per_byte(const cli_eval *eval, const cli_eval_row *row) {
+    return row->bits / (double)eval->tokens;
+}
+
+double cli_eval_change(const cli_eval *eval, const cli_eval_row *row) {
+    return (row->bits - eval->reference_bits) / (double)eval->tokens;
+}
+
+double cli_eval_perplexity_change(const cli_eval *eval, const cli_eval_row *row) {
+    return exp2(cli_eval_change(eval, row)) - 1.0;
+}
+
+double cli_eval_same_top(const cli_eval *eval, const cli_eval_row *row) {
+    return (double)row->same_top / (double)eval->tokens;
+}
+
+double cli_eval_bits_per_value(const cli_eval_row *row) {
+    return 8.0 * (double)row->bytes / (double)row->values;
+}
+
+double cli_eval_layer_error(const cli_eval_row *row, size_t layer) {
+    return row->size[layer] > 0.0 ? row->error[layer] / row->size[layer] : 0.0;
+}
+
+const cli_eval_row *cli_eval_find(const cli_eval *eval, const char *name) {
+    for (size_t i = 0; i < eval->n_rows; i++) {
+        if (strcmp(eval->rows[i].name, name) == 0) {
+            return &eval->rows[i];
+        }
+    }
+    return NULL;
+}

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT
+ * An evaluation on standard output: tables for people, one JSON object for programs. */
+#include "eval/table.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/command.h"
+#include "base/message.h"
+#include "base/report.h"
+#include "tqkv/version.h"
+
+static const cli_column cost_columns[] = {
+    {"name", "format", NULL},
+    {"bits_per_value", "bits/value", "%.3f"},
+    {"cache_bytes", "bytes", "%.0f"},
+    {"bits_per_byte", "bits/byte", "%.4f"},
+    {"bits_change", "change", "%+.5f"},
+    {"perplexity_change", "perpl. %", "%+.2f"},
+    {"tokens_per_second", "tok/s", "%.0f"},
+};
+
+static const cli_column distance_columns[] = {
+    {"name", "format", NULL},    {"kl_mean", "KL mean", "%.2e"}, {"kl_median", "median", "%.2e"},
+    {"kl_p99", "p99", "%.2e"},   {"same_top", "top %", "%.2f"},  {"cosine_mean", "cosine", "%.5f"},
+    {"cosine_p1", "p1", "%.4f"},
+};
+
+static const cli_column pair_columns[] = {
+    {"name", "format", NULL},
+    {"kl", "KL", "%.2e"},
+    {"baseline", "baseline", NULL},
+    {"baseline_kl", "its KL", "%.2e"},
+    {"baseline_kl_moved", "equal bits", "%.2e"},
+    {"lower", "lower", NULL},
+    {"lower_moved", "then", NULL},
+};
+
+static size_t length_of(size_t bytes) {
+    return bytes / sizeof(cli_column);
+}
+
+static int print_costs(const cli_eval *eval) {
+    cli_grid grid;
+    cli_grid_begin(&grid, cost_columns, length_of(sizeof cost_columns));
+    for (size_t i = 0; i < eval->n_rows; i++) {
+        const cli_eval_row *row = &eval->rows[i];
+        const cli_cell cells[] = {{.text = row->name},
+                                  {.number = cli_eval_bits_per_value(row)},
+                                  {.number = (double)row->bytes},
+                                  {.number = cli_eval_bits_per_byte(eval, row)},
+                                  {.number = cli_eval_change(eval, row)},
+                                  {.number = 100.0 * cli_eval_perplexity_change(eval, row)},
+                                  {.number = 1.0 / row->token_seconds}};
+        cli_grid_row(&grid, cells);
+    }
+    return cli_grid_print(&grid);
+}
+
+static int print_distances(const cli_eval *eval) {
+    cli_grid grid;
+    cli_grid_begin(&grid, distance_columns, length_of(sizeof distance_columns));
+    for (size_t i = 0; i < eval->n_rows; i++) {
+        const cli_eval_row *row = &eval->rows[i];
+        const cli_cell cells[] = {{.text = row->name},
+                                  {.number = row->kl_mean},
+                                  {.number = row->kl_median},
+                                  {.number = row->kl_p99},
+                                  {.number = 100.0 * cli_eval_same_top(eval, row)},
+                                  {.number = row->cosine_mean},
+                                  {.number = row->cosine_p1}};
+        cli_grid_row(&grid, cells);
+    }
+    return cli_grid_print(&grid);
+}
+
+size_t cli_eval_pairs(const cli_eval *eval, cli_eval_pair pairs[CLI_EVAL_MAX_PAIRS]) {
+    static const char *const names[CLI_EVAL_MAX_PAIRS][2] = {
+        {"tq8", "q8_0+rotate"}, {"tq8", "q8_0"}, {"tq8+centre", "q8_0+rotate"},
+        {"tq4", "q4_0+rotate"}, {"tq4", "q4_0"}, {"tq4+centre", "q4_0+rotate"}};
+    size_t n = 0;
+    for (size_t i = 0; i < CLI_EVAL_MAX_PAIRS; i++) {
+        const cli_eval_row *ours = cli_eval_find(eval, names[i][0]);
+        const cli_eval_row *baseline = cli_eval_find(eval, names[i][1]);
+        if (ours && baseline) {
+            const double more = cli_eval_bits_per_value(baseline) - cli_eval_bits_per_value(ours);
+            pairs[n++] = (cli_eval_pair){ours, baseline, baseline->kl_mean * exp2(2.0 * more)};
+        }
+    }
+    return n;
+}
+
+static void fill_pairs(const cli_eval *eval, cli_grid *grid) {
+    cli_eval_pair pairs[CLI_EVAL_MAX_PAIRS];
+    const size_t n = cli_eval_pairs(eval, pairs);
+    cli_grid_begin(grid, pair_columns, length_of(sizeof pair_columns));
+    for (size_t i = 0; i < n; i++) {
+        const cli_eval_row *ours = pairs[i].ours, *baseline = pairs[i].baseline;
+        const cli_cell cells[] = {{.text = ours->name},
+                                  {.number = ours->kl_mean},
+                                  {.text = baseline->name},
+                                  {.number = baseline->kl_mean},
+                                  {.number = pairs[i].moved},
+                                  {.text = ours->kl_mean < baseline->kl_mean ? "ours" : "its"},
+                                  {.text = ours->kl_mean < pairs[i].moved ? "ours" : "its"}};
+        cli_grid_row(grid, cells);
+    }
+}
+
+static int print_pairs(const cli_eval *eval) {
+    cli_eval_pair pairs[CLI_EVAL_MAX_PAIRS];
+    cli_grid grid;
+    if (cli_eval_pairs(eval, pairs) == 0) {
+        return CLI_DONE;
+    }
+    printf("\n# Beside blocks of 32 with a float16 scale. equal bits: its KL times 4 for\n"
+           "# every bit a value that it spends more (6.02 dB a bit); and which is lower then\n");
+    fill_pairs(eval, &grid);
+    return cli_grid_print(&grid);
+}
+
+static double rate(const cli_eval *eval) {
+    return (double)eval->tokens * (double)(eval->n_rows + 1) / eval->seconds;
+}
+
+/* Where a layer does less than a row's name says. */
+static void tell_cuts(const cli_eval *eval) {
+    char text[256];
+    for (size_t i = 0; i < eval->n_rows; i++) {
+        if (cli_kv_cut(&eval->rows[i].kv, eval->model, text, sizeof text)) {
+            printf("# %s: %s\n", eval->rows[i].name, text);
+        }
+    }
+}
+
+int cli_eval_print_tables(const cli_eval *eval) {
+    const size_t full = eval->memory_at[eval->n_memory - 1];
+    cli_print_line("# %s on %s", eval->shape.name, eval->text_path);
+    printf("# %zu tokens, a new cache every %zu\n", eval->tokens, eval->context);
+    printf("# bytes and bits/value: after %zu tokens, norms and centre counted\n# float32: %.4f "
+           "bits a byte. v2 norms are matched unless a name says otherwise\n",
+           full, eval->reference_bits / (double)eval->tokens);
+    tell_cuts(eval);
+    int rc = print_costs(eval);
+    if (rc != CLI_DONE) {
+        return rc;
+    }
+    printf("\n# KL in nats from the next-byte distribution of float32; top: the same likeliest\n# byte; "
+           "cosines of attention outputs: mean and first percentile\n");
+    rc = print_distances(eval);
+    if (rc == CLI_DONE) {
+        rc = print_pairs(eval);
+    }
+    printf("\n# %.1f s: %.0f tokens a second and format\n", eval->seconds, rate(eval));
+    return rc == CLI_DONE ? cli_flush_output() : rc;
+}
+
+/* One object a row, the figures under the names that the tables' columns have, and more. */
+static json_t *row_json(const cli_eval *eval, const cli_eval_row *row) {
+    json_t *layers = json_array(), *memory = json_array(), *recent = json_array(), *centre = json_array();
+    for (size_t i = 0; layers && i < eval->shape.n_layers; i++) {
+        const lm_layer_shape layer = lm_model_layer(eval->model, i);
+        json_array_append_new(layers, json_real(cli_eval_layer_error(row, i)));
+        json_array_append_new(recent, json_integer((json_int_t)lm_layer_holds(&layer, row->kv.recent)));
+        json_array_append_new(centre,
+                              json_integer((json_int_t)lm_layer_holds(&layer, row->kv.learn_centre)));
+    }
+    for (size_t i = 0; memory && i < eval->n_memory; i++) {
+        json_array_append_new(memory, json_integer((json_int_t)row->memory[i]));
+    }
+    return json_pack(
+        "{s:s, s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o, s:o, s:o}", "name",
+        row->name, "bits_per_value", cli_eval_bits_per_value(row), "cache_bytes", (json_int_t)row->bytes,
+        "bits_per_byte", cli_eval_bits_per_byte(eval, row), "bits_change", cli_eval_change(eval, row),
+        "perplexity_change", cli_eval_perplexity_change(eval, row), "kl_mean", row->kl_mean, "kl_median",
+        row->kl_median, "kl_p99", row->kl_p99, "same_top", cli_eval_same_top(eval, row), "cosine_mean",
+        row->cosine_mean, "cosine_p1", row->cosine_p1, "tokens_per_second", 1.0 / row->token_seconds,
+        "layer_error", layers, "memory", memory, "layer_recent", recent, "layer_centre", centre);
+}
+
+int cli_eval_print_json(const cli_eval *eval) {
+    json_t *rows = json_array(), *contexts = json_array();
+    cli_grid pairs;
+    cli_report report;
+    for (size_t i = 0; rows && i < eval->n_rows; i++) {
+        json_array_append_new(rows, row_json(eval, &eval->rows[i]));
+    }
+    for (size_t i = 0; contexts && i < eval->n_memory; i++) {
+        json_array_append_new(contexts, json_integer((json_int_t)eval->memory_at[i]));
+    }
+    const bool complete = json_array_size(rows) == eval->n_rows;
+    cli_report_begin(&report, true);
+    report.failed = report.failed || !complete;
+    cli_report_text(&report, "model", NULL, eval->shape.name);
+    cli_report_text(&report, "model_file", NULL, eval->model_path);
+    cli_report_text(&report, "text", NULL, eval->text_path);
+    cli_report_text(&report, "version", NULL, tq_version());
+    cli_report_count(&report, "tokens", NULL, eval->tokens);
+    cli_report_count(&report, "context", NULL, eval->context);
+    cli_report_real(&report, "reference_bits_per_byte", NULL,
+                    eval->reference_bits / (double)eval->tokens);
+    cli_report_real(&report, "seconds", NULL, eval->seconds);
+    cli_report_real(&report, "tokens_per_second_and_format", NULL, rate(eval));
+    cli_report_json(&report, "memory_contexts", contexts);
+    cli_report_json(&report, "rows", rows);
+    fill_pairs(eval, &pairs);
+    cli_report_json(&report, "pairs", cli_grid_take_json(&pairs));
+    return cli_report_end(&report);
+}
