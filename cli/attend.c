@@ -42,20 +42,16 @@ typedef struct side {
 
 static int take_path(request *want, const cli_option *option) {
     want->decoded = option->given && strcmp(option->value, "decoded") == 0;
-    if (option->given && !want->decoded && strcmp(option->value, "fused") != 0) {
+    if (option->given && !want->decoded && strcmp(option->value, "fused") != 0)
         return cli_misuse("--path: '%s' is none; there are fused and decoded", option->value);
-    }
     return CLI_GO_ON;
 }
 
 static int take_splits(request *want, const cli_option *option) {
-    if (!option->given) {
-        return CLI_GO_ON;
-    }
+    if (!option->given) return CLI_GO_ON;
     const int rc = cli_parse_count(option, &want->splits);
-    if (rc == CLI_GO_ON && want->splits == 0) {
+    if (rc == CLI_GO_ON && want->splits == 0)
         return cli_misuse("--splits: 0 stretches hold nothing; give 1 or more");
-    }
     return rc;
 }
 
@@ -82,12 +78,8 @@ static int take_options(request *want, const cli_option *options) {
         rc = cli_take_attention(&want->attention, &options[SCALE], &options[CAUSAL], &options[WINDOW],
                                 &options[SOFTCAP]);
     }
-    if (rc == CLI_GO_ON) {
-        rc = take_path(want, &options[PATH]);
-    }
-    if (rc == CLI_GO_ON) {
-        rc = take_splits(want, &options[SPLITS]);
-    }
+    if (rc == CLI_GO_ON) rc = take_path(want, &options[PATH]);
+    if (rc == CLI_GO_ON) rc = take_splits(want, &options[SPLITS]);
     return rc == CLI_GO_ON ? cli_take_threads(&options[THREADS], 1, &want->parallel) : rc;
 }
 
@@ -96,9 +88,7 @@ static int read_side(const char *path, side *s) {
     cli_input input;
     s->path = path;
     int rc = cli_input_read(path, &input);
-    if (rc != CLI_DONE) {
-        return rc;
-    }
+    if (rc != CLI_DONE) return rc;
     s->is_encoded = input.kind == CLI_INPUT_SAFETENSORS;
     if (s->is_encoded) {
         const tq_status status = tq_encoded_parse(path, input.bytes, input.size, &s->encoded);
@@ -129,12 +119,8 @@ static tq_status decode_side(side *s) {
     tq_encoded *e = &s->encoded;
     tq_status status = TQ_OK;
     s->decoded = cli_new_floats(e->n_kv_heads, e->n_positions, e->codec.head_dim);
-    if (!s->decoded) {
-        return TQ_E_NO_MEMORY;
-    }
-    if (e->centre) {
-        status = tq_rotate(&e->codec, TQ_ROTATED, e->n_kv_heads, e->centre, e->centre);
-    }
+    if (!s->decoded) return TQ_E_NO_MEMORY;
+    if (e->centre) status = tq_rotate(&e->codec, TQ_ROTATED, e->n_kv_heads, e->centre, e->centre);
     return status == TQ_OK ? cli_decode_all(e, TQ_ROTATED, s->decoded) : status;
 }
 
@@ -154,9 +140,7 @@ static tq_status compute(const request *want, const tq_attention_params *params,
     tq_segment segment = {view_of(k), view_of(v), shape_of(k).n_rows, 0};
     segment.k.domain = segment.v.domain = params->domain;
     segment.k.centre = segment.k.store == TQ_STORE_CODES ? k->encoded.centre : NULL;
-    if (want->splits > 0) {
-        return cli_attend_split(params, &segment, want->splits, q, out, lse);
-    }
+    if (want->splits > 0) return cli_attend_split(params, &segment, want->splits, q, out, lse);
     return cli_attend(params, &segment, q, out, lse);
 }
 
@@ -165,18 +149,15 @@ static void add_centre(const tq_attention_params *params, const float *centre, f
     const size_t rows = (size_t)params->n_heads * params->n_queries, dim = params->head_dim;
     for (size_t r = 0; r < rows; r++) {
         const size_t g = r / params->n_queries / (params->n_heads / params->n_kv_heads);
-        for (size_t d = 0; d < dim; d++) {
+        for (size_t d = 0; d < dim; d++)
             out[r * dim + d] += centre[g * dim + d];
-        }
     }
 }
 
 static tq_status attend_fused(const request *want, tq_attention_params *params, const side *k,
                               const side *v, const float *q, float *out, float *lse) {
     const tq_status status = compute(want, params, k, v, q, out, lse);
-    if (status == TQ_OK && v->is_encoded && v->encoded.centre) {
-        add_centre(params, v->encoded.centre, out);
-    }
+    if (status == TQ_OK && v->is_encoded && v->encoded.centre) add_centre(params, v->encoded.centre, out);
     return status;
 }
 
@@ -187,20 +168,13 @@ static tq_status attend_decoded(const request *want, tq_attention_params *params
     tq_status status = TQ_OK;
     if (k->is_encoded) {
         status = decode_side(k);
-        if (status == TQ_OK) {
-            status = tq_rotate(&k->encoded.codec, TQ_ROTATED, rows, q, q);
-        }
+        if (status == TQ_OK) status = tq_rotate(&k->encoded.codec, TQ_ROTATED, rows, q, q);
     }
-    if (status == TQ_OK && v->is_encoded) {
-        status = decode_side(v);
-    }
+    if (status == TQ_OK && v->is_encoded) status = decode_side(v);
     params->domain = TQ_ROTATED;
-    if (status == TQ_OK) {
-        status = compute(want, params, k, v, q, out, lse);
-    }
-    if (status == TQ_OK && v->is_encoded) {
+    if (status == TQ_OK) status = compute(want, params, k, v, q, out, lse);
+    if (status == TQ_OK && v->is_encoded)
         status = tq_rotate(&v->encoded.codec, TQ_ORIGINAL, rows, out, out);
-    }
     return status;
 }
 
@@ -228,9 +202,8 @@ static int attend_sides(const request *want, tq_attention_params *params, side *
 /* Everything that can be told from shapes and kinds. */
 static int check_request(const request *want, const side *k, const side *v) {
     const size_t positions = shape_of(k).n_rows;
-    if (want->decoded && !k->is_encoded && !v->is_encoded) {
+    if (want->decoded && !k->is_encoded && !v->is_encoded)
         return cli_misuse("--path decoded: neither %s nor %s is encoded", k->path, v->path);
-    }
     if (want->splits > positions) {
         return cli_misuse("--splits: %zu stretches of %zu positions; give at most as many as positions",
                           want->splits, positions);
@@ -244,9 +217,7 @@ static int attend_read(const request *want, const tq_tensor *tensor, const cli_h
     const cli_shape q_shape = {want->q, q->n_heads, q->n_positions, q->head_dim};
     const cli_shape k_shape = shape_of(k), v_shape = shape_of(v);
     int rc = cli_attention_params(&want->attention, &q_shape, &k_shape, &v_shape, &params);
-    if (rc == CLI_DONE) {
-        rc = check_request(want, k, v);
-    }
+    if (rc == CLI_DONE) rc = check_request(want, k, v);
     if (rc == CLI_DONE) {
         params.parallel = want->parallel.run ? &want->parallel : NULL;
         rc = attend_sides(want, &params, k, v, tensor->data);
@@ -259,16 +230,10 @@ static int attend_files(const request *want) {
     cli_heads q;
     side k = {0}, v = {0};
     int rc = cli_read_heads(want->q, &tensor, &q);
-    if (rc != CLI_DONE) {
-        return rc;
-    }
+    if (rc != CLI_DONE) return rc;
     rc = read_side(want->k, &k);
-    if (rc == CLI_DONE) {
-        rc = read_side(want->v, &v);
-    }
-    if (rc == CLI_DONE) {
-        rc = attend_read(want, &tensor, &q, &k, &v);
-    }
+    if (rc == CLI_DONE) rc = read_side(want->v, &v);
+    if (rc == CLI_DONE) rc = attend_read(want, &tensor, &q, &k, &v);
     free_side(&k);
     free_side(&v);
     tq_tensor_free(&tensor);
@@ -279,12 +244,8 @@ static int attend_files(const request *want) {
 static int attend_to_outputs(request *want) {
     tq_outputs *outputs = NULL;
     int rc = cli_open_output(&outputs, want->output_path, &want->output);
-    if (rc == CLI_DONE && want->lse_path) {
-        rc = cli_open_output(&outputs, want->lse_path, &want->lse);
-    }
-    if (rc == CLI_DONE) {
-        rc = attend_files(want);
-    }
+    if (rc == CLI_DONE && want->lse_path) rc = cli_open_output(&outputs, want->lse_path, &want->lse);
+    if (rc == CLI_DONE) rc = attend_files(want);
     return cli_close_outputs(outputs, rc);
 }
 
@@ -315,12 +276,8 @@ static int run(const cli_command *command, int argc, const char **argv) {
     cli_args args;
     request want = {0};
     int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
-    if (rc == CLI_GO_ON) {
-        rc = take_options(&want, options);
-    }
-    if (rc == CLI_GO_ON) {
-        rc = attend_to_outputs(&want);
-    }
+    if (rc == CLI_GO_ON) rc = take_options(&want, options);
+    if (rc == CLI_GO_ON) rc = attend_to_outputs(&want);
     cli_args_free(&args);
     return rc;
 }

@@ -47,9 +47,7 @@ static int print_codebook(tq_format format, bool as_json) {
     const unsigned bits = tq_format_bits(format);
     const size_t n = (size_t)1 << bits;
     const tq_status status = tq_codebook(format, centroids, boundaries);
-    if (status != TQ_OK) {
-        return cli_check(NULL, status);
-    }
+    if (status != TQ_OK) return cli_check(NULL, status);
     const double distortion = measure_gaussian_distortion(centroids, boundaries, n);
     const double optimum = measure_optimal_distortion(bits);
 
@@ -80,12 +78,8 @@ static int run(const cli_command *command, int argc, const char **argv) {
     cli_args args;
     tq_format format = TQ_TQ4;
     int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
-    if (rc == CLI_GO_ON) {
-        rc = cli_parse_codebook(&options[BITS], &options[CODEBOOK], &format);
-    }
-    if (rc == CLI_GO_ON) {
-        rc = print_codebook(format, options[JSON].given);
-    }
+    if (rc == CLI_GO_ON) rc = cli_parse_codebook(&options[BITS], &options[CODEBOOK], &format);
+    if (rc == CLI_GO_ON) rc = print_codebook(format, options[JSON].given);
     cli_args_free(&args);
     return rc;
 }

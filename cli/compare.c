@@ -29,9 +29,7 @@ static int check_pair(const char *const *paths, const tq_tensor *a, const tq_ten
             "must be the same",
             paths[1], shape_b, shape_a, paths[0]);
     }
-    if (a->n_values == 0) {
-        return cli_fail("%s: holds no values", paths[0]);
-    }
+    if (a->n_values == 0) return cli_fail("%s: holds no values", paths[0]);
     const int rc = cli_check_values(paths[0], a, FLT_MAX);
     return rc == CLI_DONE ? cli_check_values(paths[1], b, FLT_MAX) : rc;
 }
@@ -51,16 +49,12 @@ static int print_result(measure_distance *distance, size_t n_values, bool as_jso
 static int compare_tensors(const char *const *paths, const tq_tensor *a, const tq_tensor *b,
                            bool as_json) {
     int rc = check_pair(paths, a, b);
-    if (rc != CLI_DONE) {
-        return rc;
-    }
+    if (rc != CLI_DONE) return rc;
     const size_t head_dim = last_dim(a), n_rows = a->n_values / head_dim;
     const size_t most = head_dim < PIECE_VALUES ? PIECE_VALUES / head_dim : 1;
     measure_distance distance;
     rc = cli_check(NULL, measure_distance_begin(&distance, n_rows));
-    if (rc != CLI_DONE) {
-        return rc;
-    }
+    if (rc != CLI_DONE) return rc;
     cli_progress_begin("comparing", n_rows);
     for (size_t row = 0, rows; row < n_rows; row += rows) {
         rows = n_rows - row < most ? n_rows - row : most;
@@ -77,9 +71,7 @@ static int compare_tensors(const char *const *paths, const tq_tensor *a, const t
 static int compare_files(const char *const *paths, bool as_json) {
     tq_tensor a, b;
     tq_status status = tq_npy_read(paths[0], &a);
-    if (status != TQ_OK) {
-        return cli_check(NULL, status);
-    }
+    if (status != TQ_OK) return cli_check(NULL, status);
     status = tq_npy_read(paths[1], &b);
     if (status != TQ_OK) {
         tq_tensor_free(&a);
@@ -95,9 +87,7 @@ static int run(const cli_command *command, int argc, const char **argv) {
     cli_option options[N_OPTIONS] = {[JSON] = {.name = "json", .help = "print one JSON object"}};
     cli_args args;
     int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
-    if (rc == CLI_GO_ON) {
-        rc = compare_files(args.operands, options[JSON].given);
-    }
+    if (rc == CLI_GO_ON) rc = compare_files(args.operands, options[JSON].given);
     cli_args_free(&args);
     return rc;
 }

@@ -35,45 +35,31 @@ typedef struct request {
 
 static int take_capacity(request *want, const cli_option *options) {
     want->ring = options[RING].given;
-    if (!options[CAPACITY].given) {
-        return want->ring ? cli_misuse("--ring needs --capacity C") : CLI_GO_ON;
-    }
+    if (!options[CAPACITY].given) return want->ring ? cli_misuse("--ring needs --capacity C") : CLI_GO_ON;
     const int rc = cli_parse_count(&options[CAPACITY], &want->capacity);
-    if (rc == CLI_GO_ON && want->capacity == 0) {
+    if (rc == CLI_GO_ON && want->capacity == 0)
         return cli_misuse("--capacity: a cache of 0 positions holds nothing; give 1 or more");
-    }
     return rc;
 }
 
 static int take_scale_factor(request *want, const cli_option *option) {
     want->codec.scale_factor_d512 = 1.0f;
     want->scale_given = option->given;
-    if (!option->given) {
-        return CLI_GO_ON;
-    }
-    if (!TQ_IS_V1(want->codec.format)) {
-        return cli_misuse("--scale-factor-d512 belongs to the v1 formats");
-    }
+    if (!option->given) return CLI_GO_ON;
+    if (!TQ_IS_V1(want->codec.format)) return cli_misuse("--scale-factor-d512 belongs to the v1 formats");
     return cli_parse_float(option, &want->codec.scale_factor_d512);
 }
 
 static int take_options(request *want, const cli_option *options) {
-    if (!options[OUTPUT].given) {
-        return cli_misuse("-o OUT.safetensors is missing");
-    }
-    if (!options[FORMAT].given) {
-        return cli_misuse("--format is missing; 'tqkv formats' lists them");
-    }
-    if (tq_format_from_name(options[FORMAT].value, &want->codec.format) != TQ_OK) {
+    if (!options[OUTPUT].given) return cli_misuse("-o OUT.safetensors is missing");
+    if (!options[FORMAT].given) return cli_misuse("--format is missing; 'tqkv formats' lists them");
+    if (tq_format_from_name(options[FORMAT].value, &want->codec.format) != TQ_OK)
         return cli_misuse("--format: '%s' is none; 'tqkv formats' lists them", options[FORMAT].value);
-    }
     if (options[NORM].given &&
-        tq_norm_rule_from_name(options[NORM].value, &want->codec.norm_rule) != TQ_OK) {
+        tq_norm_rule_from_name(options[NORM].value, &want->codec.norm_rule) != TQ_OK)
         return cli_misuse("--norm: %s", tq_last_error()->message);
-    }
-    if (options[CENTER].given && TQ_IS_V1(want->codec.format)) {
+    if (options[CENTER].given && TQ_IS_V1(want->codec.format))
         return cli_misuse("--center: v1 formats have no centre");
-    }
     want->output_path = options[OUTPUT].value;
     want->center = options[CENTER].value;
     want->as_json = options[JSON].given;
@@ -88,9 +74,7 @@ static int take_shape(request *want, const cli_heads *heads) {
         return cli_misuse("--scale-factor-d512: the head dimension of %s is %zu, not 512", want->input,
                           heads->head_dim);
     }
-    if (want->capacity == 0) {
-        want->capacity = heads->n_positions;
-    }
+    if (want->capacity == 0) want->capacity = heads->n_positions;
     if (want->capacity < heads->n_positions && !want->ring) {
         return cli_fail("%s: %zu positions do not fit into --capacity %zu; --ring keeps the last ones",
                         want->input, heads->n_positions, want->capacity);
@@ -102,9 +86,7 @@ static int read_centre(const char *path, const cli_heads *heads, float *centre) 
     tq_tensor tensor;
     char shape[256];
     const tq_status status = tq_npy_read(path, &tensor);
-    if (status != TQ_OK) {
-        return cli_check(NULL, status);
-    }
+    if (status != TQ_OK) return cli_check(NULL, status);
     const size_t n = heads->n_heads * heads->head_dim;
     int rc = CLI_DONE;
     if (tensor.n_dims == 0 || tensor.shape[tensor.n_dims - 1] != heads->head_dim ||
@@ -115,9 +97,7 @@ static int read_centre(const char *path, const cli_heads *heads, float *centre) 
     } else {
         rc = cli_check_values(path, &tensor, TQ_MAX_ABS);
     }
-    if (rc == CLI_DONE) {
-        memcpy(centre, tensor.data, n * sizeof *centre);
-    }
+    if (rc == CLI_DONE) memcpy(centre, tensor.data, n * sizeof *centre);
     tq_tensor_free(&tensor);
     return rc;
 }
@@ -126,14 +106,11 @@ static int fill(const request *want, const cli_heads *heads, tq_encoded *encoded
     const size_t first = cli_first_kept(heads->n_positions, want->capacity);
     int rc = CLI_DONE;
 
-    if (want->center && strcmp(want->center, "mean") == 0) {
+    if (want->center && strcmp(want->center, "mean") == 0)
         cli_mean_centre(heads, first, encoded->centre);
-    } else if (want->center) {
+    else if (want->center)
         rc = read_centre(want->center, heads, encoded->centre);
-    }
-    if (rc != CLI_DONE) {
-        return rc;
-    }
+    if (rc != CLI_DONE) return rc;
     cli_progress_begin("encoding", heads->n_positions - first);
     const tq_status status = cli_encode_heads(heads, encoded);
     cli_progress_end();
@@ -144,9 +121,7 @@ static int measure(const request *want, const cli_heads *heads, const tq_encoded
                    double *relative_error) {
     measure_distance distance;
     tq_status status = measure_distance_begin(&distance, encoded->n_kv_heads * encoded->n_positions);
-    if (status != TQ_OK) {
-        return cli_check(want->input, status);
-    }
+    if (status != TQ_OK) return cli_check(want->input, status);
     cli_progress_begin("measuring", encoded->n_positions);
     status = cli_measure(encoded, heads, &distance);
     cli_progress_end();
@@ -180,19 +155,11 @@ static int encode_heads(const request *want, const cli_heads *heads) {
     double relative_error = 0.0;
     const tq_status status =
         tq_encoded_alloc(&encoded, &want->codec, heads->n_heads, want->capacity, want->center != NULL);
-    if (status != TQ_OK) {
-        return cli_check(want->input, status);
-    }
+    if (status != TQ_OK) return cli_check(want->input, status);
     int rc = fill(want, heads, &encoded);
-    if (rc == CLI_DONE) {
-        rc = measure(want, heads, &encoded, &relative_error);
-    }
-    if (rc == CLI_DONE) {
-        rc = cli_written(tq_output_encoded(want->output, &encoded));
-    }
-    if (rc == CLI_DONE) {
-        rc = print_result(want, &encoded, relative_error);
-    }
+    if (rc == CLI_DONE) rc = measure(want, heads, &encoded, &relative_error);
+    if (rc == CLI_DONE) rc = cli_written(tq_output_encoded(want->output, &encoded));
+    if (rc == CLI_DONE) rc = print_result(want, &encoded, relative_error);
     tq_encoded_free(&encoded);
     return rc;
 }
@@ -201,16 +168,10 @@ static int encode_file(request *want) {
     tq_tensor tensor;
     cli_heads heads;
     int rc = cli_read_heads(want->input, &tensor, &heads);
-    if (rc != CLI_DONE) {
-        return rc;
-    }
+    if (rc != CLI_DONE) return rc;
     rc = take_shape(want, &heads);
-    if (rc == CLI_DONE && !want->as_json) {
-        cli_tell_heads(want->input, &heads, "");
-    }
-    if (rc == CLI_DONE) {
-        rc = encode_heads(want, &heads);
-    }
+    if (rc == CLI_DONE && !want->as_json) cli_tell_heads(want->input, &heads, "");
+    if (rc == CLI_DONE) rc = encode_heads(want, &heads);
     tq_tensor_free(&tensor);
     return rc;
 }
@@ -218,9 +179,7 @@ static int encode_file(request *want) {
 static int encode_to_output(request *want) {
     tq_outputs *outputs = NULL;
     int rc = cli_open_output(&outputs, want->output_path, &want->output);
-    if (rc == CLI_DONE) {
-        rc = encode_file(want);
-    }
+    if (rc == CLI_DONE) rc = encode_file(want);
     return cli_close_outputs(outputs, rc);
 }
 
@@ -251,9 +210,7 @@ static int run(const cli_command *command, int argc, const char **argv) {
         want.input = args.operands[0];
         rc = take_options(&want, options);
     }
-    if (rc == CLI_GO_ON) {
-        rc = encode_to_output(&want);
-    }
+    if (rc == CLI_GO_ON) rc = encode_to_output(&want);
     cli_args_free(&args);
     return rc;
 }

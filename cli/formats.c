@@ -15,18 +15,14 @@ enum { JSON, N_OPTIONS };
 static double bits_per_value(tq_format format, uint32_t head_dim) {
     const tq_codec codec = {.format = format, .head_dim = head_dim, .scale_factor_d512 = 1.0f};
     size_t code_bytes, norms;
-    if (tq_row_size(&codec, &code_bytes, &norms) != TQ_OK) {
-        return HUGE_VAL;
-    }
+    if (tq_row_size(&codec, &code_bytes, &norms) != TQ_OK) return HUGE_VAL;
     return 8.0 * (double)(code_bytes + norms * sizeof(float)) / (double)head_dim;
 }
 
 static void add_format(cli_grid *grid, tq_format format) {
     float centroids[256], boundaries[255];
     const unsigned bits = tq_format_bits(format);
-    if (tq_codebook(format, centroids, boundaries) != TQ_OK) {
-        return;
-    }
+    if (tq_codebook(format, centroids, boundaries) != TQ_OK) return;
     const double distortion = measure_gaussian_distortion(centroids, boundaries, (size_t)1 << bits);
     const cli_cell cells[] = {{.text = tq_format_name(format)},
                               {.number = bits_per_value(format, 64)},
@@ -53,12 +49,9 @@ static int print_formats(bool as_json) {
     cli_grid grid;
 
     cli_grid_begin(&grid, columns, sizeof columns / sizeof columns[0]);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         add_format(&grid, formats[i]);
-    }
-    if (!as_json) {
-        return cli_grid_print(&grid);
-    }
+    if (!as_json) return cli_grid_print(&grid);
     cli_report report;
     cli_report_begin(&report, true);
     cli_report_json(&report, "formats", cli_grid_take_json(&grid));
@@ -69,9 +62,7 @@ static int run(const cli_command *command, int argc, const char **argv) {
     cli_option options[N_OPTIONS] = {[JSON] = {.name = "json", .help = "print one JSON object"}};
     cli_args args;
     int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
-    if (rc == CLI_GO_ON) {
-        rc = print_formats(options[JSON].given);
-    }
+    if (rc == CLI_GO_ON) rc = print_formats(options[JSON].given);
     cli_args_free(&args);
     return rc;
 }

@@ -55,12 +55,9 @@ static double next_random(uint64_t *state) {
 static uint8_t choose(const float *logits, float temperature, uint64_t *random) {
     double weights[VOCAB], sum = 0.0;
     size_t top = 0;
-    for (size_t i = 1; i < VOCAB; i++) {
+    for (size_t i = 1; i < VOCAB; i++)
         top = logits[i] > logits[top] ? i : top;
-    }
-    if (temperature == 0.0f) {
-        return (uint8_t)top;
-    }
+    if (temperature == 0.0f) return (uint8_t)top;
     for (size_t i = 0; i < VOCAB; i++) {
         weights[i] = exp(((double)logits[i] - (double)logits[top]) / (double)temperature);
         sum += weights[i];
@@ -68,9 +65,7 @@ static uint8_t choose(const float *logits, float temperature, uint64_t *random) 
     double left = next_random(random) * sum;
     for (size_t i = 0; i < VOCAB; i++) {
         left -= weights[i];
-        if (left < 0.0) {
-            return (uint8_t)i;
-        }
+        if (left < 0.0) return (uint8_t)i;
     }
     return (uint8_t)top; /* rounding left a hair above zero */
 }
@@ -85,16 +80,13 @@ static int write_text(writer *w) {
     const size_t length = strlen(w->prompt);
     tq_status status =
         lm_prefill(w->model, w->sequence, length, (const uint8_t *)w->prompt, NULL, logits, NULL);
-    for (size_t i = 0; i < length; i++) {
+    for (size_t i = 0; i < length; i++)
         show((uint8_t)w->prompt[i]);
-    }
     const double begun = measure_now();
     for (size_t i = 0; status == TQ_OK && i < w->tokens; i++) {
         const uint8_t byte = choose(logits, w->temperature, &w->random);
         show(byte);
-        if (fflush(stdout) != 0) {
-            return cli_flush_output();
-        }
+        if (fflush(stdout) != 0) return cli_flush_output();
         status = lm_decode(w->model, 1, &w->sequence, &byte, logits, NULL);
     }
     w->seconds = measure_now() - begun;
@@ -105,9 +97,7 @@ static int write_text(writer *w) {
 static int tell_figures(const writer *w) {
     uint64_t bytes = 0, values = 0;
     const tq_status status = lm_sequence_bytes(w->sequence, &bytes, &values);
-    if (status != TQ_OK) {
-        return cli_check(NULL, status);
-    }
+    if (status != TQ_OK) return cli_check(NULL, status);
     cli_note("%s: %" PRIu64 " bytes of cache for %zu tokens, %.3f bits a value; %.0f tokens a second",
              w->kv_name, bytes, lm_sequence_length(w->sequence), 8.0 * (double)bytes / (double)values,
              (double)w->tokens / w->seconds);
@@ -119,23 +109,15 @@ static int generate(writer *w) {
     char why[128];
     const size_t capacity = strlen(w->prompt) + w->tokens;
     int rc = cli_parse_kv(w->kv_name, &kv);
-    if (rc != CLI_GO_ON) {
-        return rc;
-    }
-    if (!cli_kv_serves(&kv, w->model, why, sizeof why)) {
-        return cli_misuse("'%s': %s", w->kv_name, why);
-    }
+    if (rc != CLI_GO_ON) return rc;
+    if (!cli_kv_serves(&kv, w->model, why, sizeof why)) return cli_misuse("'%s': %s", w->kv_name, why);
     /* A cache wants room for these from the start, however short the text. */
     const size_t most = kv.recent > kv.learn_centre ? kv.recent : kv.learn_centre;
     const tq_status status =
         lm_sequence_create(w->model, &kv, capacity > most ? capacity : most, PREFILL_CHUNK,
                            w->parallel.run ? &w->parallel : NULL, &w->sequence);
-    if (status != TQ_OK) {
-        return cli_check(NULL, status);
-    }
-    if (cli_kv_cut(&kv, w->model, why, sizeof why)) {
-        cli_note("%s: %s", w->kv_name, why);
-    }
+    if (status != TQ_OK) return cli_check(NULL, status);
+    if (cli_kv_cut(&kv, w->model, why, sizeof why)) cli_note("%s: %s", w->kv_name, why);
     rc = write_text(w);
     return rc == CLI_DONE ? tell_figures(w) : rc;
 }
@@ -143,21 +125,14 @@ static int generate(writer *w) {
 static int take_numbers(writer *w, const cli_option *options) {
     size_t seed = 1;
     int rc = CLI_GO_ON;
-    if (options[N_TOKENS].given) {
-        rc = cli_parse_count(&options[N_TOKENS], &w->tokens);
-    }
-    if (rc == CLI_GO_ON && (w->tokens == 0 || w->tokens > MAX_TOKENS)) {
+    if (options[N_TOKENS].given) rc = cli_parse_count(&options[N_TOKENS], &w->tokens);
+    if (rc == CLI_GO_ON && (w->tokens == 0 || w->tokens > MAX_TOKENS))
         rc = cli_misuse("--tokens: %zu is not from 1 to %d", w->tokens, MAX_TOKENS);
-    }
-    if (rc == CLI_GO_ON && options[SEED].given) {
-        rc = cli_parse_count(&options[SEED], &seed);
-    }
-    if (rc == CLI_GO_ON && options[TEMPERATURE].given) {
+    if (rc == CLI_GO_ON && options[SEED].given) rc = cli_parse_count(&options[SEED], &seed);
+    if (rc == CLI_GO_ON && options[TEMPERATURE].given)
         rc = cli_parse_float(&options[TEMPERATURE], &w->temperature);
-    }
-    if (rc == CLI_GO_ON && !(w->temperature >= 0.0f && w->temperature <= 100.0f)) {
+    if (rc == CLI_GO_ON && !(w->temperature >= 0.0f && w->temperature <= 100.0f))
         rc = cli_misuse("--temperature: %g is not from 0 to 100", (double)w->temperature);
-    }
     w->random = seed;
     return rc;
 }
@@ -165,37 +140,24 @@ static int take_numbers(writer *w, const cli_option *options) {
 static int take_options(writer *w, const cli_option *options) {
     const cli_kv_options kv = {&options[K_FORMAT], &options[V_FORMAT], &options[RECENT], &options[SINKS],
                                &options[CENTER]};
-    if (!options[MODEL].given) {
-        return cli_misuse("--model M.safetensors is missing");
-    }
-    if (!options[PROMPT].given || options[PROMPT].value[0] == '\0') {
+    if (!options[MODEL].given) return cli_misuse("--model M.safetensors is missing");
+    if (!options[PROMPT].given || options[PROMPT].value[0] == '\0')
         return cli_misuse("--prompt TEXT is missing: a model of bytes needs one to begin with");
-    }
     w->prompt = options[PROMPT].value;
     int rc = take_numbers(w, options);
-    if (rc == CLI_GO_ON) {
-        rc = cli_take_threads(&options[THREADS], 0, &w->parallel);
-    }
-    if (rc == CLI_GO_ON) {
-        rc = cli_kv_name_from_options(&kv, w->kv_name);
-    }
-    if (rc == CLI_GO_ON && !w->kv_name[0]) {
-        cli_kv_default_name(w->kv_name);
-    }
+    if (rc == CLI_GO_ON) rc = cli_take_threads(&options[THREADS], 0, &w->parallel);
+    if (rc == CLI_GO_ON) rc = cli_kv_name_from_options(&kv, w->kv_name);
+    if (rc == CLI_GO_ON && !w->kv_name[0]) cli_kv_default_name(w->kv_name);
     return rc;
 }
 
 static int run_writer(const cli_option *options) {
     writer w = {.tokens = DEFAULT_TOKENS, .temperature = 0.7f};
     int rc = take_options(&w, options);
-    if (rc != CLI_GO_ON) {
-        return rc;
-    }
+    if (rc != CLI_GO_ON) return rc;
     const char *path = options[MODEL].value;
     const tq_status status = lm_model_load(path, &w.model);
-    if (status != TQ_OK) {
-        return cli_check(NULL, status);
-    }
+    if (status != TQ_OK) return cli_check(NULL, status);
     const size_t vocab = lm_model_shape(w.model).vocab;
     rc = vocab == VOCAB
              ? generate(&w)
@@ -226,9 +188,7 @@ static int run(const cli_command *command, int argc, const char **argv) {
     };
     cli_args args;
     int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
-    if (rc == CLI_GO_ON) {
-        rc = run_writer(options);
-    }
+    if (rc == CLI_GO_ON) rc = run_writer(options);
     cli_args_free(&args);
     return rc;
 }

@@ -36,9 +36,7 @@ static int print_text(const tq_kernel_info *info, size_t n) {
         cli_grid_row(&grid, cells);
     }
     const int rc = cli_grid_print(&grid);
-    if (rc != CLI_DONE) {
-        return rc;
-    }
+    if (rc != CLI_DONE) return rc;
     putchar('\n');
     fill_kernels(&grid, info, n);
     return cli_grid_print(&grid);
@@ -74,12 +72,8 @@ static int print_kernels(bool as_json) {
     size_t n = 0;
     tq_status status = tq_kernels_in_use(NULL, 0, &n);
     tq_kernel_info *info = status == TQ_OK ? calloc(n, sizeof *info) : NULL;
-    if (status == TQ_OK && !info) {
-        return cli_out_of_memory();
-    }
-    if (status == TQ_OK) {
-        status = tq_kernels_in_use(info, n, &n);
-    }
+    if (status == TQ_OK && !info) return cli_out_of_memory();
+    if (status == TQ_OK) status = tq_kernels_in_use(info, n, &n);
     const int rc = status != TQ_OK ? cli_check(NULL, status)
                    : as_json       ? print_json(info, n)
                                    : print_text(info, n);
@@ -91,9 +85,7 @@ static int run(const cli_command *command, int argc, const char **argv) {
     cli_option options[N_OPTIONS] = {[JSON] = {.name = "json", .help = "print one JSON object"}};
     cli_args args;
     int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
-    if (rc == CLI_GO_ON) {
-        rc = print_kernels(options[JSON].given);
-    }
+    if (rc == CLI_GO_ON) rc = print_kernels(options[JSON].given);
     cli_args_free(&args);
     return rc;
 }

@@ -29,17 +29,13 @@ static tq_status requantize_values(tq_tensor *tensor, tq_format format) {
 static int requantize_file(const char *input, tq_output *output, tq_format format) {
     tq_tensor tensor;
     tq_status status = tq_npy_read(input, &tensor);
-    if (status != TQ_OK) {
-        return cli_check(NULL, status);
-    }
+    if (status != TQ_OK) return cli_check(NULL, status);
     int rc = cli_check_values(input, &tensor, FLT_MAX);
     if (rc == CLI_DONE) {
         status = requantize_values(&tensor, format);
         rc = status == TQ_OK ? CLI_DONE : cli_check(input, status);
     }
-    if (rc == CLI_DONE) {
-        rc = cli_written(tq_output_npy(output, tensor.data, tensor.n_dims, tensor.shape));
-    }
+    if (rc == CLI_DONE) rc = cli_written(tq_output_npy(output, tensor.data, tensor.n_dims, tensor.shape));
     tq_tensor_free(&tensor);
     return rc;
 }
@@ -48,9 +44,7 @@ static int requantize_to(const char *path, const char *input, tq_format format) 
     tq_outputs *outputs = NULL;
     tq_output *output = NULL;
     int rc = cli_open_output(&outputs, path, &output);
-    if (rc == CLI_DONE) {
-        rc = requantize_file(input, output, format);
-    }
+    if (rc == CLI_DONE) rc = requantize_file(input, output, format);
     return cli_close_outputs(outputs, rc);
 }
 
@@ -68,15 +62,9 @@ static int run(const cli_command *command, int argc, const char **argv) {
     cli_args args;
     tq_format format = TQ_TQ4;
     int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
-    if (rc == CLI_GO_ON && !options[OUTPUT].given) {
-        rc = cli_misuse("-o OUT.npy is missing");
-    }
-    if (rc == CLI_GO_ON) {
-        rc = cli_parse_codebook(&options[BITS], &options[CODEBOOK], &format);
-    }
-    if (rc == CLI_GO_ON) {
-        rc = requantize_to(options[OUTPUT].value, args.operands[0], format);
-    }
+    if (rc == CLI_GO_ON && !options[OUTPUT].given) rc = cli_misuse("-o OUT.npy is missing");
+    if (rc == CLI_GO_ON) rc = cli_parse_codebook(&options[BITS], &options[CODEBOOK], &format);
+    if (rc == CLI_GO_ON) rc = requantize_to(options[OUTPUT].value, args.operands[0], format);
     cli_args_free(&args);
     return rc;
 }

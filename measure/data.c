@@ -35,9 +35,8 @@ static void *new_array(measure_data *data, size_t index, size_t bytes) {
 
 /* Copies the first `period` bytes over all that follow. */
 static void repeat(void *array, size_t period, size_t bytes) {
-    for (size_t at = period; at < bytes; at += period) {
+    for (size_t at = period; at < bytes; at += period)
         memcpy((char *)array + at, array, bytes - at < period ? bytes - at : period);
-    }
 }
 
 /* xorshift64*; uniform in (0, 1). */

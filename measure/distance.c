@@ -10,17 +10,13 @@
 
 tq_status measure_distance_begin(measure_distance *distance, size_t n_vectors) {
     *distance = (measure_distance){0};
-    if (n_vectors > SIZE_MAX / sizeof(double)) {
-        return TQ_E_NO_MEMORY;
-    }
+    if (n_vectors > SIZE_MAX / sizeof(double)) return TQ_E_NO_MEMORY;
     distance->cosines = malloc((n_vectors ? n_vectors : 1) * sizeof(double));
     return distance->cosines ? TQ_OK : TQ_E_NO_MEMORY;
 }
 
 static double cosine(double ab, double aa, double bb) {
-    if (aa == 0.0 || bb == 0.0) {
-        return aa == bb ? 1.0 : 0.0;
-    }
+    if (aa == 0.0 || bb == 0.0) return aa == bb ? 1.0 : 0.0;
     return ab / sqrt(aa) / sqrt(bb);
 }
 
@@ -34,9 +30,7 @@ void measure_distance_add(measure_distance *distance, const float *a, const floa
             ab += x * y;
             bb += y * y;
             error += (x - y) * (x - y);
-            if (fabs(x - y) > distance->max_abs) {
-                distance->max_abs = fabs(x - y);
-            }
+            if (fabs(x - y) > distance->max_abs) distance->max_abs = fabs(x - y);
         }
         distance->error += error;
         distance->reference += aa;
@@ -50,17 +44,14 @@ void measure_distance_free(measure_distance *distance) {
 }
 
 double measure_relative_error(const measure_distance *distance) {
-    if (distance->reference > 0.0) {
-        return distance->error / distance->reference;
-    }
+    if (distance->reference > 0.0) return distance->error / distance->reference;
     return distance->error > 0.0 ? HUGE_VAL : 0.0;
 }
 
 double measure_mean_cosine(const measure_distance *distance) {
     double sum = 0.0;
-    for (size_t i = 0; i < distance->n_vectors; i++) {
+    for (size_t i = 0; i < distance->n_vectors; i++)
         sum += distance->cosines[i];
-    }
     return sum / (double)distance->n_vectors;
 }
 

@@ -13,21 +13,16 @@ size_t measure_exact_group(const measure_exact *x, size_t h) {
 static double product(const float *a, const float *b, size_t n) {
     double lane[8] = {0.0};
     size_t d = 0;
-    for (; n - d >= 8; d += 8) {
-        for (size_t l = 0; l < 8; l++) {
+    for (; n - d >= 8; d += 8)
+        for (size_t l = 0; l < 8; l++)
             lane[l] += (double)a[d + l] * (double)b[d + l];
-        }
-    }
-    for (; d < n; d++) {
+    for (; d < n; d++)
         lane[0] += (double)a[d] * (double)b[d];
-    }
     return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
 }
 
 static bool sees(const measure_exact *x, size_t query, size_t key) {
-    if (x->causal && key > query) {
-        return false;
-    }
+    if (x->causal && key > query) return false;
     return x->window == 0 || key >= query || query - key < x->window;
 }
 
@@ -46,22 +41,19 @@ void measure_exact_scores(const measure_exact *x, size_t h, size_t i, double *sc
 
 double measure_exact_softmax(const double *scores, size_t n, double *weights) {
     double top = -(double)INFINITY, sum = 0.0;
-    for (size_t t = 0; t < n; t++) {
+    for (size_t t = 0; t < n; t++)
         top = fmax(top, scores[t]);
-    }
     if (isinf(top)) {
-        for (size_t t = 0; t < n; t++) {
+        for (size_t t = 0; t < n; t++)
             weights[t] = 0.0;
-        }
         return top;
     }
     for (size_t t = 0; t < n; t++) {
         weights[t] = exp(scores[t] - top);
         sum += weights[t];
     }
-    for (size_t t = 0; t < n; t++) {
+    for (size_t t = 0; t < n; t++)
         weights[t] /= sum;
-    }
     return top + log(sum);
 }
 
@@ -69,9 +61,8 @@ void measure_exact_output(const measure_exact *x, size_t h, const double *weight
                           double *out, double *terms) {
     const size_t dim = x->head_dim;
     const float *v = x->v + (measure_exact_group(x, h) * x->n_positions + first) * dim;
-    for (size_t d = 0; d < dim; d++) {
+    for (size_t d = 0; d < dim; d++)
         out[d] = terms[d] = 0.0;
-    }
     for (size_t t = 0; t < n; t++, v += dim) {
         for (size_t d = 0; weights[t] > 0.0 && d < dim; d++) {
             out[d] += weights[t] * (double)v[d];
@@ -89,17 +80,15 @@ void measure_exact_attend(const measure_exact *x, size_t h, size_t i, double *sc
 
 double measure_exact_error(const float *got, const double *want, const double *measure, size_t n) {
     double off = 0.0;
-    for (size_t d = 0; d < n; d++) {
+    for (size_t d = 0; d < n; d++)
         off += ((double)got[d] - want[d]) * ((double)got[d] - want[d]);
-    }
     return sqrt(off) / measure_exact_length(measure, n);
 }
 
 double measure_exact_length(const double *vector, size_t n) {
     double sum = 0.0;
-    for (size_t d = 0; d < n; d++) {
+    for (size_t d = 0; d < n; d++)
         sum += vector[d] * vector[d];
-    }
     return sqrt(sum);
 }
 
@@ -110,11 +99,8 @@ double measure_exact_float_length(const float *vector, size_t n) {
 double measure_exact_divergence(const double *p, const double *p_scores, double p_lse,
                                 const double *scores, double lse, size_t n) {
     double sum = 0.0;
-    for (size_t t = 0; t < n; t++) {
-        if (p[t] > 0.0) {
-            sum += p[t] * ((p_scores[t] - p_lse) - (scores[t] - lse));
-        }
-    }
+    for (size_t t = 0; t < n; t++)
+        if (p[t] > 0.0) sum += p[t] * ((p_scores[t] - p_lse) - (scores[t] - lse));
     /* It is not negative; rounding may make it so by a little. */
     return sum > 0.0 || isnan(sum) ? sum : 0.0;
 }

@@ -34,12 +34,8 @@ FILL(stream_avx, "avx", __m256, _mm256_set1_ps, _mm256_stream_ps, 8)
 FILL(stream_avx512, "avx512f", __m512, _mm512_set1_ps, _mm512_stream_ps, 16)
 
 static fill *best_fill(bool past_caches) {
-    if (tq_isa_available(TQ_ISA_AVX512)) {
-        return past_caches ? stream_avx512 : store_avx512;
-    }
-    if (tq_isa_available(TQ_ISA_AVX2)) {
-        return past_caches ? stream_avx : store_avx;
-    }
+    if (tq_isa_available(TQ_ISA_AVX512)) return past_caches ? stream_avx512 : store_avx512;
+    if (tq_isa_available(TQ_ISA_AVX2)) return past_caches ? stream_avx : store_avx;
     return past_caches ? stream_sse : store_sse;
 }
 
@@ -51,11 +47,9 @@ bool measure_can_stream(void) {
 
 /* The compiler makes whole registers of the inner loop. */
 static void store_plain(float *dst, size_t n) {
-    for (size_t i = 0; i < n; i += 16) {
-        for (size_t k = 0; k < 16; k++) {
+    for (size_t i = 0; i < n; i += 16)
+        for (size_t k = 0; k < 16; k++)
             dst[i + k] = 1.0f;
-        }
-    }
 }
 
 static fill *best_fill(bool past_caches) {
@@ -77,9 +71,7 @@ const char *measure_limit_name(measure_limit limit) {
 /* Asking the processor traps in a virtual machine, at the cost of storing a megabyte: ask once. */
 static fill *fill_for(measure_limit limit) {
     static fill *fills[MEASURE_N_LIMITS];
-    if (!fills[limit]) {
-        fills[limit] = best_fill(limit == MEASURE_LIMIT_STREAM);
-    }
+    if (!fills[limit]) fills[limit] = best_fill(limit == MEASURE_LIMIT_STREAM);
     return fills[limit];
 }
 
@@ -96,20 +88,18 @@ static void run_part(void *context, size_t index) {
     const size_t n = (w->rows * (index + 1) / w->parts - first) * w->dim;
     float *dst = w->dst + first * w->dim;
 
-    if (w->fill) {
+    if (w->fill)
         w->fill(dst, n);
-    } else {
+    else
         memcpy(dst, w->src + first * w->dim, n * sizeof *dst);
-    }
 }
 
 void measure_run_limit(measure_limit limit, const tq_parallel *parallel, size_t threads, const float *src,
                        float *dst, size_t rows, size_t dim) {
     fill *const filled_by = limit == MEASURE_LIMIT_MEMCPY ? NULL : fill_for(limit);
     work w = {filled_by, src, dst, rows, dim, parallel ? threads : 1};
-    if (parallel) {
+    if (parallel)
         parallel->run(parallel->context, w.parts, run_part, &w);
-    } else {
+    else
         run_part(&w, 0);
-    }
 }

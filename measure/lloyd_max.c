@@ -31,9 +31,7 @@ static long double half_cell(long double c, long double a, long double b) {
 
 /* A cell below zero is mirrored: tails near 1 would have no digits to spare. */
 static long double cell(long double c, long double a, long double b) {
-    if (b <= 0.0L) {
-        return half_cell(-c, -b, -a);
-    }
+    if (b <= 0.0L) return half_cell(-c, -b, -a);
     return a >= 0.0L ? half_cell(c, a, b) : half_cell(-c, 0.0L, -a) + half_cell(c, 0.0L, b);
 }
 
@@ -84,12 +82,10 @@ static long double newton_step(long double *c, size_t n) {
         right[i] = (f + (i ? by_a * right[i - 1] : 0.0L)) / pivot;
         worst = fmaxl(worst, fabsl(f));
     }
-    for (size_t i = n; i-- > 0;) {
+    for (size_t i = n; i-- > 0;)
         right[i] -= i + 1 < n ? upper[i] * right[i + 1] : 0.0L;
-    }
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         c[i] -= right[i];
-    }
     return worst;
 }
 
@@ -101,8 +97,7 @@ double measure_optimal_distortion(unsigned bits) {
     start_half(c, n);
     for (int step = 0; step < NEWTON_STEPS && newton_step(c, n) > 1e-14L; step++) {
     }
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         sum += half_cell(c[i], boundary(c, n, i), boundary(c, n, i + 1));
-    }
     return (double)(2.0L * sum);
 }

@@ -26,24 +26,19 @@ typedef struct multiplier {
     __attribute__((target(features))) static uint64_t name(const unsigned char *src, size_t bytes) {     \
         const size_t part = bytes / STREAMS / STEP * STEP;                                               \
         vector seen[STREAMS];                                                                            \
-        for (size_t k = 0; k < STREAMS; k++) {                                                           \
+        for (size_t k = 0; k < STREAMS; k++)                                                             \
             seen[k] = zero();                                                                            \
-        }                                                                                                \
         for (size_t i = 0; i < part; i += STEP) {                                                        \
-            for (size_t k = 0; k < STREAMS; k++) {                                                       \
-                for (size_t j = 0; j < STEP; j += sizeof(vector)) {                                      \
+            for (size_t k = 0; k < STREAMS; k++)                                                         \
+                for (size_t j = 0; j < STEP; j += sizeof(vector))                                        \
                     seen[k] = merge(seen[k], load((const void *)(src + k * part + i + j)));              \
-                }                                                                                        \
-            }                                                                                            \
         }                                                                                                \
-        for (size_t i = STREAMS * part; i < bytes; i += sizeof(vector)) {                                \
+        for (size_t i = STREAMS * part; i < bytes; i += sizeof(vector))                                  \
             seen[0] = merge(seen[0], load((const void *)(src + i)));                                     \
-        }                                                                                                \
         uint64_t words[STREAMS * sizeof(vector) / sizeof(uint64_t)], all = 0;                            \
         memcpy(words, seen, sizeof words);                                                               \
-        for (size_t k = 0; k < sizeof words / sizeof words[0]; k++) {                                    \
+        for (size_t k = 0; k < sizeof words / sizeof words[0]; k++)                                      \
             all |= words[k];                                                                             \
-        }                                                                                                \
         return all;                                                                                      \
     }
 
@@ -60,17 +55,13 @@ enum { SUMS = 12 };
         vector sum[SUMS];                                                                                \
         float out[lanes];                                                                                \
         const vector factor = value(0.5f), term = value(0.5f);                                           \
-        for (size_t k = 0; k < SUMS; k++) {                                                              \
+        for (size_t k = 0; k < SUMS; k++)                                                                \
             sum[k] = value(1.0f + (float)k);                                                             \
-        }                                                                                                \
-        for (size_t i = 0; i < rounds; i++) {                                                            \
-            for (size_t k = 0; k < SUMS; k++) {                                                          \
+        for (size_t i = 0; i < rounds; i++)                                                              \
+            for (size_t k = 0; k < SUMS; k++)                                                            \
                 sum[k] = fma(sum[k], factor, term);                                                      \
-            }                                                                                            \
-        }                                                                                                \
-        for (size_t k = 1; k < SUMS; k++) {                                                              \
+        for (size_t k = 1; k < SUMS; k++)                                                                \
             sum[0] = fma(sum[0], factor, sum[k]);                                                        \
-        }                                                                                                \
         store(out, sum[0]);                                                                              \
         return out[0];                                                                                   \
     }
@@ -100,13 +91,11 @@ static uint64_t read_plain(const unsigned char *src, size_t bytes) {
     uint64_t seen[STREAMS] = {0}, words[STREAMS], all = 0;
     for (size_t i = 0; i < bytes; i += sizeof words) {
         memcpy(words, src + i, sizeof words);
-        for (size_t k = 0; k < STREAMS; k++) {
+        for (size_t k = 0; k < STREAMS; k++)
             seen[k] |= words[k];
-        }
     }
-    for (size_t k = 0; k < STREAMS; k++) {
+    for (size_t k = 0; k < STREAMS; k++)
         all |= seen[k];
-    }
     return all;
 }
 
@@ -123,17 +112,13 @@ enum { SUMS = 16, LANES = 4 };
 static float multiply(size_t rounds) {
     float32x4_t sum[SUMS];
     const float32x4_t factor = vdupq_n_f32(0x1p-12f); /* sums hardly move */
-    for (size_t k = 0; k < SUMS; k++) {
+    for (size_t k = 0; k < SUMS; k++)
         sum[k] = vdupq_n_f32(1.0f + (float)k);
-    }
-    for (size_t i = 0; i < rounds; i++) {
-        for (size_t k = 0; k < SUMS; k++) {
+    for (size_t i = 0; i < rounds; i++)
+        for (size_t k = 0; k < SUMS; k++)
             sum[k] = vfmaq_f32(sum[k], factor, factor);
-        }
-    }
-    for (size_t k = 1; k < SUMS; k++) {
+    for (size_t k = 1; k < SUMS; k++)
         sum[0] = vaddq_f32(sum[0], sum[k]);
-    }
     return vgetq_lane_f32(sum[0], 0);
 }
 #else
@@ -141,17 +126,13 @@ enum { SUMS = 16, LANES = 4 };
 
 static float multiply(size_t rounds) {
     float sum[SUMS * LANES];
-    for (size_t k = 0; k < SUMS * LANES; k++) {
+    for (size_t k = 0; k < SUMS * LANES; k++)
         sum[k] = 1.0f + (float)k;
-    }
-    for (size_t i = 0; i < rounds; i++) {
-        for (size_t k = 0; k < SUMS * LANES; k++) {
+    for (size_t i = 0; i < rounds; i++)
+        for (size_t k = 0; k < SUMS * LANES; k++)
             sum[k] = sum[k] * 0.5f + 0.5f;
-        }
-    }
-    for (size_t k = 1; k < SUMS * LANES; k++) {
+    for (size_t k = 1; k < SUMS * LANES; k++)
         sum[0] += sum[k];
-    }
     return sum[0];
 }
 #endif
@@ -185,28 +166,23 @@ static void multiply_part(void *context, size_t index) {
 }
 
 static void run_parts(const tq_parallel *parallel, work *w, void (*part)(void *, size_t)) {
-    if (parallel) {
+    if (parallel)
         parallel->run(parallel->context, w->parts, part, w);
-    } else {
+    else
         part(w, 0);
-    }
 }
 
 /* Asking the processor traps in a virtual machine: ask once. */
 void measure_run_read(const tq_parallel *parallel, size_t threads, const void *src, size_t bytes) {
     static reader *read;
-    if (!read) {
-        read = best_reader();
-    }
+    if (!read) read = best_reader();
     work w = {.read = read, .src = src, .lines = bytes / LINE, .parts = parallel ? threads : 1};
     run_parts(parallel, &w, read_part);
 }
 
 double measure_run_fma(const tq_parallel *parallel, size_t threads) {
     static multiplier multiply;
-    if (!multiply.run) {
-        multiply = best_multiplier();
-    }
+    if (!multiply.run) multiply = best_multiplier();
     work w = {.multiply = multiply, .parts = parallel ? threads : 1};
     run_parts(parallel, &w, multiply_part);
     return multiply.flops * FMA_ROUNDS * (double)w.parts;

@@ -14,9 +14,7 @@ static const double row_s = 1.5;
 
 double measure_now(void) {
     struct timespec now;
-    if (clock_gettime(CLOCK_MONOTONIC, &now) != 0) {
-        return 0.0;
-    }
+    if (clock_gettime(CLOCK_MONOTONIC, &now) != 0) return 0.0;
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
@@ -43,16 +41,13 @@ static void calibrate(measure_subject *subject, slices *turn) {
         spent += seconds + 1e-9; /* a clock that stands still must not hold us up for ever */
     } while (spent < warm_up_s);
     subject->passes = 1;
-    if (fastest < sample_s) {
-        subject->passes = fastest > 0.0 ? (size_t)(sample_s / fastest) + 1 : 1000;
-    }
+    if (fastest < sample_s) subject->passes = fastest > 0.0 ? (size_t)(sample_s / fastest) + 1 : 1000;
 }
 
 void measure_time(measure_subject *subjects, size_t n_subjects, size_t samples, size_t n_slices) {
     slices turn = {0, n_slices};
-    for (size_t k = 0; k < n_subjects; k++) {
+    for (size_t k = 0; k < n_subjects; k++)
         calibrate(&subjects[k], &turn);
-    }
     for (size_t i = 0; i < samples; i++) {
         for (size_t k = 0; k < n_subjects; k++) {
             /* Nobody always comes first. */

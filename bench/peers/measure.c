@@ -44,13 +44,10 @@ static void limit_pass(void *context, size_t slice) {
 /* The data repeat, so that all slices have the same codes; but they lie apart. */
 static int fill_codes(work *w) {
     w->codes = calloc(w->slices->count, w->slice_bytes);
-    if (!w->codes) {
-        return -1;
-    }
+    if (!w->codes) return -1;
     encode_pass(w, 0);
-    for (size_t i = 1; i < w->slices->count; i++) {
+    for (size_t i = 1; i < w->slices->count; i++)
         memcpy(w->codes + i * w->slice_bytes, w->codes, w->slice_bytes);
-    }
     return w->failed;
 }
 
@@ -78,18 +75,16 @@ static void take_speeds(const measure_subject *subjects, size_t n_formats, size_
     const double gb = 1e-9 * (double)(w->slices->rows * w->slices->dim * sizeof(float));
     for (size_t k = 1; k < n_limits; k++) {
         const measure_subject *other = &subjects[n_formats + k];
-        if (median_of(other->seconds, samples, scratch) < median_of(fastest->seconds, samples, scratch)) {
+        if (median_of(other->seconds, samples, scratch) < median_of(fastest->seconds, samples, scratch))
             fastest = other;
-        }
     }
     speeds->limit = ((const work *)fastest->work)->limit;
     speeds->limit_gb_per_s = gb / median_of(fastest->seconds, samples, scratch);
     for (size_t k = 0; k < n_formats; k++) {
         const size_t index = (size_t)(((const work *)subjects[k].work)->format - peer_formats);
         const double seconds = median_of(subjects[k].seconds, samples, scratch);
-        for (size_t i = 0; i < samples; i++) {
+        for (size_t i = 0; i < samples; i++)
             scratch[i] = fastest->seconds[i] / subjects[k].seconds[i];
-        }
         const measure_summary share = measure_summarise(scratch, samples);
         speeds->formats[index] = (peer_speed){gb / seconds, share.median, share.spread};
     }
@@ -103,9 +98,7 @@ static int measure_way(int way, measure_set set, work *works, size_t n_formats, 
     const size_t n = n_formats + n_limits;
     int failed = 0;
     double *seconds = calloc(n + 1, samples * sizeof *seconds);
-    if (!seconds) {
-        return -1;
-    }
+    if (!seconds) return -1;
     for (size_t k = 0; k < n; k++) {
         works[k].limit = k < n_formats ? MEASURE_LIMIT_STORE : limits[k - n_formats];
         subjects[k] = (measure_subject){.pass = k >= n_formats         ? limit_pass
@@ -116,9 +109,8 @@ static int measure_way(int way, measure_set set, work *works, size_t n_formats, 
     }
     measure_time(subjects, n, samples, works[0].slices->count);
     take_speeds(subjects, n_formats, n_limits, samples, seconds + n * samples, speeds);
-    for (size_t k = 0; k < n; k++) {
+    for (size_t k = 0; k < n; k++)
         failed |= works[k].failed;
-    }
     free(seconds);
     return failed ? -1 : 0;
 }
@@ -132,9 +124,8 @@ int peer_measure(measure_data *data, measure_set set, size_t dim, size_t samples
     int rc = measure_slice(&any, set, 1, &slices) == TQ_OK ? 0 : -1;
 
     memset(speeds, 0, N_PEER_WAYS * sizeof *speeds);
-    for (size_t k = 0; k < MAX_SUBJECTS; k++) {
+    for (size_t k = 0; k < MAX_SUBJECTS; k++)
         works[k] = (work){.slices = &slices, .in = data->dense, .out = data->other};
-    }
     for (size_t k = 0; rc == 0 && k < N_PEER_FORMATS; k++) {
         const size_t row_bytes = peer_row_bytes(&peer_formats[k], dim);
         if (row_bytes > 0) {
@@ -143,11 +134,9 @@ int peer_measure(measure_data *data, measure_set set, size_t dim, size_t samples
             rc = fill_codes(&works[n++]);
         }
     }
-    for (int way = 0; rc == 0 && way < N_PEER_WAYS; way++) {
+    for (int way = 0; rc == 0 && way < N_PEER_WAYS; way++)
         rc = measure_way(way, set, works, n, samples, &speeds[way]);
-    }
-    for (size_t k = 0; k < n; k++) {
+    for (size_t k = 0; k < n; k++)
         free(works[k].codes);
-    }
     return rc;
 }

@@ -33,9 +33,7 @@ static void print_heading(const table_style *style, const peer_speeds *speeds, m
     printf("%s%-6s%s%6s%s%9s%s%9s%s%8s%s%5s%s%6s%s%10s%s%5s%s%6s%s", style->before, "format", sep, "bits",
            sep, "error", sep, "outliers", sep, "to codes", sep, "share", sep, "spread", sep, "from codes",
            sep, "share", sep, "spread", style->after);
-    if (style == &markdown) {
-        puts("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
-    }
+    if (style == &markdown) puts("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
 }
 
 static void print_format(const table_style *style, const peer_speeds *speeds, size_t k, size_t dim,
@@ -53,18 +51,12 @@ static void print_format(const table_style *style, const peer_speeds *speeds, si
 static int print_table(const table_style *style, measure_data *data, measure_set set, size_t dim,
                        size_t samples) {
     peer_speeds speeds[N_PEER_WAYS];
-    if (peer_measure(data, set, dim, samples, speeds) != 0) {
-        return -1;
-    }
+    if (peer_measure(data, set, dim, samples, speeds) != 0) return -1;
     print_heading(style, speeds, set, dim);
     for (size_t k = 0; k < N_PEER_FORMATS; k++) {
         peer_errors errors;
-        if (peer_row_bytes(&peer_formats[k], dim) == 0) {
-            continue;
-        }
-        if (peer_measure_errors(&peer_formats[k], data->dense, dim, &errors) != 0) {
-            return -1;
-        }
+        if (peer_row_bytes(&peer_formats[k], dim) == 0) continue;
+        if (peer_measure_errors(&peer_formats[k], data->dense, dim, &errors) != 0) return -1;
         print_format(style, speeds, k, dim, &errors);
     }
     putchar('\n');
@@ -73,15 +65,13 @@ static int print_table(const table_style *style, measure_data *data, measure_set
 }
 
 static bool take_options(int argc, char **argv, const table_style **style, size_t *samples) {
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--markdown") == 0) {
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--markdown") == 0)
             *style = &markdown;
-        } else if (strcmp(argv[i], "--samples") == 0 && i + 1 < argc) {
+        else if (strcmp(argv[i], "--samples") == 0 && i + 1 < argc)
             *samples = (size_t)strtoul(argv[++i], NULL, 10);
-        } else {
+        else
             return false;
-        }
-    }
     return *samples >= 1 && *samples <= MAX_SAMPLES;
 }
 
@@ -107,14 +97,10 @@ int main(int argc, char **argv) {
     printf("tqkv %s (%s) and ggml %s; one thread, %zu samples; GB/s of float32, shares of the limit\n\n",
            tq_version(), tq_isa_name(isa), ggml_version(), samples);
     int rc = 0;
-    for (measure_set set = MEASURE_SET_L2; rc == 0 && set <= MEASURE_SET_RAM; set++) {
-        for (size_t d = 0; rc == 0 && d < sizeof dims / sizeof dims[0]; d++) {
+    for (measure_set set = MEASURE_SET_L2; rc == 0 && set <= MEASURE_SET_RAM; set++)
+        for (size_t d = 0; rc == 0 && d < sizeof dims / sizeof dims[0]; d++)
             rc = print_table(style, &data, set, dims[d], samples);
-        }
-    }
     measure_data_free(&data);
-    if (rc != 0) {
-        fputs("peers: a format failed, or memory ran out (about 3 GiB are needed)\n", stderr);
-    }
+    if (rc != 0) fputs("peers: a format failed, or memory ran out (about 3 GiB are needed)\n", stderr);
     return rc == 0 ? CLI_DONE : CLI_FAILED;
 }

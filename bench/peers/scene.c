@@ -13,9 +13,8 @@
 enum { POOL = 1 << 20, STEP = 40503, MOST_DIM = 1024 };
 
 static void fill(float *dst, size_t rows, size_t dim, const float *pool, size_t from) {
-    for (size_t i = 0; i < rows; i++) {
+    for (size_t i = 0; i < rows; i++)
         memcpy(dst + i * dim, pool + (from + i * STEP) % POOL, dim * sizeof *dst);
-    }
 }
 
 /* terms: [dim], not looked at here. */
@@ -29,9 +28,8 @@ static void compute(peer_scene *s, double *scratch, double *terms) {
                                  .q = s->q,
                                  .k = s->k,
                                  .v = s->v};
-    for (size_t h = 0; h < s->heads; h++) {
+    for (size_t h = 0; h < s->heads; h++)
         measure_exact_attend(&exact, h, 0, scratch, s->want + h * s->dim, terms);
-    }
 }
 
 int peer_scene_begin(peer_scene *s) {

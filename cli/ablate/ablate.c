@@ -21,16 +21,13 @@ typedef struct request {
 } request;
 
 static int take_format(const cli_option *option, tq_format *format) {
-    if (option->given && tq_format_from_name(option->value, format) != TQ_OK) {
+    if (option->given && tq_format_from_name(option->value, format) != TQ_OK)
         return cli_misuse("--%s: '%s' is none; 'tqkv formats' lists them", option->name, option->value);
-    }
     return CLI_GO_ON;
 }
 
 static int take_fault(request *want, const cli_option *option) {
-    if (!option->given) {
-        return CLI_GO_ON;
-    }
+    if (!option->given) return CLI_GO_ON;
     for (cli_fault fault = CLI_FAULT_SCALE; fault <= CLI_FAULT_SIGNS; fault++) {
         if (strcmp(option->value, cli_fault_name(fault)) == 0) {
             want->fault = fault;
@@ -44,9 +41,7 @@ static int take_options(request *want, const cli_option *options) {
     static const int needed[] = {Q, K, V, FORMAT};
     for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
         const cli_option *option = &options[needed[i]];
-        if (!option->given) {
-            return cli_misuse("--%s %s is missing", option->name, option->value_name);
-        }
+        if (!option->given) return cli_misuse("--%s %s is missing", option->name, option->value_name);
     }
     want->q = options[Q].value;
     want->k = options[K].value;
@@ -54,12 +49,8 @@ static int take_options(request *want, const cli_option *options) {
     want->as_json = options[JSON].given;
     int rc = take_format(&options[FORMAT], &want->k_format);
     want->v_format = want->k_format;
-    if (rc == CLI_GO_ON) {
-        rc = take_format(&options[V_FORMAT], &want->v_format);
-    }
-    if (rc == CLI_GO_ON) {
-        rc = take_fault(want, &options[FAULT]);
-    }
+    if (rc == CLI_GO_ON) rc = take_format(&options[V_FORMAT], &want->v_format);
+    if (rc == CLI_GO_ON) rc = take_fault(want, &options[FAULT]);
     if (rc == CLI_GO_ON) {
         rc = cli_take_attention(&want->attention, &options[SCALE], &options[CAUSAL], &options[WINDOW],
                                 &options[SOFTCAP]);
@@ -69,11 +60,9 @@ static int take_options(request *want, const cli_option *options) {
 
 /* It makes its own tensors: whatever says something about others would do nothing. */
 static int take_self_test(const cli_option *options) {
-    for (size_t i = 0; i < N_OPTIONS; i++) {
-        if (options[i].given && i != SELF_TEST && i != JSON) {
+    for (size_t i = 0; i < N_OPTIONS; i++)
+        if (options[i].given && i != SELF_TEST && i != JSON)
             return cli_misuse("--%s does nothing with --self-test", options[i].name);
-        }
-    }
     return CLI_GO_ON;
 }
 
@@ -92,16 +81,11 @@ static int ablate_heads(const request *want, const cli_heads heads[3]) {
                               .fault = want->fault};
     cli_ablation result;
     int rc = cli_attention_params(&want->attention, &shapes[0], &shapes[1], &shapes[2], &input.params);
-    if (rc != CLI_DONE) {
-        return rc;
-    }
-    if (want->fault == CLI_FAULT_RING && k->n_positions == 1) {
+    if (rc != CLI_DONE) return rc;
+    if (want->fault == CLI_FAULT_RING && k->n_positions == 1)
         return cli_misuse("--fault ring: %s holds one position, which has no order", want->k);
-    }
     rc = cli_ablate(&input, &result);
-    if (rc == CLI_DONE) {
-        rc = cli_ablate_report(&input, &result, want->as_json);
-    }
+    if (rc == CLI_DONE) rc = cli_ablate_report(&input, &result, want->as_json);
     cli_ablation_free(&result);
     return rc;
 }
@@ -111,15 +95,11 @@ static int ablate_files(const request *want) {
     tq_tensor tensors[3] = {{0}};
     cli_heads heads[3];
     int rc = CLI_DONE;
-    for (size_t i = 0; rc == CLI_DONE && i < 3; i++) {
+    for (size_t i = 0; rc == CLI_DONE && i < 3; i++)
         rc = cli_read_heads(paths[i], &tensors[i], &heads[i]);
-    }
-    if (rc == CLI_DONE) {
-        rc = ablate_heads(want, heads);
-    }
-    for (size_t i = 0; i < 3; i++) {
+    if (rc == CLI_DONE) rc = ablate_heads(want, heads);
+    for (size_t i = 0; i < 3; i++)
         tq_tensor_free(&tensors[i]);
-    }
     return rc;
 }
 

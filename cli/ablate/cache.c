@@ -18,14 +18,10 @@ enum { SPARE_SLOTS = 3 };
 
 cli_ring cli_ring_plan(size_t n_positions, size_t n_queries, size_t window) {
     cli_ring ring = {n_positions, n_positions, n_positions, n_positions, 0};
-    if (window == 0) {
-        return ring;
-    }
+    if (window == 0) return ring;
     ring.capacity = (window < n_positions ? window : n_positions) + n_queries + SPARE_SLOTS;
     ring.held = ring.capacity < n_positions ? ring.capacity : n_positions;
-    if (ring.written <= 2 * ring.capacity) {
-        ring.written = 2 * ring.capacity + 1;
-    }
+    if (ring.written <= 2 * ring.capacity) ring.written = 2 * ring.capacity + 1;
     /* A ring that starts at slot 0 would hide a start that is ignored. */
     ring.written += (ring.written - ring.held) % ring.capacity == 0;
     ring.ring_start = (ring.written - ring.held) % ring.capacity;
@@ -70,24 +66,18 @@ static tq_format family(tq_format format, unsigned bits) {
 static tq_status snap_block(tq_format format, size_t n, float *block) {
     const bool matched = tq_norm_rule_of(format, TQ_NORM_DEFAULT) == TQ_NORM_MATCHED;
     double squares = 0.0, snapped = 0.0;
-    for (size_t d = 0; d < n; d++) {
+    for (size_t d = 0; d < n; d++)
         squares += (double)block[d] * (double)block[d];
-    }
     const double rms = sqrt(squares / (double)n);
-    if (rms == 0.0) {
-        return TQ_OK;
-    }
-    for (size_t d = 0; d < n; d++) {
+    if (rms == 0.0) return TQ_OK;
+    for (size_t d = 0; d < n; d++)
         block[d] = (float)((double)block[d] / rms);
-    }
     const tq_status status = tq_requantize(format, block, block, n);
-    for (size_t d = 0; d < n; d++) {
+    for (size_t d = 0; d < n; d++)
         snapped += (double)block[d] * (double)block[d];
-    }
     const double factor = matched ? sqrt(squares / snapped) : rms;
-    for (size_t d = 0; d < n; d++) {
+    for (size_t d = 0; d < n; d++)
         block[d] = (float)((double)block[d] * factor);
-    }
     return status;
 }
 
@@ -96,9 +86,8 @@ static tq_status snap(const tq_codec *codec, unsigned bits, size_t rows, const f
     /* v1 has a norm for each half at 512. */
     const size_t dim = codec->head_dim, block = TQ_IS_V1(codec->format) ? 256 : dim;
     tq_status status = tq_rotate(codec, TQ_ROTATED, rows, src, dst);
-    for (size_t at = 0; status == TQ_OK && at < rows * dim; at += block) {
+    for (size_t at = 0; status == TQ_OK && at < rows * dim; at += block)
         status = snap_block(family(codec->format, bits), block, dst + at);
-    }
     return status;
 }
 
@@ -133,12 +122,10 @@ static tq_status fill_snapped(cli_ablate_side *s, size_t heads, const cli_ring *
     tq_status status = TQ_OK;
     for (size_t b = 0; status == TQ_OK && b < CLI_N_SNAPS; b++) {
         status = snap(&s->codec, cli_snap_bits[b], held, s->flat_original, s->flat_snapped[b]);
-        if (status == TQ_OK) {
+        if (status == TQ_OK)
             status = tq_rotate(&s->codec, TQ_ORIGINAL, held, s->flat_snapped[b], s->flat_snapped[b]);
-        }
-        if (status == TQ_OK) {
+        if (status == TQ_OK)
             status = snap(&s->codec, cli_snap_bits[b], slots, s->ring_original, s->ring_snapped[b]);
-        }
     }
     return status;
 }
@@ -169,18 +156,12 @@ int cli_ablate_side_build(const char *path, const cli_heads *heads, const cli_ri
     size_t code_bytes, norms;
     *side = (cli_ablate_side){.codec = *codec};
     tq_status status = tq_row_size(codec, &code_bytes, &norms);
-    if (status != TQ_OK) {
-        return cli_check(path, status);
-    }
-    if (!allocate(side, heads->n_heads, ring, code_bytes, norms)) {
-        return cli_out_of_memory();
-    }
+    if (status != TQ_OK) return cli_check(path, status);
+    if (!allocate(side, heads->n_heads, ring, code_bytes, norms)) return cli_out_of_memory();
     copy_held(heads, ring, side->flat_original);
     fill_ring(heads, ring, side->ring_original);
     status = fill_codes(side, heads->n_heads, ring);
-    if (status == TQ_OK) {
-        status = fill_snapped(side, heads->n_heads, ring);
-    }
+    if (status == TQ_OK) status = fill_snapped(side, heads->n_heads, ring);
     return status == TQ_OK ? CLI_DONE : cli_check(path, status);
 }
 

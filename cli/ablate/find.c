@@ -17,9 +17,8 @@ typedef struct pair {
 
 static double difference(const float *a, const float *b, size_t dim) {
     double sum = 0.0;
-    for (size_t d = 0; d < dim; d++) {
+    for (size_t d = 0; d < dim; d++)
         sum += ((double)a[d] - (double)b[d]) * ((double)a[d] - (double)b[d]);
-    }
     return sum;
 }
 
@@ -62,9 +61,7 @@ static bool is_shifted(const pair *p, cli_finding *finding) {
     for (long long s = 1; s < (long long)p->length; s++) {
         for (int back = 0; back < 2; back++) {
             finding->shift = back ? -s : s;
-            if (is_shifted_by(p, finding->shift, whole)) {
-                return true;
-            }
+            if (is_shifted_by(p, finding->shift, whole)) return true;
         }
     }
     return false;
@@ -100,35 +97,24 @@ static bool is_turned(const pair *p, const cli_finding *finding) {
 }
 
 static cli_cause explain(const pair *p, cli_finding *finding) {
-    if (finding->size <= sqrt(EXPLAINED)) {
-        return CLI_CAUSE_ROUNDING;
-    }
-    if (is_scaled(p, finding)) {
-        return CLI_CAUSE_SCALE;
-    }
-    if (is_shifted(p, finding)) {
-        return CLI_CAUSE_ORDER;
-    }
-    if (is_flipped(p, finding)) {
-        return CLI_CAUSE_SIGNS;
-    }
+    if (finding->size <= sqrt(EXPLAINED)) return CLI_CAUSE_ROUNDING;
+    if (is_scaled(p, finding)) return CLI_CAUSE_SCALE;
+    if (is_shifted(p, finding)) return CLI_CAUSE_ORDER;
+    if (is_flipped(p, finding)) return CLI_CAUSE_SIGNS;
     return is_turned(p, finding) ? CLI_CAUSE_ROTATION : CLI_CAUSE_UNKNOWN;
 }
 
 /* How far a position is off; at least 1 where it cannot be read at all. */
 static double error_at(const pair *p, double unit, size_t t) {
     const double error = sqrt(difference(p->read + t * p->dim, p->truth + t * p->dim, p->dim));
-    if (isnan(error)) {
-        return 1.0;
-    }
+    if (isnan(error)) return 1.0;
     return error == 0.0 ? 0.0 : error / unit;
 }
 
 static double longest_of(const pair *p) {
     double longest = 0.0;
-    for (size_t t = 0; t < p->length; t++) {
+    for (size_t t = 0; t < p->length; t++)
         longest = fmax(longest, measure_exact_float_length(p->truth + t * p->dim, p->dim));
-    }
     return longest;
 }
 
@@ -142,9 +128,7 @@ static bool find_run(pair *p, cli_stage stage, double *size) {
         const double own = measure_exact_float_length(p->truth + t * p->dim, p->dim);
         const double error = error_at(p, stage == CLI_STAGE_VALUES && own > 0.0 ? own : longest, t);
         const bool wrong = !(error <= CLI_READ_BOUND);
-        if (inside && !wrong) {
-            break;
-        }
+        if (inside && !wrong) break;
         if (wrong) {
             p->first = inside ? p->first : t;
             p->last = t;

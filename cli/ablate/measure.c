@@ -89,9 +89,8 @@ static void note(desk *d, cli_stage stage, size_t h, size_t first, size_t n, dou
 static double row_error(const desk *d, const float *out) {
     const size_t dim = d->own.head_dim;
     double error = 0.0;
-    for (size_t j = 0; j < dim; j++) {
+    for (size_t j = 0; j < dim; j++)
         error += ((double)out[j] - d->want[j]) * ((double)out[j] - d->want[j]);
-    }
     const double terms = measure_exact_length(d->terms, dim);
     error = sqrt(error);
     /* The smallest numbers have fewer digits. */
@@ -114,9 +113,8 @@ static double row_bound(const desk *d, size_t h, size_t i) {
 static double longest_key(const measure_exact *x, size_t h) {
     const float *k = x->k + measure_exact_group(x, h) * x->n_positions * x->head_dim;
     double longest = 0.0;
-    for (size_t t = 0; t < x->n_positions; t++) {
+    for (size_t t = 0; t < x->n_positions; t++)
         longest = fmax(longest, measure_exact_float_length(k + t * x->head_dim, x->head_dim));
-    }
     return longest;
 }
 
@@ -129,12 +127,9 @@ static double check_part(desk *d, size_t h, size_t i, size_t part, size_t first,
     const double off = lse_error((double)d->lse[part][row], lse);
     const double error = row_error(d, d->out[part] + row * d->own.head_dim);
     /* Not written as off > bound, which NaN would pass. */
-    if (!(off <= bound)) {
-        note(d, all ? CLI_STAGE_MERGE : CLI_STAGE_SOFTMAX, h, first, n, off, bound);
-    }
-    if (!(error <= bound)) {
+    if (!(off <= bound)) note(d, all ? CLI_STAGE_MERGE : CLI_STAGE_SOFTMAX, h, first, n, off, bound);
+    if (!(error <= bound))
         note(d, all ? CLI_STAGE_MERGE : CLI_STAGE_ACCUMULATION, h, first, n, error, bound);
-    }
     return error;
 }
 
@@ -175,9 +170,8 @@ static void add_errors(desk *d, size_t h, size_t i) {
 
 static size_t heaviest(const double *scores, size_t n) {
     size_t best = 0;
-    for (size_t t = 1; t < n; t++) {
+    for (size_t t = 1; t < n; t++)
         best = scores[t] > scores[best] ? t : best;
-    }
     return best;
 }
 
@@ -220,9 +214,8 @@ static int measure_rows(desk *d, cli_ablate_row *row) {
         free(all);
         return cli_out_of_memory();
     }
-    for (size_t h = 0; h < d->own.n_heads; h++) {
+    for (size_t h = 0; h < d->own.n_heads; h++)
         measure_head(d, row, h, all);
-    }
     row->nrmse_decoded = ratio(d->error_decoded, d->whole_decoded);
     row->nrmse_original = ratio(d->error_original, d->whole_original);
     row->cosine_mean = d->cosine / (double)rows;
@@ -274,16 +267,12 @@ static void desk_end(desk *d) {
 
 static tq_status run_path(desk *d) {
     tq_status status = cli_path_keys(d->path, d->keys, &d->sum_error);
-    if (status == TQ_OK) {
-        status = cli_path_values(d->path, d->values);
-    }
+    if (status == TQ_OK) status = cli_path_values(d->path, d->values);
     for (size_t s = 0; status == TQ_OK && s < d->n_stretches; s++) {
         const size_t first = stretch_begin(d, s);
         status = cli_path_stretch(d->path, first, stretch_begin(d, s + 1) - first, d->out[s], d->lse[s]);
     }
-    if (status == TQ_OK) {
-        status = cli_path_attend(d->path, d->out[STRETCHES], d->lse[STRETCHES]);
-    }
+    if (status == TQ_OK) status = cli_path_attend(d->path, d->out[STRETCHES], d->lse[STRETCHES]);
     return status;
 }
 
@@ -294,9 +283,7 @@ static cli_finding find(const desk *d) {
     const bool bad_values = cli_find_misread(d->path, CLI_STAGE_VALUES, d->values, &values);
     if (cli_find_misread(d->path, CLI_STAGE_KEYS, d->keys, &keys)) {
         const bool explained = keys.cause != CLI_CAUSE_UNKNOWN && keys.cause != CLI_CAUSE_ROUNDING;
-        if (explained || !bad_values || d->sum_error > SUM_ERROR) {
-            return keys;
-        }
+        if (explained || !bad_values || d->sum_error > SUM_ERROR) return keys;
     }
     return bad_values ? values : d->finding;
 }
@@ -312,12 +299,8 @@ int cli_measure_path(const cli_references *references, const cli_path *path, con
         rc = status == TQ_OK ? CLI_DONE : cli_check(path->name, status);
     }
     d.seen.k = d.keys;
-    if (rc == CLI_DONE) {
-        rc = measure_rows(&d, row);
-    }
-    if (rc == CLI_DONE && result->finding.stage == CLI_STAGE_NONE) {
-        result->finding = find(&d);
-    }
+    if (rc == CLI_DONE) rc = measure_rows(&d, row);
+    if (rc == CLI_DONE && result->finding.stage == CLI_STAGE_NONE) result->finding = find(&d);
     desk_end(&d);
     return rc;
 }

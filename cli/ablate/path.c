@@ -19,9 +19,8 @@ enum { BLOCK = 128 };
 
 static void apply_signs(const cli_path *path, size_t rows, float *x) {
     const size_t dim = path->params.head_dim;
-    for (size_t i = 0; path->signs && i < rows * dim; i++) {
+    for (size_t i = 0; path->signs && i < rows * dim; i++)
         x[i] *= path->signs[i % dim];
-    }
 }
 
 /* Queries of the original domain as the path hands them over, in place. */
@@ -42,14 +41,10 @@ static tq_status attend(const cli_path *path, const tq_segment *segment, float *
     const tq_attention_params *p = &path->params;
     const size_t rows = (size_t)p->n_heads * p->n_queries;
     float *q = cli_new_floats(rows, p->head_dim, 1);
-    if (!q) {
-        return TQ_E_NO_MEMORY;
-    }
+    if (!q) return TQ_E_NO_MEMORY;
     memcpy(q, path->q, rows * p->head_dim * sizeof *q);
     tq_status status = prepare(path, rows, q);
-    if (status == TQ_OK) {
-        status = cli_attend(p, segment, q, out, lse);
-    }
+    if (status == TQ_OK) status = cli_attend(p, segment, q, out, lse);
     free(q);
     return status == TQ_OK ? finish(path, rows, out) : status;
 }
@@ -100,9 +95,8 @@ static void probe_end(probe *p) {
 static void fill_units(const probe *p, size_t n, float factor, float *to) {
     const size_t dim = p->params.head_dim;
     memset(to, 0, p->params.n_heads * n * dim * sizeof *to);
-    for (size_t r = 0; r < p->params.n_heads * n; r++) {
+    for (size_t r = 0; r < p->params.n_heads * n; r++)
         to[r * dim + r % n] = factor;
-    }
 }
 
 static tq_view units_view(const probe *p, size_t n) {
@@ -117,12 +111,9 @@ static tq_view units_view(const probe *p, size_t n) {
 static double gain(const cli_path *path, size_t g) {
     const size_t dim = path->params.head_dim, length = path->segment.length;
     double longest = 0.0;
-    for (size_t t = 0; t < length; t++) {
+    for (size_t t = 0; t < length; t++)
         longest = fmax(longest, measure_exact_float_length(path->k + (g * length + t) * dim, dim));
-    }
-    if (longest == 0.0) {
-        return 1.0;
-    }
+    if (longest == 0.0) return 1.0;
     return ldexp(1.0, (int)floor(log2(sqrt((double)dim) / 4.0 / longest)));
 }
 
@@ -144,9 +135,8 @@ static double sum_error_of(const probe *p, size_t g, double factor, size_t first
     const size_t dim = p->params.head_dim, row = g * dim + j;
     const float *truth = p->path->k + (g * p->path->segment.length + first) * dim + j;
     double sum = 0.0; /* scores are at most sqrt(D)/4: no need to take the largest out */
-    for (size_t t = 0; t < n; t++) {
+    for (size_t t = 0; t < n; t++)
         sum += exp(factor * (double)truth[t * dim]);
-    }
     const double error = fabs(log((double)p->out.sum[row]) + (double)p->out.max[row] - log(sum));
     return isnan(error) ? (double)INFINITY : error;
 }
@@ -155,9 +145,8 @@ static tq_status probe_keys(const cli_path *path, probe *p, const double *gains,
                             double *sum_error) {
     const size_t dim = p->params.head_dim, heads = p->params.n_heads, length = path->segment.length;
     fill_units(p, dim, 1.0f, p->q);
-    for (size_t i = 0; i < heads * dim * dim; i++) {
+    for (size_t i = 0; i < heads * dim * dim; i++)
         p->q[i] *= (float)gains[i / dim / dim];
-    }
     tq_status status = prepare(path, heads * dim, p->q);
     for (size_t first = 0, n; status == TQ_OK && first < length; first += n) {
         n = length - first < p->block ? length - first : p->block;
@@ -167,9 +156,8 @@ static tq_status probe_keys(const cli_path *path, probe *p, const double *gains,
         status = cli_attend_partial(&p->params, &part, p->q, &p->out);
         for (size_t g = 0; status == TQ_OK && g < heads; g++) {
             read_scores(p, g, gains[g], first, n, keys);
-            for (size_t j = 0; j < dim; j++) {
+            for (size_t j = 0; j < dim; j++)
                 *sum_error = fmax(*sum_error, sum_error_of(p, g, gains[g], first, n, j));
-            }
         }
     }
     return status;
@@ -181,15 +169,10 @@ tq_status cli_path_keys(const cli_path *path, float *keys, double *sum_error) {
     double *gains = malloc(heads * sizeof *gains);
     tq_status status = probe_begin(path, path->params.head_dim, &p);
     *sum_error = 0.0;
-    if (!gains) {
-        status = TQ_E_NO_MEMORY;
-    }
-    for (size_t g = 0; status == TQ_OK && g < heads; g++) {
+    if (!gains) status = TQ_E_NO_MEMORY;
+    for (size_t g = 0; status == TQ_OK && g < heads; g++)
         gains[g] = gain(path, g);
-    }
-    if (status == TQ_OK) {
-        status = probe_keys(path, &p, gains, keys, sum_error);
-    }
+    if (status == TQ_OK) status = probe_keys(path, &p, gains, keys, sum_error);
     free(gains);
     probe_end(&p);
     return status;
@@ -205,12 +188,9 @@ static tq_status read_values(probe *p, size_t first, size_t n, float *values) {
     part.k = units_view(p, n);
     p->params.n_queries = n;
     tq_status status = cli_attend_partial(&p->params, &part, p->q, &p->out);
-    if (status == TQ_OK) {
-        status = finish(p->path, p->params.n_heads * n, p->out.acc);
-    }
-    for (size_t g = 0; status == TQ_OK && g < p->params.n_heads; g++) {
+    if (status == TQ_OK) status = finish(p->path, p->params.n_heads * n, p->out.acc);
+    for (size_t g = 0; status == TQ_OK && g < p->params.n_heads; g++)
         memcpy(values + (g * length + first) * dim, p->out.acc + g * n * dim, n * dim * sizeof *values);
-    }
     return status;
 }
 

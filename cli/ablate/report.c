@@ -102,9 +102,7 @@ static int print_text(const cli_ablate_input *in, const cli_ablation *result, co
     cli_print_wrapped(text);
     add_rows(result, &grid);
     int rc = cli_grid_print(&grid);
-    if (rc != CLI_DONE) {
-        return rc;
-    }
+    if (rc != CLI_DONE) return rc;
     putchar('\n');
     add_heads(result, &grid);
     rc = cli_grid_print(&grid);
@@ -147,9 +145,7 @@ static const char *cause_name(const cli_finding *f) {
 }
 
 static json_t *finding_json(const cli_finding *f) {
-    if (f->stage == CLI_STAGE_NONE) {
-        return json_null();
-    }
+    if (f->stage == CLI_STAGE_NONE) return json_null();
     return json_pack("{s:s, s:s, s:I, s:I, s:I, s:o, s:o, s:s}", "path", f->path, "stage",
                      cli_stage_name(f->stage), "head", (json_int_t)f->head, "first", (json_int_t)f->first,
                      "last", (json_int_t)f->last, "size", number(f->size), "bound", number(f->bound),

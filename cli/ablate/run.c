@@ -29,9 +29,8 @@ const char *cli_fault_name(cli_fault fault) {
 /* The reference file's mistake: norms times sqrt(512). */
 static float *scaled_norms(const cli_ablate_side *side) {
     float *norms = cli_new_floats(side->n_norms, 1, 1);
-    for (size_t i = 0; norms && i < side->n_norms; i++) {
+    for (size_t i = 0; norms && i < side->n_norms; i++)
         norms[i] = (float)((double)side->norms[i] * sqrt(512.0));
-    }
     return norms;
 }
 
@@ -158,9 +157,7 @@ static int build(lab *l) {
     const tq_codec k = {.format = in->k_format, .head_dim = dim, .scale_factor_d512 = 1.0f};
     const tq_codec v = {.format = in->v_format, .head_dim = dim, .scale_factor_d512 = 1.0f};
     int rc = cli_ablate_side_build(in->k_path, &in->k, &l->ring, &k, &l->k);
-    if (rc == CLI_DONE) {
-        rc = cli_ablate_side_build(in->v_path, &in->v, &l->ring, &v, &l->v);
-    }
+    if (rc == CLI_DONE) rc = cli_ablate_side_build(in->v_path, &in->v, &l->ring, &v, &l->v);
     return rc == CLI_DONE ? prepare_fault(l) : rc;
 }
 
@@ -169,9 +166,7 @@ int cli_ablate(const cli_ablate_input *input, cli_ablation *result) {
     l.ring = cli_ring_plan(input->k.n_positions, input->params.n_queries, (size_t)input->params.window);
     *result = (cli_ablation){.n_heads = input->params.n_heads, .ring = l.ring};
     int rc = build(&l);
-    if (rc == CLI_DONE) {
-        rc = run_paths(&l, result);
-    }
+    if (rc == CLI_DONE) rc = run_paths(&l, result);
     cli_ablate_side_free(&l.k);
     cli_ablate_side_free(&l.v);
     free(l.k_norms);

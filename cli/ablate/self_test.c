@@ -39,9 +39,8 @@ static float *normal(size_t n, uint64_t seed) {
     float *values = cli_new_floats(n, 1, 1);
     for (size_t i = 0; values && i < n; i++) {
         double sum = -6.0;
-        for (int j = 0; j < 12; j++) {
+        for (int j = 0; j < 12; j++)
             sum += ldexp((double)(next(&seed) >> 11), -53);
-        }
         values[i] = (float)sum;
     }
     return values;
@@ -123,9 +122,7 @@ static int run_subject(const subject *s, cli_grid *grid, size_t *missed) {
 /* The verdicts are sentences, too long for a column; JSON has them. */
 static int print_table(cli_grid *grid, size_t missed) {
     const int rc = cli_grid_print(grid);
-    if (rc != CLI_DONE) {
-        return rc;
-    }
+    if (rc != CLI_DONE) return rc;
     printf("\n%s\n", missed == 0 ? "Every fault was named, and nothing else."
                                  : "Some faults were not named; --json tells the verdicts.");
     return cli_flush_output();
@@ -145,9 +142,8 @@ int cli_ablate_self_test(bool as_json) {
     size_t missed = 0;
     int rc = CLI_DONE;
     cli_grid_begin(&grid, columns, n_columns);
-    for (size_t i = 0; rc == CLI_DONE && i < sizeof subjects / sizeof subjects[0]; i++) {
+    for (size_t i = 0; rc == CLI_DONE && i < sizeof subjects / sizeof subjects[0]; i++)
         rc = run_subject(&subjects[i], &grid, &missed);
-    }
     if (rc != CLI_DONE) {
         cli_grid_drop(&grid);
         return rc;

@@ -29,22 +29,18 @@ say(words *w, const char *format, ...) {
     va_start(arguments, format);
     const int n = vsnprintf(w->text + w->used, w->size - w->used, format, arguments);
     va_end(arguments);
-    if (n > 0) {
-        w->used = (size_t)n < w->size - w->used ? w->used + (size_t)n : w->size - 1;
-    }
+    if (n > 0) w->used = (size_t)n < w->size - w->used ? w->used + (size_t)n : w->size - 1;
 }
 
 static void say_scale(words *w, const cli_finding *f, const char *what) {
     static const double known[] = {22.627416997969522, 16.0, 11.313708498984761, 8.0};
     static const char *const names[] = {"512", "256", "128", "64"};
     say(w, "%s are %.5g times what they should be", what, f->factor);
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-        if (fabs(f->factor / known[i] - 1.0) < 1e-3) {
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (fabs(f->factor / known[i] - 1.0) < 1e-3)
             say(w, ": norms multiplied by sqrt(%s)?", names[i]);
-        } else if (fabs(f->factor * known[i] - 1.0) < 1e-3) {
+        else if (fabs(f->factor * known[i] - 1.0) < 1e-3)
             say(w, ": norms divided by sqrt(%s)?", names[i]);
-        }
-    }
 }
 
 static void say_cause(words *w, const cli_finding *f, size_t head_dim) {
@@ -92,16 +88,13 @@ static void say_cause(words *w, const cli_finding *f, size_t head_dim) {
 
 static void say_formats(words *w, const cli_ablate_input *in) {
     say(w, "%s", tq_format_name(in->k_format));
-    if (in->v_format != in->k_format) {
-        say(w, " keys with %s values", tq_format_name(in->v_format));
-    }
+    if (in->v_format != in->k_format) say(w, " keys with %s values", tq_format_name(in->v_format));
 }
 
 static void say_floor(words *w, const cli_ablate_input *in, const cli_ablation *result) {
     double worst = 0.0;
-    for (size_t i = 0; i < CLI_N_PATHS; i++) {
+    for (size_t i = 0; i < CLI_N_PATHS; i++)
         worst = fmax(worst, result->rows[i].worst);
-    }
     say(w,
         "representation floor: every path agrees with float64 on what its cache holds, to %.2g "
         "(bound %.2g); what ",
@@ -121,11 +114,10 @@ void cli_verdict(const cli_ablate_input *in, const cli_ablation *result, char *t
     }
     say(&w, "kernel error in path %s: first in %s %zu, position", f->path,
         f->stage <= CLI_STAGE_VALUES ? "KV head" : "head", f->head);
-    if (f->first == f->last) {
+    if (f->first == f->last)
         say(&w, " %zu", f->first);
-    } else {
+    else
         say(&w, "s %zu to %zu", f->first, f->last);
-    }
     say(&w, ", stage %s: %.2g against a bound of %.2g", cli_stage_name(f->stage), f->size, f->bound);
     say_cause(&w, f, in->params.head_dim);
 }

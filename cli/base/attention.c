@@ -11,31 +11,23 @@
 
 static int take_scale(cli_attention_request *request, const cli_option *option) {
     request->scale_given = option->given;
-    if (!option->given) {
-        return CLI_GO_ON;
-    }
+    if (!option->given) return CLI_GO_ON;
     const int rc = cli_parse_float(option, &request->scale);
-    if (rc == CLI_GO_ON && !isfinite(request->scale)) {
+    if (rc == CLI_GO_ON && !isfinite(request->scale))
         return cli_misuse("--scale: '%s' is not finite", option->value);
-    }
     return rc;
 }
 
 static int take_window(cli_attention_request *request, const cli_option *option) {
-    if (!option->given) {
-        return CLI_GO_ON;
-    }
+    if (!option->given) return CLI_GO_ON;
     const int rc = cli_parse_count(option, &request->window);
-    if (rc == CLI_GO_ON && request->window == 0) {
+    if (rc == CLI_GO_ON && request->window == 0)
         return cli_misuse("--window: a window of 0 positions sees nothing; give 1 or more");
-    }
     return rc;
 }
 
 static int take_softcap(cli_attention_request *request, const cli_option *option) {
-    if (!option->given) {
-        return CLI_GO_ON;
-    }
+    if (!option->given) return CLI_GO_ON;
     const int rc = cli_parse_float(option, &request->softcap);
     if (rc == CLI_GO_ON && !(request->softcap > 0.0f && isfinite(request->softcap))) {
         return cli_misuse("--softcap: '%s' is not above 0 and finite; leave the option away for none",
@@ -48,9 +40,7 @@ int cli_take_attention(cli_attention_request *request, const cli_option *scale, 
                        const cli_option *window, const cli_option *softcap) {
     request->causal = causal->given;
     int rc = take_scale(request, scale);
-    if (rc == CLI_GO_ON) {
-        rc = take_window(request, window);
-    }
+    if (rc == CLI_GO_ON) rc = take_window(request, window);
     return rc == CLI_GO_ON ? take_softcap(request, softcap) : rc;
 }
 
@@ -65,26 +55,22 @@ static int check_shapes(const cli_shape *q, const cli_shape *k, const cli_shape 
         return cli_fail("%s: head dimension %zu; that of %s is %zu, and all must have the same",
                         other->path, other->head_dim, k->path, k->head_dim);
     }
-    if (k->n_heads == 0 || k->n_rows == 0) {
+    if (k->n_heads == 0 || k->n_rows == 0)
         return cli_fail("%s: holds no positions to attend to", k->path);
-    }
     if (q->n_heads % k->n_heads != 0) {
         return cli_fail("%s: %zu query heads cannot be shared out over the %zu heads of %s: give a "
                         "multiple of them",
                         q->path, q->n_heads, k->n_heads, k->path);
     }
-    if (q->n_heads > UINT32_MAX || k->head_dim > UINT32_MAX) {
+    if (q->n_heads > UINT32_MAX || k->head_dim > UINT32_MAX)
         return cli_fail("%s: more than 2^32 heads or values a vector", q->path);
-    }
     return CLI_DONE;
 }
 
 int cli_attention_params(const cli_attention_request *request, const cli_shape *q, const cli_shape *k,
                          const cli_shape *v, tq_attention_params *params) {
     const int rc = check_shapes(q, k, v);
-    if (rc != CLI_DONE) {
-        return rc;
-    }
+    if (rc != CLI_DONE) return rc;
     const size_t n = q->n_rows, t = k->n_rows;
     if (n > t && (request->causal || request->window > 0)) {
         return cli_fail("%s: %zu queries a head, but %s holds %zu positions: with --causal or --window "
@@ -155,9 +141,7 @@ void cli_partial_free(cli_partial *partial) {
 static tq_status new_workspace(const tq_attention_params *params, const tq_segment *segment,
                                void **memory, size_t *bytes) {
     const tq_status status = tq_attention_workspace(params, segment, 1, bytes);
-    if (status != TQ_OK) {
-        return status;
-    }
+    if (status != TQ_OK) return status;
     *bytes = *bytes / 64 * 64 + 64;
     *memory = aligned_alloc(64, *bytes);
     return *memory ? TQ_OK : TQ_E_NO_MEMORY;
@@ -168,9 +152,7 @@ tq_status cli_attend(const tq_attention_params *params, const tq_segment *segmen
     void *memory = NULL;
     size_t bytes;
     tq_status status = new_workspace(params, segment, &memory, &bytes);
-    if (status == TQ_OK) {
-        status = tq_attention(params, segment, 1, q, out, lse, memory, bytes);
-    }
+    if (status == TQ_OK) status = tq_attention(params, segment, 1, q, out, lse, memory, bytes);
     free(memory);
     return status;
 }
@@ -192,9 +174,7 @@ static tq_status merge(const tq_attention_params *params, const cli_partial *par
                        float *lse) {
     const float **pointers =
         n > SIZE_MAX / (3 * sizeof *pointers) ? NULL : (const float **)malloc(3 * n * sizeof *pointers);
-    if (!pointers) {
-        return TQ_E_NO_MEMORY;
-    }
+    if (!pointers) return TQ_E_NO_MEMORY;
     for (size_t i = 0; i < n; i++) {
         pointers[i] = parts[i].acc;
         pointers[n + i] = parts[i].max;
@@ -216,17 +196,12 @@ tq_status cli_attend_split(const tq_attention_params *params, const tq_segment *
     for (size_t i = 0; status == TQ_OK && i < splits; i++) {
         const tq_segment part = cli_stretch(segment, first, each + (i < longer));
         status = cli_partial_new(params, &parts[i]);
-        if (status == TQ_OK) {
-            status = cli_attend_partial(params, &part, q, &parts[i]);
-        }
+        if (status == TQ_OK) status = cli_attend_partial(params, &part, q, &parts[i]);
         first += part.length;
     }
-    if (status == TQ_OK) {
-        status = merge(params, parts, splits, out, lse);
-    }
-    for (size_t i = 0; parts && i < splits; i++) {
+    if (status == TQ_OK) status = merge(params, parts, splits, out, lse);
+    for (size_t i = 0; parts && i < splits; i++)
         cli_partial_free(&parts[i]);
-    }
     free(parts);
     return status;
 }

@@ -51,9 +51,7 @@ tq_status cli_encode_heads(const cli_heads *heads, tq_encoded *out) {
             tq_encode(&out->codec, &batch, heads->data + from, n_values - from, out->centre,
                       out->codes + slot * code_bytes, out->n_codes - slot * code_bytes,
                       out->norms + slot * norms, out->n_norms - slot * norms);
-        if (status != TQ_OK) {
-            return status;
-        }
+        if (status != TQ_OK) return status;
         cli_progress_add(rows);
     }
     out->n_positions = smaller(heads->n_positions, out->capacity);
@@ -77,9 +75,7 @@ static tq_status decode_piece(const tq_encoded *encoded, size_t p, size_t most, 
 }
 
 tq_status cli_decode_all(const tq_encoded *encoded, tq_domain domain, float *dst) {
-    if (encoded->n_kv_heads == 0 || encoded->n_positions == 0) {
-        return TQ_OK;
-    }
+    if (encoded->n_kv_heads == 0 || encoded->n_positions == 0) return TQ_OK;
     const size_t head_dim = encoded->codec.head_dim;
     const size_t n_values = encoded->n_kv_heads * encoded->n_positions * head_dim;
     const size_t most = piece_rows(encoded->n_kv_heads, head_dim);
@@ -88,9 +84,7 @@ tq_status cli_decode_all(const tq_encoded *encoded, tq_domain domain, float *dst
     for (size_t p = 0; p < encoded->n_positions; p += rows) {
         const tq_status status = decode_piece(encoded, p, most, domain, dst + p * head_dim,
                                               encoded->n_positions, n_values - p * head_dim, &rows);
-        if (status != TQ_OK) {
-            return status;
-        }
+        if (status != TQ_OK) return status;
         cli_progress_add(rows);
     }
     return TQ_OK;
@@ -124,9 +118,8 @@ void cli_mean_centre(const cli_heads *heads, size_t first, float *centre) {
         for (size_t d = 0; d < heads->head_dim; d++) {
             const float *column = heads->data + (g * heads->n_positions + first) * heads->head_dim + d;
             double sum = 0.0;
-            for (size_t t = 0; t < n; t++) {
+            for (size_t t = 0; t < n; t++)
                 sum += (double)column[t * heads->head_dim];
-            }
             centre[g * heads->head_dim + d] = (float)(sum / (double)n);
         }
     }

@@ -9,9 +9,7 @@
 char *cli_join_path(const char *folder, const char *name) {
     const size_t room = strlen(folder) + strlen(name) + 2;
     char *path = malloc(room);
-    if (path) {
-        snprintf(path, room, "%s/%s", folder, name);
-    }
+    if (path) snprintf(path, room, "%s/%s", folder, name);
     return path;
 }
 

@@ -31,13 +31,9 @@ static int tell_kind(cli_input *input) {
 int cli_input_read(const char *path, cli_input *input) {
     *input = (cli_input){.path = path};
     const tq_status status = tq_file_read(path, SIZE_MAX, &input->bytes, &input->size);
-    if (status != TQ_OK) {
-        return cli_check(NULL, status);
-    }
+    if (status != TQ_OK) return cli_check(NULL, status);
     const int rc = tell_kind(input);
-    if (rc != CLI_DONE) {
-        cli_input_free(input);
-    }
+    if (rc != CLI_DONE) cli_input_free(input);
     return rc;
 }
 
@@ -48,19 +44,15 @@ void cli_input_free(cli_input *input) {
 
 /* "<f2" can stand in a valid header only as the element type: its other values are words and numbers. */
 size_t cli_input_npy_item_bytes(const cli_input *input) {
-    for (size_t i = NPY_MAGIC_BYTES; i + 3 <= input->size && input->bytes[i] != '\n'; i++) {
-        if (memcmp(input->bytes + i, "<f2", 3) == 0) {
-            return 2;
-        }
-    }
+    for (size_t i = NPY_MAGIC_BYTES; i + 3 <= input->size && input->bytes[i] != '\n'; i++)
+        if (memcmp(input->bytes + i, "<f2", 3) == 0) return 2;
     return 4;
 }
 
 json_t *cli_input_metadata(const cli_input *input) {
     uint64_t length = 0;
-    for (size_t i = LENGTH_BYTES; i-- > 0;) {
+    for (size_t i = LENGTH_BYTES; i-- > 0;)
         length = length << 8 | input->bytes[i];
-    }
     json_t *header =
         json_loadb((const char *)input->bytes + LENGTH_BYTES, (size_t)length, JSON_ALLOW_NUL, NULL);
     json_t *metadata = json_incref(json_object_get(header, "__metadata__"));

@@ -35,9 +35,7 @@ static int parse_side(const char *whole, const char *text, side *s) {
         }
     }
     *s = (side){.store = LM_STORE_CACHE};
-    if (tq_format_from_name(text, &s->format) == TQ_OK) {
-        return CLI_GO_ON;
-    }
+    if (tq_format_from_name(text, &s->format) == TQ_OK) return CLI_GO_ON;
     return cli_misuse("'%s': there is no format '%s'; there are float32, float16, tq2 to tq8, tq4-v1, "
                       "tq5-v1, tq6-v1, tq8-v1, q8_0 and q4_0",
                       whole, text);
@@ -71,49 +69,34 @@ static int parse_formats(const char *whole, char *text, lm_kv *kv) {
     side k, v;
     char *slash = strchr(text, '/');
     const bool alone = (text[0] == 'k' || text[0] == 'v') && text[1] == '-';
-    if (alone && slash) {
-        return cli_misuse("'%s': k- and v- name one side, FORMAT/VFORMAT both", whole);
-    }
-    if (slash) {
-        *slash = '\0';
-    }
+    if (alone && slash) return cli_misuse("'%s': k- and v- name one side, FORMAT/VFORMAT both", whole);
+    if (slash) *slash = '\0';
     int rc = parse_side(whole, alone ? text + 2 : text, &k);
     v = k;
-    if (rc == CLI_GO_ON && slash) {
-        rc = parse_side(whole, slash + 1, &v);
-    }
-    if (rc != CLI_GO_ON) {
-        return rc;
-    }
-    if (alone) {
-        *(text[0] == 'k' ? &v : &k) = dense;
-    }
+    if (rc == CLI_GO_ON && slash) rc = parse_side(whole, slash + 1, &v);
+    if (rc != CLI_GO_ON) return rc;
+    if (alone) *(text[0] == 'k' ? &v : &k) = dense;
     return join_sides(whole, &k, &v, kv);
 }
 
 /* What stands behind the '=' of a suffix, or the usual number without one. */
 static int suffix_count(const char *whole, const char *value, size_t usual, size_t *count) {
     char *end = NULL;
-    if (*count != 0) {
-        return cli_misuse("'%s': a suffix is there twice", whole);
-    }
+    if (*count != 0) return cli_misuse("'%s': a suffix is there twice", whole);
     if (!value) {
         *count = usual;
         return CLI_GO_ON;
     }
     errno = 0;
     const unsigned long number = strtoul(value, &end, 10);
-    if (value[0] < '0' || value[0] > '9' || *end != '\0' || errno != 0 || number == 0) {
+    if (value[0] < '0' || value[0] > '9' || *end != '\0' || errno != 0 || number == 0)
         return cli_misuse("'%s': '%s' is not a number of positions, 1 or more", whole, value);
-    }
     *count = number;
     return CLI_GO_ON;
 }
 
 static int parse_rule(const char *whole, tq_norm_rule rule, bool *seen, lm_kv *kv) {
-    if (*seen) {
-        return cli_misuse("'%s': more than one norm rule", whole);
-    }
+    if (*seen) return cli_misuse("'%s': more than one norm rule", whole);
     *seen = true;
     kv->k_norm_rule = kv->v_norm_rule = rule;
     return CLI_GO_ON;
@@ -122,25 +105,16 @@ static int parse_rule(const char *whole, tq_norm_rule rule, bool *seen, lm_kv *k
 static int parse_suffix(const char *whole, char *text, bool *rule_seen, lm_kv *kv) {
     tq_norm_rule rule;
     char *value = strchr(text, '=');
-    if (value) {
-        *value++ = '\0';
-    }
-    if (strcmp(text, "centre") == 0) {
-        return suffix_count(whole, value, CLI_KV_CENTRE, &kv->learn_centre);
-    }
-    if (strcmp(text, "recent") == 0) {
-        return suffix_count(whole, value, CLI_KV_RECENT, &kv->recent);
-    }
-    if (strcmp(text, "sinks") == 0) {
-        return suffix_count(whole, value, CLI_KV_SINKS, &kv->sinks);
-    }
+    if (value) *value++ = '\0';
+    if (strcmp(text, "centre") == 0) return suffix_count(whole, value, CLI_KV_CENTRE, &kv->learn_centre);
+    if (strcmp(text, "recent") == 0) return suffix_count(whole, value, CLI_KV_RECENT, &kv->recent);
+    if (strcmp(text, "sinks") == 0) return suffix_count(whole, value, CLI_KV_SINKS, &kv->sinks);
     if (!value && strcmp(text, "rotate") == 0 && !kv->rotate) {
         kv->rotate = 1;
         return CLI_GO_ON;
     }
-    if (!value && tq_norm_rule_from_name(text, &rule) == TQ_OK) {
+    if (!value && tq_norm_rule_from_name(text, &rule) == TQ_OK)
         return parse_rule(whole, rule, rule_seen, kv);
-    }
     return cli_misuse("'%s': '+%s%s%s' is no suffix here; there are +centre[=N], +recent[=R], "
                       "+sinks[=S], +plain, +matched, +unbiased and +rotate",
                       whole, text, value ? "=" : "", value ? value : "");
@@ -153,16 +127,13 @@ static int check_suffixes(const char *whole, const lm_kv *kv, bool rule_seen) {
         return cli_misuse("'%s': the centre, recent positions, sinks and norm rules belong to tq formats",
                           whole);
     }
-    if (kv->rotate && kv->store != LM_STORE_BLOCKS) {
+    if (kv->rotate && kv->store != LM_STORE_BLOCKS)
         return cli_misuse("'%s': +rotate is for q8_0 and q4_0; tq formats rotate always", whole);
-    }
-    if (cache && kv->learn_centre && kv->k_dense) {
+    if (cache && kv->learn_centre && kv->k_dense)
         return cli_misuse("'%s': the centre belongs to keys, which are float32 here", whole);
-    }
     if (cache && ((kv->learn_centre && TQ_IS_V1(kv->k_format)) ||
-                  (rule_seen && (TQ_IS_V1(kv->k_format) || TQ_IS_V1(kv->v_format))))) {
+                  (rule_seen && (TQ_IS_V1(kv->k_format) || TQ_IS_V1(kv->v_format)))))
         return cli_misuse("'%s': v1 formats have no centre, and no norm rule to choose", whole);
-    }
     return CLI_GO_ON;
 }
 
@@ -170,20 +141,14 @@ int cli_parse_kv(const char *name, lm_kv *kv) {
     char text[CLI_KV_NAME_SIZE];
     bool rule_seen = false;
     *kv = (lm_kv){.store = LM_STORE_F32};
-    if (strlen(name) >= sizeof text) {
-        return cli_misuse("'%s': too long for a name", name);
-    }
+    if (strlen(name) >= sizeof text) return cli_misuse("'%s': too long for a name", name);
     strcpy(text, name);
     char *suffix = strchr(text, '+');
-    if (suffix) {
-        *suffix++ = '\0';
-    }
+    if (suffix) *suffix++ = '\0';
     int rc = parse_formats(name, text, kv);
     while (rc == CLI_GO_ON && suffix) {
         char *next = strchr(suffix, '+');
-        if (next) {
-            *next++ = '\0';
-        }
+        if (next) *next++ = '\0';
         rc = parse_suffix(name, suffix, &rule_seen, kv);
         suffix = next;
     }
@@ -191,9 +156,7 @@ int cli_parse_kv(const char *name, lm_kv *kv) {
 }
 
 bool cli_kv_serves(const lm_kv *kv, const lm_model *model, char *why, size_t size) {
-    if (kv->store != LM_STORE_CACHE) {
-        return true;
-    }
+    if (kv->store != LM_STORE_CACHE) return true;
     const size_t n_layers = lm_model_shape(model).n_layers;
     for (size_t layer = 0; layer < n_layers; layer++) {
         tq_codec codec = {.head_dim = lm_model_layer(model, layer).head_dim, .scale_factor_d512 = 1.0f};
@@ -234,9 +197,7 @@ void cli_kv_default_name(char name[CLI_KV_NAME_SIZE]) {
 
 static int append_count(char *name, const char *suffix, const cli_option *option) {
     size_t count = 0;
-    if (!option->given) {
-        return CLI_GO_ON;
-    }
+    if (!option->given) return CLI_GO_ON;
     const int rc = cli_parse_count(option, &count);
     if (rc == CLI_GO_ON && count > 0) {
         const size_t length = strlen(name);
@@ -250,14 +211,12 @@ int cli_kv_name_from_options(const cli_kv_options *o, char name[CLI_KV_NAME_SIZE
     const char *v = o->v_format->given ? o->v_format->value : k;
     name[0] = '\0';
     if (!o->k_format->given && !o->v_format->given && !o->recent->given && !o->sinks->given &&
-        !o->center->given) {
+        !o->center->given)
         return CLI_GO_ON;
-    }
     k = k ? k : tq_format_name(TQ_DEFAULT_K_FORMAT);
     v = v ? v : tq_format_name(TQ_DEFAULT_V_FORMAT);
-    if (strpbrk(k, "+/,") || strpbrk(v, "+/,") || strlen(k) + strlen(v) > CLI_KV_NAME_SIZE / 3) {
+    if (strpbrk(k, "+/,") || strpbrk(v, "+/,") || strlen(k) + strlen(v) > CLI_KV_NAME_SIZE / 3)
         return cli_misuse("--k-format and --v-format take the name of one format each: '%s', '%s'", k, v);
-    }
     const bool alike = strcmp(k, v) == 0;
     snprintf(name, CLI_KV_NAME_SIZE, "%s%s%s%s", k, alike ? "" : "/", alike ? "" : v,
              o->center->given ? "+centre" : "");

@@ -24,9 +24,7 @@ static void print_line(FILE *stream, const char *format, va_list arguments) {
     const int length = vsnprintf(NULL, 0, format, again);
     va_end(again);
     char *text = length < 0 ? NULL : malloc((size_t)length + 1);
-    if (text) {
-        vsnprintf(text, (size_t)length + 1, format, arguments);
-    }
+    if (text) vsnprintf(text, (size_t)length + 1, format, arguments);
     fprintf(stream, "%s\n", text ? tq_printable(text) : "out of memory");
     free(text);
 }
@@ -76,20 +74,15 @@ int cli_out_of_memory(void) {
 int cli_check(const char *file, tq_status status) {
     const char *text = tq_last_error()->message;
     if (status == TQ_OK) return CLI_DONE;
-    if (status == TQ_E_NO_MEMORY) {
-        return cli_out_of_memory();
-    }
-    if (status == TQ_E_NORM_RULE || status == TQ_E_SCALE_FACTOR || status == TQ_E_BITS) {
+    if (status == TQ_E_NO_MEMORY) return cli_out_of_memory();
+    if (status == TQ_E_NORM_RULE || status == TQ_E_SCALE_FACTOR || status == TQ_E_BITS)
         return cli_misuse("%s", text);
-    }
     return file ? cli_fail("%s: %s", file, text) : cli_fail("%s", text);
 }
 
 int cli_flush_output(void) {
     errno = 0;
-    if (fflush(stdout) == 0 && !ferror(stdout)) {
-        return CLI_DONE;
-    }
+    if (fflush(stdout) == 0 && !ferror(stdout)) return CLI_DONE;
     const int reason = errno;
     return cli_fail("standard output: %s", reason ? strerror(reason) : "not everything could be written");
 }

@@ -53,15 +53,12 @@ static int take_option(cli_option *option, char *value) {
 
 static int check_operands(cli_args *args, const cli_command *command) {
     args->operands = poptGetArgs(args->context);
-    while (args->operands && args->operands[args->n_operands]) {
+    while (args->operands && args->operands[args->n_operands])
         args->n_operands++;
-    }
-    if (args->n_operands < command->min_operands) {
+    if (args->n_operands < command->min_operands)
         return cli_misuse("a file name is missing: tqkv %s %s", command->name, command->synopsis);
-    }
-    if (args->n_operands > command->max_operands) {
+    if (args->n_operands > command->max_operands)
         return cli_misuse("'%s' is one argument too many", args->operands[command->max_operands]);
-    }
     return CLI_GO_ON;
 }
 
@@ -73,9 +70,7 @@ int cli_parse(cli_args *args, const cli_command *command, int argc, const char *
     args->n_options = n_options;
     fill_table(args);
     args->context = poptGetContext(NULL, argc, argv, args->table, 0);
-    if (!args->context) {
-        return cli_out_of_memory();
-    }
+    if (!args->context) return cli_out_of_memory();
 
     int next;
     while ((next = poptGetNextOpt(args->context)) > 0) {
@@ -84,9 +79,7 @@ int cli_parse(cli_args *args, const cli_command *command, int argc, const char *
             return CLI_DONE;
         }
         const int rc = take_option(&options[next - 1], poptGetOptArg(args->context));
-        if (rc != CLI_GO_ON) {
-            return rc;
-        }
+        if (rc != CLI_GO_ON) return rc;
     }
     if (next < -1) {
         return cli_misuse("%s: %s", poptBadOption(args->context, POPT_BADOPTION_NOALIAS),
@@ -124,9 +117,8 @@ int cli_parse_float(const cli_option *option, float *value) {
 
     errno = 0;
     const float number = strtof(option->value, &end);
-    if (end == option->value || *end != '\0' || errno != 0) {
+    if (end == option->value || *end != '\0' || errno != 0)
         return cli_misuse("--%s: '%s' is not a float32 number", option->name, option->value);
-    }
     *value = number;
     return CLI_GO_ON;
 }
@@ -136,16 +128,11 @@ int cli_parse_codebook(const cli_option *bits, const cli_option *codebook, tq_fo
     size_t n_bits = 0;
     char name[16];
 
-    if (!bits->given) {
-        return cli_misuse("--bits N is missing");
-    }
+    if (!bits->given) return cli_misuse("--bits N is missing");
     const int rc = cli_parse_count(bits, &n_bits);
-    if (rc != CLI_GO_ON) {
-        return rc;
-    }
-    if (strcmp(version, "v1") != 0 && strcmp(version, "v2") != 0) {
+    if (rc != CLI_GO_ON) return rc;
+    if (strcmp(version, "v1") != 0 && strcmp(version, "v2") != 0)
         return cli_misuse("--codebook: '%s' is none; there are v1 and v2", version);
-    }
     const int is_v1 = version[1] == '1';
     snprintf(name, sizeof name, "tq%u%s", n_bits < 100 ? (unsigned)n_bits : 100u, is_v1 ? "-v1" : "");
     if (tq_format_from_name(name, format) != TQ_OK) {

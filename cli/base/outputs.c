@@ -18,12 +18,8 @@ static tq_status begin(tq_outputs **outputs) {
 
 int cli_open_output(tq_outputs **outputs, const char *path, tq_output **output) {
     tq_status status = begin(outputs);
-    if (status == TQ_OK) {
-        status = tq_outputs_open(*outputs, path, output);
-    }
-    if (status == TQ_E_OVERLAP) {
-        return cli_misuse("%s", tq_last_error()->message);
-    }
+    if (status == TQ_OK) status = tq_outputs_open(*outputs, path, output);
+    if (status == TQ_E_OVERLAP) return cli_misuse("%s", tq_last_error()->message);
     return cli_written(status);
 }
 
@@ -40,9 +36,7 @@ int cli_open_folder(tq_outputs **outputs, const char *path) {
 }
 
 int cli_close_outputs(tq_outputs *outputs, int rc) {
-    if (rc == CLI_DONE && outputs) {
-        rc = cli_written(tq_outputs_commit(outputs));
-    }
+    if (rc == CLI_DONE && outputs) rc = cli_written(tq_outputs_commit(outputs));
     if (rc == CLI_DONE && tq_outputs_disowned(outputs)) {
         cli_note(
             "%s: its owner or group is not that of the file it replaces, which you may not give to it",

@@ -40,17 +40,14 @@ typedef struct pool {
 static void take_tasks(pool *p, size_t number) {
     for (size_t i = 0; i < p->threads; i++) {
         share *s = &p->shares[(number + i) % p->threads];
-        for (size_t t = atomic_fetch_add(&s->next, 1); t < s->end; t = atomic_fetch_add(&s->next, 1)) {
+        for (size_t t = atomic_fetch_add(&s->next, 1); t < s->end; t = atomic_fetch_add(&s->next, 1))
             p->task(p->work, t);
-        }
     }
 }
 
 static void leave(pool *p) {
     pthread_mutex_lock(&p->lock);
-    if (atomic_fetch_sub(&p->inside, 1) == 1) {
-        pthread_cond_signal(&p->done);
-    }
+    if (atomic_fetch_sub(&p->inside, 1) == 1) pthread_cond_signal(&p->done);
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -58,13 +55,11 @@ static void *live(void *context) {
     pool *p = context;
     const size_t number = atomic_fetch_add(&p->n_numbers, 1) + 1;
     for (size_t seen = 0;;) {
-        for (int i = 0; i < LOOKS && atomic_load(&p->runs) == seen; i++) {
+        for (int i = 0; i < LOOKS && atomic_load(&p->runs) == seen; i++)
             continue;
-        }
         pthread_mutex_lock(&p->lock);
-        while (atomic_load(&p->runs) == seen) {
+        while (atomic_load(&p->runs) == seen)
             pthread_cond_wait(&p->begun, &p->lock);
-        }
         seen = atomic_load(&p->runs);
         const bool joins = p->is_open;
         atomic_fetch_add(&p->inside, joins ? 1 : 0);
@@ -97,14 +92,12 @@ static void run(void *context, size_t n_tasks, void (*task)(void *work, size_t i
     pool *p = context;
     begin(p, n_tasks, task, work);
     take_tasks(p, 0);
-    for (int i = 0; i < LOOKS && atomic_load(&p->inside) != 0; i++) {
+    for (int i = 0; i < LOOKS && atomic_load(&p->inside) != 0; i++)
         continue;
-    }
     pthread_mutex_lock(&p->lock);
     p->is_open = false;
-    while (atomic_load(&p->inside) != 0) {
+    while (atomic_load(&p->inside) != 0)
         pthread_cond_wait(&p->done, &p->lock);
-    }
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -117,9 +110,7 @@ static int start_threads(pool *p) {
     for (size_t i = 1; i < p->threads && error == 0; i++) {
         pthread_t thread;
         error = pthread_create(&thread, NULL, live, p);
-        if (error == 0) {
-            pthread_detach(thread);
-        }
+        if (error == 0) pthread_detach(thread);
     }
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     return error;
@@ -128,9 +119,7 @@ static int start_threads(pool *p) {
 int cli_pool_start(size_t threads, tq_parallel *parallel) {
     static pool *started; /* in reach to the end, as its threads are */
     pool *p = aligned_alloc(_Alignof(pool), sizeof *p + threads * sizeof p->shares[0]);
-    if (p == NULL) {
-        return ENOMEM;
-    }
+    if (p == NULL) return ENOMEM;
     *p = (pool){.lock = PTHREAD_MUTEX_INITIALIZER,
                 .begun = PTHREAD_COND_INITIALIZER,
                 .done = PTHREAD_COND_INITIALIZER,

@@ -13,11 +13,8 @@
 /* A caller may close descriptors 0 to 2. The next file opened would take the number, and what is printed
  * would land in it. A read-only /dev/null keeps the place, and printing to it still fails. */
 static int occupy_standard_streams(void) {
-    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
-        if (fcntl(fd, F_GETFD) == -1 && errno == EBADF && open("/dev/null", O_RDONLY) == -1) {
-            return -1;
-        }
-    }
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) == -1 && errno == EBADF && open("/dev/null", O_RDONLY) == -1) return -1;
     return 0;
 }
 
@@ -37,22 +34,14 @@ int cli_process_prepare(void) {
                                 SIGUSR1, SIGUSR2, SIGVTALRM, SIGPROF, SIGXCPU, SIGXFSZ};
     struct sigaction action = {0};
 
-    if (occupy_standard_streams() == -1) {
-        return -1;
-    }
+    if (occupy_standard_streams() == -1) return -1;
     action.sa_handler = discard_and_die;
-    if (sigfillset(&action.sa_mask) == -1) {
-        return -1;
-    }
+    if (sigfillset(&action.sa_mask) == -1) return -1;
     for (size_t i = 0; i < sizeof fatal / sizeof fatal[0]; i++) {
         struct sigaction old;
-        if (sigaction(fatal[i], NULL, &old) == -1) {
-            return -1;
-        }
+        if (sigaction(fatal[i], NULL, &old) == -1) return -1;
         /* nohup and background jobs of a shell ignore some of these on purpose. */
-        if (old.sa_handler != SIG_IGN && sigaction(fatal[i], &action, NULL) == -1) {
-            return -1;
-        }
+        if (old.sa_handler != SIG_IGN && sigaction(fatal[i], &action, NULL) == -1) return -1;
     }
     return 0;
 }

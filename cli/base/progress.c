@@ -57,9 +57,7 @@ static void draw(void) {
 
 void cli_progress_add(size_t units) {
     bar.done += units;
-    if (!bar.on_terminal) {
-        return;
-    }
+    if (!bar.on_terminal) return;
     const double now = measure_now();
     if (now - bar.begun_s >= first_draw_s && now - bar.drawn_s >= redraw_s) {
         bar.drawn_s = now;

@@ -46,17 +46,13 @@ void cli_report_begin(cli_report *report, bool as_json) {
 /* Names and words out of files may hold anything: the table's copy is made fit for a terminal. */
 static bool set_cell(struct libscols_line *line, size_t i, const char *text) {
     char *copy = strdup(text);
-    if (copy && scols_line_refer_data(line, i, tq_printable(copy)) == 0) {
-        return true;
-    }
+    if (copy && scols_line_refer_data(line, i, tq_printable(copy)) == 0) return true;
     free(copy);
     return false;
 }
 
 static void add_line(cli_report *report, const char *label, const char *value) {
-    if (report->failed || !label) {
-        return;
-    }
+    if (report->failed || !label) return;
     struct libscols_line *line = scols_table_new_line(report->table, NULL);
     report->failed = !line || !set_cell(line, 0, label) || !set_cell(line, 1, value);
 }
@@ -72,14 +68,11 @@ void cli_report_json(cli_report *report, const char *key, json_t *value) {
 /* File names are bytes, JSON strings are UTF-8: bytes that are not become question marks. */
 static json_t *json_text(const char *value) {
     json_t *text = json_string(value);
-    if (text) {
-        return text;
-    }
+    if (text) return text;
     char shown[4096];
     snprintf(shown, sizeof shown, "%s", value);
-    for (char *c = shown; *c; c++) {
+    for (char *c = shown; *c; c++)
         *c = (*c & 0x80) ? '?' : *c;
-    }
     return json_string(shown);
 }
 
@@ -98,9 +91,8 @@ void cli_report_words(cli_report *report, const char *label, const char *text, s
         free(copy);
         return;
     }
-    for (size_t i = 0; i < length; i++) {
+    for (size_t i = 0; i < length; i++)
         copy[i] = text[i] ? text[i] : '?';
-    }
     copy[length] = '\0';
     add_line(report, label, copy);
     free(copy);
@@ -179,11 +171,10 @@ void cli_grid_row(cli_grid *grid, const cli_cell *cells) {
                                            column->format ? json_number(cells[i].number)
                                                           : json_text(cells[i].text)) != 0;
     }
-    if (grid->failed) {
+    if (grid->failed)
         json_decref(object);
-    } else {
+    else
         grid->failed = json_array_append_new(grid->rows, object) != 0;
-    }
 }
 
 void cli_grid_drop(cli_grid *grid) {

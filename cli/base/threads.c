@@ -17,21 +17,15 @@ static size_t processors(void) {
     long n = sysconf(_SC_NPROCESSORS_ONLN);
 #ifdef CPU_COUNT
     cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) {
-        n = CPU_COUNT(&set);
-    }
+    if (sched_getaffinity(0, sizeof set, &set) == 0) n = CPU_COUNT(&set);
 #endif
     return n < 1 ? 1 : n > CLI_MAX_THREADS ? CLI_MAX_THREADS : (size_t)n;
 }
 
 int cli_choose_threads(size_t threads, tq_parallel *parallel) {
     *parallel = (tq_parallel){0};
-    if (threads == 0) {
-        threads = processors();
-    }
-    if (threads == 1) {
-        return CLI_GO_ON;
-    }
+    if (threads == 0) threads = processors();
+    if (threads == 1) return CLI_GO_ON;
     const int error = cli_pool_start(threads, parallel);
     return error == 0 ? CLI_GO_ON : cli_fail("%zu threads do not start: %s", threads, strerror(error));
 }
@@ -39,11 +33,8 @@ int cli_choose_threads(size_t threads, tq_parallel *parallel) {
 int cli_take_threads(const cli_option *option, size_t usual, tq_parallel *parallel) {
     size_t threads = usual;
     const int rc = option->given ? cli_parse_count(option, &threads) : CLI_GO_ON;
-    if (rc != CLI_GO_ON) {
-        return rc;
-    }
-    if (option->given && (threads == 0 || threads > CLI_MAX_THREADS)) {
+    if (rc != CLI_GO_ON) return rc;
+    if (option->given && (threads == 0 || threads > CLI_MAX_THREADS))
         return cli_misuse("--%s: %zu is not from 1 to %d", option->name, threads, CLI_MAX_THREADS);
-    }
     return cli_choose_threads(threads, parallel);
 }

@@ -34,9 +34,7 @@ static void attend_pass(void *context, size_t slice) {
     work *w = context;
     (void)slice;
     const tq_status status = cli_attend_call(&w->data);
-    if (w->status == TQ_OK) {
-        w->status = status;
-    }
+    if (w->status == TQ_OK) w->status = status;
 }
 
 static void read_pass(void *context, size_t slice) {
@@ -55,9 +53,8 @@ static void fma_pass(void *context, size_t slice) {
 static void summarise(const work *w, double *seconds, size_t samples, cli_attend_result *result) {
     double *ours = seconds + OURS * samples, *read = seconds + READ * samples;
     double *ratios = seconds + N_SUBJECTS * samples;
-    for (size_t i = 0; i < samples; i++) {
+    for (size_t i = 0; i < samples; i++)
         ratios[i] = read[i] / ours[i];
-    }
     result->spread = measure_summarise(ratios, samples).spread;
     result->seconds = measure_summarise(ours, samples).median;
     result->read_s = measure_summarise(read, samples).median;
@@ -71,18 +68,14 @@ static int measure(work *w, size_t most, cli_attend_result *result) {
     enum { MOST_SAMPLES = 31 };
     static void (*const passes[N_SUBJECTS])(void *, size_t) = {attend_pass, read_pass, fma_pass};
     measure_subject subjects[N_SUBJECTS];
-    for (size_t k = 0; k < N_SUBJECTS; k++) {
+    for (size_t k = 0; k < N_SUBJECTS; k++)
         subjects[k] = (measure_subject){.pass = passes[k], .work = w};
-    }
     const size_t samples =
         most > 0 ? most : measure_fitting_samples(&subjects[OURS], LEAST_SAMPLES, MOST_SAMPLES);
     double *seconds = calloc(samples, (N_SUBJECTS + 1) * sizeof *seconds);
-    if (!seconds) {
-        return cli_out_of_memory();
-    }
-    for (size_t k = 0; k < N_SUBJECTS; k++) {
+    if (!seconds) return cli_out_of_memory();
+    for (size_t k = 0; k < N_SUBJECTS; k++)
         subjects[k].seconds = seconds + k * samples;
-    }
     measure_time(subjects, N_SUBJECTS, samples, 1);
     summarise(w, seconds, samples, result);
     free(seconds);
@@ -104,9 +97,7 @@ int cli_attend_run(const cli_attend_case *c, size_t samples, cli_attend_result *
         const tq_status status = cli_attend_call(&w.data);
         rc = status == TQ_OK ? cli_attend_check(&w.data, &result->error) : cli_check(NULL, status);
     }
-    if (rc == CLI_DONE) {
-        rc = measure(&w, samples, result);
-    }
+    if (rc == CLI_DONE) rc = measure(&w, samples, result);
     cli_attend_data_free(&w.data);
     return rc;
 }

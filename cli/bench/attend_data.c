@@ -23,9 +23,7 @@ static void take_row(const float *pool, size_t kind, size_t row, size_t dim, flo
 /* posix_memalign() with pages that are there: the system gives them on first use, not while timing. */
 static void *room(size_t bytes) {
     void *memory = NULL;
-    if (posix_memalign(&memory, 4096, bytes) != 0) {
-        return NULL;
-    }
+    if (posix_memalign(&memory, 4096, bytes) != 0) return NULL;
     memset(memory, 1, bytes);
     return memory;
 }
@@ -38,9 +36,8 @@ static tq_status encode(cli_attend_side *side, size_t kind, size_t rows, const f
     for (size_t at = 0; status == TQ_OK && at < rows; at += BLOCK_ROWS) {
         const size_t n = rows - at < BLOCK_ROWS ? rows - at : BLOCK_ROWS;
         const tq_batch batch = {.heads = 1, .rows = n};
-        for (size_t i = 0; i < n; i++) {
+        for (size_t i = 0; i < n; i++)
             take_row(pool, kind, at + i, dim, block + i * dim);
-        }
         status =
             tq_encode(&side->codec, &batch, block, n * dim, NULL, side->codes + at * side->code_bytes,
                       n * side->code_bytes, side->values + at * side->norms, n * side->norms);
@@ -52,9 +49,7 @@ static int side_begin(cli_attend_side *side, tq_format format, const cli_attend_
     const size_t rows = c->kv_heads * c->positions;
     side->codec = (tq_codec){.format = format, .head_dim = c->dim, .scale_factor_d512 = 1.0f};
     const tq_status status = tq_row_size(&side->codec, &side->code_bytes, &side->norms);
-    if (status != TQ_OK) {
-        return cli_check(NULL, status);
-    }
+    if (status != TQ_OK) return cli_check(NULL, status);
     side->codes = room(rows * side->code_bytes);
     side->values = room(rows * side->norms * sizeof *side->values);
     return side->codes && side->values ? CLI_DONE : cli_out_of_memory();
@@ -79,12 +74,9 @@ static int fill(cli_attend_data *data, const cli_attend_case *c) {
     if (rc == CLI_DONE) {
         measure_fill_gaussian(pool, POOL + MOST_DIM);
         tq_status status = encode(&data->k, OF_K, rows, pool, block);
-        if (status == TQ_OK) {
-            status = encode(&data->v, OF_V, rows, pool, block);
-        }
-        for (size_t i = 0; i < c->heads * c->queries; i++) {
+        if (status == TQ_OK) status = encode(&data->v, OF_V, rows, pool, block);
+        for (size_t i = 0; i < c->heads * c->queries; i++)
             take_row(pool, OF_Q, i, dim, data->q + i * dim);
-        }
         rc = status == TQ_OK ? CLI_DONE : cli_check(NULL, status);
     }
     free(pool);
@@ -103,9 +95,7 @@ static int ready_call(cli_attend_data *data, const cli_attend_case *c) {
         (tq_segment){.k = view_of(&data->k, c), .v = view_of(&data->v, c), .length = c->positions};
     const tq_status status =
         tq_attention_workspace(&data->params, &data->segment, 1, &data->workspace_bytes);
-    if (status != TQ_OK) {
-        return cli_check(NULL, status);
-    }
+    if (status != TQ_OK) return cli_check(NULL, status);
     data->workspace = room(data->workspace_bytes);
     return data->workspace ? CLI_DONE : cli_out_of_memory();
 }
@@ -114,9 +104,7 @@ int cli_attend_data_begin(cli_attend_data *data, const cli_attend_case *c) {
     const size_t q_bytes = c->heads * c->queries * c->dim * sizeof(float);
     *data = (cli_attend_data){.f16_bytes = (size_t)cli_attend_f16_bytes(c)};
     int rc = side_begin(&data->k, c->k, c);
-    if (rc == CLI_DONE) {
-        rc = side_begin(&data->v, c->v, c);
-    }
+    if (rc == CLI_DONE) rc = side_begin(&data->v, c->v, c);
     if (rc == CLI_DONE) {
         data->q = room(q_bytes);
         data->out = room(q_bytes);
@@ -182,14 +170,10 @@ static tq_status check_heads(check *c) {
     tq_status status = TQ_OK;
     for (size_t g = 0; status == TQ_OK && g < p->n_kv_heads; g++) {
         status = decode(&c->data->k, g, rows, c->k);
-        if (status == TQ_OK) {
-            status = decode(&c->data->v, g, rows, c->v);
-        }
+        if (status == TQ_OK) status = decode(&c->data->v, g, rows, c->v);
         for (size_t h = g * group; status == TQ_OK && h < (g + 1) * group && !isnan(c->worst); h++) {
             check_query(c, h, 0);
-            if (p->n_queries > 1 && !isnan(c->worst)) {
-                check_query(c, h, p->n_queries - 1);
-            }
+            if (p->n_queries > 1 && !isnan(c->worst)) check_query(c, h, p->n_queries - 1);
         }
     }
     return status;

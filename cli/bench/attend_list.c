@@ -31,9 +31,8 @@ enum {
 /* What is given of a shape is taken into the first one of the list. */
 static size_t choose_shapes(const cli_attend_filter *f, shape *chosen) {
     if (f->heads == 0 && f->kv_heads == 0 && f->dim == 0) {
-        for (size_t i = 0; i < N_SHAPES; i++) {
+        for (size_t i = 0; i < N_SHAPES; i++)
             chosen[i] = shapes[i];
-        }
         return N_SHAPES;
     }
     chosen[0] = shapes[0];
@@ -89,9 +88,8 @@ static int check_case(const cli_attend_case *c) {
     }
     for (size_t i = 0; i < 2; i++) {
         const tq_codec codec = {.format = formats[i], .head_dim = c->dim, .scale_factor_d512 = 1.0f};
-        if (tq_row_size(&codec, NULL, NULL) != TQ_OK) {
+        if (tq_row_size(&codec, NULL, NULL) != TQ_OK)
             return cli_misuse("--dim: %s", tq_last_error()->message);
-        }
     }
     return CLI_DONE;
 }
@@ -137,9 +135,7 @@ static int print_json_line(const cli_attend_case *c, const cli_attend_result *r,
         "share_f16_floor", r->share, "spread", r->spread, "flops", (json_int_t)r->flops,
         "fma_peak_gflops", f.gflops, "share_fma", f.share_fma, "error", r->error, "samples",
         (json_int_t)r->samples, "version", tq_version());
-    if (!object) {
-        return cli_out_of_memory();
-    }
+    if (!object) return cli_out_of_memory();
     (void)json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6)); /* flushing tells */
     putchar('\n');
     json_decref(object);
@@ -171,11 +167,10 @@ static int run_all(const cli_attend_filter *f, const cli_attend_case *cases, siz
     for (size_t i = 0; rc == CLI_DONE && i < n; i++) {
         cli_attend_result result;
         rc = cli_attend_run(&cases[i], f->samples, &result);
-        if (rc == CLI_DONE && grid) {
+        if (rc == CLI_DONE && grid)
             add_row(grid, &cases[i], &result);
-        } else if (rc == CLI_DONE) {
+        else if (rc == CLI_DONE)
             rc = print_json_line(&cases[i], &result, f->isa);
-        }
         cli_progress_add(1);
     }
     cli_progress_end();
@@ -201,9 +196,7 @@ int cli_bench_attend(const cli_attend_filter *filter, bool as_json) {
     const size_t n = list(filter, cases);
     for (size_t i = 0; i < n; i++) {
         const int rc = check_case(&cases[i]);
-        if (rc != CLI_DONE) {
-            return rc;
-        }
+        if (rc != CLI_DONE) return rc;
     }
     return as_json ? run_all(filter, cases, n, NULL) : print_table(filter, cases, n);
 }

@@ -45,9 +45,7 @@ typedef struct request {
 } request;
 
 static int take_op(request *want, const cli_option *option) {
-    if (!option->given) {
-        return CLI_GO_ON;
-    }
+    if (!option->given) return CLI_GO_ON;
     for (cli_bench_op op = CLI_BENCH_ENCODE; op < CLI_N_BENCH_OPS; op++) {
         if (strcmp(option->value, cli_bench_op_name(op)) == 0) {
             want->op = op;
@@ -60,77 +58,57 @@ static int take_op(request *want, const cli_option *option) {
 }
 
 static int take_format(request *want, const cli_option *option) {
-    if (!option->given) {
-        return CLI_GO_ON;
-    }
-    if (tq_format_from_name(option->value, &want->format) != TQ_OK) {
+    if (!option->given) return CLI_GO_ON;
+    if (tq_format_from_name(option->value, &want->format) != TQ_OK)
         return cli_misuse("--format: '%s' is none; 'tqkv formats' lists them", option->value);
-    }
     want->filter.format = &want->format;
     return CLI_GO_ON;
 }
 
 /* Of --op attend alone; keys have --format. */
 static int take_v_format(request *want, const cli_option *option) {
-    if (!option->given) {
-        return CLI_GO_ON;
-    }
-    if (!want->filter.format) {
+    if (!option->given) return CLI_GO_ON;
+    if (!want->filter.format)
         return cli_misuse("--v-format wants --format beside it, the format of keys");
-    }
-    if (tq_format_from_name(option->value, &want->v_format) != TQ_OK) {
+    if (tq_format_from_name(option->value, &want->v_format) != TQ_OK)
         return cli_misuse("--v-format: '%s' is none; 'tqkv formats' lists them", option->value);
-    }
     want->attend.v = &want->v_format;
     return CLI_GO_ON;
 }
 
 static int take_set(request *want, const cli_option *option) {
-    if (!option->given) {
-        return CLI_GO_ON;
-    }
+    if (!option->given) return CLI_GO_ON;
     want->set = strcmp(option->value, "ram") == 0 ? MEASURE_SET_RAM : MEASURE_SET_L2;
-    if (strcmp(option->value, measure_set_name(want->set)) != 0) {
+    if (strcmp(option->value, measure_set_name(want->set)) != 0)
         return cli_misuse("--set: '%s' is none; there are l2 and ram", option->value);
-    }
     want->filter.set = &want->set;
     return CLI_GO_ON;
 }
 
 static int take_domain(request *want, const cli_option *option) {
-    if (!option->given) {
-        return CLI_GO_ON;
-    }
+    if (!option->given) return CLI_GO_ON;
     want->filter.domain = strcmp(option->value, "original") == 0 ? TQ_ORIGINAL : TQ_ROTATED;
-    if (want->filter.domain == TQ_ROTATED && strcmp(option->value, "rotated") != 0) {
+    if (want->filter.domain == TQ_ROTATED && strcmp(option->value, "rotated") != 0)
         return cli_misuse("--domain: '%s' is none; there are rotated and original", option->value);
-    }
-    if (want->filter.op && want->op != CLI_BENCH_DECODE) {
+    if (want->filter.op && want->op != CLI_BENCH_DECODE)
         return cli_misuse("--domain belongs to --op decode");
-    }
     return CLI_GO_ON;
 }
 
 /* A number from least to most. */
 static int take_number(const cli_option *option, size_t least, size_t most, size_t *value) {
-    if (!option->given) {
-        return CLI_GO_ON;
-    }
+    if (!option->given) return CLI_GO_ON;
     const int rc = cli_parse_count(option, value);
-    if (rc == CLI_GO_ON && (*value < least || *value > most)) {
+    if (rc == CLI_GO_ON && (*value < least || *value > most))
         return cli_misuse("--%s: %zu is not from %zu to %zu", option->name, *value, least, most);
-    }
     return rc;
 }
 
 static int take_threads(request *want, const cli_option *option) {
     const int rc = take_number(option, 1, CLI_MAX_THREADS, &want->filter.threads);
-    if (rc != CLI_GO_ON || want->filter.threads == 1) {
-        return rc;
-    }
-    if (want->filter.op && (want->op == CLI_BENCH_ROTATE || want->op == CLI_BENCH_REQUANTIZE)) {
+    if (rc != CLI_GO_ON || want->filter.threads == 1) return rc;
+    if (want->filter.op && (want->op == CLI_BENCH_ROTATE || want->op == CLI_BENCH_REQUANTIZE))
         return cli_misuse("--threads: %s runs on one thread", cli_bench_op_name(want->op));
-    }
     want->filter.parallel = &want->parallel;
     return cli_choose_threads(want->filter.threads, &want->parallel);
 }
@@ -138,9 +116,7 @@ static int take_threads(request *want, const cli_option *option) {
 static int take_isa(request *want, const cli_option *option) {
     tq_status status =
         option->given ? tq_isa_from_name(option->value, &want->isa) : tq_isa_active(&want->isa);
-    if (status == TQ_OK) {
-        status = tq_isa_set(want->isa);
-    }
+    if (status == TQ_OK) status = tq_isa_set(want->isa);
     return status == TQ_OK ? CLI_GO_ON : cli_misuse("--isa: %s", tq_last_error()->message);
 }
 
@@ -152,62 +128,36 @@ static bool wants_attend(const request *want) {
 static int take_attend(request *want, const cli_option *options) {
     static const int theirs[] = {SET, DOMAIN}, ours[] = {V_FORMAT, HEADS, KV_HEADS, POSITIONS, QUERIES};
     if (!wants_attend(want)) {
-        for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++) {
-            if (options[ours[i]].given) {
+        for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++)
+            if (options[ours[i]].given)
                 return cli_misuse("--%s belongs to --op attend", options[ours[i]].name);
-            }
-        }
         return CLI_GO_ON;
     }
-    for (size_t i = 0; i < sizeof theirs / sizeof theirs[0]; i++) {
-        if (options[theirs[i]].given) {
+    for (size_t i = 0; i < sizeof theirs / sizeof theirs[0]; i++)
+        if (options[theirs[i]].given)
             return cli_misuse("--%s does not belong to --op attend", options[theirs[i]].name);
-        }
-    }
     int rc = take_v_format(want, &options[V_FORMAT]);
-    if (rc == CLI_GO_ON) {
-        rc = take_number(&options[HEADS], 1, MAX_HEADS, &want->attend.heads);
-    }
-    if (rc == CLI_GO_ON) {
-        rc = take_number(&options[KV_HEADS], 1, MAX_HEADS, &want->attend.kv_heads);
-    }
-    if (rc == CLI_GO_ON) {
-        rc = take_number(&options[POSITIONS], 1, MAX_POSITIONS, &want->attend.positions);
-    }
-    if (rc == CLI_GO_ON) {
-        rc = take_number(&options[QUERIES], 1, MAX_QUERIES, &want->attend.queries);
-    }
+    if (rc == CLI_GO_ON) rc = take_number(&options[HEADS], 1, MAX_HEADS, &want->attend.heads);
+    if (rc == CLI_GO_ON) rc = take_number(&options[KV_HEADS], 1, MAX_HEADS, &want->attend.kv_heads);
+    if (rc == CLI_GO_ON) rc = take_number(&options[POSITIONS], 1, MAX_POSITIONS, &want->attend.positions);
+    if (rc == CLI_GO_ON) rc = take_number(&options[QUERIES], 1, MAX_QUERIES, &want->attend.queries);
     return rc;
 }
 
 static int take_options(request *want, const cli_option *options) {
     size_t dim = 0;
     int rc = take_op(want, &options[OP]);
-    if (rc == CLI_GO_ON) {
-        rc = take_format(want, &options[FORMAT]);
-    }
+    if (rc == CLI_GO_ON) rc = take_format(want, &options[FORMAT]);
     if (rc == CLI_GO_ON) {
         rc = take_number(&options[DIM], MIN_DIM, MAX_DIM, &dim);
         want->filter.dim = (uint32_t)dim;
     }
-    if (rc == CLI_GO_ON) {
-        rc = take_attend(want, options);
-    }
-    if (rc == CLI_GO_ON) {
-        rc = take_set(want, &options[SET]);
-    }
-    if (rc == CLI_GO_ON) {
-        rc = take_domain(want, &options[DOMAIN]);
-    }
-    if (rc == CLI_GO_ON) {
-        rc = take_number(&options[SAMPLES], 1, MAX_SAMPLES, &want->samples);
-    }
-    if (rc == CLI_GO_ON) {
-        rc = take_threads(want, &options[THREADS]);
-    }
-    if (rc == CLI_GO_ON) {
-        rc = take_isa(want, &options[ISA]);
-    }
+    if (rc == CLI_GO_ON) rc = take_attend(want, options);
+    if (rc == CLI_GO_ON) rc = take_set(want, &options[SET]);
+    if (rc == CLI_GO_ON) rc = take_domain(want, &options[DOMAIN]);
+    if (rc == CLI_GO_ON) rc = take_number(&options[SAMPLES], 1, MAX_SAMPLES, &want->samples);
+    if (rc == CLI_GO_ON) rc = take_threads(want, &options[THREADS]);
+    if (rc == CLI_GO_ON) rc = take_isa(want, &options[ISA]);
     want->as_json = options[JSON].given;
     return rc;
 }
@@ -219,12 +169,8 @@ static int measure(const request *want, const cli_bench_case *cases, size_t n, m
     for (size_t i = 0; rc == CLI_DONE && i < n; i++) {
         cli_bench_result result;
         rc = cli_bench_check(&cases[i], data, want->isa);
-        if (rc == CLI_DONE) {
-            rc = cli_bench_run(&cases[i], data, want->samples, &result);
-        }
-        if (rc == CLI_DONE) {
-            rc = cli_bench_report_row(report, &cases[i], &result);
-        }
+        if (rc == CLI_DONE) rc = cli_bench_run(&cases[i], data, want->samples, &result);
+        if (rc == CLI_DONE) rc = cli_bench_report_row(report, &cases[i], &result);
         cli_progress_add(1);
     }
     cli_progress_end();
@@ -237,16 +183,13 @@ static int bench_cases(const request *want, const cli_bench_case *cases, size_t 
     cli_bench_report report;
     const measure_set set = l2_alone ? MEASURE_SET_L2 : MEASURE_SET_RAM;
     int rc = cli_check(NULL, measure_data_begin(&data, set, want->filter.threads));
-    if (rc != CLI_DONE) {
-        return rc;
-    }
+    if (rc != CLI_DONE) return rc;
     cli_bench_report_begin(&report, want->as_json, want->isa, want->samples);
     rc = measure(want, cases, n, &data, &report);
-    if (rc == CLI_DONE) {
+    if (rc == CLI_DONE)
         rc = cli_bench_report_end(&report, want->filter.threads);
-    } else {
+    else
         cli_bench_report_drop(&report);
-    }
     measure_data_free(&data);
     return rc;
 }
@@ -269,9 +212,7 @@ static int bench(const request *want) {
                           "multiples of 16 from 32 to 1024, v1 256 and 512");
     }
     cli_bench_case *cases = calloc(n, sizeof *cases);
-    if (!cases) {
-        return cli_out_of_memory();
-    }
+    if (!cases) return cli_out_of_memory();
     cli_bench_list(&want->filter, cases);
     const int rc = bench_cases(want, cases, n);
     free(cases);
@@ -308,9 +249,7 @@ static int run(const cli_command *command, int argc, const char **argv) {
     cli_args args;
     request want = {.filter = {.threads = 1, .domain = TQ_ROTATED}};
     int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
-    if (rc == CLI_GO_ON) {
-        rc = take_options(&want, options);
-    }
+    if (rc == CLI_GO_ON) rc = take_options(&want, options);
     if (rc == CLI_GO_ON && wants_attend(&want)) {
         rc = bench_attend(&want);
     } else if (rc == CLI_GO_ON) {

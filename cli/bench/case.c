@@ -53,9 +53,7 @@ static tq_status run_slice(const work *w, size_t slice) {
 static void pass(void *context, size_t slice) {
     work *w = context;
     const tq_status status = run_slice(w, slice);
-    if (w->status == TQ_OK) {
-        w->status = status;
-    }
+    if (w->status == TQ_OK) w->status = status;
 }
 
 enum { CHECK_ROWS = 256 };
@@ -63,9 +61,8 @@ enum { CHECK_ROWS = 256 };
 /* Whether both hold the same results, for the rows of b that begin at row `first` of a. */
 static bool same(const work *a, size_t first, const work *b) {
     const measure_slices *s = &b->slices;
-    if (b->bench->op != CLI_BENCH_ENCODE) {
+    if (b->bench->op != CLI_BENCH_ENCODE)
         return memcmp(a->out + first * s->dim, b->out, s->rows * s->dim * sizeof(float)) == 0;
-    }
     return memcmp(a->codes + first * s->code_bytes, b->codes, s->rows * s->code_bytes) == 0 &&
            memcmp(a->norms + first * s->norms, b->norms, s->rows * s->norms * sizeof(float)) == 0;
 }
@@ -81,9 +78,7 @@ static int check_rows(const work *ours, size_t first, const work *again) {
         w.norms = ours->norms + first * s->norms;
     }
     const tq_status status = run_slice(&w, 0);
-    if (status != TQ_OK) {
-        return cli_check(NULL, status);
-    }
+    if (status != TQ_OK) return cli_check(NULL, status);
     return same(ours, first, &w)
                ? CLI_DONE
                : cli_fail("%s of %s at D = %u: other bytes than by the scalar level; nothing is timed",
@@ -93,21 +88,12 @@ static int check_rows(const work *ours, size_t first, const work *again) {
 /* A whole slice at the level, in one call as when it is timed, and both its ends by scalar kernels. */
 static int check_slice(const work *ours, measure_data *data, tq_isa isa, const work *again) {
     tq_status status = tq_isa_set(TQ_ISA_SCALAR);
-    if (status == TQ_OK && ours->bench->op == CLI_BENCH_DECODE) {
+    if (status == TQ_OK && ours->bench->op == CLI_BENCH_DECODE)
         status = measure_fill_codes(data, &ours->bench->codec, &ours->slices);
-    }
-    if (status == TQ_OK) {
-        status = tq_isa_set(isa);
-    }
-    if (status == TQ_OK) {
-        status = run_slice(ours, 0);
-    }
-    if (status == TQ_OK) {
-        status = tq_isa_set(TQ_ISA_SCALAR);
-    }
-    if (status != TQ_OK) {
-        return cli_check(NULL, status);
-    }
+    if (status == TQ_OK) status = tq_isa_set(isa);
+    if (status == TQ_OK) status = run_slice(ours, 0);
+    if (status == TQ_OK) status = tq_isa_set(TQ_ISA_SCALAR);
+    if (status != TQ_OK) return cli_check(NULL, status);
     const int rc = check_rows(ours, 0, again);
     return rc != CLI_DONE ? rc : check_rows(ours, ours->slices.rows - again->slices.rows, again);
 }
@@ -116,9 +102,7 @@ int cli_bench_check(const cli_bench_case *c, measure_data *data, tq_isa isa) {
     work ours = {
         .bench = c, .in = data->dense, .out = data->other, .codes = data->codes, .norms = data->norms};
     tq_status status = measure_slice(&c->codec, c->set, c->threads, &ours.slices);
-    if (status != TQ_OK) {
-        return cli_check(NULL, status);
-    }
+    if (status != TQ_OK) return cli_check(NULL, status);
     work again = ours;
     ours.slices.count = 1;
     again.slices.rows = ours.slices.rows < CHECK_ROWS ? ours.slices.rows : CHECK_ROWS;
@@ -167,9 +151,8 @@ enum { MAX_LIMITS = 2 };
 /* Where both kinds of store are timed, the limit is the faster one. Sorts `theirs`. */
 static void take_limit(measure_limit limit, double bytes, const double *ours, double *theirs,
                        double *ratios, size_t samples, cli_bench_result *result) {
-    for (size_t i = 0; i < samples; i++) {
+    for (size_t i = 0; i < samples; i++)
         ratios[i] = theirs[i] / ours[i];
-    }
     const double gb_per_s = 1e-9 * bytes / measure_summarise(theirs, samples).median;
     if (gb_per_s > result->limit_gb_per_s) {
         const measure_summary share = measure_summarise(ratios, samples);
@@ -208,16 +191,11 @@ int cli_bench_run(const cli_bench_case *c, measure_data *data, size_t samples, c
     work w = {
         .bench = c, .in = data->dense, .out = data->other, .codes = data->codes, .norms = data->norms};
     tq_status status = measure_slice(&c->codec, c->set, c->threads, &w.slices);
-    if (status == TQ_OK && c->op == CLI_BENCH_DECODE) {
+    if (status == TQ_OK && c->op == CLI_BENCH_DECODE)
         status = measure_fill_codes(data, &c->codec, &w.slices);
-    }
-    if (status != TQ_OK) {
-        return cli_check(NULL, status);
-    }
+    if (status != TQ_OK) return cli_check(NULL, status);
     double *seconds = calloc(samples, (2 + MAX_LIMITS) * sizeof *seconds);
-    if (!seconds) {
-        return cli_out_of_memory();
-    }
+    if (!seconds) return cli_out_of_memory();
     time_beside_limits(&w, seconds, samples, result);
     free(seconds);
     return w.status == TQ_OK ? CLI_DONE : cli_check(NULL, w.status);

@@ -25,11 +25,10 @@ typedef struct choices {
 
 static choices choices_of(cli_bench_op op, const cli_bench_filter *filter) {
     choices c = {LIST(formats, codec_formats), LIST(dims, codec_dims), LIST(sets, sets)};
-    if (op == CLI_BENCH_ROTATE) {
+    if (op == CLI_BENCH_ROTATE)
         c = (choices){LIST(formats, rotate_formats), LIST(dims, codec_dims), LIST(sets, sets)};
-    } else if (op == CLI_BENCH_REQUANTIZE) {
+    else if (op == CLI_BENCH_REQUANTIZE)
         c = (choices){LIST(formats, requantize_formats), LIST(dims, requantize_dims), LIST(sets, sets)};
-    }
     if (filter->format) {
         c.formats = filter->format;
         c.n_formats = 1;
@@ -65,13 +64,10 @@ size_t cli_bench_list(const cli_bench_filter *filter, cli_bench_case *cases) {
     const cli_bench_op last = filter->parallel ? CLI_BENCH_DECODE : CLI_BENCH_REQUANTIZE;
     size_t n = 0;
     for (cli_bench_op op = CLI_BENCH_ENCODE; op <= last; op++) {
-        if (filter->op && *filter->op != op) {
-            continue;
-        }
+        if (filter->op && *filter->op != op) continue;
         const choices choose = choices_of(op, filter);
-        for (size_t f = 0; f < choose.n_formats; f++) {
+        for (size_t f = 0; f < choose.n_formats; f++)
             n += list_format(filter, op, choose.formats[f], &choose, cases ? cases + n : NULL);
-        }
     }
     return n;
 }

@@ -17,15 +17,11 @@ static const cli_column columns[] = {
 
 void cli_bench_report_begin(cli_bench_report *report, bool as_json, tq_isa isa, size_t samples) {
     *report = (cli_bench_report){.as_json = as_json, .isa = isa, .samples = samples};
-    if (!as_json) {
-        cli_grid_begin(&report->grid, columns, sizeof columns / sizeof columns[0]);
-    }
+    if (!as_json) cli_grid_begin(&report->grid, columns, sizeof columns / sizeof columns[0]);
 }
 
 static const char *domain_name(const cli_bench_case *c) {
-    if (c->op != CLI_BENCH_DECODE) {
-        return NULL; /* null in JSON */
-    }
+    if (c->op != CLI_BENCH_DECODE) return NULL; /* null in JSON */
     return c->domain == TQ_ROTATED ? "rotated" : "original";
 }
 
@@ -39,9 +35,7 @@ static int print_json_line(const cli_bench_report *report, const cli_bench_case 
         (json_int_t)c->threads, "ns_per_row", r->ns_per_row, "gb_per_s", r->gb_per_s, "limit",
         measure_limit_name(r->limit), "limit_gb_per_s", r->limit_gb_per_s, "share", r->share, "spread",
         r->spread, "samples", (json_int_t)report->samples, "version", tq_version());
-    if (!object) {
-        return cli_out_of_memory();
-    }
+    if (!object) return cli_out_of_memory();
     (void)json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6)); /* flushing tells */
     putchar('\n');
     json_decref(object);
@@ -49,9 +43,7 @@ static int print_json_line(const cli_bench_report *report, const cli_bench_case 
 }
 
 int cli_bench_report_row(cli_bench_report *report, const cli_bench_case *c, const cli_bench_result *r) {
-    if (report->as_json) {
-        return print_json_line(report, c, r);
-    }
+    if (report->as_json) return print_json_line(report, c, r);
     const cli_cell cells[] = {{.text = cli_bench_op_name(c->op)},
                               {.text = tq_format_name(c->codec.format)},
                               {.number = c->codec.head_dim},
@@ -87,23 +79,17 @@ static void print_reading(const cli_bench_report *report) {
 }
 
 int cli_bench_report_end(cli_bench_report *report, size_t threads) {
-    if (report->as_json) {
-        return CLI_DONE;
-    }
+    if (report->as_json) return CLI_DONE;
     printf("# tqkv %s, %s, %zu thread%s, %zu sample%s; GB/s of float32; share: the limit's time over "
            "ours\n",
            tq_version(), tq_isa_name(report->isa), threads, threads == 1 ? "" : "s", report->samples,
            report->samples == 1 ? "" : "s");
     const int rc = cli_grid_print(&report->grid);
-    if (rc != CLI_DONE) {
-        return rc;
-    }
+    if (rc != CLI_DONE) return rc;
     print_reading(report);
     return cli_flush_output();
 }
 
 void cli_bench_report_drop(cli_bench_report *report) {
-    if (!report->as_json) {
-        cli_grid_drop(&report->grid);
-    }
+    if (!report->as_json) cli_grid_drop(&report->grid);
 }

@@ -20,9 +20,7 @@ static int open_file(tq_outputs **outputs, const char *folder, size_t layer, cha
 
 static int open_layer(cli_dump_layer *layer, tq_outputs **outputs, const char *folder, size_t i) {
     int rc = open_file(outputs, folder, i, 'q', &layer->q_file);
-    if (rc == CLI_DONE) {
-        rc = open_file(outputs, folder, i, 'k', &layer->k_file);
-    }
+    if (rc == CLI_DONE) rc = open_file(outputs, folder, i, 'k', &layer->k_file);
     return rc == CLI_DONE ? open_file(outputs, folder, i, 'v', &layer->v_file) : rc;
 }
 
@@ -40,23 +38,18 @@ int cli_dump_begin(cli_dump *dump, tq_outputs **outputs, const char *folder, con
     *dump = (cli_dump){.n_layers = n_layers, .n_positions = n_positions};
     int rc = cli_open_folder(outputs, folder);
     dump->layers = calloc(n_layers, sizeof *dump->layers);
-    if (rc == CLI_DONE && !dump->layers) {
-        rc = cli_out_of_memory();
-    }
+    if (rc == CLI_DONE && !dump->layers) rc = cli_out_of_memory();
     for (size_t i = 0; rc == CLI_DONE && i < n_layers; i++) {
         dump->layers[i].shape = lm_model_layer(model, i);
         rc = open_layer(&dump->layers[i], outputs, folder, i);
-        if (rc == CLI_DONE) {
-            rc = make_room(&dump->layers[i], n_positions);
-        }
+        if (rc == CLI_DONE) rc = make_room(&dump->layers[i], n_positions);
     }
     return rc;
 }
 
 static void put(float *to, size_t n_positions, size_t t, size_t n_heads, size_t dim, const float *from) {
-    for (size_t h = 0; h < n_heads; h++) {
+    for (size_t h = 0; h < n_heads; h++)
         memcpy(to + (h * n_positions + t) * dim, from + h * dim, dim * sizeof *to);
-    }
 }
 
 void cli_dump_add(cli_dump *dump, size_t layer, size_t t, const float *q, const float *k,
@@ -79,12 +72,8 @@ int cli_dump_write(const cli_dump *dump) {
         const cli_dump_layer *l = &dump->layers[i];
         const size_t dim = l->shape.head_dim;
         rc = write_tensor(dump, l->q_file, l->shape.n_heads, dim, l->q);
-        if (rc == CLI_DONE) {
-            rc = write_tensor(dump, l->k_file, l->shape.n_kv_heads, dim, l->k);
-        }
-        if (rc == CLI_DONE) {
-            rc = write_tensor(dump, l->v_file, l->shape.n_kv_heads, dim, l->v);
-        }
+        if (rc == CLI_DONE) rc = write_tensor(dump, l->k_file, l->shape.n_kv_heads, dim, l->k);
+        if (rc == CLI_DONE) rc = write_tensor(dump, l->v_file, l->shape.n_kv_heads, dim, l->v);
     }
     return rc;
 }

@@ -43,25 +43,19 @@ static const char default_text[] = "kjv-heldout.txt";
 /* A number of at least 1 and at most `most`, or what is usual. */
 static int take_count(const cli_option *option, size_t usual, size_t most, size_t *count) {
     *count = usual;
-    if (!option->given) {
-        return CLI_GO_ON;
-    }
+    if (!option->given) return CLI_GO_ON;
     const int rc = cli_parse_count(option, count);
-    if (rc == CLI_GO_ON && (*count == 0 || *count > most)) {
+    if (rc == CLI_GO_ON && (*count == 0 || *count > most))
         return cli_misuse("--%s: %zu is not from 1 to %zu", option->name, *count, most);
-    }
     return rc;
 }
 
 static int take_options(cli_eval *eval, const cli_option *options) {
-    if (!options[MODEL].given) {
-        return cli_misuse("--model M.safetensors is missing");
-    }
+    if (!options[MODEL].given) return cli_misuse("--model M.safetensors is missing");
     eval->model_path = options[MODEL].value;
     int rc = take_count(&options[TOKENS], DEFAULT_TOKENS, SIZE_MAX / 64, &eval->tokens);
-    if (rc == CLI_GO_ON) {
+    if (rc == CLI_GO_ON)
         rc = take_count(&options[CONTEXT], DEFAULT_TOKENS, SIZE_MAX / 64, &eval->context);
-    }
     return rc == CLI_GO_ON ? take_count(&options[THREADS], 0, CLI_MAX_THREADS, &eval->threads) : rc;
 }
 
@@ -70,17 +64,14 @@ static int add_rows(cli_eval *eval, const cli_option *options) {
                                 &options[CENTER]};
     char name[CLI_KV_NAME_SIZE];
     int rc = cli_kv_name_from_options(&own, name);
-    if (rc == CLI_GO_ON) {
+    if (rc == CLI_GO_ON)
         rc = cli_eval_add_rows(eval, options[FORMATS].given ? options[FORMATS].value : "main");
-    }
     return rc == CLI_GO_ON && name[0] ? cli_eval_add_rows(eval, name) : rc;
 }
 
 static int load_model(cli_eval *eval) {
     const tq_status status = lm_model_load(eval->model_path, &eval->model);
-    if (status != TQ_OK) {
-        return cli_check(NULL, status);
-    }
+    if (status != TQ_OK) return cli_check(NULL, status);
     eval->shape = lm_model_shape(eval->model);
     if (eval->shape.vocab != 256) {
         return cli_fail("%s: a vocabulary of %zu; texts are bytes, which wants 256", eval->model_path,
@@ -93,9 +84,7 @@ static int load_model(cli_eval *eval) {
 static int read_text(cli_eval *eval, uint8_t **text) {
     size_t held = 0;
     const tq_status status = tq_file_read(eval->text_path, eval->tokens + 1, text, &held);
-    if (status != TQ_OK) {
-        return cli_check(NULL, status);
-    }
+    if (status != TQ_OK) return cli_check(NULL, status);
     if (held <= eval->tokens) {
         return cli_fail("%s: %zu bytes; %zu tokens need %zu: give a longer --text or fewer --tokens",
                         eval->text_path, held, eval->tokens, eval->tokens + 1);
@@ -123,14 +112,12 @@ static void note_short_text(const cli_eval *eval) {
         const uint64_t w = lm_model_layer(eval->model, i).window;
         window = w > window ? w : window;
     }
-    if (reach <= window) {
+    if (reach <= window)
         cli_note("%zu tokens do not pass the window of %zu: rings do not wrap", reach, (size_t)window);
-    }
     for (size_t i = 0; i < eval->n_rows; i++) {
         const cli_eval_row *row = &eval->rows[i];
-        if (stays_dense(eval, &row->kv, reach)) {
+        if (stays_dense(eval, &row->kv, reach))
             cli_note("%s: %zu tokens stay in float16; nothing is encoded", row->name, reach);
-        }
     }
 }
 
@@ -153,12 +140,8 @@ typedef struct results {
 static int open_results(results *r, const cli_eval *eval, const char *dump, const char *report) {
     const size_t reach = eval->tokens < eval->context ? eval->tokens : eval->context;
     int rc = CLI_DONE;
-    if (dump) {
-        rc = cli_dump_begin(&r->dump, &r->outputs, dump, eval->model, reach);
-    }
-    if (rc == CLI_DONE && report) {
-        rc = cli_open_folder(&r->outputs, report);
-    }
+    if (dump) rc = cli_dump_begin(&r->dump, &r->outputs, dump, eval->model, reach);
+    if (rc == CLI_DONE && report) rc = cli_open_folder(&r->outputs, report);
     return rc == CLI_DONE && report ? cli_open_output_in(&r->outputs, report, "index.html", &r->page)
                                     : rc;
 }
@@ -172,15 +155,9 @@ static int evaluate(cli_eval *eval, const cli_option *options) {
     results r = {0};
     note_short_text(eval);
     int rc = open_results(&r, eval, options[DUMP].value, options[REPORT].value);
-    if (rc == CLI_DONE) {
-        rc = cli_eval_run(eval, options[DUMP].given ? &r.dump : NULL);
-    }
-    if (rc == CLI_DONE) {
-        rc = write_results(&r, eval);
-    }
-    if (rc == CLI_DONE) {
-        rc = print(eval, options[JSON].given, options[REPORT].value);
-    }
+    if (rc == CLI_DONE) rc = cli_eval_run(eval, options[DUMP].given ? &r.dump : NULL);
+    if (rc == CLI_DONE) rc = write_results(&r, eval);
+    if (rc == CLI_DONE) rc = print(eval, options[JSON].given, options[REPORT].value);
     rc = cli_close_outputs(r.outputs, rc);
     cli_dump_free(&r.dump);
     cli_eval_free_rows(eval);
@@ -193,20 +170,14 @@ static int run_options(const cli_option *options) {
     uint8_t *text = NULL;
     char *beside = NULL;
     int rc = take_options(&eval, options);
-    if (rc == CLI_GO_ON) {
-        rc = load_model(&eval);
-    }
+    if (rc == CLI_GO_ON) rc = load_model(&eval);
     if (rc == CLI_GO_ON) {
         beside = cli_beside(eval.model_path, default_text);
         eval.text_path = options[TEXT].given ? options[TEXT].value : beside;
         rc = eval.text_path ? add_rows(&eval, options) : cli_out_of_memory();
     }
-    if (rc == CLI_GO_ON) {
-        rc = read_text(&eval, &text);
-    }
-    if (rc == CLI_GO_ON) {
-        rc = evaluate(&eval, options);
-    }
+    if (rc == CLI_GO_ON) rc = read_text(&eval, &text);
+    if (rc == CLI_GO_ON) rc = evaluate(&eval, options);
     lm_model_free(eval.model);
     free(text);
     free(beside);
@@ -236,9 +207,7 @@ static int run(const cli_command *command, int argc, const char **argv) {
     };
     cli_args args;
     int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
-    if (rc == CLI_GO_ON) {
-        rc = run_options(options);
-    }
+    if (rc == CLI_GO_ON) rc = run_options(options);
     cli_args_free(&args);
     return rc;
 }

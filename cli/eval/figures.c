@@ -12,24 +12,20 @@ static const double log2_e = 1.4426950408889634074;
 void cli_softmax(const float *logits, cli_distribution *d) {
     double sum = 0.0;
     d->top = 0;
-    for (size_t i = 1; i < d->n; i++) {
+    for (size_t i = 1; i < d->n; i++)
         d->top = logits[i] > logits[d->top] ? i : d->top;
-    }
     const double max = (double)logits[d->top];
-    for (size_t i = 0; i < d->n; i++) {
+    for (size_t i = 0; i < d->n; i++)
         sum += exp((double)logits[i] - max);
-    }
     const double log_sum = log(sum);
-    for (size_t i = 0; i < d->n; i++) {
+    for (size_t i = 0; i < d->n; i++)
         d->log_p[i] = (double)logits[i] - max - log_sum;
-    }
 }
 
 double cli_kl(const cli_distribution *p, const cli_distribution *q) {
     double sum = 0.0;
-    for (size_t i = 0; i < p->n; i++) {
+    for (size_t i = 0; i < p->n; i++)
         sum += exp(p->log_p[i]) * (p->log_p[i] - q->log_p[i]);
-    }
     /* Rounding may leave nearly equal distributions a hair below zero, where no divergence lies. */
     return sum > 0.0 ? sum : 0.0;
 }
@@ -47,9 +43,7 @@ void cli_eval_add_token(cli_eval_row *row, size_t t, const cli_distribution *ref
 
 /* 1 less the cosine of a and b; exactly 0 for equal vectors, which rounding would spoil. */
 static double angle(double aa, double ab, double bb, double error) {
-    if (error == 0.0) {
-        return 0.0;
-    }
+    if (error == 0.0) return 0.0;
     return aa == 0.0 || bb == 0.0 ? 1.0 : 1.0 - ab / sqrt(aa) / sqrt(bb);
 }
 
@@ -74,12 +68,10 @@ void cli_eval_add_outputs(cli_eval_row *row, size_t layer, size_t t, size_t n_ou
 void cli_eval_summarise(cli_eval *eval, cli_eval_row *row) {
     const size_t n_angles = eval->tokens * eval->n_outputs;
     double kl = 0.0, angles = 0.0;
-    for (size_t t = 0; t < eval->tokens; t++) {
+    for (size_t t = 0; t < eval->tokens; t++)
         kl += row->kl[t];
-    }
-    for (size_t i = 0; i < n_angles; i++) {
+    for (size_t i = 0; i < n_angles; i++)
         angles += (double)row->angles[i];
-    }
     measure_sort(row->kl, eval->tokens);
     measure_sort_floats(row->angles, n_angles);
     row->kl_mean = kl / (double)eval->tokens;
@@ -114,10 +106,7 @@ double cli_eval_layer_error(const cli_eval_row *row, size_t layer) {
 }
 
 const cli_eval_row *cli_eval_find(const cli_eval *eval, const char *name) {
-    for (size_t i = 0; i < eval->n_rows; i++) {
-        if (strcmp(eval->rows[i].name, name) == 0) {
-            return &eval->rows[i];
-        }
-    }
+    for (size_t i = 0; i < eval->n_rows; i++)
+        if (strcmp(eval->rows[i].name, name) == 0) return &eval->rows[i];
     return NULL;
 }

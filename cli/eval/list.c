@@ -54,25 +54,17 @@ static int add_name(cli_eval *eval, const char *name, left_out *out) {
         cli_kv_default_name(usual);
         name = usual;
     }
-    if (cli_eval_find(eval, name)) {
-        return CLI_GO_ON;
-    }
+    if (cli_eval_find(eval, name)) return CLI_GO_ON;
     const int rc = cli_parse_kv(name, &row.kv);
-    if (rc != CLI_GO_ON) {
-        return rc;
-    }
+    if (rc != CLI_GO_ON) return rc;
     if (!cli_kv_serves(&row.kv, eval->model, why, sizeof why)) {
-        if (!out) {
-            return cli_misuse("'%s': %s", name, why);
-        }
+        if (!out) return cli_misuse("'%s': %s", name, why);
         const size_t length = strlen(out->names);
         snprintf(out->names + length, sizeof out->names - length, "%s%s", length ? ", " : "", name);
         memcpy(out->why, why, sizeof why);
         return CLI_GO_ON;
     }
-    if (eval->n_rows == CLI_EVAL_MAX_ROWS) {
-        return cli_misuse("more than %d formats", CLI_EVAL_MAX_ROWS);
-    }
+    if (eval->n_rows == CLI_EVAL_MAX_ROWS) return cli_misuse("more than %d formats", CLI_EVAL_MAX_ROWS);
     snprintf(row.name, sizeof row.name, "%s", name);
     eval->rows[eval->n_rows++] = row;
     return CLI_GO_ON;
@@ -83,13 +75,9 @@ static int add_group(cli_eval *eval, bool all) {
     int rc = CLI_GO_ON;
     for (size_t i = 0; rc == CLI_GO_ON && i < sizeof names / sizeof names[0]; i++) {
         const bool starred = names[i][0] == '*';
-        if (all || !starred) {
-            rc = add_name(eval, names[i] + starred, &out);
-        }
+        if (all || !starred) rc = add_name(eval, names[i] + starred, &out);
     }
-    if (rc == CLI_GO_ON && out.names[0]) {
-        cli_note("%s: %s", out.names, out.why);
-    }
+    if (rc == CLI_GO_ON && out.names[0]) cli_note("%s: %s", out.names, out.why);
     return rc;
 }
 
@@ -100,9 +88,8 @@ int cli_eval_add_rows(cli_eval *eval, const char *list) {
         char name[CLI_KV_NAME_SIZE];
         const char *comma = strchr(from, ',');
         const size_t length = comma ? (size_t)(comma - from) : strlen(from);
-        if (length == 0 || length >= sizeof name) {
+        if (length == 0 || length >= sizeof name)
             return cli_misuse("'%s': a name between commas is %s", list, length ? "too long" : "missing");
-        }
         memcpy(name, from, length);
         name[length] = '\0';
         const bool all = strcmp(name, "all") == 0;

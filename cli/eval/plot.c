@@ -14,9 +14,7 @@ void cli_axis_round(cli_axis *axis, double low, double high) {
     const double base = axis->bytes ? 4.0 : 10.0;
     axis->low = pow(base, floor(log(low) / log(base) + 1e-9));
     axis->high = pow(base, ceil(log(high) / log(base) - 1e-9));
-    if (axis->high <= axis->low) {
-        axis->high = axis->low * base;
-    }
+    if (axis->high <= axis->low) axis->high = axis->low * base;
 }
 
 void cli_plot_escaped(FILE *out, const char *text) {
@@ -82,17 +80,13 @@ static double linear_step(const cli_axis *axis) {
 }
 
 static double first_tick(const cli_axis *axis) {
-    if (axis->log) {
-        return axis->low;
-    }
+    if (axis->log) return axis->low;
     const double step = linear_step(axis);
     return ceil(axis->low / step - 1e-9) * step + 0.0; /* no minus zero */
 }
 
 static double next_tick(const cli_axis *axis, double tick) {
-    if (axis->log) {
-        return tick * (axis->bytes ? 4.0 : 10.0);
-    }
+    if (axis->log) return tick * (axis->bytes ? 4.0 : 10.0);
     return tick + linear_step(axis);
 }
 
@@ -103,9 +97,8 @@ static void print_tick_value(FILE *out, const cli_axis *axis, double tick) {
         fprintf(out, "10<tspan class=\"power\" dy=\"-5\">%.0f</tspan>", log10(tick));
         return;
     }
-    for (; axis->bytes && tick >= 1024.0 && unit < 4; unit++) {
+    for (; axis->bytes && tick >= 1024.0 && unit < 4; unit++)
         tick /= 1024.0;
-    }
     fprintf(out, "%g%s%s", tick, axis->bytes ? " " : "", axis->bytes ? units[unit] : "");
 }
 

@@ -37,29 +37,23 @@ void cli_labels_stack(cli_label *labels, size_t n, double top, double bottom, do
         for (;;) {
             const double half = 0.5 * step * (double)(count - 1);
             middle = fmin(fmax(middle, top + half), bottom - half);
-            if (first == 0 || middle - half >= labels[first - 1].base + step) {
-                break;
-            }
+            if (first == 0 || middle - half >= labels[first - 1].base + step) break;
             /* The stack above ends just before `first`; its labels lie `step` apart. */
             size_t start = first - 1;
-            while (start > 0 && labels[start].base - labels[start - 1].base <= step * 1.001) {
+            while (start > 0 && labels[start].base - labels[start - 1].base <= step * 1.001)
                 start--;
-            }
             double sum = 0.0;
-            for (size_t j = start; j <= i; j++) {
+            for (size_t j = start; j <= i; j++)
                 sum += labels[j].y;
-            }
             first = start;
             count = i - start + 1;
             middle = sum / (double)count;
         }
-        for (size_t j = first; j <= i; j++) {
+        for (size_t j = first; j <= i; j++)
             labels[j].base = middle + step * ((double)(j - first) - 0.5 * (double)(count - 1));
-        }
     }
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         labels[i].base += 4.5; /* the middle of the letters stands at the height */
-    }
 }
 
 static double overlap(box a, box b) {
@@ -73,9 +67,8 @@ static double badness(const cli_label *labels, size_t index, const cli_plot *plo
                       const cli_point *obstacles, size_t n_obstacles) {
     const box b = box_of(&labels[index]);
     double bad = 0.0;
-    for (size_t i = 0; i < index; i++) {
+    for (size_t i = 0; i < index; i++)
         bad += 100.0 * overlap(b, box_of(&labels[i]));
-    }
     for (size_t i = 0; i < n_obstacles; i++) {
         const double x = obstacles[i].x, y = obstacles[i].y;
         bad += 20.0 * overlap(b, (box){x - 5.0, x + 5.0, y - 5.0, y + 5.0});

@@ -15,15 +15,9 @@ static const char dense[] = "dense", v2[] = "v2", v1[] = "v1", blocks[] = "block
 
 const char *cli_eval_colour(const cli_eval_row *row) {
     const lm_kv *kv = &row->kv;
-    if (kv->store == LM_STORE_BLOCKS) {
-        return kv->rotate ? turned : blocks;
-    }
-    if (kv->store != LM_STORE_CACHE) {
-        return dense;
-    }
-    if (kv->k_dense || kv->v_dense || kv->k_format != kv->v_format) {
-        return mixed;
-    }
+    if (kv->store == LM_STORE_BLOCKS) return kv->rotate ? turned : blocks;
+    if (kv->store != LM_STORE_CACHE) return dense;
+    if (kv->k_dense || kv->v_dense || kv->k_format != kv->v_format) return mixed;
     return TQ_IS_V1(kv->k_format) ? v1 : v2;
 }
 
@@ -33,9 +27,7 @@ static bool is_named(const cli_eval_row *row) {
     const lm_kv *kv = &row->kv;
     char usual[CLI_KV_NAME_SIZE];
     cli_kv_default_name(usual);
-    if (strcmp(row->name, usual) == 0) {
-        return true;
-    }
+    if (strcmp(row->name, usual) == 0) return true;
     return !kv->k_dense && !kv->v_dense && !kv->recent && !kv->sinks && !kv->learn_centre &&
            kv->k_norm_rule == TQ_NORM_DEFAULT && kv->v_norm_rule == TQ_NORM_DEFAULT;
 }
@@ -45,11 +37,8 @@ static bool diverges(const cli_eval_row *row) {
 }
 
 bool cli_eval_has_divergence(const cli_eval *eval) {
-    for (size_t i = 0; i < eval->n_rows; i++) {
-        if (diverges(&eval->rows[i])) {
-            return true;
-        }
-    }
+    for (size_t i = 0; i < eval->n_rows; i++)
+        if (diverges(&eval->rows[i])) return true;
     return false;
 }
 
@@ -69,13 +58,10 @@ static size_t family_of(const cli_eval *eval, const char *family, const cli_eval
     size_t n = 0;
     for (size_t i = 0; i < eval->n_rows; i++) {
         const cli_eval_row *row = &eval->rows[i];
-        if (!has_size_dot(row) || cli_eval_colour(row) != family) {
-            continue;
-        }
+        if (!has_size_dot(row) || cli_eval_colour(row) != family) continue;
         size_t at = n++;
-        for (; at > 0 && cli_eval_bits_per_value(members[at - 1]) > cli_eval_bits_per_value(row); at--) {
+        for (; at > 0 && cli_eval_bits_per_value(members[at - 1]) > cli_eval_bits_per_value(row); at--)
             members[at] = members[at - 1];
-        }
         members[at] = row;
     }
     return n;
@@ -106,19 +92,14 @@ static void draw_family(const cli_eval *eval, const cli_plot *plot, const char *
         x[i] = cli_eval_bits_per_value(members[i]);
         y[i] = members[i]->kl_mean;
         const cli_point at = {cli_axis_at(&plot->x, x[i]), cli_axis_at(&plot->y, y[i])};
-        if (i > 0 && family != mixed) {
-            add_obstacles(s, before, at);
-        }
+        if (i > 0 && family != mixed) add_obstacles(s, before, at);
         s->obstacles[s->n_obstacles++] = at;
         s->labels[s->n_labels++] = label_of(members[i], at.x, at.y);
         before = at;
     }
-    if (n > 1 && family != mixed) {
-        cli_plot_line(plot, family, n, x, y);
-    }
-    for (size_t i = 0; i < n; i++) {
+    if (n > 1 && family != mixed) cli_plot_line(plot, family, n, x, y);
+    for (size_t i = 0; i < n; i++)
         cli_plot_dot(plot, family, true, x[i], y[i]);
-    }
 }
 
 typedef double (*figure)(const cli_eval_row *row);
@@ -142,9 +123,8 @@ static void range(const cli_eval *eval, choice chosen, figure of, double *low, d
 
 static size_t size_dots(const cli_eval *eval) {
     size_t n = 0;
-    for (size_t i = 0; i < eval->n_rows; i++) {
+    for (size_t i = 0; i < eval->n_rows; i++)
         n += has_size_dot(&eval->rows[i]);
-    }
     return n;
 }
 
@@ -165,15 +145,12 @@ void cli_eval_plot_sizes(const cli_eval *eval, FILE *out) {
     cli_axis_round(&plot.y, low, high);
     plot.x.low = floor(fewest);
     plot.x.high = ceil(most);
-    if (plot.x.high <= plot.x.low) {
-        plot.x.high = plot.x.low + 1.0;
-    }
+    if (plot.x.high <= plot.x.low) plot.x.high = plot.x.low + 1.0;
     cli_plot_begin(&plot, "Mean KL divergence against bits per value");
     cli_plot_x_axis(&plot);
     cli_plot_y_axis(&plot);
-    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
+    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++)
         draw_family(eval, &plot, families[i], s);
-    }
     cli_labels_scatter(s->labels, s->n_labels, &plot, s->obstacles, s->n_obstacles);
     cli_labels_draw(s->labels, s->n_labels, &plot);
     cli_plot_end(&plot);
@@ -245,9 +222,8 @@ static void add_end_label(scene *s, const cli_eval_row *row, double x, double y)
 
 static bool has_layer_error(const cli_eval *eval, const cli_eval_row *row) {
     bool all = is_named(row) && cli_eval_colour(row) != dense;
-    for (size_t i = 0; i < eval->shape.n_layers; i++) {
+    for (size_t i = 0; i < eval->shape.n_layers; i++)
         all = all && cli_eval_layer_error(row, i) > 0.0;
-    }
     return all;
 }
 
@@ -255,9 +231,8 @@ static bool has_layer_error(const cli_eval *eval, const cli_eval_row *row) {
 static void draw_line(const cli_plot *plot, const cli_eval_row *row, size_t n, const double *x,
                       const double *y, bool dots, scene *s) {
     cli_plot_line(plot, cli_eval_colour(row), n, x, y);
-    for (size_t i = 0; dots && i < n; i++) {
+    for (size_t i = 0; dots && i < n; i++)
         cli_plot_dot(plot, cli_eval_colour(row), true, x[i], y[i]);
-    }
     add_end_label(s, row, cli_axis_at(&plot->x, x[n - 1]), cli_axis_at(&plot->y, y[n - 1]));
 }
 
@@ -295,9 +270,7 @@ void cli_eval_plot_layers(const cli_eval *eval, FILE *out) {
                 x[layer] = (double)layer;
                 y[layer] = cli_eval_layer_error(&eval->rows[i], layer);
             }
-            if (has_layer_error(eval, &eval->rows[i])) {
-                draw_line(&plot, &eval->rows[i], n, x, y, true, s);
-            }
+            if (has_layer_error(eval, &eval->rows[i])) draw_line(&plot, &eval->rows[i], n, x, y, true, s);
         }
         finish_lines(&plot, s);
     }
@@ -316,9 +289,7 @@ void cli_eval_plot_memory(const cli_eval *eval, FILE *out) {
         .x = {.title = "tokens in the cache", .high = (double)eval->memory_at[n - 1], .to = LINES_END},
         .y = {.title = "bytes of all layers", .log = true, .bytes = true, .from = 395, .to = 30}};
     plot.x.from = 68;
-    if (!s) {
-        return;
-    }
+    if (!s) return;
     for (size_t i = 0; i < eval->n_rows; i++) {
         low = fmin(low, (double)eval->rows[i].memory[0]);
         high = fmax(high, (double)eval->rows[i].memory[n - 1]);
@@ -332,9 +303,7 @@ void cli_eval_plot_memory(const cli_eval *eval, FILE *out) {
             x[j] = (double)eval->memory_at[j];
             y[j] = fmax((double)eval->rows[i].memory[j], 1.0);
         }
-        if (is_named(&eval->rows[i])) {
-            draw_line(&plot, &eval->rows[i], n, x, y, false, s);
-        }
+        if (is_named(&eval->rows[i])) draw_line(&plot, &eval->rows[i], n, x, y, false, s);
     }
     finish_lines(&plot, s);
     free(s);

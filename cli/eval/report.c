@@ -100,19 +100,15 @@ static void write_table(FILE *out, const cli_eval *eval) {
             "next-byte distribution of float32; cosines of attention outputs; tokens per second of each "
             "format alone.</p>\n<div class=\"wide\"><table><thead><tr>",
             eval->memory_at[eval->n_memory - 1]);
-    for (size_t i = 0; i < sizeof headings / sizeof headings[0]; i++) {
+    for (size_t i = 0; i < sizeof headings / sizeof headings[0]; i++)
         fprintf(out, "<th>%s</th>", headings[i]);
-    }
     fputs("</tr></thead><tbody>\n", out);
-    for (size_t i = 0; i < eval->n_rows; i++) {
+    for (size_t i = 0; i < eval->n_rows; i++)
         write_row(out, eval, &eval->rows[i]);
-    }
     fputs("</tbody></table></div>\n", out);
-    for (size_t i = 0; i < eval->n_rows; i++) {
-        if (cli_kv_cut(&eval->rows[i].kv, eval->model, cut, sizeof cut)) {
+    for (size_t i = 0; i < eval->n_rows; i++)
+        if (cli_kv_cut(&eval->rows[i].kv, eval->model, cut, sizeof cut))
             fprintf(out, "<p class=\"soft\">%s: %s.</p>\n", eval->rows[i].name, cut);
-        }
-    }
 }
 
 static void write_pair(FILE *out, const cli_eval_pair *pair) {
@@ -129,18 +125,15 @@ static void write_pair(FILE *out, const cli_eval_pair *pair) {
 static void write_pairs(FILE *out, const cli_eval *eval) {
     cli_eval_pair pairs[CLI_EVAL_MAX_PAIRS];
     const size_t n = cli_eval_pairs(eval, pairs);
-    if (n == 0) {
-        return;
-    }
+    if (n == 0) return;
     fputs("<p>Beside blocks of 32 values with a float16 scale. At equal bits: the baseline's KL times 4 "
           "for "
           "every bit a value that it spends more (6.02 dB a bit).</p>\n<div class=\"wide\"><table><thead>"
           "<tr><th>format</th><th>bits</th><th>KL</th><th>baseline</th><th>bits</th><th>KL</th>"
           "<th>at equal<br>bits</th><th>lower</th><th>lower<br>then</th></tr></thead><tbody>\n",
           out);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         write_pair(out, &pairs[i]);
-    }
     fputs("</tbody></table></div>\n", out);
 }
 
@@ -172,15 +165,11 @@ int cli_eval_write_report(const cli_eval *eval, tq_output *output) {
     char *page = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&page, &size);
-    if (!out) {
-        return cli_out_of_memory();
-    }
+    if (!out) return cli_out_of_memory();
     write_page(out, eval);
     const bool whole = !ferror(out);
     int rc = fclose(out) == 0 && whole ? CLI_DONE : cli_out_of_memory();
-    if (rc == CLI_DONE) {
-        rc = cli_written(tq_output_bytes(output, page, size));
-    }
+    if (rc == CLI_DONE) rc = cli_written(tq_output_bytes(output, page, size));
     free(page);
     return rc;
 }

@@ -36,9 +36,7 @@ static size_t first_context(const cli_eval *eval) {
 }
 
 static int allocate_row(const cli_eval *eval, cli_eval_row *row) {
-    if (eval->tokens > SIZE_MAX / sizeof(double)) {
-        return cli_out_of_memory();
-    }
+    if (eval->tokens > SIZE_MAX / sizeof(double)) return cli_out_of_memory();
     row->kl = malloc(eval->tokens * sizeof *row->kl);
     row->angles = cli_new_floats(eval->tokens, eval->n_outputs, 1);
     row->error = calloc(eval->shape.n_layers, sizeof *row->error);
@@ -66,9 +64,7 @@ static void watch_qkv(void *context, size_t layer, size_t n_rows, const float *q
                       const float *v) {
     run *r = context;
     (void)n_rows; /* the reference is the first of them */
-    if (r->t < r->dump->n_positions) {
-        cli_dump_add(r->dump, layer, r->t, q, k, v);
-    }
+    if (r->t < r->dump->n_positions) cli_dump_add(r->dump, layer, r->t, q, k, v);
 }
 
 static void watch_attention(void *context, size_t layer, size_t n_rows, const float *out) {
@@ -107,9 +103,7 @@ static int new_sequences(run *r) {
     for (size_t i = 0; i < r->n_sequences; i++) {
         const tq_status status = lm_sequence_create(eval->model, i ? &eval->rows[i - 1].kv : &reference,
                                                     capacity_of(eval), 1, parallel, &r->sequences[i]);
-        if (status != TQ_OK) {
-            return cli_check(i ? eval->rows[i - 1].name : "float32", status);
-        }
+        if (status != TQ_OK) return cli_check(i ? eval->rows[i - 1].name : "float32", status);
     }
     return CLI_DONE;
 }
@@ -138,9 +132,7 @@ static int count_bytes(run *r, size_t i, uint64_t *bytes, uint64_t *values) {
 static int note_memory(run *r, size_t *point) {
     cli_eval *eval = r->eval;
     int rc = CLI_DONE;
-    if (*point == eval->n_memory || r->t + 1 != eval->memory_at[*point]) {
-        return CLI_DONE;
-    }
+    if (*point == eval->n_memory || r->t + 1 != eval->memory_at[*point]) return CLI_DONE;
     for (size_t i = 0; rc == CLI_DONE && i < eval->n_rows; i++) {
         cli_eval_row *row = &eval->rows[i];
         rc = count_bytes(r, i, &row->bytes, &row->values);
@@ -163,9 +155,7 @@ static int run_context(run *r, size_t first) {
         memset(r->tokens, eval->text[r->t], r->n_sequences);
         const tq_status status =
             lm_decode(eval->model, r->n_sequences, r->sequences, r->tokens, r->logits, &watch);
-        if (status != TQ_OK) {
-            return cli_fail("byte %zu of the text: %s", r->t, tq_last_error()->message);
-        }
+        if (status != TQ_OK) return cli_fail("byte %zu of the text: %s", r->t, tq_last_error()->message);
         add_figures(r);
         rc = note_memory(r, &point);
         cli_progress_add(1);
@@ -183,9 +173,7 @@ static int time_rows(run *r) {
             const tq_status status = lm_decode(eval->model, 1, &r->sequences[i + 1],
                                                &eval->text[n % eval->tokens], r->logits, NULL);
             times[n] = measure_now() - begun;
-            if (status != TQ_OK) {
-                return cli_check(eval->rows[i].name, status);
-            }
+            if (status != TQ_OK) return cli_check(eval->rows[i].name, status);
         }
         measure_sort(times, TIMED_TOKENS);
         eval->rows[i].token_seconds = times[measure_rank(TIMED_TOKENS, 50)];
@@ -201,12 +189,8 @@ static int run_all(run *r) {
         const double begun = measure_now();
         rc = run_context(r, first);
         eval->seconds += measure_now() - begun;
-        if (rc == CLI_DONE && first == 0) {
-            rc = time_rows(r);
-        }
-        if (eval->tokens - first <= eval->context) {
-            break;
-        }
+        if (rc == CLI_DONE && first == 0) rc = time_rows(r);
+        if (eval->tokens - first <= eval->context) break;
     }
     cli_progress_end();
     return rc;
@@ -219,9 +203,7 @@ static int prepare(run *r) {
     r->n_sequences = eval->n_rows + 1;
     r->logits = cli_new_floats(r->n_sequences, eval->shape.vocab, 1);
     r->log_p = calloc(2 * eval->shape.vocab, sizeof *r->log_p);
-    if (!r->logits || !r->log_p) {
-        return cli_out_of_memory();
-    }
+    if (!r->logits || !r->log_p) return cli_out_of_memory();
     eval->n_outputs = 0;
     for (size_t layer = 0; layer < eval->shape.n_layers; layer++) {
         firsts[layer] = eval->n_outputs;
@@ -233,11 +215,8 @@ static int prepare(run *r) {
         eval->memory_at[i] = context / n * (i + 1) + context % n * (i + 1) / n;
     }
     int rc = cli_choose_threads(eval->threads, &r->parallel);
-    for (size_t i = 0; rc == CLI_GO_ON && i < eval->n_rows; i++) {
-        if (allocate_row(eval, &eval->rows[i]) != CLI_DONE) {
-            rc = CLI_FAILED;
-        }
-    }
+    for (size_t i = 0; rc == CLI_GO_ON && i < eval->n_rows; i++)
+        if (allocate_row(eval, &eval->rows[i]) != CLI_DONE) rc = CLI_FAILED;
     return rc == CLI_GO_ON ? CLI_DONE : rc;
 }
 
@@ -245,12 +224,9 @@ int cli_eval_run(cli_eval *eval, cli_dump *dump) {
     run r = {.eval = eval, .dump = dump};
     r.firsts = calloc(eval->shape.n_layers, sizeof *r.firsts);
     int rc = r.firsts ? prepare(&r) : cli_out_of_memory();
-    if (rc == CLI_DONE) {
-        rc = run_all(&r);
-    }
-    for (size_t i = 0; rc == CLI_DONE && i < eval->n_rows; i++) {
+    if (rc == CLI_DONE) rc = run_all(&r);
+    for (size_t i = 0; rc == CLI_DONE && i < eval->n_rows; i++)
         cli_eval_summarise(eval, &eval->rows[i]);
-    }
     free_sequences(&r);
     free(r.firsts);
     free(r.logits);

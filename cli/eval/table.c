@@ -111,9 +111,7 @@ static void fill_pairs(const cli_eval *eval, cli_grid *grid) {
 static int print_pairs(const cli_eval *eval) {
     cli_eval_pair pairs[CLI_EVAL_MAX_PAIRS];
     cli_grid grid;
-    if (cli_eval_pairs(eval, pairs) == 0) {
-        return CLI_DONE;
-    }
+    if (cli_eval_pairs(eval, pairs) == 0) return CLI_DONE;
     printf("\n# Beside blocks of 32 with a float16 scale. equal bits: its KL times 4 for\n"
            "# every bit a value that it spends more (6.02 dB a bit); and which is lower then\n");
     fill_pairs(eval, &grid);
@@ -127,11 +125,9 @@ static double rate(const cli_eval *eval) {
 /* Where a layer does less than a row's name says. */
 static void tell_cuts(const cli_eval *eval) {
     char text[256];
-    for (size_t i = 0; i < eval->n_rows; i++) {
-        if (cli_kv_cut(&eval->rows[i].kv, eval->model, text, sizeof text)) {
+    for (size_t i = 0; i < eval->n_rows; i++)
+        if (cli_kv_cut(&eval->rows[i].kv, eval->model, text, sizeof text))
             printf("# %s: %s\n", eval->rows[i].name, text);
-        }
-    }
 }
 
 int cli_eval_print_tables(const cli_eval *eval) {
@@ -143,15 +139,11 @@ int cli_eval_print_tables(const cli_eval *eval) {
            full, eval->reference_bits / (double)eval->tokens);
     tell_cuts(eval);
     int rc = print_costs(eval);
-    if (rc != CLI_DONE) {
-        return rc;
-    }
+    if (rc != CLI_DONE) return rc;
     printf("\n# KL in nats from the next-byte distribution of float32; top: the same likeliest\n# byte; "
            "cosines of attention outputs: mean and first percentile\n");
     rc = print_distances(eval);
-    if (rc == CLI_DONE) {
-        rc = print_pairs(eval);
-    }
+    if (rc == CLI_DONE) rc = print_pairs(eval);
     printf("\n# %.1f s: %.0f tokens a second and format\n", eval->seconds, rate(eval));
     return rc == CLI_DONE ? cli_flush_output() : rc;
 }
@@ -166,9 +158,8 @@ static json_t *row_json(const cli_eval *eval, const cli_eval_row *row) {
         json_array_append_new(centre,
                               json_integer((json_int_t)lm_layer_holds(&layer, row->kv.learn_centre)));
     }
-    for (size_t i = 0; memory && i < eval->n_memory; i++) {
+    for (size_t i = 0; memory && i < eval->n_memory; i++)
         json_array_append_new(memory, json_integer((json_int_t)row->memory[i]));
-    }
     return json_pack(
         "{s:s, s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o, s:o, s:o}", "name",
         row->name, "bits_per_value", cli_eval_bits_per_value(row), "cache_bytes", (json_int_t)row->bytes,
@@ -183,12 +174,10 @@ int cli_eval_print_json(const cli_eval *eval) {
     json_t *rows = json_array(), *contexts = json_array();
     cli_grid pairs;
     cli_report report;
-    for (size_t i = 0; rows && i < eval->n_rows; i++) {
+    for (size_t i = 0; rows && i < eval->n_rows; i++)
         json_array_append_new(rows, row_json(eval, &eval->rows[i]));
-    }
-    for (size_t i = 0; contexts && i < eval->n_memory; i++) {
+    for (size_t i = 0; contexts && i < eval->n_memory; i++)
         json_array_append_new(contexts, json_integer((json_int_t)eval->memory_at[i]));
-    }
     const bool complete = json_array_size(rows) == eval->n_rows;
     cli_report_begin(&report, true);
     report.failed = report.failed || !complete;
