@@ -3,9 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "base/command.h"
 #include "base/message.h"
-#include "base/options.h"
 #include "base/report.h"
 #include "measure/lloyd_max.h"
 #include "tqkv/codec.h"
@@ -67,21 +65,16 @@ static int print_codebook(tq_format format, bool as_json) {
     return rc == CLI_DONE ? print_rows(centroids, boundaries, n) : rc;
 }
 
-static int run(const cli_command *command, int argc, const char **argv) {
-    cli_option options[N_OPTIONS] = {
-        [BITS] = {.name = "bits",
-                  .value_name = "N",
-                  .help = "size of the codebook: v2 2 to 8, v1 4, 5, 6, 8"},
-        [CODEBOOK] = {.name = "codebook", .value_name = "v1|v2", .help = "which codebooks (default v2)"},
-        [JSON] = {.name = "json", .help = "print one JSON object"},
-    };
-    cli_args args;
+static const cli_option_spec specs[N_OPTIONS] = {
+    [BITS] = {"bits", 0, "N", "size of the codebook: v2 2 to 8, v1 4, 5, 6, 8"},
+    [CODEBOOK] = {"codebook", 0, "v1|v2", "which codebooks (default v2)"},
+    [JSON] = {"json", 0, NULL, "print one JSON object"},
+};
+
+static int run(const cli_args *args) {
     tq_format format = TQ_TQ4;
-    int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
-    if (rc == CLI_GO_ON) rc = cli_parse_codebook(&options[BITS], &options[CODEBOOK], &format);
-    if (rc == CLI_GO_ON) rc = print_codebook(format, options[JSON].given);
-    cli_args_free(&args);
-    return rc;
+    TRY(cli_take_codebook(&args->options[BITS], &args->options[CODEBOOK], &format));
+    return print_codebook(format, args->options[JSON].given);
 }
 
 const cli_command cli_codebook_command = {
@@ -90,7 +83,8 @@ const cli_command cli_codebook_command = {
     .synopsis = "--bits N [--codebook v1|v2] [--json]",
     .examples = "  tqkv codebook --bits 4\n"
                 "  tqkv codebook --bits 8 --codebook v1 --json\n",
-    .min_operands = 0,
-    .max_operands = 0,
+    .specs = specs,
+    .n_specs = N_OPTIONS,
+    .needed = 1u << BITS,
     .run = run,
 };

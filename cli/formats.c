@@ -2,9 +2,7 @@
  * tqkv formats: what there is to choose from, and what each costs. */
 #include <math.h>
 
-#include "base/command.h"
 #include "base/message.h"
-#include "base/options.h"
 #include "base/report.h"
 #include "measure/lloyd_max.h"
 #include "tqkv/codec.h"
@@ -58,13 +56,10 @@ static int print_formats(bool as_json) {
     return cli_report_end(&report);
 }
 
-static int run(const cli_command *command, int argc, const char **argv) {
-    cli_option options[N_OPTIONS] = {[JSON] = {.name = "json", .help = "print one JSON object"}};
-    cli_args args;
-    int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
-    if (rc == CLI_GO_ON) rc = print_formats(options[JSON].given);
-    cli_args_free(&args);
-    return rc;
+static const cli_option_spec specs[N_OPTIONS] = {[JSON] = {"json", 0, NULL, "print one JSON object"}};
+
+static int run(const cli_args *args) {
+    return print_formats(args->options[JSON].given);
 }
 
 const cli_command cli_formats_command = {
@@ -72,7 +67,7 @@ const cli_command cli_formats_command = {
     .summary = "List the formats with their size and error",
     .synopsis = "[--json]",
     .examples = "  tqkv formats\n",
-    .min_operands = 0,
-    .max_operands = 0,
+    .specs = specs,
+    .n_specs = N_OPTIONS,
     .run = run,
 };

@@ -2,9 +2,7 @@
  * tqkv kernels: which instruction sets there are, and which kernel serves each operation. */
 #include <stdlib.h>
 
-#include "base/command.h"
 #include "base/message.h"
-#include "base/options.h"
 #include "base/report.h"
 #include "tqkv/cpu.h"
 
@@ -81,13 +79,10 @@ static int print_kernels(bool as_json) {
     return rc;
 }
 
-static int run(const cli_command *command, int argc, const char **argv) {
-    cli_option options[N_OPTIONS] = {[JSON] = {.name = "json", .help = "print one JSON object"}};
-    cli_args args;
-    int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
-    if (rc == CLI_GO_ON) rc = print_kernels(options[JSON].given);
-    cli_args_free(&args);
-    return rc;
+static const cli_option_spec specs[N_OPTIONS] = {[JSON] = {"json", 0, NULL, "print one JSON object"}};
+
+static int run(const cli_args *args) {
+    return print_kernels(args->options[JSON].given);
 }
 
 const cli_command cli_kernels_command = {
@@ -96,7 +91,7 @@ const cli_command cli_kernels_command = {
     .synopsis = "[--json]",
     .examples = "  tqkv kernels\n"
                 "  TQKV_ISA=avx2 tqkv kernels\n",
-    .min_operands = 0,
-    .max_operands = 0,
+    .specs = specs,
+    .n_specs = N_OPTIONS,
     .run = run,
 };

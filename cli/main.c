@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/command.h"
 #include "base/message.h"
 #include "base/process.h"
 #include "tqkv/cpu.h"
@@ -38,13 +37,17 @@ static const cli_command *find_command(const char *name) {
 
 static int run_command(const cli_command *command, int argc, char **argv) {
     char shown_name[64];
+    cli_args args;
     snprintf(shown_name, sizeof shown_name, "tqkv %s", command->name);
     argv[1] = shown_name; /* what popt shows in the usage line */
     cli_set_command_name(command->name);
     /* Also for commands that would not notice: a wrong TQKV_ISA is a mistake everywhere. */
     tq_isa isa;
     if (tq_isa_active(&isa) != TQ_OK) return cli_misuse("%s", tq_last_error()->message);
-    return command->run(command, argc - 1, (const char **)(void *)(argv + 1));
+    int rc = cli_parse(&args, command, argc - 1, (const char **)(void *)(argv + 1));
+    if (rc == CLI_DONE && !args.helped) rc = command->run(&args);
+    cli_args_free(&args);
+    return rc;
 }
 
 static int run(int argc, char **argv) {

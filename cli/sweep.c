@@ -4,11 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/command.h"
 #include "base/encoding.h"
 #include "base/heads.h"
 #include "base/message.h"
-#include "base/options.h"
 #include "base/progress.h"
 #include "base/report.h"
 #include "measure/distance.h"
@@ -40,24 +38,25 @@ static void add_row(cli_grid *grid, const tq_encoded *encoded, measure_distance 
     cli_grid_row(grid, cells);
 }
 
+static int measure_heads(const char *path, const cli_heads *heads, tq_encoded *encoded, cli_grid *grid) {
+    measure_distance distance;
+    TRY(cli_check(path, measure_distance_begin(&distance, heads->n_heads * heads->n_positions)));
+    tq_status status = cli_encode_heads(heads, encoded);
+    if (status == TQ_OK) status = cli_measure(encoded, heads, &distance);
+    if (status == TQ_OK) add_row(grid, encoded, &distance);
+    measure_distance_free(&distance);
+    return cli_check(path, status);
+}
+
 static int measure_format(const char *path, const cli_heads *heads, const float *centre, tq_format format,
                           cli_grid *grid) {
     const tq_codec codec = {
         .format = format, .head_dim = (uint32_t)heads->head_dim, .scale_factor_d512 = 1.0f};
     tq_encoded encoded;
-    measure_distance distance;
-    tq_status status =
-        tq_encoded_alloc(&encoded, &codec, heads->n_heads, heads->n_positions, centre != NULL);
-    if (status != TQ_OK) return cli_check(path, status);
-    int rc = cli_check(path, measure_distance_begin(&distance, heads->n_heads * heads->n_positions));
-    if (rc == CLI_DONE) {
-        if (centre) memcpy(encoded.centre, centre, heads->n_heads * heads->head_dim * sizeof *centre);
-        status = cli_encode_heads(heads, &encoded);
-        if (status == TQ_OK) status = cli_measure(&encoded, heads, &distance);
-        rc = status == TQ_OK ? CLI_DONE : cli_check(path, status);
-    }
-    if (rc == CLI_DONE) add_row(grid, &encoded, &distance);
-    measure_distance_free(&distance);
+    TRY(cli_check(
+        path, tq_encoded_alloc(&encoded, &codec, heads->n_heads, heads->n_positions, centre != NULL)));
+    if (centre) memcpy(encoded.centre, centre, heads->n_heads * heads->head_dim * sizeof *centre);
+    const int rc = measure_heads(path, heads, &encoded, grid);
     tq_encoded_free(&encoded);
     return rc;
 }
@@ -160,21 +159,16 @@ static int sweep_files(const char *const *paths, size_t n, bool centred, bool as
     return rc;
 }
 
-static int run(const cli_command *command, int argc, const char **argv) {
-    cli_option options[N_OPTIONS] = {
-        [CENTER] = {.name = "center",
-                    .value_name = "mean",
-                    .help = "subtract each head's mean first (v2 formats only)"},
-        [JSON] = {.name = "json", .help = "print one JSON object"},
-    };
-    cli_args args;
-    int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
-    if (rc == CLI_GO_ON && options[CENTER].given && strcmp(options[CENTER].value, "mean") != 0)
-        rc = cli_misuse("--center: '%s' is none; sweep knows mean alone", options[CENTER].value);
-    if (rc == CLI_GO_ON)
-        rc = sweep_files(args.operands, args.n_operands, options[CENTER].given, options[JSON].given);
-    cli_args_free(&args);
-    return rc;
+static const cli_option_spec specs[N_OPTIONS] = {
+    [CENTER] = {"center", 0, "mean", "subtract each head's mean first (v2 formats only)"},
+    [JSON] = {"json", 0, NULL, "print one JSON object"},
+};
+
+static int run(const cli_args *args) {
+    const cli_option *options = args->options;
+    if (options[CENTER].given && strcmp(options[CENTER].value, "mean") != 0)
+        return cli_misuse("--center: '%s' is none; sweep knows mean alone", options[CENTER].value);
+    return sweep_files(args->operands, args->n_operands, options[CENTER].given, options[JSON].given);
 }
 
 const cli_command cli_sweep_command = {
@@ -185,5 +179,7 @@ const cli_command cli_sweep_command = {
                 "  tqkv sweep k.npy --center mean\n",
     .min_operands = 1,
     .max_operands = MAX_FILES,
+    .specs = specs,
+    .n_specs = N_OPTIONS,
     .run = run,
 };

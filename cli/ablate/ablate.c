@@ -5,9 +5,7 @@
 #include <string.h>
 
 #include "ablate/report.h"
-#include "base/command.h"
 #include "base/message.h"
-#include "base/options.h"
 #include "tqkv/codec.h"
 
 enum { Q, K, V, FORMAT, V_FORMAT, SCALE, CAUSAL, WINDOW, SOFTCAP, FAULT, SELF_TEST, JSON, N_OPTIONS };
@@ -20,42 +18,39 @@ typedef struct request {
     bool as_json;
 } request;
 
-static int take_format(const cli_option *option, tq_format *format) {
-    if (option->given && tq_format_from_name(option->value, format) != TQ_OK)
-        return cli_misuse("--%s: '%s' is none; 'tqkv formats' lists them", option->name, option->value);
-    return CLI_GO_ON;
-}
-
-static int take_fault(request *want, const cli_option *option) {
-    if (!option->given) return CLI_GO_ON;
-    for (cli_fault fault = CLI_FAULT_SCALE; fault <= CLI_FAULT_SIGNS; fault++) {
-        if (strcmp(option->value, cli_fault_name(fault)) == 0) {
-            want->fault = fault;
-            return CLI_GO_ON;
-        }
-    }
-    return cli_misuse("--fault: '%s' is none; there are scale, ring and signs", option->value);
-}
+static const cli_option_spec specs[N_OPTIONS] = {
+    [Q] = {"q", 0, "Q.npy", "queries [H][n][D]"},
+    [K] = {"k", 0, "K.npy", "keys [G][T][D]"},
+    [V] = {"v", 0, "V.npy", "values [G][T][D]"},
+    [FORMAT] = {"format", 0, "FORMAT", "see 'tqkv formats'"},
+    [V_FORMAT] = {"v-format", 0, "FORMAT", "of values (default: that of keys)"},
+    [SCALE] = {"scale", 0, "S", "of the scores (default 1/sqrt(D))"},
+    [CAUSAL] = {"causal", 0, NULL, "a query sees positions up to its own"},
+    [WINDOW] = {"window", 0, "W", "and none older than the last W; through a ring"},
+    [SOFTCAP] = {"softcap", 0, "X", "scores become X tanh(score / X)"},
+    [FAULT] = {"fault", 0, "scale|ring|signs", "break the fused path, to see it named"},
+    [SELF_TEST] = {"self-test", 0, NULL, "all faults on made-up tensors"},
+    [JSON] = {"json", 0, NULL, "print one JSON object"},
+};
 
 static int take_options(request *want, const cli_option *options) {
+    static const char *const faults[] = {"scale", "ring", "signs"}; /* in the order of cli_fault */
     static const int needed[] = {Q, K, V, FORMAT};
-    for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
-        const cli_option *option = &options[needed[i]];
-        if (!option->given) return cli_misuse("--%s %s is missing", option->name, option->value_name);
-    }
+    size_t fault = 0;
+    for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++)
+        if (!options[needed[i]].given)
+            return cli_misuse("--%s %s is missing", specs[needed[i]].name, specs[needed[i]].value_name);
     want->q = options[Q].value;
     want->k = options[K].value;
     want->v = options[V].value;
     want->as_json = options[JSON].given;
-    int rc = take_format(&options[FORMAT], &want->k_format);
+    TRY(cli_take_format(&options[FORMAT], &want->k_format));
     want->v_format = want->k_format;
-    if (rc == CLI_GO_ON) rc = take_format(&options[V_FORMAT], &want->v_format);
-    if (rc == CLI_GO_ON) rc = take_fault(want, &options[FAULT]);
-    if (rc == CLI_GO_ON) {
-        rc = cli_take_attention(&want->attention, &options[SCALE], &options[CAUSAL], &options[WINDOW],
-                                &options[SOFTCAP]);
-    }
-    return rc;
+    TRY(cli_take_format(&options[V_FORMAT], &want->v_format));
+    TRY(cli_take_word(&options[FAULT], faults, 3, &fault));
+    if (options[FAULT].given) want->fault = (cli_fault)(CLI_FAULT_SCALE + fault);
+    return cli_take_attention(&want->attention, &options[SCALE], &options[CAUSAL], &options[WINDOW],
+                              &options[SOFTCAP]);
 }
 
 /* It makes its own tensors: whatever says something about others would do nothing. */
@@ -63,7 +58,7 @@ static int take_self_test(const cli_option *options) {
     for (size_t i = 0; i < N_OPTIONS; i++)
         if (options[i].given && i != SELF_TEST && i != JSON)
             return cli_misuse("--%s does nothing with --self-test", options[i].name);
-    return CLI_GO_ON;
+    return CLI_DONE;
 }
 
 static int ablate_heads(const request *want, const cli_heads heads[3]) {
@@ -80,11 +75,10 @@ static int ablate_heads(const request *want, const cli_heads heads[3]) {
                               .v_format = want->v_format,
                               .fault = want->fault};
     cli_ablation result;
-    int rc = cli_attention_params(&want->attention, &shapes[0], &shapes[1], &shapes[2], &input.params);
-    if (rc != CLI_DONE) return rc;
+    TRY(cli_attention_params(&want->attention, &shapes[0], &shapes[1], &shapes[2], &input.params));
     if (want->fault == CLI_FAULT_RING && k->n_positions == 1)
         return cli_misuse("--fault ring: %s holds one position, which has no order", want->k);
-    rc = cli_ablate(&input, &result);
+    int rc = cli_ablate(&input, &result);
     if (rc == CLI_DONE) rc = cli_ablate_report(&input, &result, want->as_json);
     cli_ablation_free(&result);
     return rc;
@@ -103,39 +97,14 @@ static int ablate_files(const request *want) {
     return rc;
 }
 
-static int run(const cli_command *command, int argc, const char **argv) {
-    cli_option options[N_OPTIONS] = {
-        [Q] = {.name = "q", .value_name = "Q.npy", .help = "queries [H][n][D]"},
-        [K] = {.name = "k", .value_name = "K.npy", .help = "keys [G][T][D]"},
-        [V] = {.name = "v", .value_name = "V.npy", .help = "values [G][T][D]"},
-        [FORMAT] = {.name = "format", .value_name = "FORMAT", .help = "see 'tqkv formats'"},
-        [V_FORMAT] = {.name = "v-format",
-                      .value_name = "FORMAT",
-                      .help = "of values (default: that of keys)"},
-        [SCALE] = {.name = "scale", .value_name = "S", .help = "of the scores (default 1/sqrt(D))"},
-        [CAUSAL] = {.name = "causal", .help = "a query sees positions up to its own"},
-        [WINDOW] = {.name = "window",
-                    .value_name = "W",
-                    .help = "and none older than the last W; through a ring"},
-        [SOFTCAP] = {.name = "softcap", .value_name = "X", .help = "scores become X tanh(score / X)"},
-        [FAULT] = {.name = "fault",
-                   .value_name = "scale|ring|signs",
-                   .help = "break the fused path, to see it named"},
-        [SELF_TEST] = {.name = "self-test", .help = "all faults on made-up tensors"},
-        [JSON] = {.name = "json", .help = "print one JSON object"},
-    };
-    cli_args args;
+static int run(const cli_args *args) {
     request want = {0};
-    int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
-    if (rc == CLI_GO_ON && options[SELF_TEST].given) {
-        rc = take_self_test(options);
-        rc = rc == CLI_GO_ON ? cli_ablate_self_test(options[JSON].given) : rc;
-    } else if (rc == CLI_GO_ON) {
-        rc = take_options(&want, options);
-        rc = rc == CLI_GO_ON ? ablate_files(&want) : rc;
+    if (args->options[SELF_TEST].given) {
+        TRY(take_self_test(args->options));
+        return cli_ablate_self_test(args->options[JSON].given);
     }
-    cli_args_free(&args);
-    return rc;
+    TRY(take_options(&want, args->options));
+    return ablate_files(&want);
 }
 
 const cli_command cli_ablate_command = {
@@ -152,7 +121,7 @@ const cli_command cli_ablate_command = {
                 "                   cache holds, over the norm of the row's absolute terms\n"
                 "decoded, original  error against float64 on the decoded cache, on the originals\n"
                 "cos, top-1, KL     outputs, heaviest key and softmax against the originals'\n",
-    .min_operands = 0,
-    .max_operands = 0,
+    .specs = specs,
+    .n_specs = N_OPTIONS,
     .run = run,
 };

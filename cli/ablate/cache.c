@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/command.h"
 #include "base/message.h"
 
 const unsigned cli_snap_bits[CLI_N_SNAPS] = {5, 6, 8};

@@ -6,7 +6,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "base/command.h"
 #include "base/message.h"
 #include "base/progress.h"
 #include "measure/percentile.h"

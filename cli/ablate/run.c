@@ -6,7 +6,6 @@
 
 #include "ablate/ablate.h"
 #include "ablate/measure.h"
-#include "base/command.h"
 #include "base/message.h"
 #include "base/progress.h"
 
@@ -73,8 +72,14 @@ static tq_view ring_view(const lab *l, const float *slots) {
 
 static tq_view codes_view(const lab *l, const cli_ablate_side *s, const float *norms) {
     const size_t start = l->ring.ring_start + (l->in->fault == CLI_FAULT_RING ? 1 : 0);
-    return cli_codes_view(&s->codec, s->codes, s->n_codes, norms ? norms : s->norms, s->n_norms,
-                          l->ring.capacity, start % l->ring.capacity);
+    return (tq_view){.store = TQ_STORE_CODES,
+                     .codec = s->codec,
+                     .data = s->codes,
+                     .data_bytes = s->n_codes,
+                     .norms = norms ? norms : s->norms,
+                     .n_norms = s->n_norms,
+                     .capacity = l->ring.capacity,
+                     .ring_start = start % l->ring.capacity};
 }
 
 static cli_path new_path(const lab *l, const char *name, tq_view k, tq_view v, const float *flat_k,

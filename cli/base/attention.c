@@ -9,39 +9,20 @@
 #include "base/heads.h"
 #include "base/message.h"
 
-static int take_scale(cli_attention_request *request, const cli_option *option) {
-    request->scale_given = option->given;
-    if (!option->given) return CLI_GO_ON;
-    const int rc = cli_parse_float(option, &request->scale);
-    if (rc == CLI_GO_ON && !isfinite(request->scale))
-        return cli_misuse("--scale: '%s' is not finite", option->value);
-    return rc;
-}
-
-static int take_window(cli_attention_request *request, const cli_option *option) {
-    if (!option->given) return CLI_GO_ON;
-    const int rc = cli_parse_count(option, &request->window);
-    if (rc == CLI_GO_ON && request->window == 0)
-        return cli_misuse("--window: a window of 0 positions sees nothing; give 1 or more");
-    return rc;
-}
-
-static int take_softcap(cli_attention_request *request, const cli_option *option) {
-    if (!option->given) return CLI_GO_ON;
-    const int rc = cli_parse_float(option, &request->softcap);
-    if (rc == CLI_GO_ON && !(request->softcap > 0.0f && isfinite(request->softcap))) {
-        return cli_misuse("--softcap: '%s' is not above 0 and finite; leave the option away for none",
-                          option->value);
-    }
-    return rc;
-}
-
 int cli_take_attention(cli_attention_request *request, const cli_option *scale, const cli_option *causal,
                        const cli_option *window, const cli_option *softcap) {
     request->causal = causal->given;
-    int rc = take_scale(request, scale);
-    if (rc == CLI_GO_ON) rc = take_window(request, window);
-    return rc == CLI_GO_ON ? take_softcap(request, softcap) : rc;
+    request->scale_given = scale->given;
+    TRY(cli_take_float(scale, &request->scale));
+    if (!isfinite(request->scale)) return cli_misuse("--scale: '%s' is not finite", scale->value);
+    TRY(cli_take_count(window, 0, SIZE_MAX, &request->window));
+    if (window->given && request->window == 0)
+        return cli_misuse("--window: a window of 0 positions sees nothing; give 1 or more");
+    TRY(cli_take_float(softcap, &request->softcap));
+    if (softcap->given && !(request->softcap > 0.0f && isfinite(request->softcap)))
+        return cli_misuse("--softcap: '%s' is not above 0 and finite; leave the option away for none",
+                          softcap->value);
+    return CLI_DONE;
 }
 
 static int check_shapes(const cli_shape *q, const cli_shape *k, const cli_shape *v) {
@@ -69,8 +50,7 @@ static int check_shapes(const cli_shape *q, const cli_shape *k, const cli_shape 
 
 int cli_attention_params(const cli_attention_request *request, const cli_shape *q, const cli_shape *k,
                          const cli_shape *v, tq_attention_params *params) {
-    const int rc = check_shapes(q, k, v);
-    if (rc != CLI_DONE) return rc;
+    TRY(check_shapes(q, k, v));
     const size_t n = q->n_rows, t = k->n_rows;
     if (n > t && (request->causal || request->window > 0)) {
         return cli_fail("%s: %zu queries a head, but %s holds %zu positions: with --causal or --window "
@@ -102,18 +82,6 @@ tq_view cli_dense_view(const float *data, size_t n_kv_heads, size_t capacity, si
                      .ring_start = ring_start};
 }
 
-tq_view cli_codes_view(const tq_codec *codec, const uint8_t *codes, size_t n_codes, const float *norms,
-                       size_t n_norms, size_t capacity, size_t ring_start) {
-    return (tq_view){.store = TQ_STORE_CODES,
-                     .codec = *codec,
-                     .data = codes,
-                     .data_bytes = n_codes,
-                     .norms = norms,
-                     .n_norms = n_norms,
-                     .capacity = capacity,
-                     .ring_start = ring_start};
-}
-
 tq_segment cli_stretch(const tq_segment *whole, size_t first, size_t length) {
     tq_segment part = *whole;
     part.k.ring_start = (whole->k.ring_start + first) % whole->k.capacity;
@@ -140,8 +108,7 @@ void cli_partial_free(cli_partial *partial) {
 /* A workspace for a call; *memory is to be freed. */
 static tq_status new_workspace(const tq_attention_params *params, const tq_segment *segment,
                                void **memory, size_t *bytes) {
-    const tq_status status = tq_attention_workspace(params, segment, 1, bytes);
-    if (status != TQ_OK) return status;
+    TRY_STATUS(tq_attention_workspace(params, segment, 1, bytes));
     *bytes = *bytes / 64 * 64 + 64;
     *memory = aligned_alloc(64, *bytes);
     return *memory ? TQ_OK : TQ_E_NO_MEMORY;

@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "base/options.h"
+#include "base/command.h"
 #include "tqkv/attention.h"
 
 /* --scale, --causal, --window and --softcap. */
@@ -17,7 +17,7 @@ typedef struct cli_attention_request {
     size_t window; /* 0: none */
 } cli_attention_request;
 
-/* CLI_GO_ON, or CLI_MISUSE after a message. */
+/* CLI_DONE, or CLI_MISUSE after a message. */
 int cli_take_attention(cli_attention_request *request, const cli_option *scale, const cli_option *causal,
                        const cli_option *window, const cli_option *softcap);
 
@@ -32,11 +32,9 @@ typedef struct cli_shape {
 int cli_attention_params(const cli_attention_request *request, const cli_shape *q, const cli_shape *k,
                          const cli_shape *v, tq_attention_params *params);
 
-/* Views of whole arrays: [n_kv_heads][capacity][D] values, or codes and norms. */
+/* A view of a whole array: [n_kv_heads][capacity][D] values. */
 tq_view cli_dense_view(const float *data, size_t n_kv_heads, size_t capacity, size_t ring_start,
                        uint32_t head_dim);
-tq_view cli_codes_view(const tq_codec *codec, const uint8_t *codes, size_t n_codes, const float *norms,
-                       size_t n_norms, size_t capacity, size_t ring_start);
 
 /* Logical positions [first, first + length) of a segment. */
 tq_segment cli_stretch(const tq_segment *whole, size_t first, size_t length);

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/command.h"
 #include "base/message.h"
 
 void cli_shape_text(const tq_tensor *tensor, char *text, size_t size) {

@@ -31,11 +31,11 @@ static int parse_side(const char *whole, const char *text, side *s) {
     for (size_t i = 0; i < sizeof plain_sides / sizeof plain_sides[0]; i++) {
         if (strcmp(text, plain_sides[i].name) == 0) {
             *s = plain_sides[i].side;
-            return CLI_GO_ON;
+            return CLI_DONE;
         }
     }
     *s = (side){.store = LM_STORE_CACHE};
-    if (tq_format_from_name(text, &s->format) == TQ_OK) return CLI_GO_ON;
+    if (tq_format_from_name(text, &s->format) == TQ_OK) return CLI_DONE;
     return cli_misuse("'%s': there is no format '%s'; there are float32, float16, tq2 to tq8, tq4-v1, "
                       "tq5-v1, tq6-v1, tq8-v1, q8_0 and q4_0",
                       whole, text);
@@ -60,7 +60,7 @@ static int join_sides(const char *whole, const side *k, const side *v, lm_kv *kv
     }
     kv->k_bits = k->bits;
     kv->v_bits = v->bits;
-    return CLI_GO_ON;
+    return CLI_DONE;
 }
 
 /* k-FORMAT, v-FORMAT or FORMAT[/VFORMAT]. */
@@ -73,8 +73,8 @@ static int parse_formats(const char *whole, char *text, lm_kv *kv) {
     if (slash) *slash = '\0';
     int rc = parse_side(whole, alone ? text + 2 : text, &k);
     v = k;
-    if (rc == CLI_GO_ON && slash) rc = parse_side(whole, slash + 1, &v);
-    if (rc != CLI_GO_ON) return rc;
+    if (rc == CLI_DONE && slash) rc = parse_side(whole, slash + 1, &v);
+    if (rc != CLI_DONE) return rc;
     if (alone) *(text[0] == 'k' ? &v : &k) = dense;
     return join_sides(whole, &k, &v, kv);
 }
@@ -85,21 +85,21 @@ static int suffix_count(const char *whole, const char *value, size_t usual, size
     if (*count != 0) return cli_misuse("'%s': a suffix is there twice", whole);
     if (!value) {
         *count = usual;
-        return CLI_GO_ON;
+        return CLI_DONE;
     }
     errno = 0;
     const unsigned long number = strtoul(value, &end, 10);
     if (value[0] < '0' || value[0] > '9' || *end != '\0' || errno != 0 || number == 0)
         return cli_misuse("'%s': '%s' is not a number of positions, 1 or more", whole, value);
     *count = number;
-    return CLI_GO_ON;
+    return CLI_DONE;
 }
 
 static int parse_rule(const char *whole, tq_norm_rule rule, bool *seen, lm_kv *kv) {
     if (*seen) return cli_misuse("'%s': more than one norm rule", whole);
     *seen = true;
     kv->k_norm_rule = kv->v_norm_rule = rule;
-    return CLI_GO_ON;
+    return CLI_DONE;
 }
 
 static int parse_suffix(const char *whole, char *text, bool *rule_seen, lm_kv *kv) {
@@ -111,7 +111,7 @@ static int parse_suffix(const char *whole, char *text, bool *rule_seen, lm_kv *k
     if (strcmp(text, "sinks") == 0) return suffix_count(whole, value, CLI_KV_SINKS, &kv->sinks);
     if (!value && strcmp(text, "rotate") == 0 && !kv->rotate) {
         kv->rotate = 1;
-        return CLI_GO_ON;
+        return CLI_DONE;
     }
     if (!value && tq_norm_rule_from_name(text, &rule) == TQ_OK)
         return parse_rule(whole, rule, rule_seen, kv);
@@ -134,7 +134,7 @@ static int check_suffixes(const char *whole, const lm_kv *kv, bool rule_seen) {
     if (cache && ((kv->learn_centre && TQ_IS_V1(kv->k_format)) ||
                   (rule_seen && (TQ_IS_V1(kv->k_format) || TQ_IS_V1(kv->v_format)))))
         return cli_misuse("'%s': v1 formats have no centre, and no norm rule to choose", whole);
-    return CLI_GO_ON;
+    return CLI_DONE;
 }
 
 int cli_parse_kv(const char *name, lm_kv *kv) {
@@ -146,13 +146,13 @@ int cli_parse_kv(const char *name, lm_kv *kv) {
     char *suffix = strchr(text, '+');
     if (suffix) *suffix++ = '\0';
     int rc = parse_formats(name, text, kv);
-    while (rc == CLI_GO_ON && suffix) {
+    while (rc == CLI_DONE && suffix) {
         char *next = strchr(suffix, '+');
         if (next) *next++ = '\0';
         rc = parse_suffix(name, suffix, &rule_seen, kv);
         suffix = next;
     }
-    return rc == CLI_GO_ON ? check_suffixes(name, kv, rule_seen) : rc;
+    return rc == CLI_DONE ? check_suffixes(name, kv, rule_seen) : rc;
 }
 
 bool cli_kv_serves(const lm_kv *kv, const lm_model *model, char *why, size_t size) {
@@ -197,13 +197,10 @@ void cli_kv_default_name(char name[CLI_KV_NAME_SIZE]) {
 
 static int append_count(char *name, const char *suffix, const cli_option *option) {
     size_t count = 0;
-    if (!option->given) return CLI_GO_ON;
-    const int rc = cli_parse_count(option, &count);
-    if (rc == CLI_GO_ON && count > 0) {
-        const size_t length = strlen(name);
-        snprintf(name + length, CLI_KV_NAME_SIZE - length, "+%s=%zu", suffix, count);
-    }
-    return rc;
+    TRY(cli_take_count(option, 0, SIZE_MAX, &count));
+    const size_t length = strlen(name);
+    if (count > 0) snprintf(name + length, CLI_KV_NAME_SIZE - length, "+%s=%zu", suffix, count);
+    return CLI_DONE;
 }
 
 int cli_kv_name_from_options(const cli_kv_options *o, char name[CLI_KV_NAME_SIZE]) {
@@ -212,7 +209,7 @@ int cli_kv_name_from_options(const cli_kv_options *o, char name[CLI_KV_NAME_SIZE
     name[0] = '\0';
     if (!o->k_format->given && !o->v_format->given && !o->recent->given && !o->sinks->given &&
         !o->center->given)
-        return CLI_GO_ON;
+        return CLI_DONE;
     k = k ? k : tq_format_name(TQ_DEFAULT_K_FORMAT);
     v = v ? v : tq_format_name(TQ_DEFAULT_V_FORMAT);
     if (strpbrk(k, "+/,") || strpbrk(v, "+/,") || strlen(k) + strlen(v) > CLI_KV_NAME_SIZE / 3)
@@ -221,5 +218,5 @@ int cli_kv_name_from_options(const cli_kv_options *o, char name[CLI_KV_NAME_SIZE
     snprintf(name, CLI_KV_NAME_SIZE, "%s%s%s%s", k, alike ? "" : "/", alike ? "" : v,
              o->center->given ? "+centre" : "");
     const int rc = append_count(name, "recent", o->recent);
-    return rc == CLI_GO_ON ? append_count(name, "sinks", o->sinks) : rc;
+    return rc == CLI_DONE ? append_count(name, "sinks", o->sinks) : rc;
 }

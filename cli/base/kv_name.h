@@ -5,7 +5,7 @@
 
 #include <stddef.h>
 
-#include "base/options.h"
+#include "base/command.h"
 #include "lm/lm.h"
 #include "tqkv/cache.h"
 
@@ -20,7 +20,7 @@ enum {
 void cli_kv_default_name(char name[CLI_KV_NAME_SIZE]);
 
 /* FORMAT[/VFORMAT], k-FORMAT or v-FORMAT, then suffixes. k-tq4 is tq4/float32: keys alone.
- * CLI_GO_ON, or CLI_MISUSE after a message that says what is wrong with the name. */
+ * CLI_DONE, or CLI_MISUSE after a message that says what is wrong with the name. */
 int cli_parse_kv(const char *name, lm_kv *kv);
 
 /* Whether the formats serve every layer of the model. If not, why: a text such as "tq4-v1 serves head
@@ -37,7 +37,7 @@ typedef struct cli_kv_options {
 } cli_kv_options;
 
 /* The name that they add up to; "" if none is given. A side that is not named has the other's format;
- * both have the default ones if neither is. CLI_GO_ON or CLI_MISUSE. */
+ * both have the default ones if neither is. CLI_DONE or CLI_MISUSE. */
 int cli_kv_name_from_options(const cli_kv_options *options, char name[CLI_KV_NAME_SIZE]);
 
 #endif

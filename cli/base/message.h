@@ -4,6 +4,7 @@
 #ifndef TQKV_CLI_MESSAGE_H
 #define TQKV_CLI_MESSAGE_H
 
+#include "base/command.h"
 #include "tqkv/status.h"
 
 #if defined(__GNUC__)

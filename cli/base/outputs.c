@@ -4,13 +4,8 @@
 
 #include <stdlib.h>
 
-#include "base/command.h"
 #include "base/folder.h"
 #include "base/message.h"
-
-int cli_written(tq_status status) {
-    return status == TQ_OK ? CLI_DONE : cli_check(NULL, status);
-}
 
 static tq_status begin(tq_outputs **outputs) {
     return *outputs ? TQ_OK : tq_outputs_begin(outputs);
@@ -20,7 +15,7 @@ int cli_open_output(tq_outputs **outputs, const char *path, tq_output **output) 
     tq_status status = begin(outputs);
     if (status == TQ_OK) status = tq_outputs_open(*outputs, path, output);
     if (status == TQ_E_OVERLAP) return cli_misuse("%s", tq_last_error()->message);
-    return cli_written(status);
+    return cli_check(NULL, status);
 }
 
 int cli_open_output_in(tq_outputs **outputs, const char *folder, const char *name, tq_output **output) {
@@ -32,11 +27,11 @@ int cli_open_output_in(tq_outputs **outputs, const char *folder, const char *nam
 
 int cli_open_folder(tq_outputs **outputs, const char *path) {
     const tq_status status = begin(outputs);
-    return cli_written(status == TQ_OK ? tq_outputs_folder(*outputs, path) : status);
+    return cli_check(NULL, status == TQ_OK ? tq_outputs_folder(*outputs, path) : status);
 }
 
 int cli_close_outputs(tq_outputs *outputs, int rc) {
-    if (rc == CLI_DONE && outputs) rc = cli_written(tq_outputs_commit(outputs));
+    if (rc == CLI_DONE && outputs) rc = cli_check(NULL, tq_outputs_commit(outputs));
     if (rc == CLI_DONE && tq_outputs_disowned(outputs)) {
         cli_note(
             "%s: its owner or group is not that of the file it replaces, which you may not give to it",

@@ -12,9 +12,6 @@ int cli_open_output_in(tq_outputs **outputs, const char *folder, const char *nam
 /* Makes a folder for outputs unless it is there. */
 int cli_open_folder(tq_outputs **outputs, const char *path);
 
-/* What a write returned, as an exit status, after a message if it failed. */
-int cli_written(tq_status status);
-
 /* Brings the outputs into place if the command went well (rc is CLI_DONE), and removes them otherwise.
  * Returns what the command ends with. */
 int cli_close_outputs(tq_outputs *outputs, int rc);

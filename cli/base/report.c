@@ -8,14 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/command.h"
 #include "base/message.h"
 #include "tqkv/status.h"
 
-/* What makes a float32 come back the same; more would show noise of the double sums. */
-enum { JSON_DIGITS = 9 };
+/* What makes a float32 come back the same; more would show noise of the double sums. Of what is timed
+ * fewer mean something. */
+enum { JSON_DIGITS = 9, LINE_DIGITS = 6 };
 
-static json_t *json_number(double value) {
+json_t *cli_json_number(const char *format, double value) {
+    if (format && strcmp(format, "%zu") == 0) return json_integer((json_int_t)value);
     return isfinite(value) ? json_real(value) : json_null();
 }
 
@@ -119,7 +120,7 @@ void cli_report_flag(cli_report *report, const char *key, const char *label, boo
 void cli_report_real(cli_report *report, const char *key, const char *label, double value) {
     char text[32];
     if (report->as_json) {
-        cli_report_json(report, key, json_number(value));
+        cli_report_json(report, key, cli_json_number(NULL, value));
         return;
     }
     snprintf(text, sizeof text, "%.6g", value);
@@ -150,10 +151,26 @@ void cli_grid_begin(cli_grid *grid, const cli_column *columns, size_t n_columns)
     *grid = (cli_grid){
         .columns = columns, .n_columns = n_columns, .rows = json_array(), .table = new_table()};
     grid->failed = !grid->rows || !grid->table;
-    for (size_t i = 0; !grid->failed && i < n_columns; i++) {
-        grid->failed =
-            !scols_table_new_column(grid->table, columns[i].heading, 0, i ? SCOLS_FL_RIGHT : 0);
-    }
+    for (size_t i = 0, at = 0; !grid->failed && i < n_columns; i++)
+        if (columns[i].heading)
+            grid->failed =
+                !scols_table_new_column(grid->table, columns[i].heading, 0, at++ ? SCOLS_FL_RIGHT : 0);
+}
+
+/* The cell as the text has it. */
+static bool add_to_line(struct libscols_line *line, size_t at, const char *format, const cli_cell *cell) {
+    char number[32] = "-";
+    if (!format) return set_cell(line, at, cell->text);
+    if (strcmp(format, "%zu") == 0)
+        snprintf(number, sizeof number, "%.0f", cell->number);
+    else if (isfinite(cell->number))
+        snprintf(number, sizeof number, format, cell->number);
+    return set_cell(line, at, number);
+}
+
+static json_t *json_cell(const char *format, const cli_cell *cell) {
+    if (format) return cli_json_number(format, cell->number);
+    return cell->text ? json_text(cell->text) : json_null();
 }
 
 void cli_grid_row(cli_grid *grid, const cli_cell *cells) {
@@ -161,15 +178,12 @@ void cli_grid_row(cli_grid *grid, const cli_cell *cells) {
     json_t *object = json_object();
 
     grid->failed = !line || !object;
-    for (size_t i = 0; !grid->failed && i < grid->n_columns; i++) {
-        const cli_column *column = &grid->columns[i];
-        char number[32];
-        snprintf(number, sizeof number,
-                 column->format && isfinite(cells[i].number) ? column->format : "-", cells[i].number);
-        grid->failed = !set_cell(line, i, column->format ? number : cells[i].text) ||
-                       json_object_set_new(object, column->key,
-                                           column->format ? json_number(cells[i].number)
-                                                          : json_text(cells[i].text)) != 0;
+    for (size_t i = 0, at = 0; !grid->failed && i < grid->n_columns; i++) {
+        const cli_column *c = &grid->columns[i];
+        grid->failed =
+            (c->heading && !add_to_line(line, at, c->format, &cells[i])) ||
+            (c->key && json_object_set_new(object, c->key, json_cell(c->format, &cells[i])) != 0);
+        at += c->heading != NULL;
     }
     if (grid->failed)
         json_decref(object);
@@ -188,6 +202,18 @@ int cli_grid_print(cli_grid *grid) {
     const bool failed = grid->failed || scols_print_table(grid->table) < 0;
     cli_grid_drop(grid);
     return failed ? cli_out_of_memory() : cli_flush_output();
+}
+
+int cli_grid_print_lines(cli_grid *grid) {
+    if (grid->failed) return cli_out_of_memory();
+    for (size_t i = 0; i < json_array_size(grid->rows); i++) {
+        /* A full disk shows when the output is flushed. */
+        (void)json_dumpf(json_array_get(grid->rows, i), stdout,
+                         JSON_COMPACT | JSON_REAL_PRECISION(LINE_DIGITS));
+        putchar('\n');
+    }
+    json_array_clear(grid->rows);
+    return cli_flush_output();
 }
 
 json_t *cli_grid_take_json(cli_grid *grid) {

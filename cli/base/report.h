@@ -40,17 +40,20 @@ int cli_report_end(cli_report *report);
 /* As cli_report_end(), without printing: after another failure. */
 void cli_report_drop(cli_report *report);
 
-/* A table of rows. The first column is flush left, the others flush right. */
+/* A table of rows, for people, for programs, or for both. The first column is flush left, the others
+ * flush right. */
 typedef struct cli_column {
-    const char *key;     /* member of the row's JSON object */
-    const char *heading; /* of the text's column */
-    const char *format;  /* for printf() of a double; NULL: the column holds text */
+    const char *key;     /* member of the row's JSON object; NULL: in the text alone */
+    const char *heading; /* of the text's column; NULL: in JSON alone */
+    const char *format; /* for printf() of a double; "%zu": a whole number; NULL: the column holds text */
 } cli_column;
 
 typedef struct cli_cell {
-    const char *text;
+    const char *text; /* NULL shows as null in JSON */
     double number;
 } cli_cell;
+
+#define CLI_COLUMNS(columns) (columns), sizeof(columns) / sizeof(columns)[0]
 
 typedef struct cli_grid {
     const cli_column *columns;
@@ -68,10 +71,17 @@ void cli_grid_row(cli_grid *grid, const cli_cell *cells);
 /* Prints the text and frees the grid. CLI_DONE, or CLI_FAILED after a message. */
 int cli_grid_print(cli_grid *grid);
 
+/* Prints a JSON object a row, each on its line, and forgets the rows. CLI_DONE, or CLI_FAILED after a
+ * message. */
+int cli_grid_print_lines(cli_grid *grid);
+
 /* Frees a grid that is not to be printed. */
 void cli_grid_drop(cli_grid *grid);
 
 /* Moves the rows as an array into a report or list and frees the grid; NULL when memory ran out. */
 json_t *cli_grid_take_json(cli_grid *grid);
+
+/* A number in JSON: null if it is not finite; whole if its format is "%zu". */
+json_t *cli_json_number(const char *format, double value);
 
 #endif

@@ -25,16 +25,12 @@ static size_t processors(void) {
 int cli_choose_threads(size_t threads, tq_parallel *parallel) {
     *parallel = (tq_parallel){0};
     if (threads == 0) threads = processors();
-    if (threads == 1) return CLI_GO_ON;
+    if (threads == 1) return CLI_DONE;
     const int error = cli_pool_start(threads, parallel);
-    return error == 0 ? CLI_GO_ON : cli_fail("%zu threads do not start: %s", threads, strerror(error));
+    return error == 0 ? CLI_DONE : cli_fail("%zu threads do not start: %s", threads, strerror(error));
 }
 
 int cli_take_threads(const cli_option *option, size_t usual, tq_parallel *parallel) {
-    size_t threads = usual;
-    const int rc = option->given ? cli_parse_count(option, &threads) : CLI_GO_ON;
-    if (rc != CLI_GO_ON) return rc;
-    if (option->given && (threads == 0 || threads > CLI_MAX_THREADS))
-        return cli_misuse("--%s: %zu is not from 1 to %d", option->name, threads, CLI_MAX_THREADS);
-    return cli_choose_threads(threads, parallel);
+    TRY(cli_take_count(option, 1, CLI_MAX_THREADS, &usual));
+    return cli_choose_threads(usual, parallel);
 }

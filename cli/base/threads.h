@@ -3,13 +3,13 @@
 #ifndef TQKV_CLI_THREADS_H
 #define TQKV_CLI_THREADS_H
 
-#include "base/options.h"
+#include "base/command.h"
 #include "tqkv/codec.h"
 
 enum { CLI_MAX_THREADS = TQ_MAX_THREADS };
 
 /* Fills in *parallel for so many threads of the command's own (pool.h); its run() is NULL where the
- * calling one is all. 0: as many as there are processors. Returns CLI_GO_ON or an exit status. */
+ * calling one is all. 0: as many as there are processors. Returns CLI_DONE or an exit status. */
 int cli_choose_threads(size_t threads, tq_parallel *parallel);
 
 /* The same for what an option says, 1 to CLI_MAX_THREADS, or for `usual` where it is not given. */

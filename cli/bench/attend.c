@@ -4,9 +4,7 @@
 
 #include <stdlib.h>
 
-#include "base/command.h"
 #include "base/message.h"
-#include "bench/attend_data.h"
 #include "measure/peaks.h"
 #include "measure/timing.h"
 

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * What a benchmark of attention works on: an encoded cache, queries, and float16's share of memory. */
-#include "bench/attend_data.h"
+#include "bench/attend.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/command.h"
 #include "base/message.h"
 #include "measure/data.h"
 #include "measure/exact.h"

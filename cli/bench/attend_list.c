@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/command.h"
 #include "base/message.h"
 #include "base/progress.h"
 #include "base/report.h"
@@ -95,93 +94,86 @@ static int check_case(const cli_attend_case *c) {
 }
 
 static const cli_column columns[] = {
+    {"op", NULL, NULL},
     {"format", "K", NULL},
     {"v_format", "V", NULL},
-    {"heads", "heads", NULL},
-    {"dim", "D", "%.0f"},
-    {"positions", "T", "%.0f"},
-    {"queries", "n", "%.0f"},
+    {NULL, "heads", NULL},
+    {"heads", NULL, "%zu"},
+    {"kv_heads", NULL, "%zu"},
+    {"dim", "D", "%zu"},
+    {"positions", "T", "%zu"},
+    {"queries", "n", "%zu"},
+    {"isa", NULL, NULL},
+    {"threads", NULL, "%zu"},
     {"us", "us", "%.4g"},
+    {"kv_bytes", NULL, "%zu"},
+    {"f16_bytes", NULL, "%zu"},
     {"read_gb_per_s", "read GB/s", "%.3g"},
     {"f16_floor_us", "f16 floor us", "%.4g"},
     {"share_f16_floor", "share", "%.3f"},
     {"spread", "spread", "%.3f"},
+    {"flops", NULL, "%zu"},
+    {"fma_peak_gflops", NULL, "%g"},
     {"share_fma", "of FMA", "%.3f"},
+    {"error", NULL, "%g"},
+    {"samples", NULL, "%zu"},
+    {"version", NULL, NULL},
 };
 
-/* The medians in the units that are shown. */
-typedef struct figures {
-    double us, read_gb_per_s, f16_floor_us, gflops, share_fma;
-} figures;
-
-static figures figures_of(const cli_attend_result *r) {
-    return (figures){.us = 1e6 * r->seconds,
-                     .read_gb_per_s = 1e-9 * (double)r->f16_bytes / r->read_s,
-                     .f16_floor_us = 1e6 * r->read_s,
-                     .gflops = 1e-9 * r->fma_rate,
-                     .share_fma = r->flops / r->seconds / r->fma_rate};
-}
-
-static int print_json_line(const cli_attend_case *c, const cli_attend_result *r, tq_isa isa) {
-    const figures f = figures_of(r);
-    json_t *object = json_pack(
-        "{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:f, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:f, "
-        "s:f, s:f, s:I, s:s}",
-        "op", "attend", "format", tq_format_name(c->k), "v_format", tq_format_name(c->v), "heads",
-        (json_int_t)c->heads, "kv_heads", (json_int_t)c->kv_heads, "dim", (json_int_t)c->dim, "positions",
-        (json_int_t)c->positions, "queries", (json_int_t)c->queries, "isa", tq_isa_name(isa), "threads",
-        (json_int_t)c->threads, "us", f.us, "kv_bytes", (json_int_t)r->kv_bytes, "f16_bytes",
-        (json_int_t)r->f16_bytes, "read_gb_per_s", f.read_gb_per_s, "f16_floor_us", f.f16_floor_us,
-        "share_f16_floor", r->share, "spread", r->spread, "flops", (json_int_t)r->flops,
-        "fma_peak_gflops", f.gflops, "share_fma", f.share_fma, "error", r->error, "samples",
-        (json_int_t)r->samples, "version", tq_version());
-    if (!object) return cli_out_of_memory();
-    (void)json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6)); /* flushing tells */
-    putchar('\n');
-    json_decref(object);
-    return cli_flush_output();
-}
-
-static void add_row(cli_grid *grid, const cli_attend_case *c, const cli_attend_result *r) {
-    const figures f = figures_of(r);
+static void add_row(cli_grid *grid, const cli_attend_case *c, const cli_attend_result *r, tq_isa isa) {
     char heads[32];
     snprintf(heads, sizeof heads, "%u/%u", c->heads, c->kv_heads);
-    const cli_cell cells[] = {{.text = tq_format_name(c->k)},
+    const cli_cell cells[] = {{.text = "attend"},
+                              {.text = tq_format_name(c->k)},
                               {.text = tq_format_name(c->v)},
                               {.text = heads},
+                              {.number = c->heads},
+                              {.number = c->kv_heads},
                               {.number = c->dim},
                               {.number = (double)c->positions},
                               {.number = (double)c->queries},
-                              {.number = f.us},
-                              {.number = f.read_gb_per_s},
-                              {.number = f.f16_floor_us},
+                              {.text = tq_isa_name(isa)},
+                              {.number = (double)c->threads},
+                              {.number = 1e6 * r->seconds},
+                              {.number = (double)r->kv_bytes},
+                              {.number = (double)r->f16_bytes},
+                              {.number = 1e-9 * (double)r->f16_bytes / r->read_s},
+                              {.number = 1e6 * r->read_s},
                               {.number = r->share},
                               {.number = r->spread},
-                              {.number = f.share_fma}};
+                              {.number = r->flops},
+                              {.number = 1e-9 * r->fma_rate},
+                              {.number = r->flops / r->seconds / r->fma_rate},
+                              {.number = r->error},
+                              {.number = (double)r->samples},
+                              {.text = tq_version()}};
     cli_grid_row(grid, cells);
 }
 
-static int run_all(const cli_attend_filter *f, const cli_attend_case *cases, size_t n, cli_grid *grid) {
+static int run_all(const cli_attend_filter *f, const cli_attend_case *cases, size_t n, bool as_json,
+                   cli_grid *grid) {
     int rc = CLI_DONE;
     cli_progress_begin("measuring", n);
     for (size_t i = 0; rc == CLI_DONE && i < n; i++) {
         cli_attend_result result;
         rc = cli_attend_run(&cases[i], f->samples, &result);
-        if (rc == CLI_DONE && grid)
-            add_row(grid, &cases[i], &result);
-        else if (rc == CLI_DONE)
-            rc = print_json_line(&cases[i], &result, f->isa);
+        if (rc == CLI_DONE) add_row(grid, &cases[i], &result, f->isa);
+        if (rc == CLI_DONE && as_json) rc = cli_grid_print_lines(grid);
         cli_progress_add(1);
     }
     cli_progress_end();
     return rc;
 }
 
-static int print_table(const cli_attend_filter *f, const cli_attend_case *cases, size_t n) {
+int cli_bench_attend(const cli_attend_filter *f, bool as_json) {
+    cli_attend_case cases[MOST_CASES];
+    const size_t n = list(f, cases);
     cli_grid grid;
-    cli_grid_begin(&grid, columns, sizeof columns / sizeof columns[0]);
-    const int rc = run_all(f, cases, n, &grid);
-    if (rc != CLI_DONE) {
+    for (size_t i = 0; i < n; i++)
+        TRY(check_case(&cases[i]));
+    cli_grid_begin(&grid, CLI_COLUMNS(columns));
+    const int rc = run_all(f, cases, n, as_json, &grid);
+    if (rc != CLI_DONE || as_json) {
         cli_grid_drop(&grid);
         return rc;
     }
@@ -189,14 +181,4 @@ static int print_table(const cli_attend_filter *f, const cli_attend_case *cases,
            "over us\n",
            tq_version(), tq_isa_name(f->isa), f->threads, f->threads == 1 ? "" : "s");
     return cli_grid_print(&grid);
-}
-
-int cli_bench_attend(const cli_attend_filter *filter, bool as_json) {
-    cli_attend_case cases[MOST_CASES];
-    const size_t n = list(filter, cases);
-    for (size_t i = 0; i < n; i++) {
-        const int rc = check_case(&cases[i]);
-        if (rc != CLI_DONE) return rc;
-    }
-    return as_json ? run_all(filter, cases, n, NULL) : print_table(filter, cases, n);
 }

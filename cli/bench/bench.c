@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: MIT
  * tqkv bench: how fast codec and attention are, and how far from what the machine allows. */
+#include "bench/bench.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/command.h"
 #include "base/message.h"
-#include "base/options.h"
 #include "base/progress.h"
 #include "base/threads.h"
 #include "bench/attend.h"
-#include "bench/list.h"
-#include "bench/report.h"
 
 enum {
     OP,
@@ -44,71 +42,56 @@ typedef struct request {
     bool as_json;
 } request;
 
-static int take_op(request *want, const cli_option *option) {
-    if (!option->given) return CLI_GO_ON;
-    for (cli_bench_op op = CLI_BENCH_ENCODE; op < CLI_N_BENCH_OPS; op++) {
-        if (strcmp(option->value, cli_bench_op_name(op)) == 0) {
-            want->op = op;
-            want->filter.op = &want->op;
-            return CLI_GO_ON;
-        }
-    }
-    return cli_misuse("--op: '%s' is none; there are encode, decode, rotate, requantize and attend",
-                      option->value);
+static bool wants_attend(const request *want) {
+    return want->filter.op && want->op == CLI_BENCH_ATTEND;
 }
 
-static int take_format(request *want, const cli_option *option) {
-    if (!option->given) return CLI_GO_ON;
-    if (tq_format_from_name(option->value, &want->format) != TQ_OK)
-        return cli_misuse("--format: '%s' is none; 'tqkv formats' lists them", option->value);
-    want->filter.format = &want->format;
-    return CLI_GO_ON;
-}
-
-/* Of --op attend alone; keys have --format. */
-static int take_v_format(request *want, const cli_option *option) {
-    if (!option->given) return CLI_GO_ON;
-    if (!want->filter.format)
+/* What only --op attend has, and what it has not. */
+static int take_attend(request *want, const cli_option *options) {
+    static const int theirs[] = {SET, DOMAIN}, ours[] = {V_FORMAT, HEADS, KV_HEADS, POSITIONS, QUERIES};
+    const bool attend = wants_attend(want);
+    for (size_t i = 0; !attend && i < sizeof ours / sizeof ours[0]; i++)
+        if (options[ours[i]].given)
+            return cli_misuse("--%s belongs to --op attend", options[ours[i]].name);
+    for (size_t i = 0; attend && i < sizeof theirs / sizeof theirs[0]; i++)
+        if (options[theirs[i]].given)
+            return cli_misuse("--%s does not belong to --op attend", options[theirs[i]].name);
+    if (options[V_FORMAT].given && !want->filter.format)
         return cli_misuse("--v-format wants --format beside it, the format of keys");
-    if (tq_format_from_name(option->value, &want->v_format) != TQ_OK)
-        return cli_misuse("--v-format: '%s' is none; 'tqkv formats' lists them", option->value);
-    want->attend.v = &want->v_format;
-    return CLI_GO_ON;
+    TRY(cli_take_format(&options[V_FORMAT], &want->v_format));
+    want->attend.v = options[V_FORMAT].given ? &want->v_format : NULL;
+    TRY(cli_take_count(&options[HEADS], 1, MAX_HEADS, &want->attend.heads));
+    TRY(cli_take_count(&options[KV_HEADS], 1, MAX_HEADS, &want->attend.kv_heads));
+    TRY(cli_take_count(&options[POSITIONS], 1, MAX_POSITIONS, &want->attend.positions));
+    return cli_take_count(&options[QUERIES], 1, MAX_QUERIES, &want->attend.queries);
 }
 
-static int take_set(request *want, const cli_option *option) {
-    if (!option->given) return CLI_GO_ON;
-    want->set = strcmp(option->value, "ram") == 0 ? MEASURE_SET_RAM : MEASURE_SET_L2;
-    if (strcmp(option->value, measure_set_name(want->set)) != 0)
-        return cli_misuse("--set: '%s' is none; there are l2 and ram", option->value);
-    want->filter.set = &want->set;
-    return CLI_GO_ON;
-}
-
-static int take_domain(request *want, const cli_option *option) {
-    if (!option->given) return CLI_GO_ON;
-    want->filter.domain = strcmp(option->value, "original") == 0 ? TQ_ORIGINAL : TQ_ROTATED;
-    if (want->filter.domain == TQ_ROTATED && strcmp(option->value, "rotated") != 0)
-        return cli_misuse("--domain: '%s' is none; there are rotated and original", option->value);
-    if (want->filter.op && want->op != CLI_BENCH_DECODE)
+static int take_codec(request *want, const cli_option *options) {
+    static const char *const sets[] = {"l2", "ram"}, *const domains[] = {"rotated", "original"};
+    size_t op = 0, set = 0, domain = 0, dim = 0;
+    TRY(cli_take_word(&options[OP], cli_bench_op_names, CLI_N_BENCH_OPS, &op));
+    want->op = (cli_bench_op)op;
+    want->filter.op = options[OP].given ? &want->op : NULL;
+    TRY(cli_take_format(&options[FORMAT], &want->format));
+    want->filter.format = options[FORMAT].given ? &want->format : NULL;
+    TRY(cli_take_count(&options[DIM], MIN_DIM, MAX_DIM, &dim));
+    want->filter.dim = (uint32_t)dim;
+    TRY(take_attend(want, options));
+    TRY(cli_take_word(&options[SET], sets, 2, &set));
+    want->set = set == 1 ? MEASURE_SET_RAM : MEASURE_SET_L2;
+    want->filter.set = options[SET].given ? &want->set : NULL;
+    TRY(cli_take_word(&options[DOMAIN], domains, 2, &domain));
+    want->filter.domain = domain == 1 ? TQ_ORIGINAL : TQ_ROTATED;
+    if (options[DOMAIN].given && want->filter.op && want->op != CLI_BENCH_DECODE)
         return cli_misuse("--domain belongs to --op decode");
-    return CLI_GO_ON;
-}
-
-/* A number from least to most. */
-static int take_number(const cli_option *option, size_t least, size_t most, size_t *value) {
-    if (!option->given) return CLI_GO_ON;
-    const int rc = cli_parse_count(option, value);
-    if (rc == CLI_GO_ON && (*value < least || *value > most))
-        return cli_misuse("--%s: %zu is not from %zu to %zu", option->name, *value, least, most);
-    return rc;
+    return CLI_DONE;
 }
 
 static int take_threads(request *want, const cli_option *option) {
-    const int rc = take_number(option, 1, CLI_MAX_THREADS, &want->filter.threads);
-    if (rc != CLI_GO_ON || want->filter.threads == 1) return rc;
+    TRY(cli_take_count(option, 1, CLI_MAX_THREADS, &want->filter.threads));
+    if (want->filter.threads == 1) return CLI_DONE;
     if (want->filter.op && (want->op == CLI_BENCH_ROTATE || want->op == CLI_BENCH_REQUANTIZE))
-        return cli_misuse("--threads: %s runs on one thread", cli_bench_op_name(want->op));
+        return cli_misuse("--threads: %s runs on one thread", cli_bench_op_names[want->op]);
     want->filter.parallel = &want->parallel;
     return cli_choose_threads(want->filter.threads, &want->parallel);
 }
@@ -117,49 +100,15 @@ static int take_isa(request *want, const cli_option *option) {
     tq_status status =
         option->given ? tq_isa_from_name(option->value, &want->isa) : tq_isa_active(&want->isa);
     if (status == TQ_OK) status = tq_isa_set(want->isa);
-    return status == TQ_OK ? CLI_GO_ON : cli_misuse("--isa: %s", tq_last_error()->message);
-}
-
-static bool wants_attend(const request *want) {
-    return want->filter.op && want->op == CLI_BENCH_ATTEND;
-}
-
-/* What only --op attend has, and what it has not. */
-static int take_attend(request *want, const cli_option *options) {
-    static const int theirs[] = {SET, DOMAIN}, ours[] = {V_FORMAT, HEADS, KV_HEADS, POSITIONS, QUERIES};
-    if (!wants_attend(want)) {
-        for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++)
-            if (options[ours[i]].given)
-                return cli_misuse("--%s belongs to --op attend", options[ours[i]].name);
-        return CLI_GO_ON;
-    }
-    for (size_t i = 0; i < sizeof theirs / sizeof theirs[0]; i++)
-        if (options[theirs[i]].given)
-            return cli_misuse("--%s does not belong to --op attend", options[theirs[i]].name);
-    int rc = take_v_format(want, &options[V_FORMAT]);
-    if (rc == CLI_GO_ON) rc = take_number(&options[HEADS], 1, MAX_HEADS, &want->attend.heads);
-    if (rc == CLI_GO_ON) rc = take_number(&options[KV_HEADS], 1, MAX_HEADS, &want->attend.kv_heads);
-    if (rc == CLI_GO_ON) rc = take_number(&options[POSITIONS], 1, MAX_POSITIONS, &want->attend.positions);
-    if (rc == CLI_GO_ON) rc = take_number(&options[QUERIES], 1, MAX_QUERIES, &want->attend.queries);
-    return rc;
+    return status == TQ_OK ? CLI_DONE : cli_misuse("--isa: %s", tq_last_error()->message);
 }
 
 static int take_options(request *want, const cli_option *options) {
-    size_t dim = 0;
-    int rc = take_op(want, &options[OP]);
-    if (rc == CLI_GO_ON) rc = take_format(want, &options[FORMAT]);
-    if (rc == CLI_GO_ON) {
-        rc = take_number(&options[DIM], MIN_DIM, MAX_DIM, &dim);
-        want->filter.dim = (uint32_t)dim;
-    }
-    if (rc == CLI_GO_ON) rc = take_attend(want, options);
-    if (rc == CLI_GO_ON) rc = take_set(want, &options[SET]);
-    if (rc == CLI_GO_ON) rc = take_domain(want, &options[DOMAIN]);
-    if (rc == CLI_GO_ON) rc = take_number(&options[SAMPLES], 1, MAX_SAMPLES, &want->samples);
-    if (rc == CLI_GO_ON) rc = take_threads(want, &options[THREADS]);
-    if (rc == CLI_GO_ON) rc = take_isa(want, &options[ISA]);
+    TRY(take_codec(want, options));
+    TRY(cli_take_count(&options[SAMPLES], 1, MAX_SAMPLES, &want->samples));
+    TRY(take_threads(want, &options[THREADS]));
     want->as_json = options[JSON].given;
-    return rc;
+    return take_isa(want, &options[ISA]);
 }
 
 static int measure(const request *want, const cli_bench_case *cases, size_t n, measure_data *data,
@@ -179,13 +128,12 @@ static int measure(const request *want, const cli_bench_case *cases, size_t n, m
 
 static int bench_cases(const request *want, const cli_bench_case *cases, size_t n) {
     const bool l2_alone = want->filter.set && want->set == MEASURE_SET_L2;
+    const measure_set set = l2_alone ? MEASURE_SET_L2 : MEASURE_SET_RAM;
     measure_data data;
     cli_bench_report report;
-    const measure_set set = l2_alone ? MEASURE_SET_L2 : MEASURE_SET_RAM;
-    int rc = cli_check(NULL, measure_data_begin(&data, set, want->filter.threads));
-    if (rc != CLI_DONE) return rc;
+    TRY(cli_check(NULL, measure_data_begin(&data, set, want->filter.threads)));
     cli_bench_report_begin(&report, want->as_json, want->isa, want->samples);
-    rc = measure(want, cases, n, &data, &report);
+    int rc = measure(want, cases, n, &data, &report);
     if (rc == CLI_DONE)
         rc = cli_bench_report_end(&report, want->filter.threads);
     else
@@ -219,45 +167,29 @@ static int bench(const request *want) {
     return rc;
 }
 
-static int run(const cli_command *command, int argc, const char **argv) {
-    cli_option options[N_OPTIONS] = {
-        [OP] = {.name = "op", .value_name = "OP", .help = "encode, decode, rotate, requantize or attend"},
-        [FORMAT] = {.name = "format", .value_name = "FORMAT", .help = "see 'tqkv formats'"},
-        [DIM] = {.name = "dim", .value_name = "D", .help = "head dimension"},
-        [SET] = {.name = "set",
-                 .value_name = "l2|ram",
-                 .help = "what is worked on: 512 KiB or 512 MiB of float32"},
-        [THREADS] = {.name = "threads",
-                     .value_name = "N",
-                     .help = "threads (default 1); l2 is 512 KiB for each"},
-        [ISA] = {.name = "isa", .value_name = "LEVEL", .help = "see 'tqkv kernels' (default: the best)"},
-        [DOMAIN] = {.name = "domain",
-                    .value_name = "rotated|original",
-                    .help = "what decode gives (default rotated)"},
-        [SAMPLES] = {.name = "samples",
-                     .value_name = "N",
-                     .help = "a row (default 31; attend down to 7 where they take long)"},
-        [V_FORMAT] = {.name = "v-format",
-                      .value_name = "FORMAT",
-                      .help = "attend: of values (default as keys, --format)"},
-        [HEADS] = {.name = "heads", .value_name = "H", .help = "attend: query heads (default 16)"},
-        [KV_HEADS] = {.name = "kv-heads", .value_name = "G", .help = "attend: KV heads (default 8)"},
-        [POSITIONS] = {.name = "positions", .value_name = "T", .help = "attend: cached positions"},
-        [QUERIES] = {.name = "queries", .value_name = "N", .help = "attend: the last N ask (default 1)"},
-        [JSON] = {.name = "json", .help = "print a JSON object a row, each on its line"},
-    };
-    cli_args args;
-    request want = {.filter = {.threads = 1, .domain = TQ_ROTATED}};
-    int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
-    if (rc == CLI_GO_ON) rc = take_options(&want, options);
-    if (rc == CLI_GO_ON && wants_attend(&want)) {
-        rc = bench_attend(&want);
-    } else if (rc == CLI_GO_ON) {
-        want.samples = options[SAMPLES].given ? want.samples : DEFAULT_SAMPLES;
-        rc = bench(&want);
-    }
-    cli_args_free(&args);
-    return rc;
+static const cli_option_spec specs[N_OPTIONS] = {
+    [OP] = {"op", 0, "OP", "encode, decode, rotate, requantize or attend"},
+    [FORMAT] = {"format", 0, "FORMAT", "see 'tqkv formats'"},
+    [DIM] = {"dim", 0, "D", "head dimension"},
+    [SET] = {"set", 0, "l2|ram", "what is worked on: 512 KiB or 512 MiB of float32"},
+    [THREADS] = {"threads", 0, "N", "threads (default 1); l2 is 512 KiB for each"},
+    [ISA] = {"isa", 0, "LEVEL", "see 'tqkv kernels' (default: the best)"},
+    [DOMAIN] = {"domain", 0, "rotated|original", "what decode gives (default rotated)"},
+    [SAMPLES] = {"samples", 0, "N", "a row (default 31; attend down to 7 where they take long)"},
+    [V_FORMAT] = {"v-format", 0, "FORMAT", "attend: of values (default as keys, --format)"},
+    [HEADS] = {"heads", 0, "H", "attend: query heads (default 16)"},
+    [KV_HEADS] = {"kv-heads", 0, "G", "attend: KV heads (default 8)"},
+    [POSITIONS] = {"positions", 0, "T", "attend: cached positions"},
+    [QUERIES] = {"queries", 0, "N", "attend: the last N ask (default 1)"},
+    [JSON] = {"json", 0, NULL, "print a JSON object a row, each on its line"},
+};
+
+static int run(const cli_args *args) {
+    request want = {.filter = {.threads = 1}};
+    TRY(take_options(&want, args->options));
+    if (wants_attend(&want)) return bench_attend(&want);
+    want.samples = args->options[SAMPLES].given ? want.samples : DEFAULT_SAMPLES;
+    return bench(&want);
 }
 
 const cli_command cli_bench_command = {
@@ -281,7 +213,7 @@ const cli_command cli_bench_command = {
                 "attend is checked against float64 on the decoded cache. Its limits: reading the\n"
                 "bytes that float16 keys and values would have, and float32 multiply-adds in\n"
                 "registers; its share is that of the floor's median time over ours.\n",
-    .min_operands = 0,
-    .max_operands = 0,
+    .specs = specs,
+    .n_specs = N_OPTIONS,
     .run = run,
 };

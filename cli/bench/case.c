@@ -1,19 +1,15 @@
 /* SPDX-License-Identifier: MIT
  * One row of a benchmark: an operation on a format, checked, then timed beside the machine's limit. */
-#include "bench/case.h"
+#include "bench/bench.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/command.h"
 #include "base/message.h"
 #include "measure/timing.h"
 
-const char *cli_bench_op_name(cli_bench_op op) {
-    static const char *const names[CLI_N_BENCH_OPS] = {"encode", "decode", "rotate", "requantize",
-                                                       "attend"};
-    return names[op];
-}
+const char *const cli_bench_op_names[CLI_N_BENCH_OPS] = {"encode", "decode", "rotate", "requantize",
+                                                         "attend"};
 
 /* Ours, as measure_time() calls it. Outputs: codes and norms of encode, `out` of the others. */
 typedef struct work {
@@ -82,7 +78,8 @@ static int check_rows(const work *ours, size_t first, const work *again) {
     return same(ours, first, &w)
                ? CLI_DONE
                : cli_fail("%s of %s at D = %u: other bytes than by the scalar level; nothing is timed",
-                          cli_bench_op_name(w.bench->op), tq_format_name(codec->format), codec->head_dim);
+                          cli_bench_op_names[w.bench->op], tq_format_name(codec->format),
+                          codec->head_dim);
 }
 
 /* A whole slice at the level, in one call as when it is timed, and both its ends by scalar kernels. */

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Which rows a benchmark has. */
-#include "bench/list.h"
-
-#include <stdbool.h>
+#include "bench/bench.h"
 
 static const tq_format codec_formats[] = {TQ_TQ2, TQ_TQ3, TQ_TQ4,    TQ_TQ5,
                                           TQ_TQ6, TQ_TQ8, TQ_TQ4_V1, TQ_TQ8_V1};

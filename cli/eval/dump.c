@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/command.h"
 #include "base/heads.h"
 #include "base/message.h"
 #include "base/outputs.h"
@@ -63,7 +62,7 @@ void cli_dump_add(cli_dump *dump, size_t layer, size_t t, const float *q, const 
 static int write_tensor(const cli_dump *dump, tq_output *file, size_t n_heads, size_t dim,
                         const float *data) {
     const size_t shape[3] = {n_heads, dump->n_positions, dim};
-    return cli_written(tq_output_npy(file, data, 3, shape));
+    return cli_check(NULL, tq_output_npy(file, data, 3, shape));
 }
 
 int cli_dump_write(const cli_dump *dump) {

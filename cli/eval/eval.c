@@ -4,10 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/command.h"
 #include "base/folder.h"
 #include "base/message.h"
-#include "base/options.h"
 #include "base/outputs.h"
 #include "base/threads.h"
 #include "eval/dump.h"
@@ -40,44 +38,30 @@ enum { DEFAULT_TOKENS = 4096 };
 
 static const char default_text[] = "kjv-heldout.txt";
 
-/* A number of at least 1 and at most `most`, or what is usual. */
-static int take_count(const cli_option *option, size_t usual, size_t most, size_t *count) {
-    *count = usual;
-    if (!option->given) return CLI_GO_ON;
-    const int rc = cli_parse_count(option, count);
-    if (rc == CLI_GO_ON && (*count == 0 || *count > most))
-        return cli_misuse("--%s: %zu is not from 1 to %zu", option->name, *count, most);
-    return rc;
-}
-
 static int take_options(cli_eval *eval, const cli_option *options) {
-    if (!options[MODEL].given) return cli_misuse("--model M.safetensors is missing");
     eval->model_path = options[MODEL].value;
-    int rc = take_count(&options[TOKENS], DEFAULT_TOKENS, SIZE_MAX / 64, &eval->tokens);
-    if (rc == CLI_GO_ON)
-        rc = take_count(&options[CONTEXT], DEFAULT_TOKENS, SIZE_MAX / 64, &eval->context);
-    return rc == CLI_GO_ON ? take_count(&options[THREADS], 0, CLI_MAX_THREADS, &eval->threads) : rc;
+    eval->tokens = eval->context = DEFAULT_TOKENS;
+    TRY(cli_take_count(&options[TOKENS], 1, SIZE_MAX / 64, &eval->tokens));
+    TRY(cli_take_count(&options[CONTEXT], 1, SIZE_MAX / 64, &eval->context));
+    return cli_take_count(&options[THREADS], 1, CLI_MAX_THREADS, &eval->threads);
 }
 
 static int add_rows(cli_eval *eval, const cli_option *options) {
     const cli_kv_options own = {&options[K_FORMAT], &options[V_FORMAT], &options[RECENT], &options[SINKS],
                                 &options[CENTER]};
     char name[CLI_KV_NAME_SIZE];
-    int rc = cli_kv_name_from_options(&own, name);
-    if (rc == CLI_GO_ON)
-        rc = cli_eval_add_rows(eval, options[FORMATS].given ? options[FORMATS].value : "main");
-    return rc == CLI_GO_ON && name[0] ? cli_eval_add_rows(eval, name) : rc;
+    TRY(cli_kv_name_from_options(&own, name));
+    TRY(cli_eval_add_rows(eval, options[FORMATS].given ? options[FORMATS].value : "main"));
+    return name[0] ? cli_eval_add_rows(eval, name) : CLI_DONE;
 }
 
 static int load_model(cli_eval *eval) {
-    const tq_status status = lm_model_load(eval->model_path, &eval->model);
-    if (status != TQ_OK) return cli_check(NULL, status);
+    TRY(cli_check(NULL, lm_model_load(eval->model_path, &eval->model)));
     eval->shape = lm_model_shape(eval->model);
-    if (eval->shape.vocab != 256) {
+    if (eval->shape.vocab != 256)
         return cli_fail("%s: a vocabulary of %zu; texts are bytes, which wants 256", eval->model_path,
                         eval->shape.vocab);
-    }
-    return CLI_GO_ON;
+    return CLI_DONE;
 }
 
 /* Every token needs the one after it: what the model should have said. */
@@ -90,7 +74,7 @@ static int read_text(cli_eval *eval, uint8_t **text) {
                         eval->text_path, held, eval->tokens, eval->tokens + 1);
     }
     eval->text = *text;
-    return CLI_GO_ON;
+    return CLI_DONE;
 }
 
 /* Whether no layer gets to the positions that it would encode. */
@@ -170,46 +154,39 @@ static int run_options(const cli_option *options) {
     uint8_t *text = NULL;
     char *beside = NULL;
     int rc = take_options(&eval, options);
-    if (rc == CLI_GO_ON) rc = load_model(&eval);
-    if (rc == CLI_GO_ON) {
+    if (rc == CLI_DONE) rc = load_model(&eval);
+    if (rc == CLI_DONE) {
         beside = cli_beside(eval.model_path, default_text);
         eval.text_path = options[TEXT].given ? options[TEXT].value : beside;
         rc = eval.text_path ? add_rows(&eval, options) : cli_out_of_memory();
     }
-    if (rc == CLI_GO_ON) rc = read_text(&eval, &text);
-    if (rc == CLI_GO_ON) rc = evaluate(&eval, options);
+    if (rc == CLI_DONE) rc = read_text(&eval, &text);
+    if (rc == CLI_DONE) rc = evaluate(&eval, options);
     lm_model_free(eval.model);
     free(text);
     free(beside);
     return rc;
 }
 
-static int run(const cli_command *command, int argc, const char **argv) {
-    cli_option options[N_OPTIONS] = {
-        [MODEL] = {.name = "model", .value_name = "M.safetensors", .help = "the language model"},
-        [TEXT] = {.name = "text",
-                  .value_name = "FILE",
-                  .help = "bytes to read; kjv-heldout.txt beside the model"},
-        [TOKENS] = {.name = "tokens", .value_name = "N", .help = "how many of them; 4096"},
-        [CONTEXT] = {.name = "context", .value_name = "N", .help = "a new cache after so many; 4096"},
-        [FORMATS] = {.name = "formats",
-                     .value_name = "LIST",
-                     .help = "names with commas between; main, all, default"},
-        [K_FORMAT] = {.name = "k-format", .value_name = "FORMAT", .help = "one more row: keys"},
-        [V_FORMAT] = {.name = "v-format", .value_name = "FORMAT", .help = "and values"},
-        [RECENT] = {.name = "recent", .value_name = "R", .help = "its last positions in float16"},
-        [SINKS] = {.name = "sinks", .value_name = "S", .help = "its first positions in float16"},
-        [CENTER] = {.name = "center", .help = "its keys less the mean of the first 64"},
-        [THREADS] = {.name = "threads", .value_name = "N", .help = "threads; as many as processors"},
-        [JSON] = {.name = "json", .help = "print one JSON object"},
-        [REPORT] = {.name = "report", .value_name = "DIR", .help = "write DIR/index.html"},
-        [DUMP] = {.name = "dump", .value_name = "DIR", .help = "write q, k and v as DIR/*.npy"},
-    };
-    cli_args args;
-    int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
-    if (rc == CLI_GO_ON) rc = run_options(options);
-    cli_args_free(&args);
-    return rc;
+static const cli_option_spec specs[N_OPTIONS] = {
+    [MODEL] = {"model", 0, "M.safetensors", "the language model"},
+    [TEXT] = {"text", 0, "FILE", "bytes to read; kjv-heldout.txt beside the model"},
+    [TOKENS] = {"tokens", 0, "N", "how many of them; 4096"},
+    [CONTEXT] = {"context", 0, "N", "a new cache after so many; 4096"},
+    [FORMATS] = {"formats", 0, "LIST", "names with commas between; main, all, default"},
+    [K_FORMAT] = {"k-format", 0, "FORMAT", "one more row: keys"},
+    [V_FORMAT] = {"v-format", 0, "FORMAT", "and values"},
+    [RECENT] = {"recent", 0, "R", "its last positions in float16"},
+    [SINKS] = {"sinks", 0, "S", "its first positions in float16"},
+    [CENTER] = {"center", 0, NULL, "its keys less the mean of the first 64"},
+    [THREADS] = {"threads", 0, "N", "threads; as many as processors"},
+    [JSON] = {"json", 0, NULL, "print one JSON object"},
+    [REPORT] = {"report", 0, "DIR", "write DIR/index.html"},
+    [DUMP] = {"dump", 0, "DIR", "write q, k and v as DIR/*.npy"},
+};
+
+static int run(const cli_args *args) {
+    return run_options(args->options);
 }
 
 const cli_command cli_eval_command = {
@@ -219,5 +196,8 @@ const cli_command cli_eval_command = {
     .examples = "  tqkv eval --model models/kjv-swa.safetensors\n"
                 "  tqkv eval --model models/kjv-bias.safetensors \\\n"
                 "      --formats k-tq4,k-tq4+centre,tq8/tq4+recent=64 --report out\n",
+    .specs = specs,
+    .n_specs = N_OPTIONS,
+    .needed = 1u << MODEL,
     .run = run,
 };

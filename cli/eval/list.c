@@ -54,37 +54,37 @@ static int add_name(cli_eval *eval, const char *name, left_out *out) {
         cli_kv_default_name(usual);
         name = usual;
     }
-    if (cli_eval_find(eval, name)) return CLI_GO_ON;
+    if (cli_eval_find(eval, name)) return CLI_DONE;
     const int rc = cli_parse_kv(name, &row.kv);
-    if (rc != CLI_GO_ON) return rc;
+    if (rc != CLI_DONE) return rc;
     if (!cli_kv_serves(&row.kv, eval->model, why, sizeof why)) {
         if (!out) return cli_misuse("'%s': %s", name, why);
         const size_t length = strlen(out->names);
         snprintf(out->names + length, sizeof out->names - length, "%s%s", length ? ", " : "", name);
         memcpy(out->why, why, sizeof why);
-        return CLI_GO_ON;
+        return CLI_DONE;
     }
     if (eval->n_rows == CLI_EVAL_MAX_ROWS) return cli_misuse("more than %d formats", CLI_EVAL_MAX_ROWS);
     snprintf(row.name, sizeof row.name, "%s", name);
     eval->rows[eval->n_rows++] = row;
-    return CLI_GO_ON;
+    return CLI_DONE;
 }
 
 static int add_group(cli_eval *eval, bool all) {
     left_out out = {"", ""};
-    int rc = CLI_GO_ON;
-    for (size_t i = 0; rc == CLI_GO_ON && i < sizeof names / sizeof names[0]; i++) {
+    int rc = CLI_DONE;
+    for (size_t i = 0; rc == CLI_DONE && i < sizeof names / sizeof names[0]; i++) {
         const bool starred = names[i][0] == '*';
         if (all || !starred) rc = add_name(eval, names[i] + starred, &out);
     }
-    if (rc == CLI_GO_ON && out.names[0]) cli_note("%s: %s", out.names, out.why);
+    if (rc == CLI_DONE && out.names[0]) cli_note("%s: %s", out.names, out.why);
     return rc;
 }
 
 int cli_eval_add_rows(cli_eval *eval, const char *list) {
     const char *from = list;
     int rc = add_name(eval, "float32", NULL);
-    while (rc == CLI_GO_ON && from) {
+    while (rc == CLI_DONE && from) {
         char name[CLI_KV_NAME_SIZE];
         const char *comma = strchr(from, ',');
         const size_t length = comma ? (size_t)(comma - from) : strlen(from);

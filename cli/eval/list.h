@@ -8,7 +8,7 @@
 /* Appends the rows of a comma list of names and of the groups 'main' and 'all' to eval->rows, float32
  * first in any case. Names that are there already are passed over. A name that the model cannot serve is
  * wrong use; one that came with a group is left out, and a note says why.
- * CLI_GO_ON, or the exit status after a message. */
+ * CLI_DONE, or the exit status after a message. */
 int cli_eval_add_rows(cli_eval *eval, const char *list);
 
 #endif

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/command.h"
 #include "base/message.h"
 #include "base/outputs.h"
 #include "eval/plot.h"
@@ -169,7 +168,7 @@ int cli_eval_write_report(const cli_eval *eval, tq_output *output) {
     write_page(out, eval);
     const bool whole = !ferror(out);
     int rc = fclose(out) == 0 && whole ? CLI_DONE : cli_out_of_memory();
-    if (rc == CLI_DONE) rc = cli_written(tq_output_bytes(output, page, size));
+    if (rc == CLI_DONE) rc = cli_check(NULL, tq_output_bytes(output, page, size));
     free(page);
     return rc;
 }

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/command.h"
 #include "base/heads.h"
 #include "base/message.h"
 #include "base/progress.h"
@@ -215,9 +214,9 @@ static int prepare(run *r) {
         eval->memory_at[i] = context / n * (i + 1) + context % n * (i + 1) / n;
     }
     int rc = cli_choose_threads(eval->threads, &r->parallel);
-    for (size_t i = 0; rc == CLI_GO_ON && i < eval->n_rows; i++)
+    for (size_t i = 0; rc == CLI_DONE && i < eval->n_rows; i++)
         if (allocate_row(eval, &eval->rows[i]) != CLI_DONE) rc = CLI_FAILED;
-    return rc == CLI_GO_ON ? CLI_DONE : rc;
+    return rc == CLI_DONE ? CLI_DONE : rc;
 }
 
 int cli_eval_run(cli_eval *eval, cli_dump *dump) {

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/command.h"
 #include "base/message.h"
 #include "base/report.h"
 #include "tqkv/version.h"
