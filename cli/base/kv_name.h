@@ -9,17 +9,13 @@
 #include "lm/lm.h"
 #include "tqkv/cache.h"
 
-enum {
-    CLI_KV_NAME_SIZE = 96,
-    CLI_KV_CENTRE = TQ_DEFAULT_LEARN_CENTRE, /* keys that "+centre" takes the mean of */
-    CLI_KV_RECENT = TQ_DEFAULT_RECENT,       /* positions that "+recent" keeps in float16 */
-    CLI_KV_SINKS = 4                         /* and "+sinks" */
-};
+enum { CLI_KV_NAME_SIZE = 96 };
 
 /* The name of what tq_cache_config_default() gives. */
 void cli_kv_default_name(char name[CLI_KV_NAME_SIZE]);
 
-/* FORMAT[/VFORMAT], k-FORMAT or v-FORMAT, then suffixes. k-tq4 is tq4/float32: keys alone.
+/* A name as tq_cache_config_from_name() reads it, and more: k-FORMAT or v-FORMAT for one side alone, the
+ * other in float32; float32, float16, q8_0 and q4_0 in the place of formats; +rotate for the last two.
  * CLI_DONE, or CLI_MISUSE after a message that says what is wrong with the name. */
 int cli_parse_kv(const char *name, lm_kv *kv);
 
