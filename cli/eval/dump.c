@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Queries, keys and values of a model as .npy files: what the other commands take as tensors. */
-#include "eval/dump.h"
+#include "eval/eval.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,9 +18,9 @@ static int open_file(tq_outputs **outputs, const char *folder, size_t layer, cha
 }
 
 static int open_layer(cli_dump_layer *layer, tq_outputs **outputs, const char *folder, size_t i) {
-    int rc = open_file(outputs, folder, i, 'q', &layer->q_file);
-    if (rc == CLI_DONE) rc = open_file(outputs, folder, i, 'k', &layer->k_file);
-    return rc == CLI_DONE ? open_file(outputs, folder, i, 'v', &layer->v_file) : rc;
+    TRY(open_file(outputs, folder, i, 'q', &layer->q_file));
+    TRY(open_file(outputs, folder, i, 'k', &layer->k_file));
+    return open_file(outputs, folder, i, 'v', &layer->v_file);
 }
 
 static int make_room(cli_dump_layer *layer, size_t n_positions) {
@@ -35,15 +35,15 @@ int cli_dump_begin(cli_dump *dump, tq_outputs **outputs, const char *folder, con
                    size_t n_positions) {
     const size_t n_layers = lm_model_shape(model).n_layers;
     *dump = (cli_dump){.n_layers = n_layers, .n_positions = n_positions};
-    int rc = cli_open_folder(outputs, folder);
+    TRY(cli_open_folder(outputs, folder));
     dump->layers = calloc(n_layers, sizeof *dump->layers);
-    if (rc == CLI_DONE && !dump->layers) rc = cli_out_of_memory();
-    for (size_t i = 0; rc == CLI_DONE && i < n_layers; i++) {
+    if (!dump->layers) return cli_out_of_memory();
+    for (size_t i = 0; i < n_layers; i++) {
         dump->layers[i].shape = lm_model_layer(model, i);
-        rc = open_layer(&dump->layers[i], outputs, folder, i);
-        if (rc == CLI_DONE) rc = make_room(&dump->layers[i], n_positions);
+        TRY(open_layer(&dump->layers[i], outputs, folder, i));
+        TRY(make_room(&dump->layers[i], n_positions));
     }
-    return rc;
+    return CLI_DONE;
 }
 
 static void put(float *to, size_t n_positions, size_t t, size_t n_heads, size_t dim, const float *from) {
@@ -66,15 +66,14 @@ static int write_tensor(const cli_dump *dump, tq_output *file, size_t n_heads, s
 }
 
 int cli_dump_write(const cli_dump *dump) {
-    int rc = CLI_DONE;
-    for (size_t i = 0; rc == CLI_DONE && i < dump->n_layers; i++) {
+    for (size_t i = 0; i < dump->n_layers; i++) {
         const cli_dump_layer *l = &dump->layers[i];
         const size_t dim = l->shape.head_dim;
-        rc = write_tensor(dump, l->q_file, l->shape.n_heads, dim, l->q);
-        if (rc == CLI_DONE) rc = write_tensor(dump, l->k_file, l->shape.n_kv_heads, dim, l->k);
-        if (rc == CLI_DONE) rc = write_tensor(dump, l->v_file, l->shape.n_kv_heads, dim, l->v);
+        TRY(write_tensor(dump, l->q_file, l->shape.n_heads, dim, l->q));
+        TRY(write_tensor(dump, l->k_file, l->shape.n_kv_heads, dim, l->k));
+        TRY(write_tensor(dump, l->v_file, l->shape.n_kv_heads, dim, l->v));
     }
-    return rc;
+    return CLI_DONE;
 }
 
 void cli_dump_free(cli_dump *dump) {

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * tqkv eval: what each format costs a language model, on the same text. */
+#include "eval/eval.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,12 +10,6 @@
 #include "base/message.h"
 #include "base/outputs.h"
 #include "base/threads.h"
-#include "eval/dump.h"
-#include "eval/eval.h"
-#include "eval/list.h"
-#include "eval/report.h"
-#include "eval/run.h"
-#include "eval/table.h"
 #include "tqkv/io.h"
 
 enum {
@@ -67,12 +63,10 @@ static int load_model(cli_eval *eval) {
 /* Every token needs the one after it: what the model should have said. */
 static int read_text(cli_eval *eval, uint8_t **text) {
     size_t held = 0;
-    const tq_status status = tq_file_read(eval->text_path, eval->tokens + 1, text, &held);
-    if (status != TQ_OK) return cli_check(NULL, status);
-    if (held <= eval->tokens) {
+    TRY(cli_check(NULL, tq_file_read(eval->text_path, eval->tokens + 1, text, &held)));
+    if (held <= eval->tokens)
         return cli_fail("%s: %zu bytes; %zu tokens need %zu: give a longer --text or fewer --tokens",
                         eval->text_path, held, eval->tokens, eval->tokens + 1);
-    }
     eval->text = *text;
     return CLI_DONE;
 }
@@ -106,12 +100,10 @@ static void note_short_text(const cli_eval *eval) {
 }
 
 static int print(const cli_eval *eval, bool as_json, const char *report) {
-    int rc = as_json ? cli_eval_print_json(eval) : cli_eval_print_tables(eval);
-    if (rc == CLI_DONE && report && !as_json) {
-        cli_print_line("# report: %s/index.html", report);
-        rc = cli_flush_output();
-    }
-    return rc;
+    if (as_json) return cli_eval_print_json(eval);
+    TRY(cli_eval_print_tables(eval));
+    if (report) cli_print_line("# report: %s/index.html", report);
+    return cli_flush_output();
 }
 
 /* What is written comes into place together, after all that can fail. NULL: not wanted. */
@@ -123,45 +115,42 @@ typedef struct results {
 
 static int open_results(results *r, const cli_eval *eval, const char *dump, const char *report) {
     const size_t reach = eval->tokens < eval->context ? eval->tokens : eval->context;
-    int rc = CLI_DONE;
-    if (dump) rc = cli_dump_begin(&r->dump, &r->outputs, dump, eval->model, reach);
-    if (rc == CLI_DONE && report) rc = cli_open_folder(&r->outputs, report);
-    return rc == CLI_DONE && report ? cli_open_output_in(&r->outputs, report, "index.html", &r->page)
-                                    : rc;
+    if (dump) TRY(cli_dump_begin(&r->dump, &r->outputs, dump, eval->model, reach));
+    if (!report) return CLI_DONE;
+    TRY(cli_open_folder(&r->outputs, report));
+    return cli_open_output_in(&r->outputs, report, "index.html", &r->page);
 }
 
-static int write_results(results *r, const cli_eval *eval) {
-    const int rc = cli_dump_write(&r->dump);
-    return rc == CLI_DONE && r->page ? cli_eval_write_report(eval, r->page) : rc;
-}
-
-static int evaluate(cli_eval *eval, const cli_option *options) {
-    results r = {0};
+static int evaluate(cli_eval *eval, const cli_option *options, results *r) {
     note_short_text(eval);
-    int rc = open_results(&r, eval, options[DUMP].value, options[REPORT].value);
-    if (rc == CLI_DONE) rc = cli_eval_run(eval, options[DUMP].given ? &r.dump : NULL);
-    if (rc == CLI_DONE) rc = write_results(&r, eval);
-    if (rc == CLI_DONE) rc = print(eval, options[JSON].given, options[REPORT].value);
-    rc = cli_close_outputs(r.outputs, rc);
-    cli_dump_free(&r.dump);
-    cli_eval_free_rows(eval);
-    return rc;
+    TRY(open_results(r, eval, options[DUMP].value, options[REPORT].value));
+    TRY(cli_eval_run(eval, options[DUMP].given ? &r->dump : NULL));
+    TRY(cli_dump_write(&r->dump));
+    if (r->page) TRY(cli_eval_write_report(eval, r->page));
+    return print(eval, options[JSON].given, options[REPORT].value);
 }
 
-static int run_options(const cli_option *options) {
+static int prepare(cli_eval *eval, const cli_option *options, char **beside, uint8_t **text) {
+    TRY(take_options(eval, options));
+    TRY(load_model(eval));
+    *beside = cli_beside(eval->model_path, default_text);
+    eval->text_path = options[TEXT].given ? options[TEXT].value : *beside;
+    if (!eval->text_path) return cli_out_of_memory();
+    TRY(add_rows(eval, options));
+    return read_text(eval, text);
+}
+
+static int run(const cli_args *args) {
     cli_eval_row rows[CLI_EVAL_MAX_ROWS];
     cli_eval eval = {.rows = rows};
+    results r = {0};
     uint8_t *text = NULL;
     char *beside = NULL;
-    int rc = take_options(&eval, options);
-    if (rc == CLI_DONE) rc = load_model(&eval);
-    if (rc == CLI_DONE) {
-        beside = cli_beside(eval.model_path, default_text);
-        eval.text_path = options[TEXT].given ? options[TEXT].value : beside;
-        rc = eval.text_path ? add_rows(&eval, options) : cli_out_of_memory();
-    }
-    if (rc == CLI_DONE) rc = read_text(&eval, &text);
-    if (rc == CLI_DONE) rc = evaluate(&eval, options);
+    int rc = prepare(&eval, args->options, &beside, &text);
+    if (rc == CLI_DONE) rc = evaluate(&eval, args->options, &r);
+    rc = cli_close_outputs(r.outputs, rc);
+    cli_dump_free(&r.dump);
+    cli_eval_free_rows(&eval);
     lm_model_free(eval.model);
     free(text);
     free(beside);
@@ -184,10 +173,6 @@ static const cli_option_spec specs[N_OPTIONS] = {
     [REPORT] = {"report", 0, "DIR", "write DIR/index.html"},
     [DUMP] = {"dump", 0, "DIR", "write q, k and v as DIR/*.npy"},
 };
-
-static int run(const cli_args *args) {
-    return run_options(args->options);
-}
 
 const cli_command cli_eval_command = {
     .name = "eval",

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Figures of an evaluation: divergences of next-byte distributions, angles of attention outputs. */
-#include "eval/figures.h"
+#include "eval/eval.h"
 
 #include <math.h>
 #include <string.h>
@@ -81,23 +81,8 @@ void cli_eval_summarise(cli_eval *eval, cli_eval_row *row) {
     row->cosine_p1 = 1.0 - (double)row->angles[measure_rank(n_angles, 99)];
 }
 
-double cli_eval_bits_per_byte(const cli_eval *eval, const cli_eval_row *row) {
-    return row->bits / (double)eval->tokens;
-}
-
-double cli_eval_change(const cli_eval *eval, const cli_eval_row *row) {
-    return (row->bits - eval->reference_bits) / (double)eval->tokens;
-}
-
-double cli_eval_perplexity_change(const cli_eval *eval, const cli_eval_row *row) {
-    return exp2(cli_eval_change(eval, row)) - 1.0;
-}
-
-double cli_eval_same_top(const cli_eval *eval, const cli_eval_row *row) {
-    return (double)row->same_top / (double)eval->tokens;
-}
-
-double cli_eval_bits_per_value(const cli_eval_row *row) {
+double cli_eval_bits_per_value(const cli_eval *eval, const cli_eval_row *row) {
+    (void)eval;
     return 8.0 * (double)row->bytes / (double)row->values;
 }
 
@@ -110,3 +95,38 @@ const cli_eval_row *cli_eval_find(const cli_eval *eval, const char *name) {
         if (strcmp(eval->rows[i].name, name) == 0) return &eval->rows[i];
     return NULL;
 }
+
+/* How each comes out of a row. */
+#define FIGURE(name, value)                                                                              \
+    static double name(const cli_eval *eval, const cli_eval_row *row) {                                  \
+        (void)eval;                                                                                      \
+        return value;                                                                                    \
+    }
+FIGURE(bytes, (double)row->bytes)
+FIGURE(bits_per_byte, row->bits / (double)eval->tokens)
+FIGURE(change, (row->bits - eval->reference_bits) / (double)eval->tokens)
+FIGURE(perplexity_change, exp2(change(eval, row)) - 1.0)
+FIGURE(kl_mean, row->kl_mean)
+FIGURE(kl_median, row->kl_median)
+FIGURE(kl_p99, row->kl_p99)
+FIGURE(same_top, (double)row->same_top / (double)eval->tokens)
+FIGURE(cosine_mean, row->cosine_mean)
+FIGURE(cosine_p1, row->cosine_p1)
+FIGURE(tokens_per_second, 1.0 / row->token_seconds)
+
+const cli_eval_figure cli_eval_figures[CLI_EVAL_FIGURES] = {
+    {"bits_per_value", true, "bits/value", "%.3f", 1, "bits per<br>value", "%.3f", 1,
+     cli_eval_bits_per_value},
+    {"cache_bytes", true, "bytes", "%zu", 1, "cache<br>KiB", "%.1f", 1.0 / 1024, bytes},
+    {"bits_per_byte", true, "bits/byte", "%.4f", 1, "bits per<br>byte", "%.4f", 1, bits_per_byte},
+    {"bits_change", true, "change", "%+.5f", 1, "change", "%+.5f", 1, change},
+    {"perplexity_change", true, "perpl. %", "%+.2f", 100, "perplexity<br>%", "%+.3f", 100,
+     perplexity_change},
+    {"kl_mean", false, "KL mean", "%.2e", 1, "KL mean", "%.2e", 1, kl_mean},
+    {"kl_median", false, "median", "%.2e", 1, "median", "%.2e", 1, kl_median},
+    {"kl_p99", false, "p99", "%.2e", 1, "p99", "%.2e", 1, kl_p99},
+    {"same_top", false, "top %", "%.2f", 100, "same top<br>%", "%.2f", 100, same_top},
+    {"cosine_mean", false, "cosine", "%.5f", 1, "cosine<br>mean", "%.5f", 1, cosine_mean},
+    {"cosine_p1", false, "p1", "%.4f", 1, "p1", "%.4f", 1, cosine_p1},
+    {"tokens_per_second", true, "tok/s", "%.0f", 1, "tokens<br>per s", "%.0f", 1, tokens_per_second},
+};

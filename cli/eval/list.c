@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Which rows an evaluation has: a list of names and groups made into ways to keep keys and values. */
-#include "eval/list.h"
+#include "eval/eval.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,8 +55,7 @@ static int add_name(cli_eval *eval, const char *name, left_out *out) {
         name = usual;
     }
     if (cli_eval_find(eval, name)) return CLI_DONE;
-    const int rc = cli_parse_kv(name, &row.kv);
-    if (rc != CLI_DONE) return rc;
+    TRY(cli_parse_kv(name, &row.kv));
     if (!cli_kv_serves(&row.kv, eval->model, why, sizeof why)) {
         if (!out) return cli_misuse("'%s': %s", name, why);
         const size_t length = strlen(out->names);
@@ -72,29 +71,26 @@ static int add_name(cli_eval *eval, const char *name, left_out *out) {
 
 static int add_group(cli_eval *eval, bool all) {
     left_out out = {"", ""};
-    int rc = CLI_DONE;
-    for (size_t i = 0; rc == CLI_DONE && i < sizeof names / sizeof names[0]; i++) {
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         const bool starred = names[i][0] == '*';
-        if (all || !starred) rc = add_name(eval, names[i] + starred, &out);
+        if (all || !starred) TRY(add_name(eval, names[i] + starred, &out));
     }
-    if (rc == CLI_DONE && out.names[0]) cli_note("%s: %s", out.names, out.why);
-    return rc;
+    if (out.names[0]) cli_note("%s: %s", out.names, out.why);
+    return CLI_DONE;
 }
 
 int cli_eval_add_rows(cli_eval *eval, const char *list) {
-    const char *from = list;
-    int rc = add_name(eval, "float32", NULL);
-    while (rc == CLI_DONE && from) {
+    TRY(add_name(eval, "float32", NULL));
+    for (const char *from = list, *comma; from; from = comma ? comma + 1 : NULL) {
         char name[CLI_KV_NAME_SIZE];
-        const char *comma = strchr(from, ',');
+        comma = strchr(from, ',');
         const size_t length = comma ? (size_t)(comma - from) : strlen(from);
         if (length == 0 || length >= sizeof name)
             return cli_misuse("'%s': a name between commas is %s", list, length ? "too long" : "missing");
         memcpy(name, from, length);
         name[length] = '\0';
         const bool all = strcmp(name, "all") == 0;
-        rc = all || strcmp(name, "main") == 0 ? add_group(eval, all) : add_name(eval, name, NULL);
-        from = comma ? comma + 1 : NULL;
+        TRY(all || strcmp(name, "main") == 0 ? add_group(eval, all) : add_name(eval, name, NULL));
     }
-    return rc;
+    return CLI_DONE;
 }

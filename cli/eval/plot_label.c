@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Where labels go so that they cover neither each other nor what is drawn. */
-#include "eval/plot_label.h"
+#include "eval/plot.h"
 
 #include <math.h>
 #include <stdlib.h>

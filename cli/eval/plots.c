@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * The pictures of an evaluation's report. */
-#include "eval/plots.h"
+#include "eval/eval.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "eval/plot.h"
-#include "eval/plot_label.h"
 
 /* Families of formats: the first line of each is a line through its members in the first picture. */
 static const char dense[] = "dense", v2[] = "v2", v1[] = "v1", blocks[] = "blocks", turned[] = "turned",
@@ -60,7 +59,9 @@ static size_t family_of(const cli_eval *eval, const char *family, const cli_eval
         const cli_eval_row *row = &eval->rows[i];
         if (!has_size_dot(row) || cli_eval_colour(row) != family) continue;
         size_t at = n++;
-        for (; at > 0 && cli_eval_bits_per_value(members[at - 1]) > cli_eval_bits_per_value(row); at--)
+        for (; at > 0 &&
+               cli_eval_bits_per_value(eval, members[at - 1]) > cli_eval_bits_per_value(eval, row);
+             at--)
             members[at] = members[at - 1];
         members[at] = row;
     }
@@ -89,7 +90,7 @@ static void draw_family(const cli_eval *eval, const cli_plot *plot, const char *
     const size_t n = family_of(eval, family, members);
     cli_point before = {0};
     for (size_t i = 0; i < n; i++) {
-        x[i] = cli_eval_bits_per_value(members[i]);
+        x[i] = cli_eval_bits_per_value(eval, members[i]);
         y[i] = members[i]->kl_mean;
         const cli_point at = {cli_axis_at(&plot->x, x[i]), cli_axis_at(&plot->y, y[i])};
         if (i > 0 && family != mixed) add_obstacles(s, before, at);
@@ -102,10 +103,11 @@ static void draw_family(const cli_eval *eval, const cli_plot *plot, const char *
         cli_plot_dot(plot, family, true, x[i], y[i]);
 }
 
-typedef double (*figure)(const cli_eval_row *row);
+typedef double (*figure)(const cli_eval *eval, const cli_eval_row *row);
 typedef bool (*choice)(const cli_eval_row *row);
 
-static double kl_mean(const cli_eval_row *row) {
+static double kl_mean(const cli_eval *eval, const cli_eval_row *row) {
+    (void)eval;
     return row->kl_mean;
 }
 
@@ -113,7 +115,7 @@ static double kl_mean(const cli_eval_row *row) {
 static void range(const cli_eval *eval, choice chosen, figure of, double *low, double *high) {
     for (size_t i = 0; i < eval->n_rows; i++) {
         const cli_eval_row *row = &eval->rows[i];
-        const double value = of(row);
+        const double value = of(eval, row);
         if (chosen(row) && value > 0.0) {
             *low = fmin(*low, value);
             *high = fmax(*high, value);
@@ -157,7 +159,8 @@ void cli_eval_plot_sizes(const cli_eval *eval, FILE *out) {
     free(s);
 }
 
-static double kl_p99(const cli_eval_row *row) {
+static double kl_p99(const cli_eval *eval, const cli_eval_row *row) {
+    (void)eval;
     return row->kl_p99;
 }
 

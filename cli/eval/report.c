@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * An evaluation as an HTML page: no scripts, nothing from elsewhere, for light and dark screens. */
-#include "eval/report.h"
+#include "eval/eval.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,8 +9,6 @@
 #include "base/message.h"
 #include "base/outputs.h"
 #include "eval/plot.h"
-#include "eval/plots.h"
-#include "eval/table.h"
 #include "tqkv/version.h"
 
 static const char style[] =
@@ -70,37 +68,23 @@ static void write_facts(FILE *out, const cli_eval *eval) {
 static void write_row(FILE *out, const cli_eval *eval, const cli_eval_row *row) {
     fprintf(out, "<tr><td class=\"%s\">", cli_eval_colour(row));
     cli_plot_escaped(out, row->name);
-    fprintf(out,
-            "</td><td>%.3f</td><td>%.1f</td><td>%.4f</td><td>%+.5f</td><td>%+.3f</td><td>%.2e</td>"
-            "<td>%.2e</td><td>%.2e</td><td>%.2f</td><td>%.5f</td><td>%.4f</td><td>%.0f</td></tr>\n",
-            cli_eval_bits_per_value(row), (double)row->bytes / 1024.0, cli_eval_bits_per_byte(eval, row),
-            cli_eval_change(eval, row), 100.0 * cli_eval_perplexity_change(eval, row), row->kl_mean,
-            row->kl_median, row->kl_p99, 100.0 * cli_eval_same_top(eval, row), row->cosine_mean,
-            row->cosine_p1, 1.0 / row->token_seconds);
+    for (size_t k = 0; k < CLI_EVAL_FIGURES; k++) {
+        const cli_eval_figure *f = &cli_eval_figures[k];
+        fputs("</td><td>", out);
+        fprintf(out, f->page_format, f->page_factor * f->of(eval, row));
+    }
+    fputs("</td></tr>\n", out);
 }
 
 static void write_table(FILE *out, const cli_eval *eval) {
-    static const char *const headings[] = {"format",
-                                           "bits per<br>value",
-                                           "cache<br>KiB",
-                                           "bits per<br>byte",
-                                           "change",
-                                           "perplexity<br>%",
-                                           "KL mean",
-                                           "median",
-                                           "p99",
-                                           "same top<br>%",
-                                           "cosine<br>mean",
-                                           "p1",
-                                           "tokens<br>per s"};
     char cut[256];
     fprintf(out,
             "<h2>Figures</h2>\n<p>Size after %zu tokens, norms and centre counted. KL in nats from the "
             "next-byte distribution of float32; cosines of attention outputs; tokens per second of each "
-            "format alone.</p>\n<div class=\"wide\"><table><thead><tr>",
+            "format alone.</p>\n<div class=\"wide\"><table><thead><tr><th>format</th>",
             eval->memory_at[eval->n_memory - 1]);
-    for (size_t i = 0; i < sizeof headings / sizeof headings[0]; i++)
-        fprintf(out, "<th>%s</th>", headings[i]);
+    for (size_t k = 0; k < CLI_EVAL_FIGURES; k++)
+        fprintf(out, "<th>%s</th>", cli_eval_figures[k].page_heading);
     fputs("</tr></thead><tbody>\n", out);
     for (size_t i = 0; i < eval->n_rows; i++)
         write_row(out, eval, &eval->rows[i]);
@@ -110,13 +94,13 @@ static void write_table(FILE *out, const cli_eval *eval) {
             fprintf(out, "<p class=\"soft\">%s: %s.</p>\n", eval->rows[i].name, cut);
 }
 
-static void write_pair(FILE *out, const cli_eval_pair *pair) {
+static void write_pair(FILE *out, const cli_eval *eval, const cli_eval_pair *pair) {
     const cli_eval_row *ours = pair->ours, *baseline = pair->baseline;
     fprintf(out,
             "<tr><td class=\"%s\">%s</td><td>%.3f</td><td>%.2e</td><td class=\"%s\">%s</td><td>%.3f</td>"
             "<td>%.2e</td><td>%.2e</td><td>%s</td><td>%s</td></tr>\n",
-            cli_eval_colour(ours), ours->name, cli_eval_bits_per_value(ours), ours->kl_mean,
-            cli_eval_colour(baseline), baseline->name, cli_eval_bits_per_value(baseline),
+            cli_eval_colour(ours), ours->name, cli_eval_bits_per_value(eval, ours), ours->kl_mean,
+            cli_eval_colour(baseline), baseline->name, cli_eval_bits_per_value(eval, baseline),
             baseline->kl_mean, pair->moved, ours->kl_mean < baseline->kl_mean ? "ours" : "its",
             ours->kl_mean < pair->moved ? "ours" : "its");
 }
@@ -132,7 +116,7 @@ static void write_pairs(FILE *out, const cli_eval *eval) {
           "<th>at equal<br>bits</th><th>lower</th><th>lower<br>then</th></tr></thead><tbody>\n",
           out);
     for (size_t i = 0; i < n; i++)
-        write_pair(out, &pairs[i]);
+        write_pair(out, eval, &pairs[i]);
     fputs("</tbody></table></div>\n", out);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Runs an evaluation: the same tokens through the model once for every way to keep keys and values. */
-#include "eval/run.h"
+#include "eval/eval.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +9,6 @@
 #include "base/message.h"
 #include "base/progress.h"
 #include "base/threads.h"
-#include "eval/figures.h"
 #include "measure/percentile.h"
 #include "measure/timing.h"
 
@@ -100,9 +99,10 @@ static int new_sequences(run *r) {
     const tq_parallel *parallel = r->parallel.run ? &r->parallel : NULL;
     free_sequences(r);
     for (size_t i = 0; i < r->n_sequences; i++) {
-        const tq_status status = lm_sequence_create(eval->model, i ? &eval->rows[i - 1].kv : &reference,
-                                                    capacity_of(eval), 1, parallel, &r->sequences[i]);
-        if (status != TQ_OK) return cli_check(i ? eval->rows[i - 1].name : "float32", status);
+        const cli_eval_row *row = i ? &eval->rows[i - 1] : NULL;
+        TRY(cli_check(row ? row->name : "float32",
+                      lm_sequence_create(eval->model, row ? &row->kv : &reference, capacity_of(eval), 1,
+                                         parallel, &r->sequences[i])));
     }
     return CLI_DONE;
 }
@@ -122,23 +122,17 @@ static void add_figures(run *r) {
     }
 }
 
-static int count_bytes(run *r, size_t i, uint64_t *bytes, uint64_t *values) {
-    const tq_status status = lm_sequence_bytes(r->sequences[i + 1], bytes, values);
-    return status == TQ_OK ? CLI_DONE : cli_check(r->eval->rows[i].name, status);
-}
-
 /* The bytes of all caches, if this is a context at which they are noted. */
 static int note_memory(run *r, size_t *point) {
     cli_eval *eval = r->eval;
-    int rc = CLI_DONE;
     if (*point == eval->n_memory || r->t + 1 != eval->memory_at[*point]) return CLI_DONE;
-    for (size_t i = 0; rc == CLI_DONE && i < eval->n_rows; i++) {
+    for (size_t i = 0; i < eval->n_rows; i++) {
         cli_eval_row *row = &eval->rows[i];
-        rc = count_bytes(r, i, &row->bytes, &row->values);
+        TRY(cli_check(row->name, lm_sequence_bytes(r->sequences[i + 1], &row->bytes, &row->values)));
         row->memory[*point] = row->bytes;
     }
     ++*point;
-    return rc;
+    return CLI_DONE;
 }
 
 static int run_context(run *r, size_t first) {
@@ -148,18 +142,17 @@ static int run_context(run *r, size_t first) {
     const size_t left = eval->tokens - first;
     const size_t end = first + (left < eval->context ? left : eval->context);
     size_t point = first ? eval->n_memory : 0;
-    int rc = new_sequences(r);
 
-    for (r->t = first; rc == CLI_DONE && r->t < end; r->t++) {
+    TRY(new_sequences(r));
+    for (r->t = first; r->t < end; r->t++) {
         memset(r->tokens, eval->text[r->t], r->n_sequences);
-        const tq_status status =
-            lm_decode(eval->model, r->n_sequences, r->sequences, r->tokens, r->logits, &watch);
-        if (status != TQ_OK) return cli_fail("byte %zu of the text: %s", r->t, tq_last_error()->message);
+        if (lm_decode(eval->model, r->n_sequences, r->sequences, r->tokens, r->logits, &watch) != TQ_OK)
+            return cli_fail("byte %zu of the text: %s", r->t, tq_last_error()->message);
         add_figures(r);
-        rc = note_memory(r, &point);
+        TRY(note_memory(r, &point));
         cli_progress_add(1);
     }
-    return rc;
+    return CLI_DONE;
 }
 
 /* Each row on its own, when its cache is as full as it gets: in a batch nobody's time can be told. */
@@ -169,10 +162,9 @@ static int time_rows(run *r) {
         double times[TIMED_TOKENS];
         for (size_t n = 0; n < TIMED_TOKENS; n++) {
             const double begun = measure_now();
-            const tq_status status = lm_decode(eval->model, 1, &r->sequences[i + 1],
-                                               &eval->text[n % eval->tokens], r->logits, NULL);
+            TRY(cli_check(eval->rows[i].name, lm_decode(eval->model, 1, &r->sequences[i + 1],
+                                                        &eval->text[n % eval->tokens], r->logits, NULL)));
             times[n] = measure_now() - begun;
-            if (status != TQ_OK) return cli_check(eval->rows[i].name, status);
         }
         measure_sort(times, TIMED_TOKENS);
         eval->rows[i].token_seconds = times[measure_rank(TIMED_TOKENS, 50)];
@@ -182,17 +174,14 @@ static int time_rows(run *r) {
 
 static int run_all(run *r) {
     cli_eval *eval = r->eval;
-    int rc = CLI_DONE;
-    cli_progress_begin("evaluating", eval->tokens);
-    for (size_t first = 0; rc == CLI_DONE && first < eval->tokens; first += eval->context) {
+    for (size_t first = 0; first < eval->tokens; first += eval->context) {
         const double begun = measure_now();
-        rc = run_context(r, first);
+        TRY(run_context(r, first));
         eval->seconds += measure_now() - begun;
-        if (rc == CLI_DONE && first == 0) rc = time_rows(r);
+        if (first == 0) TRY(time_rows(r));
         if (eval->tokens - first <= eval->context) break;
     }
-    cli_progress_end();
-    return rc;
+    return CLI_DONE;
 }
 
 static int prepare(run *r) {
@@ -213,17 +202,21 @@ static int prepare(run *r) {
         const size_t n = eval->n_memory;
         eval->memory_at[i] = context / n * (i + 1) + context % n * (i + 1) / n;
     }
-    int rc = cli_choose_threads(eval->threads, &r->parallel);
-    for (size_t i = 0; rc == CLI_DONE && i < eval->n_rows; i++)
-        if (allocate_row(eval, &eval->rows[i]) != CLI_DONE) rc = CLI_FAILED;
-    return rc == CLI_DONE ? CLI_DONE : rc;
+    TRY(cli_choose_threads(eval->threads, &r->parallel));
+    for (size_t i = 0; i < eval->n_rows; i++)
+        TRY(allocate_row(eval, &eval->rows[i]));
+    return CLI_DONE;
 }
 
 int cli_eval_run(cli_eval *eval, cli_dump *dump) {
     run r = {.eval = eval, .dump = dump};
     r.firsts = calloc(eval->shape.n_layers, sizeof *r.firsts);
     int rc = r.firsts ? prepare(&r) : cli_out_of_memory();
-    if (rc == CLI_DONE) rc = run_all(&r);
+    if (rc == CLI_DONE) {
+        cli_progress_begin("evaluating", eval->tokens);
+        rc = run_all(&r);
+        cli_progress_end();
+    }
     for (size_t i = 0; rc == CLI_DONE && i < eval->n_rows; i++)
         cli_eval_summarise(eval, &eval->rows[i]);
     free_sequences(&r);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * An evaluation on standard output: tables for people, one JSON object for programs. */
-#include "eval/table.h"
+#include "eval/eval.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -9,22 +9,6 @@
 #include "base/message.h"
 #include "base/report.h"
 #include "tqkv/version.h"
-
-static const cli_column cost_columns[] = {
-    {"name", "format", NULL},
-    {"bits_per_value", "bits/value", "%.3f"},
-    {"cache_bytes", "bytes", "%.0f"},
-    {"bits_per_byte", "bits/byte", "%.4f"},
-    {"bits_change", "change", "%+.5f"},
-    {"perplexity_change", "perpl. %", "%+.2f"},
-    {"tokens_per_second", "tok/s", "%.0f"},
-};
-
-static const cli_column distance_columns[] = {
-    {"name", "format", NULL},    {"kl_mean", "KL mean", "%.2e"}, {"kl_median", "median", "%.2e"},
-    {"kl_p99", "p99", "%.2e"},   {"same_top", "top %", "%.2f"},  {"cosine_mean", "cosine", "%.5f"},
-    {"cosine_p1", "p1", "%.4f"},
-};
 
 static const cli_column pair_columns[] = {
     {"name", "format", NULL},
@@ -36,39 +20,23 @@ static const cli_column pair_columns[] = {
     {"lower_moved", "then", NULL},
 };
 
-static size_t length_of(size_t bytes) {
-    return bytes / sizeof(cli_column);
-}
-
-static int print_costs(const cli_eval *eval) {
+/* One of both tables. */
+static int print_figures(const cli_eval *eval, bool costs) {
+    cli_column columns[1 + CLI_EVAL_FIGURES] = {{NULL, "format", NULL}};
+    const cli_eval_figure *figures[1 + CLI_EVAL_FIGURES];
     cli_grid grid;
-    cli_grid_begin(&grid, cost_columns, length_of(sizeof cost_columns));
-    for (size_t i = 0; i < eval->n_rows; i++) {
-        const cli_eval_row *row = &eval->rows[i];
-        const cli_cell cells[] = {{.text = row->name},
-                                  {.number = cli_eval_bits_per_value(row)},
-                                  {.number = (double)row->bytes},
-                                  {.number = cli_eval_bits_per_byte(eval, row)},
-                                  {.number = cli_eval_change(eval, row)},
-                                  {.number = 100.0 * cli_eval_perplexity_change(eval, row)},
-                                  {.number = 1.0 / row->token_seconds}};
-        cli_grid_row(&grid, cells);
+    size_t n = 1;
+    for (size_t k = 0; k < CLI_EVAL_FIGURES; k++) {
+        const cli_eval_figure *f = &cli_eval_figures[k];
+        if (f->is_cost != costs) continue;
+        figures[n] = f;
+        columns[n++] = (cli_column){NULL, f->heading, f->format};
     }
-    return cli_grid_print(&grid);
-}
-
-static int print_distances(const cli_eval *eval) {
-    cli_grid grid;
-    cli_grid_begin(&grid, distance_columns, length_of(sizeof distance_columns));
+    cli_grid_begin(&grid, columns, n);
     for (size_t i = 0; i < eval->n_rows; i++) {
-        const cli_eval_row *row = &eval->rows[i];
-        const cli_cell cells[] = {{.text = row->name},
-                                  {.number = row->kl_mean},
-                                  {.number = row->kl_median},
-                                  {.number = row->kl_p99},
-                                  {.number = 100.0 * cli_eval_same_top(eval, row)},
-                                  {.number = row->cosine_mean},
-                                  {.number = row->cosine_p1}};
+        cli_cell cells[1 + CLI_EVAL_FIGURES] = {{.text = eval->rows[i].name}};
+        for (size_t k = 1; k < n; k++)
+            cells[k].number = figures[k]->factor * figures[k]->of(eval, &eval->rows[i]);
         cli_grid_row(&grid, cells);
     }
     return cli_grid_print(&grid);
@@ -83,7 +51,8 @@ size_t cli_eval_pairs(const cli_eval *eval, cli_eval_pair pairs[CLI_EVAL_MAX_PAI
         const cli_eval_row *ours = cli_eval_find(eval, names[i][0]);
         const cli_eval_row *baseline = cli_eval_find(eval, names[i][1]);
         if (ours && baseline) {
-            const double more = cli_eval_bits_per_value(baseline) - cli_eval_bits_per_value(ours);
+            const double more =
+                cli_eval_bits_per_value(eval, baseline) - cli_eval_bits_per_value(eval, ours);
             pairs[n++] = (cli_eval_pair){ours, baseline, baseline->kl_mean * exp2(2.0 * more)};
         }
     }
@@ -93,7 +62,7 @@ size_t cli_eval_pairs(const cli_eval *eval, cli_eval_pair pairs[CLI_EVAL_MAX_PAI
 static void fill_pairs(const cli_eval *eval, cli_grid *grid) {
     cli_eval_pair pairs[CLI_EVAL_MAX_PAIRS];
     const size_t n = cli_eval_pairs(eval, pairs);
-    cli_grid_begin(grid, pair_columns, length_of(sizeof pair_columns));
+    cli_grid_begin(grid, CLI_COLUMNS(pair_columns));
     for (size_t i = 0; i < n; i++) {
         const cli_eval_row *ours = pairs[i].ours, *baseline = pairs[i].baseline;
         const cli_cell cells[] = {{.text = ours->name},
@@ -137,49 +106,54 @@ int cli_eval_print_tables(const cli_eval *eval) {
            "bits a byte. v2 norms are matched unless a name says otherwise\n",
            full, eval->reference_bits / (double)eval->tokens);
     tell_cuts(eval);
-    int rc = print_costs(eval);
-    if (rc != CLI_DONE) return rc;
+    TRY(print_figures(eval, true));
     printf("\n# KL in nats from the next-byte distribution of float32; top: the same likeliest\n# byte; "
            "cosines of attention outputs: mean and first percentile\n");
-    rc = print_distances(eval);
-    if (rc == CLI_DONE) rc = print_pairs(eval);
+    TRY(print_figures(eval, false));
+    TRY(print_pairs(eval));
     printf("\n# %.1f s: %.0f tokens a second and format\n", eval->seconds, rate(eval));
-    return rc == CLI_DONE ? cli_flush_output() : rc;
+    return cli_flush_output();
 }
 
-/* One object a row, the figures under the names that the tables' columns have, and more. */
+/* One object a row: the figures and more. NULL when memory ran out. */
 static json_t *row_json(const cli_eval *eval, const cli_eval_row *row) {
-    json_t *layers = json_array(), *memory = json_array(), *recent = json_array(), *centre = json_array();
-    for (size_t i = 0; layers && i < eval->shape.n_layers; i++) {
-        const lm_layer_shape layer = lm_model_layer(eval->model, i);
-        json_array_append_new(layers, json_real(cli_eval_layer_error(row, i)));
-        json_array_append_new(recent, json_integer((json_int_t)lm_layer_holds(&layer, row->kv.recent)));
-        json_array_append_new(centre,
-                              json_integer((json_int_t)lm_layer_holds(&layer, row->kv.learn_centre)));
+    json_t *object = json_object(), *layers = json_array(), *memory = json_array(),
+           *recent = json_array(), *centre = json_array();
+    int failed = json_object_set_new(object, "name", json_string(row->name));
+    for (size_t k = 0; k < CLI_EVAL_FIGURES; k++) {
+        const cli_eval_figure *f = &cli_eval_figures[k];
+        failed |= json_object_set_new(object, f->key, cli_json_number(f->format, f->of(eval, row)));
     }
-    for (size_t i = 0; memory && i < eval->n_memory; i++)
-        json_array_append_new(memory, json_integer((json_int_t)row->memory[i]));
-    return json_pack(
-        "{s:s, s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o, s:o, s:o}", "name",
-        row->name, "bits_per_value", cli_eval_bits_per_value(row), "cache_bytes", (json_int_t)row->bytes,
-        "bits_per_byte", cli_eval_bits_per_byte(eval, row), "bits_change", cli_eval_change(eval, row),
-        "perplexity_change", cli_eval_perplexity_change(eval, row), "kl_mean", row->kl_mean, "kl_median",
-        row->kl_median, "kl_p99", row->kl_p99, "same_top", cli_eval_same_top(eval, row), "cosine_mean",
-        row->cosine_mean, "cosine_p1", row->cosine_p1, "tokens_per_second", 1.0 / row->token_seconds,
-        "layer_error", layers, "memory", memory, "layer_recent", recent, "layer_centre", centre);
+    for (size_t i = 0; i < eval->shape.n_layers; i++) {
+        const lm_layer_shape layer = lm_model_layer(eval->model, i);
+        const size_t holds[] = {lm_layer_holds(&layer, row->kv.recent),
+                                lm_layer_holds(&layer, row->kv.learn_centre)};
+        failed |= json_array_append_new(layers, json_real(cli_eval_layer_error(row, i)));
+        failed |= json_array_append_new(recent, json_integer((json_int_t)holds[0]));
+        failed |= json_array_append_new(centre, json_integer((json_int_t)holds[1]));
+    }
+    for (size_t i = 0; i < eval->n_memory; i++)
+        failed |= json_array_append_new(memory, json_integer((json_int_t)row->memory[i]));
+    failed |= json_object_set_new(object, "layer_error", layers);
+    failed |= json_object_set_new(object, "memory", memory);
+    failed |= json_object_set_new(object, "layer_recent", recent);
+    failed |= json_object_set_new(object, "layer_centre", centre);
+    if (failed == 0) return object;
+    json_decref(object);
+    return NULL;
 }
 
 int cli_eval_print_json(const cli_eval *eval) {
     json_t *rows = json_array(), *contexts = json_array();
+    int failed = 0;
     cli_grid pairs;
     cli_report report;
-    for (size_t i = 0; rows && i < eval->n_rows; i++)
-        json_array_append_new(rows, row_json(eval, &eval->rows[i]));
-    for (size_t i = 0; contexts && i < eval->n_memory; i++)
-        json_array_append_new(contexts, json_integer((json_int_t)eval->memory_at[i]));
-    const bool complete = json_array_size(rows) == eval->n_rows;
+    for (size_t i = 0; i < eval->n_rows; i++)
+        failed |= json_array_append_new(rows, row_json(eval, &eval->rows[i]));
+    for (size_t i = 0; i < eval->n_memory; i++)
+        failed |= json_array_append_new(contexts, json_integer((json_int_t)eval->memory_at[i]));
     cli_report_begin(&report, true);
-    report.failed = report.failed || !complete;
+    report.failed = report.failed || failed != 0;
     cli_report_text(&report, "model", NULL, eval->shape.name);
     cli_report_text(&report, "model_file", NULL, eval->model_path);
     cli_report_text(&report, "text", NULL, eval->text_path);
