@@ -44,8 +44,7 @@ static int print_codebook(tq_format format, bool as_json) {
     float centroids[MAX_CENTROIDS], boundaries[MAX_CENTROIDS - 1];
     const unsigned bits = tq_format_bits(format);
     const size_t n = (size_t)1 << bits;
-    const tq_status status = tq_codebook(format, centroids, boundaries);
-    if (status != TQ_OK) return cli_check(NULL, status);
+    TRY(cli_check(NULL, tq_codebook(format, centroids, boundaries)));
     const double distortion = measure_gaussian_distortion(centroids, boundaries, n);
     const double optimum = measure_optimal_distortion(bits);
 
@@ -61,8 +60,8 @@ static int print_codebook(tq_format format, bool as_json) {
         cli_report_json(&report, "boundaries", json_floats(boundaries, n - 1));
         return cli_report_end(&report);
     }
-    const int rc = cli_report_end(&report);
-    return rc == CLI_DONE ? print_rows(centroids, boundaries, n) : rc;
+    TRY(cli_report_end(&report));
+    return print_rows(centroids, boundaries, n);
 }
 
 static const cli_option_spec specs[N_OPTIONS] = {

@@ -33,8 +33,7 @@ static int print_text(const tq_kernel_info *info, size_t n) {
                                   {.text = tq_isa_available(levels[i]) ? "yes" : "no"}};
         cli_grid_row(&grid, cells);
     }
-    const int rc = cli_grid_print(&grid);
-    if (rc != CLI_DONE) return rc;
+    TRY(cli_grid_print(&grid));
     putchar('\n');
     fill_kernels(&grid, info, n);
     return cli_grid_print(&grid);
@@ -68,13 +67,10 @@ static int print_json(const tq_kernel_info *info, size_t n) {
 
 static int print_kernels(bool as_json) {
     size_t n = 0;
-    tq_status status = tq_kernels_in_use(NULL, 0, &n);
-    tq_kernel_info *info = status == TQ_OK ? calloc(n, sizeof *info) : NULL;
-    if (status == TQ_OK && !info) return cli_out_of_memory();
-    if (status == TQ_OK) status = tq_kernels_in_use(info, n, &n);
-    const int rc = status != TQ_OK ? cli_check(NULL, status)
-                   : as_json       ? print_json(info, n)
-                                   : print_text(info, n);
+    TRY(cli_check(NULL, tq_kernels_in_use(NULL, 0, &n)));
+    tq_kernel_info *info = calloc(n, sizeof *info);
+    int rc = info ? cli_check(NULL, tq_kernels_in_use(info, n, &n)) : cli_out_of_memory();
+    if (rc == CLI_DONE) rc = as_json ? print_json(info, n) : print_text(info, n);
     free(info);
     return rc;
 }

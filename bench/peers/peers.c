@@ -10,7 +10,7 @@
 #include "base/command.h"
 #include "errors.h"
 #include "ggml.h"
-#include "measure.h"
+#include "speeds.h"
 #include "tqkv/cpu.h"
 #include "tqkv/version.h"
 

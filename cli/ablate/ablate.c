@@ -4,7 +4,6 @@
 
 #include <string.h>
 
-#include "ablate/report.h"
 #include "base/message.h"
 #include "tqkv/codec.h"
 

@@ -1,11 +1,71 @@
 /* SPDX-License-Identifier: MIT
- * An ablation: the same attention by several paths, what each costs, and where one goes wrong. */
+ * An ablation: the same attention by several paths on caches that hold the same, what each path costs,
+ * and where one goes wrong. */
 #ifndef TQKV_CLI_ABLATE_H
 #define TQKV_CLI_ABLATE_H
 
-#include "ablate/cache.h"
-#include "ablate/path.h"
+#include "base/attention.h"
+#include "base/heads.h"
 #include "measure/exact.h"
+
+/* How positions lie in the caches. Position p, counted from the first one written, lies in slot
+ * p % capacity. */
+typedef struct cli_ring {
+    size_t n_positions; /* T, of the tensors */
+    size_t capacity;    /* slots */
+    size_t held;        /* the last so many positions of the tensors are attended to */
+    size_t written;     /* positions written in all; the last T are those of the tensors, and those
+                           before repeat them */
+    size_t ring_start;  /* slot of the oldest position held */
+} cli_ring;
+
+/* Without a window (0) slots 0 to T-1. With one a ring that holds what n queries look back on and some
+ * more, and wraps at least twice. */
+cli_ring cli_ring_plan(size_t n_positions, size_t n_queries, size_t window);
+
+enum { CLI_N_SNAPS = 3 }; /* 5, 6 and 8 bits */
+extern const unsigned cli_snap_bits[CLI_N_SNAPS];
+
+/* Keys or values. `flat`: [G][held][D], original domain, oldest first. `ring`: [G][capacity][D]. */
+typedef struct cli_ablate_side {
+    tq_codec codec;
+    float *flat_original, *flat_decoded, *flat_snapped[CLI_N_SNAPS];
+    float *ring_original;
+    float *ring_decoded, *ring_snapped[CLI_N_SNAPS]; /* rotated */
+    uint8_t *codes;
+    float *norms;
+    size_t n_codes, n_norms;
+} cli_ablate_side;
+
+/* CLI_DONE or CLI_FAILED after a message. Release with cli_ablate_side_free() in every case. */
+int cli_ablate_side_build(const char *path, const cli_heads *heads, const cli_ring *ring,
+                          const tq_codec *codec, cli_ablate_side *side);
+void cli_ablate_side_free(cli_ablate_side *side);
+
+typedef struct cli_path {
+    const char *name;
+    tq_attention_params params;
+    tq_segment segment;
+    const float *q;          /* [H][n][D], original domain */
+    const tq_codec *k_codec; /* queries are rotated by it first; NULL: as they come */
+    const tq_codec *v_codec; /* outputs are rotated back by it; NULL: left so */
+    const float *signs;      /* [D] a fault: factors of queries and outputs; NULL: none */
+    const float *k, *v;      /* [G][length][D], original domain: what it ought to read */
+} cli_path;
+
+/* Results of all positions, original domain: out [H][n][D], lse [H][n]. */
+tq_status cli_path_attend(const cli_path *path, float *out, float *lse);
+
+/* The same from positions [first, first + length) alone. */
+tq_status cli_path_stretch(const cli_path *path, size_t first, size_t length, float *out, float *lse);
+
+/* The keys that the path's scores are those of, and the values that its outputs are sums of: both
+ * [G][length][D], original domain, found by attending with queries along each axis and to keys that
+ * single out a position. NaN where a weight has vanished. Keys are read through sums of unit vectors,
+ * which may be at fault themselves; sum_error is how far the log-sum-exps of the same scores are off,
+ * which know no values. */
+tq_status cli_path_keys(const cli_path *path, float *keys, double *sum_error);
+tq_status cli_path_values(const cli_path *path, float *values);
 
 /* Broken on purpose in what the fused path is given, to see whether the verdict finds it. */
 typedef enum cli_fault { CLI_FAULT_NONE, CLI_FAULT_SCALE, CLI_FAULT_RING, CLI_FAULT_SIGNS } cli_fault;
@@ -96,5 +156,28 @@ void cli_verdict(const cli_ablate_input *input, const cli_ablation *result, char
 
 /* Runs all faults on made-up tensors and says whether each was named. */
 int cli_ablate_self_test(bool as_json);
+
+/* What every path is compared with. */
+typedef struct cli_references {
+    measure_exact original, decoded;
+    double *original_out, *decoded_out; /* [H][n][D] */
+} cli_references;
+
+/* CLI_DONE or CLI_FAILED after a message. Release with cli_references_end() in every case. A unit of
+ * progress a head, as for a path. */
+int cli_references_begin(cli_references *references, const measure_exact *original,
+                         const measure_exact *decoded);
+void cli_references_end(cli_references *references);
+
+/* Runs and measures the path. own: float64 on what it should read. Fills in the row, and the result's
+ * finding if this path is the first to be wrong. CLI_DONE or CLI_FAILED after a message. */
+int cli_measure_path(const cli_references *references, const cli_path *path, const measure_exact *own,
+                     cli_ablation *result, cli_ablate_row *row);
+
+/* CLI_DONE, or CLI_FAILED after a message. */
+int cli_ablate_report(const cli_ablate_input *input, const cli_ablation *result, bool as_json);
+
+/* Prints text in lines of at most 80 columns, broken at blanks. */
+void cli_print_wrapped(const char *text);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The caches that an ablation compares: originals, codes, decoded and requantised copies, each in the
  * same ring, and beside it what it holds, made without a ring. */
-#include "ablate/cache.h"
+#include "ablate/ablate.h"
 
 #include <math.h>
 #include <stdbool.h>
@@ -99,34 +99,25 @@ static tq_status fill_codes(cli_ablate_side *s, size_t heads, const cli_ring *ri
     const size_t dim = s->codec.head_dim;
     const size_t held = heads * ring->held, slots = heads * ring->capacity;
     const tq_batch flat = whole(heads, ring->held), all = whole(heads, ring->capacity);
-    tq_status status = tq_encode(&s->codec, &flat, s->flat_original, held * dim, NULL, s->codes,
-                                 s->n_codes, s->norms, s->n_norms);
-    if (status == TQ_OK) {
-        status = tq_decode(&s->codec, &flat, TQ_ORIGINAL, s->codes, s->n_codes, s->norms, s->n_norms,
-                           NULL, s->flat_decoded, held * dim);
-    }
-    if (status == TQ_OK) {
-        status = tq_encode(&s->codec, &all, s->ring_original, slots * dim, NULL, s->codes, s->n_codes,
-                           s->norms, s->n_norms);
-    }
-    if (status == TQ_OK) {
-        status = tq_decode(&s->codec, &all, TQ_ROTATED, s->codes, s->n_codes, s->norms, s->n_norms, NULL,
-                           s->ring_decoded, slots * dim);
-    }
-    return status;
+    TRY_STATUS(tq_encode(&s->codec, &flat, s->flat_original, held * dim, NULL, s->codes, s->n_codes,
+                         s->norms, s->n_norms));
+    TRY_STATUS(tq_decode(&s->codec, &flat, TQ_ORIGINAL, s->codes, s->n_codes, s->norms, s->n_norms, NULL,
+                         s->flat_decoded, held * dim));
+    TRY_STATUS(tq_encode(&s->codec, &all, s->ring_original, slots * dim, NULL, s->codes, s->n_codes,
+                         s->norms, s->n_norms));
+    return tq_decode(&s->codec, &all, TQ_ROTATED, s->codes, s->n_codes, s->norms, s->n_norms, NULL,
+                     s->ring_decoded, slots * dim);
 }
 
 static tq_status fill_snapped(cli_ablate_side *s, size_t heads, const cli_ring *ring) {
     const size_t held = heads * ring->held, slots = heads * ring->capacity;
-    tq_status status = TQ_OK;
-    for (size_t b = 0; status == TQ_OK && b < CLI_N_SNAPS; b++) {
-        status = snap(&s->codec, cli_snap_bits[b], held, s->flat_original, s->flat_snapped[b]);
-        if (status == TQ_OK)
-            status = tq_rotate(&s->codec, TQ_ORIGINAL, held, s->flat_snapped[b], s->flat_snapped[b]);
-        if (status == TQ_OK)
-            status = snap(&s->codec, cli_snap_bits[b], slots, s->ring_original, s->ring_snapped[b]);
+    for (size_t b = 0; b < CLI_N_SNAPS; b++) {
+        const unsigned bits = cli_snap_bits[b];
+        TRY_STATUS(snap(&s->codec, bits, held, s->flat_original, s->flat_snapped[b]));
+        TRY_STATUS(tq_rotate(&s->codec, TQ_ORIGINAL, held, s->flat_snapped[b], s->flat_snapped[b]));
+        TRY_STATUS(snap(&s->codec, bits, slots, s->ring_original, s->ring_snapped[b]));
     }
-    return status;
+    return TQ_OK;
 }
 
 static bool allocate(cli_ablate_side *s, size_t heads, const cli_ring *ring, size_t code_bytes,
@@ -154,14 +145,12 @@ int cli_ablate_side_build(const char *path, const cli_heads *heads, const cli_ri
                           const tq_codec *codec, cli_ablate_side *side) {
     size_t code_bytes, norms;
     *side = (cli_ablate_side){.codec = *codec};
-    tq_status status = tq_row_size(codec, &code_bytes, &norms);
-    if (status != TQ_OK) return cli_check(path, status);
+    TRY(cli_check(path, tq_row_size(codec, &code_bytes, &norms)));
     if (!allocate(side, heads->n_heads, ring, code_bytes, norms)) return cli_out_of_memory();
     copy_held(heads, ring, side->flat_original);
     fill_ring(heads, ring, side->ring_original);
-    status = fill_codes(side, heads->n_heads, ring);
-    if (status == TQ_OK) status = fill_snapped(side, heads->n_heads, ring);
-    return status == TQ_OK ? CLI_DONE : cli_check(path, status);
+    TRY(cli_check(path, fill_codes(side, heads->n_heads, ring)));
+    return cli_check(path, fill_snapped(side, heads->n_heads, ring));
 }
 
 void cli_ablate_side_free(cli_ablate_side *side) {

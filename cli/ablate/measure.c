@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * A path of an ablation measured against float64, row by row and stretch by stretch. */
-#include "ablate/measure.h"
+#include "ablate/ablate.h"
 
 #include <float.h>
 #include <math.h>
@@ -265,14 +265,14 @@ static void desk_end(desk *d) {
 }
 
 static tq_status run_path(desk *d) {
-    tq_status status = cli_path_keys(d->path, d->keys, &d->sum_error);
-    if (status == TQ_OK) status = cli_path_values(d->path, d->values);
-    for (size_t s = 0; status == TQ_OK && s < d->n_stretches; s++) {
+    TRY_STATUS(cli_path_keys(d->path, d->keys, &d->sum_error));
+    TRY_STATUS(cli_path_values(d->path, d->values));
+    for (size_t s = 0; s < d->n_stretches; s++) {
         const size_t first = stretch_begin(d, s);
-        status = cli_path_stretch(d->path, first, stretch_begin(d, s + 1) - first, d->out[s], d->lse[s]);
+        TRY_STATUS(
+            cli_path_stretch(d->path, first, stretch_begin(d, s + 1) - first, d->out[s], d->lse[s]));
     }
-    if (status == TQ_OK) status = cli_path_attend(d->path, d->out[STRETCHES], d->lse[STRETCHES]);
-    return status;
+    return cli_path_attend(d->path, d->out[STRETCHES], d->lse[STRETCHES]);
 }
 
 /* The earliest stage that is wrong. Keys are read by way of values: where both seem wrong, and nothing
@@ -287,19 +287,21 @@ static cli_finding find(const desk *d) {
     return bad_values ? values : d->finding;
 }
 
+static int measure_desk(desk *d, cli_ablate_row *row) {
+    if (!desk_begin(d)) return cli_out_of_memory();
+    TRY(cli_check(d->path->name, run_path(d)));
+    d->seen.k = d->keys;
+    TRY(measure_rows(d, row));
+    if (d->result->finding.stage == CLI_STAGE_NONE) d->result->finding = find(d);
+    return CLI_DONE;
+}
+
 int cli_measure_path(const cli_references *references, const cli_path *path, const measure_exact *own,
                      cli_ablation *result, cli_ablate_row *row) {
     desk d = {.references = references, .path = path, .own = *own, .seen = *own, .result = result};
     d.n_stretches = own->n_positions < STRETCHES ? own->n_positions : STRETCHES;
     row->path = path->name;
-    int rc = desk_begin(&d) ? CLI_DONE : cli_out_of_memory();
-    if (rc == CLI_DONE) {
-        const tq_status status = run_path(&d);
-        rc = status == TQ_OK ? CLI_DONE : cli_check(path->name, status);
-    }
-    d.seen.k = d.keys;
-    if (rc == CLI_DONE) rc = measure_rows(&d, row);
-    if (rc == CLI_DONE && result->finding.stage == CLI_STAGE_NONE) result->finding = find(&d);
+    const int rc = measure_desk(&d, row);
     desk_end(&d);
     return rc;
 }

@@ -5,7 +5,7 @@
  * keys; values of which position b is the unit vector b bring the weights out, and their logarithms are
  * the scores. The other way round, keys that are unit vectors give all weight to one position, and its
  * value comes out. Both run over many positions at once, through the kernels that serve any call. */
-#include "ablate/path.h"
+#include "ablate/ablate.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -187,11 +187,11 @@ static tq_status read_values(probe *p, size_t first, size_t n, float *values) {
     fill_units(p, n, 128.0f, p->q);
     part.k = units_view(p, n);
     p->params.n_queries = n;
-    tq_status status = cli_attend_partial(&p->params, &part, p->q, &p->out);
-    if (status == TQ_OK) status = finish(p->path, p->params.n_heads * n, p->out.acc);
-    for (size_t g = 0; status == TQ_OK && g < p->params.n_heads; g++)
+    TRY_STATUS(cli_attend_partial(&p->params, &part, p->q, &p->out));
+    TRY_STATUS(finish(p->path, p->params.n_heads * n, p->out.acc));
+    for (size_t g = 0; g < p->params.n_heads; g++)
         memcpy(values + (g * length + first) * dim, p->out.acc + g * n * dim, n * dim * sizeof *values);
-    return status;
+    return TQ_OK;
 }
 
 tq_status cli_path_values(const cli_path *path, float *values) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * An ablation as it is printed: tables and a verdict, or one JSON object. */
-#include "ablate/report.h"
+#include "ablate/ablate.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -101,22 +101,13 @@ static int print_text(const cli_ablate_input *in, const cli_ablation *result, co
     describe(in, result, text, sizeof text);
     cli_print_wrapped(text);
     add_rows(result, &grid);
-    int rc = cli_grid_print(&grid);
-    if (rc != CLI_DONE) return rc;
+    TRY(cli_grid_print(&grid));
     putchar('\n');
     add_heads(result, &grid);
-    rc = cli_grid_print(&grid);
-    if (rc == CLI_DONE) {
-        putchar('\n');
-        cli_print_wrapped(verdict);
-        rc = cli_flush_output();
-    }
-    return rc;
-}
-
-/* JSON has no word for NaN and infinity. */
-static json_t *number(double value) {
-    return value - value == 0.0 ? json_real(value) : json_null();
+    TRY(cli_grid_print(&grid));
+    putchar('\n');
+    cli_print_wrapped(verdict);
+    return cli_flush_output();
 }
 
 static json_t *heads_json(const cli_ablation *result) {
@@ -125,8 +116,9 @@ static json_t *heads_json(const cli_ablation *result) {
         json_t *list = json_array();
         for (size_t h = 0; list && h < result->n_heads; h++) {
             json_array_append_new(list, json_pack("{s:o, s:o}", "cosine_mean",
-                                                  number(result->rows[i].head_mean[h]), "cosine_p1",
-                                                  number(result->rows[i].head_p1[h])));
+                                                  cli_json_number(NULL, result->rows[i].head_mean[h]),
+                                                  "cosine_p1",
+                                                  cli_json_number(NULL, result->rows[i].head_p1[h])));
         }
         json_object_set_new(paths, result->rows[i].path, list);
     }
@@ -148,8 +140,8 @@ static json_t *finding_json(const cli_finding *f) {
     if (f->stage == CLI_STAGE_NONE) return json_null();
     return json_pack("{s:s, s:s, s:I, s:I, s:I, s:o, s:o, s:s}", "path", f->path, "stage",
                      cli_stage_name(f->stage), "head", (json_int_t)f->head, "first", (json_int_t)f->first,
-                     "last", (json_int_t)f->last, "size", number(f->size), "bound", number(f->bound),
-                     "cause", cause_name(f));
+                     "last", (json_int_t)f->last, "size", cli_json_number(NULL, f->size), "bound",
+                     cli_json_number(NULL, f->bound), "cause", cause_name(f));
 }
 
 static int print_json(const cli_ablate_input *in, const cli_ablation *result, const char *verdict) {

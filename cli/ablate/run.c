@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "ablate/ablate.h"
-#include "ablate/measure.h"
 #include "base/message.h"
 #include "base/progress.h"
 
@@ -161,9 +160,9 @@ static int build(lab *l) {
     const uint32_t dim = in->params.head_dim;
     const tq_codec k = {.format = in->k_format, .head_dim = dim, .scale_factor_d512 = 1.0f};
     const tq_codec v = {.format = in->v_format, .head_dim = dim, .scale_factor_d512 = 1.0f};
-    int rc = cli_ablate_side_build(in->k_path, &in->k, &l->ring, &k, &l->k);
-    if (rc == CLI_DONE) rc = cli_ablate_side_build(in->v_path, &in->v, &l->ring, &v, &l->v);
-    return rc == CLI_DONE ? prepare_fault(l) : rc;
+    TRY(cli_ablate_side_build(in->k_path, &in->k, &l->ring, &k, &l->k));
+    TRY(cli_ablate_side_build(in->v_path, &in->v, &l->ring, &v, &l->v));
+    return prepare_fault(l);
 }
 
 int cli_ablate(const cli_ablate_input *input, cli_ablation *result) {

@@ -121,8 +121,7 @@ static int run_subject(const subject *s, cli_grid *grid, size_t *missed) {
 
 /* The verdicts are sentences, too long for a column; JSON has them. */
 static int print_table(cli_grid *grid, size_t missed) {
-    const int rc = cli_grid_print(grid);
-    if (rc != CLI_DONE) return rc;
+    TRY(cli_grid_print(grid));
     printf("\n%s\n", missed == 0 ? "Every fault was named, and nothing else."
                                  : "Some faults were not named; --json tells the verdicts.");
     return cli_flush_output();

@@ -29,8 +29,7 @@ static int tell_kind(cli_input *input) {
 
 int cli_input_read(const char *path, cli_input *input) {
     *input = (cli_input){.path = path};
-    const tq_status status = tq_file_read(path, SIZE_MAX, &input->bytes, &input->size);
-    if (status != TQ_OK) return cli_check(NULL, status);
+    TRY(cli_check(NULL, tq_file_read(path, SIZE_MAX, &input->bytes, &input->size)));
     const int rc = tell_kind(input);
     if (rc != CLI_DONE) cli_input_free(input);
     return rc;

@@ -2,9 +2,10 @@
  * The files that a command writes. */
 #include "base/outputs.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-#include "base/folder.h"
 #include "base/message.h"
 
 static tq_status begin(tq_outputs **outputs) {
@@ -19,8 +20,11 @@ int cli_open_output(tq_outputs **outputs, const char *path, tq_output **output) 
 }
 
 int cli_open_output_in(tq_outputs **outputs, const char *folder, const char *name, tq_output **output) {
-    char *path = cli_join_path(folder, name);
-    const int rc = path ? cli_open_output(outputs, path, output) : cli_out_of_memory();
+    const size_t room = strlen(folder) + strlen(name) + 2;
+    char *path = malloc(room);
+    if (!path) return cli_out_of_memory();
+    snprintf(path, room, "%s/%s", folder, name);
+    const int rc = cli_open_output(outputs, path, output);
     free(path);
     return rc;
 }

@@ -5,7 +5,7 @@
  * other work too. So nobody waits for a thread that the system lets wait: whoever is there takes the
  * tasks, and a thread that comes late finds none. Each begins with a share of its own, the same one in
  * every run, since it has those data in its cache. */
-#include "base/pool.h"
+#include "base/threads.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "base/message.h"
-#include "base/pool.h"
 
 /* Processors that this process may use. */
 static size_t processors(void) {

@@ -77,7 +77,7 @@ static int measure(work *w, size_t most, cli_attend_result *result) {
     measure_time(subjects, N_SUBJECTS, samples, 1);
     summarise(w, seconds, samples, result);
     free(seconds);
-    return w->status == TQ_OK ? CLI_DONE : cli_check(NULL, w->status);
+    return cli_check(NULL, w->status);
 }
 
 static size_t encoded_bytes(const cli_attend_side *side) {

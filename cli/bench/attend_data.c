@@ -47,8 +47,7 @@ static tq_status encode(cli_attend_side *side, size_t kind, size_t rows, const f
 static int side_begin(cli_attend_side *side, tq_format format, const cli_attend_case *c) {
     const size_t rows = c->kv_heads * c->positions;
     side->codec = (tq_codec){.format = format, .head_dim = c->dim, .scale_factor_d512 = 1.0f};
-    const tq_status status = tq_row_size(&side->codec, &side->code_bytes, &side->norms);
-    if (status != TQ_OK) return cli_check(NULL, status);
+    TRY(cli_check(NULL, tq_row_size(&side->codec, &side->code_bytes, &side->norms)));
     side->codes = room(rows * side->code_bytes);
     side->values = room(rows * side->norms * sizeof *side->values);
     return side->codes && side->values ? CLI_DONE : cli_out_of_memory();
@@ -76,7 +75,7 @@ static int fill(cli_attend_data *data, const cli_attend_case *c) {
         if (status == TQ_OK) status = encode(&data->v, OF_V, rows, pool, block);
         for (size_t i = 0; i < c->heads * c->queries; i++)
             take_row(pool, OF_Q, i, dim, data->q + i * dim);
-        rc = status == TQ_OK ? CLI_DONE : cli_check(NULL, status);
+        rc = cli_check(NULL, status);
     }
     free(pool);
     free(block);
@@ -92,9 +91,8 @@ static int ready_call(cli_attend_data *data, const cli_attend_case *c) {
                                          .parallel = c->parallel};
     data->segment =
         (tq_segment){.k = view_of(&data->k, c), .v = view_of(&data->v, c), .length = c->positions};
-    const tq_status status =
-        tq_attention_workspace(&data->params, &data->segment, 1, &data->workspace_bytes);
-    if (status != TQ_OK) return cli_check(NULL, status);
+    TRY(cli_check(NULL,
+                  tq_attention_workspace(&data->params, &data->segment, 1, &data->workspace_bytes)));
     data->workspace = room(data->workspace_bytes);
     return data->workspace ? CLI_DONE : cli_out_of_memory();
 }
@@ -102,15 +100,14 @@ static int ready_call(cli_attend_data *data, const cli_attend_case *c) {
 int cli_attend_data_begin(cli_attend_data *data, const cli_attend_case *c) {
     const size_t q_bytes = c->heads * c->queries * c->dim * sizeof(float);
     *data = (cli_attend_data){.f16_bytes = (size_t)cli_attend_f16_bytes(c)};
-    int rc = side_begin(&data->k, c->k, c);
-    if (rc == CLI_DONE) rc = side_begin(&data->v, c->v, c);
-    if (rc == CLI_DONE) {
-        data->q = room(q_bytes);
-        data->out = room(q_bytes);
-        data->f16 = room(data->f16_bytes);
-        rc = data->q && data->out && data->f16 ? fill(data, c) : cli_out_of_memory();
-    }
-    return rc == CLI_DONE ? ready_call(data, c) : rc;
+    TRY(side_begin(&data->k, c->k, c));
+    TRY(side_begin(&data->v, c->v, c));
+    data->q = room(q_bytes);
+    data->out = room(q_bytes);
+    data->f16 = room(data->f16_bytes);
+    if (!data->q || !data->out || !data->f16) return cli_out_of_memory();
+    TRY(fill(data, c));
+    return ready_call(data, c);
 }
 
 void cli_attend_data_free(cli_attend_data *data) {
@@ -192,7 +189,7 @@ int cli_attend_check(const cli_attend_data *data, double *error) {
         rc = cli_out_of_memory();
     } else {
         const tq_status status = check_heads(&c);
-        rc = status == TQ_OK ? CLI_DONE : cli_check(NULL, status);
+        rc = cli_check(NULL, status);
     }
     if (rc == CLI_DONE && !(c.worst <= bound)) {
         rc = cli_fail("attention over %s and %s at D = %zu is off by %.3g of its absolute terms, %.0e is "

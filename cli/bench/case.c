@@ -73,8 +73,7 @@ static int check_rows(const work *ours, size_t first, const work *again) {
         w.codes = ours->codes + first * s->code_bytes;
         w.norms = ours->norms + first * s->norms;
     }
-    const tq_status status = run_slice(&w, 0);
-    if (status != TQ_OK) return cli_check(NULL, status);
+    TRY(cli_check(NULL, run_slice(&w, 0)));
     return same(ours, first, &w)
                ? CLI_DONE
                : cli_fail("%s of %s at D = %u: other bytes than by the scalar level; nothing is timed",
@@ -84,22 +83,20 @@ static int check_rows(const work *ours, size_t first, const work *again) {
 
 /* A whole slice at the level, in one call as when it is timed, and both its ends by scalar kernels. */
 static int check_slice(const work *ours, measure_data *data, tq_isa isa, const work *again) {
-    tq_status status = tq_isa_set(TQ_ISA_SCALAR);
-    if (status == TQ_OK && ours->bench->op == CLI_BENCH_DECODE)
-        status = measure_fill_codes(data, &ours->bench->codec, &ours->slices);
-    if (status == TQ_OK) status = tq_isa_set(isa);
-    if (status == TQ_OK) status = run_slice(ours, 0);
-    if (status == TQ_OK) status = tq_isa_set(TQ_ISA_SCALAR);
-    if (status != TQ_OK) return cli_check(NULL, status);
-    const int rc = check_rows(ours, 0, again);
-    return rc != CLI_DONE ? rc : check_rows(ours, ours->slices.rows - again->slices.rows, again);
+    TRY(cli_check(NULL, tq_isa_set(TQ_ISA_SCALAR)));
+    if (ours->bench->op == CLI_BENCH_DECODE)
+        TRY(cli_check(NULL, measure_fill_codes(data, &ours->bench->codec, &ours->slices)));
+    TRY(cli_check(NULL, tq_isa_set(isa)));
+    TRY(cli_check(NULL, run_slice(ours, 0)));
+    TRY(cli_check(NULL, tq_isa_set(TQ_ISA_SCALAR)));
+    TRY(check_rows(ours, 0, again));
+    return check_rows(ours, ours->slices.rows - again->slices.rows, again);
 }
 
 int cli_bench_check(const cli_bench_case *c, measure_data *data, tq_isa isa) {
     work ours = {
         .bench = c, .in = data->dense, .out = data->other, .codes = data->codes, .norms = data->norms};
-    tq_status status = measure_slice(&c->codec, c->set, c->threads, &ours.slices);
-    if (status != TQ_OK) return cli_check(NULL, status);
+    TRY(cli_check(NULL, measure_slice(&c->codec, c->set, c->threads, &ours.slices)));
     work again = ours;
     ours.slices.count = 1;
     again.slices.rows = ours.slices.rows < CHECK_ROWS ? ours.slices.rows : CHECK_ROWS;
@@ -111,11 +108,7 @@ int cli_bench_check(const cli_bench_case *c, measure_data *data, tq_isa isa) {
     free(again.out);
     free(again.norms);
     free(again.codes);
-    if (rc == CLI_DONE) {
-        status = tq_isa_set(isa);
-        rc = status == TQ_OK ? CLI_DONE : cli_check(NULL, status);
-    }
-    return rc;
+    return rc == CLI_DONE ? cli_check(NULL, tq_isa_set(isa)) : rc;
 }
 
 /* A limit, as measure_time() calls it. */
@@ -187,13 +180,11 @@ static void time_beside_limits(work *w, double *seconds, size_t samples, cli_ben
 int cli_bench_run(const cli_bench_case *c, measure_data *data, size_t samples, cli_bench_result *result) {
     work w = {
         .bench = c, .in = data->dense, .out = data->other, .codes = data->codes, .norms = data->norms};
-    tq_status status = measure_slice(&c->codec, c->set, c->threads, &w.slices);
-    if (status == TQ_OK && c->op == CLI_BENCH_DECODE)
-        status = measure_fill_codes(data, &c->codec, &w.slices);
-    if (status != TQ_OK) return cli_check(NULL, status);
+    TRY(cli_check(NULL, measure_slice(&c->codec, c->set, c->threads, &w.slices)));
+    if (c->op == CLI_BENCH_DECODE) TRY(cli_check(NULL, measure_fill_codes(data, &c->codec, &w.slices)));
     double *seconds = calloc(samples, (2 + MAX_LIMITS) * sizeof *seconds);
     if (!seconds) return cli_out_of_memory();
     time_beside_limits(&w, seconds, samples, result);
     free(seconds);
-    return w.status == TQ_OK ? CLI_DONE : cli_check(NULL, w.status);
+    return cli_check(NULL, w.status);
 }

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/folder.h"
 #include "base/message.h"
 #include "base/outputs.h"
 #include "base/threads.h"
@@ -130,10 +129,21 @@ static int evaluate(cli_eval *eval, const cli_option *options, results *r) {
     return print(eval, options[JSON].given, options[REPORT].value);
 }
 
+/* The default text's path, as a new string; NULL when memory ran out. */
+static char *beside_model(const char *model) {
+    const char *slash = strrchr(model, '/');
+    const size_t length = slash ? (size_t)(slash - model) + 1 : 0;
+    char *path = malloc(length + sizeof default_text);
+    if (!path) return NULL;
+    memcpy(path, model, length);
+    memcpy(path + length, default_text, sizeof default_text);
+    return path;
+}
+
 static int prepare(cli_eval *eval, const cli_option *options, char **beside, uint8_t **text) {
     TRY(take_options(eval, options));
     TRY(load_model(eval));
-    *beside = cli_beside(eval->model_path, default_text);
+    *beside = beside_model(eval->model_path);
     eval->text_path = options[TEXT].given ? options[TEXT].value : *beside;
     if (!eval->text_path) return cli_out_of_memory();
     TRY(add_rows(eval, options));

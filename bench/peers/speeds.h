@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Times all formats and the machine's limits beside each other. */
-#ifndef TQKV_BENCH_PEERS_MEASURE_H
-#define TQKV_BENCH_PEERS_MEASURE_H
+#ifndef TQKV_BENCH_PEERS_SPEEDS_H
+#define TQKV_BENCH_PEERS_SPEEDS_H
 
 #include "formats.h"
 #include "measure/data.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Times all formats and the machine's limits beside each other. */
-#include "measure.h"
+#include "speeds.h"
 
 #include <stdlib.h>
 #include <string.h>
