@@ -20,21 +20,27 @@ static double cosine(double ab, double aa, double bb) {
     return ab / sqrt(aa) / sqrt(bb);
 }
 
+measure_sums measure_sums_of(const float *a, const float *b, size_t n) {
+    measure_sums s = {0};
+    for (size_t i = 0; i < n; i++) {
+        const double x = (double)a[i], y = (double)b[i];
+        s.aa += x * x;
+        s.ab += x * y;
+        s.bb += y * y;
+        s.error += (x - y) * (x - y);
+    }
+    return s;
+}
+
 void measure_distance_add(measure_distance *distance, const float *a, const float *b, size_t rows,
                           size_t head_dim) {
     for (size_t row = 0; row < rows; row++, a += head_dim, b += head_dim) {
-        double aa = 0.0, ab = 0.0, bb = 0.0, error = 0.0;
-        for (size_t d = 0; d < head_dim; d++) {
-            const double x = (double)a[d], y = (double)b[d];
-            aa += x * x;
-            ab += x * y;
-            bb += y * y;
-            error += (x - y) * (x - y);
-            if (fabs(x - y) > distance->max_abs) distance->max_abs = fabs(x - y);
-        }
-        distance->error += error;
-        distance->reference += aa;
-        distance->cosines[distance->n_vectors++] = cosine(ab, aa, bb);
+        const measure_sums s = measure_sums_of(a, b, head_dim);
+        for (size_t d = 0; d < head_dim; d++)
+            distance->max_abs = fmax(distance->max_abs, fabs((double)a[d] - (double)b[d]));
+        distance->error += s.error;
+        distance->reference += s.aa;
+        distance->cosines[distance->n_vectors++] = cosine(s.ab, s.aa, s.bb);
     }
 }
 

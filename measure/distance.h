@@ -7,6 +7,13 @@
 
 #include "tqkv/status.h"
 
+/* Of two vectors: sums of a^2, a b, b^2 and (a - b)^2. */
+typedef struct measure_sums {
+    double aa, ab, bb, error;
+} measure_sums;
+
+measure_sums measure_sums_of(const float *a, const float *b, size_t n);
+
 typedef struct measure_distance {
     double error;     /* sum of (a - b)^2 */
     double reference; /* sum of a^2 */

@@ -7,6 +7,7 @@
 #include "attend.h"
 #include "ggml-cpu.h"
 #include "ggml.h"
+#include "measure/timing.h"
 
 typedef struct state {
     struct ggml_context *context; /* of tensors without data */

@@ -6,6 +6,7 @@
 
 #include "attend.h"
 #include "measure/peaks.h"
+#include "measure/timing.h"
 #include "tqkv/attention.h"
 
 /* Keys or values. */

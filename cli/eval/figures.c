@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "measure/distance.h"
 #include "measure/percentile.h"
 
 static const double log2_e = 1.4426950408889634074;
@@ -42,26 +43,18 @@ void cli_eval_add_token(cli_eval_row *row, size_t t, const cli_distribution *ref
 }
 
 /* 1 less the cosine of a and b; exactly 0 for equal vectors, which rounding would spoil. */
-static double angle(double aa, double ab, double bb, double error) {
-    if (error == 0.0) return 0.0;
-    return aa == 0.0 || bb == 0.0 ? 1.0 : 1.0 - ab / sqrt(aa) / sqrt(bb);
+static double angle(const measure_sums *s) {
+    if (s->error == 0.0) return 0.0;
+    return s->aa == 0.0 || s->bb == 0.0 ? 1.0 : 1.0 - s->ab / sqrt(s->aa) / sqrt(s->bb);
 }
 
 void cli_eval_add_outputs(cli_eval_row *row, size_t layer, size_t t, size_t n_outputs, size_t first,
                           size_t n_heads, size_t head_dim, const float *reference, const float *out) {
     for (size_t h = 0; h < n_heads; h++) {
-        const float *x = reference + h * head_dim, *y = out + h * head_dim;
-        double aa = 0.0, ab = 0.0, bb = 0.0, error = 0.0;
-        for (size_t d = 0; d < head_dim; d++) {
-            const double a = (double)x[d], b = (double)y[d];
-            aa += a * a;
-            ab += a * b;
-            bb += b * b;
-            error += (a - b) * (a - b);
-        }
-        row->angles[t * n_outputs + first + h] = (float)angle(aa, ab, bb, error);
-        row->error[layer] += error;
-        row->size[layer] += aa;
+        const measure_sums s = measure_sums_of(reference + h * head_dim, out + h * head_dim, head_dim);
+        row->angles[t * n_outputs + first + h] = (float)angle(&s);
+        row->error[layer] += s.error;
+        row->size[layer] += s.aa;
     }
 }
 

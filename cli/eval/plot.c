@@ -38,13 +38,6 @@ void cli_plot_escaped(FILE *out, const char *text) {
     }
 }
 
-void cli_plot_begin(const cli_plot *plot, const char *what) {
-    fprintf(plot->out, "<svg viewBox=\"0 0 %d %.0f\" role=\"img\" aria-label=\"", CLI_PLOT_WIDTH,
-            plot->height);
-    cli_plot_escaped(plot->out, what);
-    fputs("\">\n", plot->out);
-}
-
 void cli_plot_end(const cli_plot *plot) {
     fputs("</svg>\n", plot->out);
 }
@@ -102,7 +95,7 @@ static void print_tick_value(FILE *out, const cli_axis *axis, double tick) {
     fprintf(out, "%g%s%s", tick, axis->bytes ? " " : "", axis->bytes ? units[unit] : "");
 }
 
-void cli_plot_x_axis(const cli_plot *plot) {
+static void x_axis(const cli_plot *plot) {
     const cli_axis *x = &plot->x, *y = &plot->y;
     for (double t = first_tick(x); t <= x->high * (1.0 + 1e-9); t = next_tick(x, t)) {
         const double at = cli_axis_at(x, t);
@@ -115,7 +108,7 @@ void cli_plot_x_axis(const cli_plot *plot) {
     cli_plot_text(plot->out, "title", "middle", (x->from + x->to) / 2.0, y->from + 38.0, x->title);
 }
 
-void cli_plot_y_axis(const cli_plot *plot) {
+static void y_axis(const cli_plot *plot) {
     const cli_axis *x = &plot->x, *y = &plot->y;
     for (double t = first_tick(y); t <= y->high * (1.0 + 1e-9); t = next_tick(y, t)) {
         const double at = cli_axis_at(y, t);
@@ -127,4 +120,13 @@ void cli_plot_y_axis(const cli_plot *plot) {
     }
     /* Above the axis and level: a text that stands on its head is hard to read. */
     cli_plot_text(plot->out, "title", "start", 4.0, y->to - 14.0, y->title);
+}
+
+void cli_plot_begin(const cli_plot *plot, const char *what) {
+    fprintf(plot->out, "<svg viewBox=\"0 0 %d %.0f\" role=\"img\" aria-label=\"", CLI_PLOT_WIDTH,
+            plot->height);
+    cli_plot_escaped(plot->out, what);
+    fputs("\">\n", plot->out);
+    x_axis(plot);
+    if (plot->y.title) y_axis(plot);
 }

@@ -33,11 +33,9 @@ double cli_axis_at(const cli_axis *axis, double value);
 /* Widens a log axis to whole decades (bytes: powers of four) around values from low to high. */
 void cli_axis_round(cli_axis *axis, double low, double high);
 
-/* Opens the picture; `what` is its description for those who cannot see it. */
+/* Opens the picture, with grid, ticks and titles; no y axis without a title. `what` is its description
+ * for those who cannot see it. */
 void cli_plot_begin(const cli_plot *plot, const char *what);
-/* Grid, ticks and titles. */
-void cli_plot_x_axis(const cli_plot *plot);
-void cli_plot_y_axis(const cli_plot *plot);
 void cli_plot_end(const cli_plot *plot);
 
 void cli_plot_line(const cli_plot *plot, const char *colour, size_t n, const double *x, const double *y);

@@ -22,7 +22,8 @@ const char *cli_eval_colour(const cli_eval_row *row) {
 
 /* What the pictures name: formats for keys and values alike or mixed, without options, and the default.
  */
-static bool is_named(const cli_eval_row *row) {
+static bool is_named(const cli_eval *eval, const cli_eval_row *row) {
+    (void)eval;
     const lm_kv *kv = &row->kv;
     char usual[CLI_KV_NAME_SIZE];
     cli_kv_default_name(usual);
@@ -49,7 +50,7 @@ static cli_label label_of(const cli_eval_row *row, double x, double y) {
 
 /* The first picture has formats alone: float16 would leave them no room. */
 static bool has_size_dot(const cli_eval_row *row) {
-    return is_named(row) && diverges(row) && cli_eval_colour(row) != dense;
+    return is_named(NULL, row) && diverges(row) && cli_eval_colour(row) != dense;
 }
 
 /* Rows of a family that the first picture shows, by bits. */
@@ -103,65 +104,43 @@ static void draw_family(const cli_eval *eval, const cli_plot *plot, const char *
         cli_plot_dot(plot, family, true, x[i], y[i]);
 }
 
-typedef double (*figure)(const cli_eval *eval, const cli_eval_row *row);
-typedef bool (*choice)(const cli_eval_row *row);
-
-static double kl_mean(const cli_eval *eval, const cli_eval_row *row) {
-    (void)eval;
-    return row->kl_mean;
+/* Widens a range by a value above zero. */
+static void widen(double *low, double *high, double value) {
+    if (value <= 0.0) return;
+    *low = fmin(*low, value);
+    *high = fmax(*high, value);
 }
 
-/* Least and greatest of a figure above zero, over some rows. */
-static void range(const cli_eval *eval, choice chosen, figure of, double *low, double *high) {
-    for (size_t i = 0; i < eval->n_rows; i++) {
-        const cli_eval_row *row = &eval->rows[i];
-        const double value = of(eval, row);
-        if (chosen(row) && value > 0.0) {
-            *low = fmin(*low, value);
-            *high = fmax(*high, value);
-        }
-    }
-}
-
-static size_t size_dots(const cli_eval *eval) {
-    size_t n = 0;
-    for (size_t i = 0; i < eval->n_rows; i++)
-        n += has_size_dot(&eval->rows[i]);
-    return n;
+/* One picture is drawn at a time. */
+static scene *new_scene(void) {
+    static scene s;
+    s.n_labels = s.n_obstacles = 0;
+    return &s;
 }
 
 void cli_eval_plot_sizes(const cli_eval *eval, FILE *out) {
     static const char *const families[] = {v2, v1, blocks, turned, mixed};
-    scene *s = calloc(1, sizeof *s);
+    scene *s = new_scene();
     double low = HUGE_VAL, high = 0.0, fewest = HUGE_VAL, most = 0.0;
     cli_plot plot = {.out = out,
                      .height = 440,
                      .x = {.title = "bits per value, norms counted", .from = 48, .to = 590},
                      .y = {.title = "mean KL, nats", .log = true, .from = 395, .to = 30}};
-    if (!s || size_dots(eval) == 0) {
-        free(s);
-        return;
+    for (size_t i = 0; i < eval->n_rows; i++) {
+        if (!has_size_dot(&eval->rows[i])) continue;
+        widen(&low, &high, eval->rows[i].kl_mean);
+        widen(&fewest, &most, cli_eval_bits_per_value(eval, &eval->rows[i]));
     }
-    range(eval, has_size_dot, kl_mean, &low, &high);
-    range(eval, has_size_dot, cli_eval_bits_per_value, &fewest, &most);
+    if (high == 0.0) return;
     cli_axis_round(&plot.y, low, high);
     plot.x.low = floor(fewest);
-    plot.x.high = ceil(most);
-    if (plot.x.high <= plot.x.low) plot.x.high = plot.x.low + 1.0;
+    plot.x.high = fmax(ceil(most), plot.x.low + 1.0);
     cli_plot_begin(&plot, "Mean KL divergence against bits per value");
-    cli_plot_x_axis(&plot);
-    cli_plot_y_axis(&plot);
     for (size_t i = 0; i < sizeof families / sizeof families[0]; i++)
         draw_family(eval, &plot, families[i], s);
     cli_labels_scatter(s->labels, s->n_labels, &plot, s->obstacles, s->n_obstacles);
     cli_labels_draw(s->labels, s->n_labels, &plot);
     cli_plot_end(&plot);
-    free(s);
-}
-
-static double kl_p99(const cli_eval *eval, const cli_eval_row *row) {
-    (void)eval;
-    return row->kl_p99;
 }
 
 static int by_kl(const void *a, const void *b) {
@@ -169,19 +148,31 @@ static int by_kl(const void *a, const void *b) {
     return (x->kl_mean < y->kl_mean) - (x->kl_mean > y->kl_mean);
 }
 
+static void draw_rank(const cli_plot *plot, const cli_eval_row *row, double place) {
+    const double x[2] = {row->kl_mean, fmax(row->kl_p99, plot->x.low)}, y[2] = {place, place};
+    const char *colour = cli_eval_colour(row);
+    char style[48];
+    cli_plot_line(plot, colour, 2, x, y);
+    cli_plot_dot(plot, colour, false, x[1], place);
+    cli_plot_dot(plot, colour, true, x[0], place);
+    snprintf(style, sizeof style, "label %s", colour);
+    cli_plot_text(plot->out, style, "end", plot->x.from - 10.0, cli_axis_at(&plot->y, place) + 4.5,
+                  row->name);
+}
+
 void cli_eval_plot_ranking(const cli_eval *eval, FILE *out) {
     const cli_eval_row *rows[CLI_EVAL_MAX_ROWS];
     double low = HUGE_VAL, high = 0.0, longest = 0.0;
     size_t n = 0;
     for (size_t i = 0; i < eval->n_rows; i++) {
-        if (diverges(&eval->rows[i])) {
-            rows[n++] = &eval->rows[i];
-            longest = fmax(longest, (double)strlen(eval->rows[i].name));
-        }
+        const cli_eval_row *row = &eval->rows[i];
+        if (!diverges(row)) continue;
+        rows[n++] = row;
+        longest = fmax(longest, (double)strlen(row->name));
+        widen(&low, &high, row->kl_mean);
+        widen(&low, &high, row->kl_p99);
     }
     qsort(rows, n, sizeof *rows, by_kl);
-    range(eval, diverges, kl_mean, &low, &high);
-    range(eval, diverges, kl_p99, &low, &high);
     const double bottom = 14.0 + 20.0 * (double)n, left = fmin(16.0 + CLI_LETTER_WIDTH * longest, 250.0);
     cli_plot plot = {.out = out,
                      .height = bottom + 46.0,
@@ -192,18 +183,8 @@ void cli_eval_plot_ranking(const cli_eval *eval, FILE *out) {
                      .y = {.low = (double)n, .high = 0.0, .from = bottom, .to = 10.0}};
     cli_axis_round(&plot.x, low, high);
     cli_plot_begin(&plot, "Mean KL and its 99th percentile, row by row");
-    cli_plot_x_axis(&plot);
-    for (size_t i = 0; i < n; i++) {
-        const double x[2] = {rows[i]->kl_mean, fmax(rows[i]->kl_p99, plot.x.low)};
-        const double y[2] = {(double)i + 0.5, (double)i + 0.5};
-        const char *colour = cli_eval_colour(rows[i]);
-        char style[48];
-        cli_plot_line(&plot, colour, 2, x, y);
-        cli_plot_dot(&plot, colour, false, x[1], y[1]);
-        cli_plot_dot(&plot, colour, true, x[0], y[0]);
-        snprintf(style, sizeof style, "label %s", colour);
-        cli_plot_text(out, style, "end", left - 10.0, cli_axis_at(&plot.y, y[0]) + 4.5, rows[i]->name);
-    }
+    for (size_t i = 0; i < n; i++)
+        draw_rank(&plot, rows[i], (double)i + 0.5);
     cli_plot_end(&plot);
 }
 
@@ -223,91 +204,98 @@ static void add_end_label(scene *s, const cli_eval_row *row, double x, double y)
     s->labels[s->n_labels++] = label_of(row, x, y);
 }
 
+/* A figure of a row at place i of a line's. */
+typedef double point_of(const cli_eval *eval, const cli_eval_row *row, size_t i);
+
+/* A line for each row that is chosen: n points. */
+static void draw_lines(const cli_eval *eval, const cli_plot *plot, size_t n, point_of *x_of,
+                       point_of *y_of, bool (*chosen)(const cli_eval *eval, const cli_eval_row *row),
+                       bool dots) {
+    double *x = calloc(2 * n, sizeof *x), *y = x ? x + n : NULL;
+    scene *s = new_scene();
+    for (size_t i = 0; x && i < eval->n_rows; i++) {
+        const cli_eval_row *row = &eval->rows[i];
+        if (!chosen(eval, row)) continue;
+        for (size_t j = 0; j < n; j++) {
+            x[j] = x_of(eval, row, j);
+            y[j] = y_of(eval, row, j);
+        }
+        cli_plot_line(plot, cli_eval_colour(row), n, x, y);
+        for (size_t j = 0; dots && j < n; j++)
+            cli_plot_dot(plot, cli_eval_colour(row), true, x[j], y[j]);
+        add_end_label(s, row, cli_axis_at(&plot->x, x[n - 1]), cli_axis_at(&plot->y, y[n - 1]));
+    }
+    cli_labels_stack(s->labels, s->n_labels, plot->y.to, plot->y.from, 15.0, 12.0);
+    cli_labels_draw(s->labels, s->n_labels, plot);
+    cli_plot_end(plot);
+    free(x);
+}
+
 static bool has_layer_error(const cli_eval *eval, const cli_eval_row *row) {
-    bool all = is_named(row) && cli_eval_colour(row) != dense;
+    bool all = is_named(eval, row) && cli_eval_colour(row) != dense;
     for (size_t i = 0; i < eval->shape.n_layers; i++)
         all = all && cli_eval_layer_error(row, i) > 0.0;
     return all;
 }
 
-/* One line: a figure of the row for each of n places. */
-static void draw_line(const cli_plot *plot, const cli_eval_row *row, size_t n, const double *x,
-                      const double *y, bool dots, scene *s) {
-    cli_plot_line(plot, cli_eval_colour(row), n, x, y);
-    for (size_t i = 0; dots && i < n; i++)
-        cli_plot_dot(plot, cli_eval_colour(row), true, x[i], y[i]);
-    add_end_label(s, row, cli_axis_at(&plot->x, x[n - 1]), cli_axis_at(&plot->y, y[n - 1]));
+static double layer_number(const cli_eval *eval, const cli_eval_row *row, size_t i) {
+    (void)eval, (void)row;
+    return (double)i;
 }
 
-static void finish_lines(const cli_plot *plot, scene *s) {
-    cli_labels_stack(s->labels, s->n_labels, plot->y.to, plot->y.from, 15.0, 12.0);
-    cli_labels_draw(s->labels, s->n_labels, plot);
-    cli_plot_end(plot);
+static double layer_error(const cli_eval *eval, const cli_eval_row *row, size_t i) {
+    (void)eval;
+    return cli_eval_layer_error(row, i);
 }
 
 void cli_eval_plot_layers(const cli_eval *eval, FILE *out) {
     const size_t n = eval->shape.n_layers;
-    scene *s = calloc(1, sizeof *s);
-    double *x = calloc(2 * n, sizeof *x), *y = x ? x + n : NULL;
     double low = HUGE_VAL, high = 0.0;
     cli_plot plot = {
         .out = out,
         .height = 440,
-        .x = {.title = "layer", .whole = true, .from = 48, .to = LINES_END, .high = (double)n - 1.0},
+        .x = {.title = "layer",
+              .whole = true,
+              .from = 48,
+              .to = LINES_END,
+              .high = fmax((double)n - 1.0, 1.0)},
         .y = {
             .title = "relative squared error of attention outputs", .log = true, .from = 395, .to = 30}};
-    for (size_t i = 0; i < eval->n_rows; i++) {
-        for (size_t layer = 0; has_layer_error(eval, &eval->rows[i]) && layer < n; layer++) {
-            low = fmin(low, cli_eval_layer_error(&eval->rows[i], layer));
-            high = fmax(high, cli_eval_layer_error(&eval->rows[i], layer));
-        }
-    }
-    if (s && x && high > 0.0) {
-        cli_axis_round(&plot.y, low, high);
-        plot.x.high = n > 1 ? plot.x.high : 1.0;
-        cli_plot_begin(&plot, "Error of attention outputs, layer by layer");
-        cli_plot_x_axis(&plot);
-        cli_plot_y_axis(&plot);
-        for (size_t i = 0; i < eval->n_rows; i++) {
-            for (size_t layer = 0; layer < n; layer++) {
-                x[layer] = (double)layer;
-                y[layer] = cli_eval_layer_error(&eval->rows[i], layer);
-            }
-            if (has_layer_error(eval, &eval->rows[i])) draw_line(&plot, &eval->rows[i], n, x, y, true, s);
-        }
-        finish_lines(&plot, s);
-    }
-    free(x);
-    free(s);
+    for (size_t i = 0; i < eval->n_rows; i++)
+        for (size_t layer = 0; has_layer_error(eval, &eval->rows[i]) && layer < n; layer++)
+            widen(&low, &high, cli_eval_layer_error(&eval->rows[i], layer));
+    if (high == 0.0) return;
+    cli_axis_round(&plot.y, low, high);
+    cli_plot_begin(&plot, "Error of attention outputs, layer by layer");
+    draw_lines(eval, &plot, n, layer_number, layer_error, has_layer_error, true);
+}
+
+static double context_at(const cli_eval *eval, const cli_eval_row *row, size_t i) {
+    (void)row;
+    return (double)eval->memory_at[i];
+}
+
+static double memory_at(const cli_eval *eval, const cli_eval_row *row, size_t i) {
+    (void)eval;
+    return fmax((double)row->memory[i], 1.0);
 }
 
 void cli_eval_plot_memory(const cli_eval *eval, FILE *out) {
-    scene *s = calloc(1, sizeof *s);
-    double x[CLI_EVAL_MEMORY_POINTS], y[CLI_EVAL_MEMORY_POINTS];
     double low = HUGE_VAL, high = 0.0;
     const size_t n = eval->n_memory;
     cli_plot plot = {
         .out = out,
         .height = 440,
-        .x = {.title = "tokens in the cache", .high = (double)eval->memory_at[n - 1], .to = LINES_END},
+        .x = {.title = "tokens in the cache",
+              .high = (double)eval->memory_at[n - 1],
+              .from = 68,
+              .to = LINES_END},
         .y = {.title = "bytes of all layers", .log = true, .bytes = true, .from = 395, .to = 30}};
-    plot.x.from = 68;
-    if (!s) return;
     for (size_t i = 0; i < eval->n_rows; i++) {
-        low = fmin(low, (double)eval->rows[i].memory[0]);
-        high = fmax(high, (double)eval->rows[i].memory[n - 1]);
+        widen(&low, &high, memory_at(eval, &eval->rows[i], 0));
+        widen(&low, &high, memory_at(eval, &eval->rows[i], n - 1));
     }
-    cli_axis_round(&plot.y, fmax(low, 1.0), high);
+    cli_axis_round(&plot.y, low, high);
     cli_plot_begin(&plot, "Bytes of the cache against tokens in it");
-    cli_plot_x_axis(&plot);
-    cli_plot_y_axis(&plot);
-    for (size_t i = 0; i < eval->n_rows; i++) {
-        for (size_t j = 0; j < n; j++) {
-            x[j] = (double)eval->memory_at[j];
-            y[j] = fmax((double)eval->rows[i].memory[j], 1.0);
-        }
-        if (is_named(&eval->rows[i])) draw_line(&plot, &eval->rows[i], n, x, y, false, s);
-    }
-    finish_lines(&plot, s);
-    free(s);
+    draw_lines(eval, &plot, n, context_at, memory_at, is_named, false);
 }
