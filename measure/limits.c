@@ -39,9 +39,7 @@ static fill *best_fill(bool past_caches) {
     return past_caches ? stream_sse : store_sse;
 }
 
-bool measure_can_stream(void) {
-    return true;
-}
+static const bool can_stream = true;
 
 #else
 
@@ -57,11 +55,15 @@ static fill *best_fill(bool past_caches) {
     return store_plain;
 }
 
-bool measure_can_stream(void) {
-    return false;
-}
+static const bool can_stream = false;
 
 #endif
+
+size_t measure_limits_of(bool decodes, bool in_ram, measure_limit limits[MEASURE_MOST_LIMITS]) {
+    limits[0] = decodes ? MEASURE_LIMIT_STORE : MEASURE_LIMIT_MEMCPY;
+    limits[1] = MEASURE_LIMIT_STREAM;
+    return decodes && in_ram && can_stream ? 2 : 1;
+}
 
 const char *measure_limit_name(measure_limit limit) {
     static const char *const names[MEASURE_N_LIMITS] = {"store", "stream", "memcpy"};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * What no attention on this machine can beat: reading a cache once, and its multiplications. */
-#include "peaks.h"
+#include "limits.h"
 
 #include <stdint.h>
 #include <string.h>

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "attend.h"
-#include "measure/peaks.h"
+#include "measure/limits.h"
 #include "measure/timing.h"
 #include "tqkv/attention.h"
 

@@ -7,7 +7,7 @@
 
 #include "measure/timing.h"
 
-enum { MAX_LIMITS = 2, MAX_SUBJECTS = N_PEER_FORMATS + MAX_LIMITS };
+enum { MAX_SUBJECTS = N_PEER_FORMATS + MEASURE_MOST_LIMITS };
 
 /* What a format or a limit works with. */
 typedef struct work {
@@ -51,17 +51,6 @@ static int fill_codes(work *w) {
     return w->failed;
 }
 
-/* Copying is the limit on the way to codes, storing on the way back: see docs/performance.md. */
-static size_t choose_limits(int way, measure_set set, measure_limit *limits) {
-    if (way == PEER_TO_CODES) {
-        limits[0] = MEASURE_LIMIT_MEMCPY;
-        return 1;
-    }
-    limits[0] = MEASURE_LIMIT_STORE;
-    limits[1] = MEASURE_LIMIT_STREAM;
-    return set == MEASURE_SET_RAM && measure_can_stream() ? 2 : 1;
-}
-
 static double median_of(const double *seconds, size_t samples, double *scratch) {
     memcpy(scratch, seconds, samples * sizeof *scratch);
     return measure_summarise(scratch, samples).median;
@@ -93,8 +82,8 @@ static void take_speeds(const measure_subject *subjects, size_t n_formats, size_
 static int measure_way(int way, measure_set set, work *works, size_t n_formats, size_t samples,
                        peer_speeds *speeds) {
     measure_subject subjects[MAX_SUBJECTS];
-    measure_limit limits[MAX_LIMITS];
-    const size_t n_limits = choose_limits(way, set, limits);
+    measure_limit limits[MEASURE_MOST_LIMITS];
+    const size_t n_limits = measure_limits_of(way == PEER_FROM_CODES, set == MEASURE_SET_RAM, limits);
     const size_t n = n_formats + n_limits;
     int failed = 0;
     double *seconds = calloc(n + 1, samples * sizeof *seconds);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "base/message.h"
-#include "measure/peaks.h"
+#include "measure/limits.h"
 #include "measure/timing.h"
 
 enum { LEAST_SAMPLES = 7, OURS = 0, READ = 1, FMA = 2, N_SUBJECTS = 3 };

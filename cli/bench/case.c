@@ -125,19 +125,6 @@ static void limit_pass(void *context, size_t slice) {
                       w->slices.rows, w->slices.dim);
 }
 
-/* Decoding only stores floats to speak of. Streaming stores would empty the cache of an l2 row. */
-static size_t choose_limits(const cli_bench_case *c, measure_limit *limits) {
-    if (c->op != CLI_BENCH_DECODE) {
-        limits[0] = MEASURE_LIMIT_MEMCPY;
-        return 1;
-    }
-    limits[0] = MEASURE_LIMIT_STORE;
-    limits[1] = MEASURE_LIMIT_STREAM;
-    return c->set == MEASURE_SET_RAM && measure_can_stream() ? 2 : 1;
-}
-
-enum { MAX_LIMITS = 2 };
-
 /* Where both kinds of store are timed, the limit is the faster one. Sorts `theirs`. */
 static void take_limit(measure_limit limit, double bytes, const double *ours, double *theirs,
                        double *ratios, size_t samples, cli_bench_result *result) {
@@ -153,12 +140,13 @@ static void take_limit(measure_limit limit, double bytes, const double *ours, do
     }
 }
 
-/* seconds: room for 1 + MAX_LIMITS times [samples], and for ratios. */
+/* seconds: room for 1 + MEASURE_MOST_LIMITS times [samples], and for ratios. */
 static void time_beside_limits(work *w, double *seconds, size_t samples, cli_bench_result *result) {
-    measure_limit limits[MAX_LIMITS];
-    limit_work limit_works[MAX_LIMITS];
-    measure_subject subjects[1 + MAX_LIMITS] = {{.pass = pass, .work = w, .seconds = seconds}};
-    const size_t n_limits = choose_limits(w->bench, limits);
+    measure_limit limits[MEASURE_MOST_LIMITS];
+    limit_work limit_works[MEASURE_MOST_LIMITS];
+    measure_subject subjects[1 + MEASURE_MOST_LIMITS] = {{.pass = pass, .work = w, .seconds = seconds}};
+    const size_t n_limits =
+        measure_limits_of(w->bench->op == CLI_BENCH_DECODE, w->bench->set == MEASURE_SET_RAM, limits);
     const double bytes = (double)(w->slices.rows * w->slices.dim * sizeof(float));
 
     for (size_t k = 0; k < n_limits; k++) {
@@ -170,7 +158,7 @@ static void time_beside_limits(work *w, double *seconds, size_t samples, cli_ben
     *result = (cli_bench_result){0};
     for (size_t k = 0; k < n_limits; k++) {
         take_limit(limits[k], bytes, seconds, subjects[1 + k].seconds,
-                   seconds + (1 + MAX_LIMITS) * samples, samples, result);
+                   seconds + (1 + MEASURE_MOST_LIMITS) * samples, samples, result);
     }
     const double ours = measure_summarise(seconds, samples).median;
     result->gb_per_s = 1e-9 * bytes / ours;
@@ -182,7 +170,7 @@ int cli_bench_run(const cli_bench_case *c, measure_data *data, size_t samples, c
         .bench = c, .in = data->dense, .out = data->other, .codes = data->codes, .norms = data->norms};
     TRY(cli_check(NULL, measure_slice(&c->codec, c->set, c->threads, &w.slices)));
     if (c->op == CLI_BENCH_DECODE) TRY(cli_check(NULL, measure_fill_codes(data, &c->codec, &w.slices)));
-    double *seconds = calloc(samples, (2 + MAX_LIMITS) * sizeof *seconds);
+    double *seconds = calloc(samples, (2 + MEASURE_MOST_LIMITS) * sizeof *seconds);
     if (!seconds) return cli_out_of_memory();
     time_beside_limits(&w, seconds, samples, result);
     free(seconds);
