@@ -32,9 +32,7 @@ typedef struct cli_ablate_side {
     float *flat_original, *flat_decoded, *flat_snapped[CLI_N_SNAPS];
     float *ring_original;
     float *ring_decoded, *ring_snapped[CLI_N_SNAPS]; /* rotated */
-    uint8_t *codes;
-    float *norms;
-    size_t n_codes, n_norms;
+    tq_encoded encoded;                              /* the ring's codes */
 } cli_ablate_side;
 
 /* CLI_DONE or CLI_FAILED after a message. Release with cli_ablate_side_free() in every case. */

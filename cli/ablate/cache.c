@@ -90,23 +90,17 @@ static tq_status snap(const tq_codec *codec, unsigned bits, size_t rows, const f
     return status;
 }
 
-static tq_batch whole(size_t heads, size_t rows) {
-    return (tq_batch){.heads = heads, .rows = rows};
-}
-
 /* Codes of the ring, decoded once as they lie; and of what is held, encoded apart from it. */
 static tq_status fill_codes(cli_ablate_side *s, size_t heads, const cli_ring *ring) {
-    const size_t dim = s->codec.head_dim;
-    const size_t held = heads * ring->held, slots = heads * ring->capacity;
-    const tq_batch flat = whole(heads, ring->held), all = whole(heads, ring->capacity);
-    TRY_STATUS(tq_encode(&s->codec, &flat, s->flat_original, held * dim, NULL, s->codes, s->n_codes,
-                         s->norms, s->n_norms));
-    TRY_STATUS(tq_decode(&s->codec, &flat, TQ_ORIGINAL, s->codes, s->n_codes, s->norms, s->n_norms, NULL,
-                         s->flat_decoded, held * dim));
-    TRY_STATUS(tq_encode(&s->codec, &all, s->ring_original, slots * dim, NULL, s->codes, s->n_codes,
-                         s->norms, s->n_norms));
-    return tq_decode(&s->codec, &all, TQ_ROTATED, s->codes, s->n_codes, s->norms, s->n_norms, NULL,
-                     s->ring_decoded, slots * dim);
+    const size_t held = heads * ring->held * s->codec.head_dim;
+    const size_t slots = heads * ring->capacity * s->codec.head_dim;
+    tq_encoded *e = &s->encoded;
+    TRY_STATUS(tq_encoded_alloc(e, &s->codec, heads, ring->capacity, 0));
+    TRY_STATUS(tq_encoded_put(e, ring->held, s->flat_original, held, 0));
+    TRY_STATUS(tq_encoded_get(e, 0, ring->held, TQ_ORIGINAL, s->flat_decoded, held, 0));
+    e->n_positions = 0;
+    TRY_STATUS(tq_encoded_put(e, ring->capacity, s->ring_original, slots, 0));
+    return tq_encoded_get(e, 0, ring->capacity, TQ_ROTATED, s->ring_decoded, slots, 0);
 }
 
 static tq_status fill_snapped(cli_ablate_side *s, size_t heads, const cli_ring *ring) {
@@ -120,8 +114,7 @@ static tq_status fill_snapped(cli_ablate_side *s, size_t heads, const cli_ring *
     return TQ_OK;
 }
 
-static bool allocate(cli_ablate_side *s, size_t heads, const cli_ring *ring, size_t code_bytes,
-                     size_t norms) {
+static bool allocate(cli_ablate_side *s, size_t heads, const cli_ring *ring) {
     const size_t dim = s->codec.head_dim;
     float **flat[] = {&s->flat_original, &s->flat_decoded, &s->flat_snapped[0], &s->flat_snapped[1],
                       &s->flat_snapped[2]};
@@ -133,20 +126,14 @@ static bool allocate(cli_ablate_side *s, size_t heads, const cli_ring *ring, siz
         *slots[i] = cli_new_floats(heads, ring->capacity, dim);
         fits = fits && *flat[i] && *slots[i];
     }
-    /* Fewer bytes than the floats above, which there was room for. */
-    s->n_codes = heads * ring->capacity * code_bytes;
-    s->n_norms = heads * ring->capacity * norms;
-    s->codes = fits ? malloc(s->n_codes) : NULL;
-    s->norms = fits ? cli_new_floats(s->n_norms, 1, 1) : NULL;
-    return s->codes && s->norms;
+    return fits;
 }
 
 int cli_ablate_side_build(const char *path, const cli_heads *heads, const cli_ring *ring,
                           const tq_codec *codec, cli_ablate_side *side) {
-    size_t code_bytes, norms;
     *side = (cli_ablate_side){.codec = *codec};
-    TRY(cli_check(path, tq_row_size(codec, &code_bytes, &norms)));
-    if (!allocate(side, heads->n_heads, ring, code_bytes, norms)) return cli_out_of_memory();
+    TRY(cli_check(path, tq_row_size(codec, NULL, NULL)));
+    if (!allocate(side, heads->n_heads, ring)) return cli_out_of_memory();
     copy_held(heads, ring, side->flat_original);
     fill_ring(heads, ring, side->ring_original);
     TRY(cli_check(path, fill_codes(side, heads->n_heads, ring)));
@@ -162,7 +149,6 @@ void cli_ablate_side_free(cli_ablate_side *side) {
     free(side->flat_decoded);
     free(side->ring_original);
     free(side->ring_decoded);
-    free(side->codes);
-    free(side->norms);
+    tq_encoded_free(&side->encoded);
     *side = (cli_ablate_side){0};
 }

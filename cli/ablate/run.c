@@ -26,9 +26,9 @@ const char *cli_fault_name(cli_fault fault) {
 
 /* The reference file's mistake: norms times sqrt(512). */
 static float *scaled_norms(const cli_ablate_side *side) {
-    float *norms = cli_new_floats(side->n_norms, 1, 1);
-    for (size_t i = 0; norms && i < side->n_norms; i++)
-        norms[i] = (float)((double)side->norms[i] * sqrt(512.0));
+    float *norms = cli_new_floats(side->encoded.n_norms, 1, 1);
+    for (size_t i = 0; norms && i < side->encoded.n_norms; i++)
+        norms[i] = (float)((double)side->encoded.norms[i] * sqrt(512.0));
     return norms;
 }
 
@@ -71,14 +71,10 @@ static tq_view ring_view(const lab *l, const float *slots) {
 
 static tq_view codes_view(const lab *l, const cli_ablate_side *s, const float *norms) {
     const size_t start = l->ring.ring_start + (l->in->fault == CLI_FAULT_RING ? 1 : 0);
-    return (tq_view){.store = TQ_STORE_CODES,
-                     .codec = s->codec,
-                     .data = s->codes,
-                     .data_bytes = s->n_codes,
-                     .norms = norms ? norms : s->norms,
-                     .n_norms = s->n_norms,
-                     .capacity = l->ring.capacity,
-                     .ring_start = start % l->ring.capacity};
+    tq_view view = tq_encoded_view(&s->encoded);
+    view.ring_start = start % l->ring.capacity;
+    if (norms) view.norms = norms;
+    return view;
 }
 
 static cli_path new_path(const lab *l, const char *name, tq_view k, tq_view v, const float *flat_k,
