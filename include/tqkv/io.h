@@ -113,9 +113,9 @@ TQ_API tq_status tq_encoded_write(const char *path, const tq_encoded *encoded);
  * n_src         floats there
  * head_stride   floats from a head to the next; 0: n * D
  *
- * n is at most the capacity (TQ_E_POSITION). TQ_E_NULL, TQ_E_FILE_SHAPE if the tensor contradicts itself,
- * what tq_encode() returns. On failure n_positions and ring_start are as before, and the slots that were
- * to be written hold anything. */
+ * n is at most the capacity (TQ_E_POSITION). TQ_E_NULL; TQ_E_FILE_SHAPE if the tensor contradicts itself;
+ * TQ_E_STRIDE if heads of src collide; what tq_encode() returns. On failure n_positions and ring_start
+ * are as before, and the slots that were to be written hold anything. */
 TQ_API tq_status tq_encoded_put(tq_encoded *encoded, size_t n, const float *src, size_t n_src,
                                 size_t head_stride);
 
@@ -126,7 +126,7 @@ TQ_API tq_status tq_encoded_put(tq_encoded *encoded, size_t n, const float *src,
  * head_stride   floats from a head to the next; 0: n * D
  *
  * The centre is added as it is: for TQ_ROTATED rotate it first. TQ_E_NULL, TQ_E_POSITION if they are not
- * all there, TQ_E_FILE_SHAPE, what tq_decode() returns. */
+ * all there, TQ_E_FILE_SHAPE, TQ_E_STRIDE, what tq_decode() returns. */
 TQ_API tq_status tq_encoded_get(const tq_encoded *encoded, size_t first, size_t n, tq_domain domain,
                                 float *dst, size_t n_dst, size_t head_stride);
 

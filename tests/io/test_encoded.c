@@ -292,6 +292,13 @@ static void what_does_not_fit_is_refused(void **state) {
     assert_int_equal(tq_encoded_get(&e, 1, 2, TQ_ORIGINAL, x, n, 0), TQ_E_POSITION);
     assert_int_equal(tq_encoded_get(&e, 3, 0, TQ_ORIGINAL, x, n, 0), TQ_OK);
     assert_int_equal(tq_encoded_get(&e, 0, 2, (tq_domain)7, x, n, 0), TQ_E_DOMAIN);
+    assert_int_equal(tq_encoded_get(&e, 0, 2, TQ_ORIGINAL, x, n, 2 * D - 1), TQ_E_STRIDE);
+    assert_int_equal(tq_encoded_put(&e, 2, x, n, 2 * D - 1), TQ_E_STRIDE);
+    assert_int_equal(tq_encoded_put(&e, SIZE_MAX / D, x, n, 0), TQ_E_OVERFLOW);
+    uint8_t *codes = e.codes;
+    e.codes = NULL;
+    assert_int_equal(tq_encoded_get(&e, 0, 1, TQ_ORIGINAL, x, n, 0), TQ_E_NULL);
+    e.codes = codes;
     e.ring_start = 2;
     assert_int_equal(tq_encoded_get(&e, 0, 1, TQ_ORIGINAL, x, n, 0), TQ_E_FILE_SHAPE);
     e.ring_start = 0;
