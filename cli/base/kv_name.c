@@ -88,7 +88,7 @@ static bool take_rotate(char *suffixes) {
 static int take_config(const char *whole, const side *k, const side *v, const char *suffixes, lm_kv *kv) {
     const char *k_name = k->name[0] ? k->name : v->name[0] ? v->name : "tq8";
     const char *v_name = v->name[0] ? v->name : k_name;
-    char text[CLI_KV_NAME_SIZE + 16];
+    char text[2 * CLI_KV_NAME_SIZE]; /* two sides of 15 letters at most, and suffixes */
     tq_cache_config c = {0};
     snprintf(text, sizeof text, "%s/%s%s", k_name, v_name, suffixes);
     if (tq_cache_config_from_name(text, &c) != TQ_OK)
