@@ -3,11 +3,9 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "command.h"
-#include "lloyd_max.h"
-#include "message.h"
-#include "options.h"
-#include "report.h"
+#include "base/message.h"
+#include "base/report.h"
+#include "measure/lloyd_max.h"
 #include "tqkv/codec.h"
 
 enum { BITS, CODEBOOK, JSON, N_OPTIONS };
@@ -46,12 +44,9 @@ static int print_codebook(tq_format format, bool as_json) {
     float centroids[MAX_CENTROIDS], boundaries[MAX_CENTROIDS - 1];
     const unsigned bits = tq_format_bits(format);
     const size_t n = (size_t)1 << bits;
-    const tq_status status = tq_codebook(format, centroids, boundaries);
-    if (status != TQ_OK) {
-        return cli_fail_status(NULL, status);
-    }
-    const double distortion = cli_gaussian_distortion(centroids, boundaries, n);
-    const double optimum = cli_optimal_distortion(bits);
+    TRY(cli_check(NULL, tq_codebook(format, centroids, boundaries)));
+    const double distortion = measure_gaussian_distortion(centroids, boundaries, n);
+    const double optimum = measure_optimal_distortion(bits);
 
     cli_report report;
     cli_report_begin(&report, as_json);
@@ -65,29 +60,20 @@ static int print_codebook(tq_format format, bool as_json) {
         cli_report_json(&report, "boundaries", json_floats(boundaries, n - 1));
         return cli_report_end(&report);
     }
-    const int rc = cli_report_end(&report);
-    return rc == CLI_DONE ? print_rows(centroids, boundaries, n) : rc;
+    TRY(cli_report_end(&report));
+    return print_rows(centroids, boundaries, n);
 }
 
-static int run(const cli_command *command, int argc, const char **argv) {
-    cli_option options[N_OPTIONS] = {
-        [BITS] = {.name = "bits",
-                  .value_name = "N",
-                  .help = "size of the codebook: v2 2 to 8, v1 4, 5, 6, 8"},
-        [CODEBOOK] = {.name = "codebook", .value_name = "v1|v2", .help = "which codebooks (default v2)"},
-        [JSON] = {.name = "json", .help = "print one JSON object"},
-    };
-    cli_args args;
+static const cli_option_spec specs[N_OPTIONS] = {
+    [BITS] = {"bits", 0, "N", "size of the codebook: v2 2 to 8, v1 4, 5, 6, 8"},
+    [CODEBOOK] = {"codebook", 0, "v1|v2", "which codebooks (default v2)"},
+    [JSON] = {"json", 0, NULL, "print one JSON object"},
+};
+
+static int run(const cli_args *args) {
     tq_format format = TQ_TQ4;
-    int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
-    if (rc == CLI_GO_ON) {
-        rc = cli_parse_codebook(&options[BITS], &options[CODEBOOK], &format);
-    }
-    if (rc == CLI_GO_ON) {
-        rc = print_codebook(format, options[JSON].given);
-    }
-    cli_args_free(&args);
-    return rc;
+    TRY(cli_take_codebook(&args->options[BITS], &args->options[CODEBOOK], &format));
+    return print_codebook(format, args->options[JSON].given);
 }
 
 const cli_command cli_codebook_command = {
@@ -96,7 +82,8 @@ const cli_command cli_codebook_command = {
     .synopsis = "--bits N [--codebook v1|v2] [--json]",
     .examples = "  tqkv codebook --bits 4\n"
                 "  tqkv codebook --bits 8 --codebook v1 --json\n",
-    .min_operands = 0,
-    .max_operands = 0,
+    .specs = specs,
+    .n_specs = N_OPTIONS,
+    .needed = 1u << BITS,
     .run = run,
 };

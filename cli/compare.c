@@ -3,13 +3,11 @@
 #include <float.h>
 #include <stdbool.h>
 
-#include "command.h"
-#include "distance.h"
-#include "heads.h"
-#include "message.h"
-#include "options.h"
-#include "progress.h"
-#include "report.h"
+#include "base/heads.h"
+#include "base/message.h"
+#include "base/progress.h"
+#include "base/report.h"
+#include "measure/distance.h"
 #include "tqkv/io.h"
 
 enum { JSON, N_OPTIONS };
@@ -29,75 +27,57 @@ static int check_pair(const char *const *paths, const tq_tensor *a, const tq_ten
             "must be the same",
             paths[1], shape_b, shape_a, paths[0]);
     }
-    if (a->n_values == 0) {
-        return cli_fail("%s: holds no values", paths[0]);
-    }
-    const int rc = cli_check_values(paths[0], a, FLT_MAX);
-    return rc == CLI_DONE ? cli_check_values(paths[1], b, FLT_MAX) : rc;
+    if (a->n_values == 0) return cli_fail("%s: holds no values", paths[0]);
+    TRY(cli_check_values(paths[0], a, FLT_MAX));
+    return cli_check_values(paths[1], b, FLT_MAX);
 }
 
-static int print_result(cli_distance *distance, size_t n_values, bool as_json) {
+static int print_result(measure_distance *distance, size_t n_values, bool as_json) {
     cli_report report;
     cli_report_begin(&report, as_json);
     cli_report_count(&report, "n_values", "values", n_values);
     cli_report_count(&report, "n_vectors", "vectors", distance->n_vectors);
-    cli_report_real(&report, "rel_mse", "relative squared error", cli_relative_error(distance));
-    cli_report_real(&report, "cosine_mean", "cosine, mean", cli_mean_cosine(distance));
-    cli_report_real(&report, "cosine_p1", "cosine, 1st percentile", cli_first_percentile(distance));
+    cli_report_real(&report, "rel_mse", "relative squared error", measure_relative_error(distance));
+    cli_report_real(&report, "cosine_mean", "cosine, mean", measure_mean_cosine(distance));
+    cli_report_real(&report, "cosine_p1", "cosine, 1st percentile", measure_first_percentile(distance));
     cli_report_real(&report, "max_abs", "largest difference", distance->max_abs);
     return cli_report_end(&report);
 }
 
 static int compare_tensors(const char *const *paths, const tq_tensor *a, const tq_tensor *b,
                            bool as_json) {
-    int rc = check_pair(paths, a, b);
-    if (rc != CLI_DONE) {
-        return rc;
-    }
+    TRY(check_pair(paths, a, b));
     const size_t head_dim = last_dim(a), n_rows = a->n_values / head_dim;
     const size_t most = head_dim < PIECE_VALUES ? PIECE_VALUES / head_dim : 1;
-    cli_distance distance;
-    if (cli_distance_begin(&distance, n_rows) != CLI_DONE) {
-        return CLI_FAILED;
-    }
+    measure_distance distance;
+    TRY(cli_check(NULL, measure_distance_begin(&distance, n_rows)));
     cli_progress_begin("comparing", n_rows);
     for (size_t row = 0, rows; row < n_rows; row += rows) {
         rows = n_rows - row < most ? n_rows - row : most;
-        cli_distance_add(&distance, a->data + row * head_dim, b->data + row * head_dim, rows, head_dim);
+        measure_distance_add(&distance, a->data + row * head_dim, b->data + row * head_dim, rows,
+                             head_dim);
         cli_progress_add(rows);
     }
     cli_progress_end();
-    rc = print_result(&distance, a->n_values, as_json);
-    cli_distance_free(&distance);
+    const int rc = print_result(&distance, a->n_values, as_json);
+    measure_distance_free(&distance);
     return rc;
 }
 
 static int compare_files(const char *const *paths, bool as_json) {
-    tq_tensor a, b;
-    tq_status status = tq_npy_read(paths[0], &a);
-    if (status != TQ_OK) {
-        return cli_fail_status(NULL, status);
-    }
-    status = tq_npy_read(paths[1], &b);
-    if (status != TQ_OK) {
-        tq_tensor_free(&a);
-        return cli_fail_status(NULL, status);
-    }
-    const int rc = compare_tensors(paths, &a, &b, as_json);
+    tq_tensor a, b = {0};
+    TRY(cli_check(NULL, tq_npy_read(paths[0], &a)));
+    int rc = cli_check(NULL, tq_npy_read(paths[1], &b));
+    if (rc == CLI_DONE) rc = compare_tensors(paths, &a, &b, as_json);
     tq_tensor_free(&a);
     tq_tensor_free(&b);
     return rc;
 }
 
-static int run(const cli_command *command, int argc, const char **argv) {
-    cli_option options[N_OPTIONS] = {[JSON] = {.name = "json", .help = "print one JSON object"}};
-    cli_args args;
-    int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
-    if (rc == CLI_GO_ON) {
-        rc = compare_files(args.operands, options[JSON].given);
-    }
-    cli_args_free(&args);
-    return rc;
+static const cli_option_spec specs[N_OPTIONS] = {[JSON] = {"json", 0, NULL, "print one JSON object"}};
+
+static int run(const cli_args *args) {
+    return compare_files(args->operands, args->options[JSON].given);
 }
 
 const cli_command cli_compare_command = {
@@ -108,5 +88,7 @@ const cli_command cli_compare_command = {
                 "  tqkv compare k.npy k-decoded.npy --json\n",
     .min_operands = 2,
     .max_operands = 2,
+    .specs = specs,
+    .n_specs = N_OPTIONS,
     .run = run,
 };

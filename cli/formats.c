@@ -2,11 +2,9 @@
  * tqkv formats: what there is to choose from, and what each costs. */
 #include <math.h>
 
-#include "command.h"
-#include "lloyd_max.h"
-#include "message.h"
-#include "options.h"
-#include "report.h"
+#include "base/message.h"
+#include "base/report.h"
+#include "measure/lloyd_max.h"
 #include "tqkv/codec.h"
 
 enum { JSON, N_OPTIONS };
@@ -15,26 +13,22 @@ enum { JSON, N_OPTIONS };
 static double bits_per_value(tq_format format, uint32_t head_dim) {
     const tq_codec codec = {.format = format, .head_dim = head_dim, .scale_factor_d512 = 1.0f};
     size_t code_bytes, norms;
-    if (tq_row_size(&codec, &code_bytes, &norms) != TQ_OK) {
-        return HUGE_VAL;
-    }
+    if (tq_row_size(&codec, &code_bytes, &norms) != TQ_OK) return HUGE_VAL;
     return 8.0 * (double)(code_bytes + norms * sizeof(float)) / (double)head_dim;
 }
 
 static void add_format(cli_grid *grid, tq_format format) {
     float centroids[256], boundaries[255];
     const unsigned bits = tq_format_bits(format);
-    if (tq_codebook(format, centroids, boundaries) != TQ_OK) {
-        return;
-    }
-    const double distortion = cli_gaussian_distortion(centroids, boundaries, (size_t)1 << bits);
+    if (tq_codebook(format, centroids, boundaries) != TQ_OK) return;
+    const double distortion = measure_gaussian_distortion(centroids, boundaries, (size_t)1 << bits);
     const cli_cell cells[] = {{.text = tq_format_name(format)},
                               {.number = bits_per_value(format, 64)},
                               {.number = bits_per_value(format, 128)},
                               {.number = bits_per_value(format, 256)},
                               {.number = bits_per_value(format, 512)},
                               {.number = distortion},
-                              {.number = distortion / cli_optimal_distortion(bits)}};
+                              {.number = distortion / measure_optimal_distortion(bits)}};
     cli_grid_row(grid, cells);
 }
 
@@ -53,27 +47,19 @@ static int print_formats(bool as_json) {
     cli_grid grid;
 
     cli_grid_begin(&grid, columns, sizeof columns / sizeof columns[0]);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         add_format(&grid, formats[i]);
-    }
-    if (!as_json) {
-        return cli_grid_print(&grid);
-    }
+    if (!as_json) return cli_grid_print(&grid);
     cli_report report;
     cli_report_begin(&report, true);
     cli_report_json(&report, "formats", cli_grid_take_json(&grid));
     return cli_report_end(&report);
 }
 
-static int run(const cli_command *command, int argc, const char **argv) {
-    cli_option options[N_OPTIONS] = {[JSON] = {.name = "json", .help = "print one JSON object"}};
-    cli_args args;
-    int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
-    if (rc == CLI_GO_ON) {
-        rc = print_formats(options[JSON].given);
-    }
-    cli_args_free(&args);
-    return rc;
+static const cli_option_spec specs[N_OPTIONS] = {[JSON] = {"json", 0, NULL, "print one JSON object"}};
+
+static int run(const cli_args *args) {
+    return print_formats(args->options[JSON].given);
 }
 
 const cli_command cli_formats_command = {
@@ -81,7 +67,7 @@ const cli_command cli_formats_command = {
     .summary = "List the formats with their size and error",
     .synopsis = "[--json]",
     .examples = "  tqkv formats\n",
-    .min_operands = 0,
-    .max_operands = 0,
+    .specs = specs,
+    .n_specs = N_OPTIONS,
     .run = run,
 };

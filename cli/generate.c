@@ -5,14 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "command.h"
-#include "kv_name.h"
+#include "base/kv_name.h"
+#include "base/message.h"
+#include "base/threads.h"
 #include "lm/lm.h"
-#include "message.h"
-#include "options.h"
-#include "threads.h"
+#include "measure/timing.h"
 #include "tqkv/codec.h"
 
 enum {
@@ -44,12 +42,6 @@ typedef struct writer {
     double seconds; /* of decoding */
 } writer;
 
-static double now_s(void) {
-    struct timespec now = {0};
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 /* SplitMix64 (Steele, Lea, Flood 2014): the same text from a seed on every machine. From 0 to 1. */
 static double next_random(uint64_t *state) {
     uint64_t z = *state += UINT64_C(0x9E3779B97F4A7C15);
@@ -61,12 +53,9 @@ static double next_random(uint64_t *state) {
 static uint8_t choose(const float *logits, float temperature, uint64_t *random) {
     double weights[VOCAB], sum = 0.0;
     size_t top = 0;
-    for (size_t i = 1; i < VOCAB; i++) {
+    for (size_t i = 1; i < VOCAB; i++)
         top = logits[i] > logits[top] ? i : top;
-    }
-    if (temperature == 0.0f) {
-        return (uint8_t)top;
-    }
+    if (temperature == 0.0f) return (uint8_t)top;
     for (size_t i = 0; i < VOCAB; i++) {
         weights[i] = exp(((double)logits[i] - (double)logits[top]) / (double)temperature);
         sum += weights[i];
@@ -74,9 +63,7 @@ static uint8_t choose(const float *logits, float temperature, uint64_t *random) 
     double left = next_random(random) * sum;
     for (size_t i = 0; i < VOCAB; i++) {
         left -= weights[i];
-        if (left < 0.0) {
-            return (uint8_t)i;
-        }
+        if (left < 0.0) return (uint8_t)i;
     }
     return (uint8_t)top; /* rounding left a hair above zero */
 }
@@ -91,29 +78,24 @@ static int write_text(writer *w) {
     const size_t length = strlen(w->prompt);
     tq_status status =
         lm_prefill(w->model, w->sequence, length, (const uint8_t *)w->prompt, NULL, logits, NULL);
-    for (size_t i = 0; i < length; i++) {
+    for (size_t i = 0; i < length; i++)
         show((uint8_t)w->prompt[i]);
-    }
-    const double begun = now_s();
+    const double begun = measure_now();
     for (size_t i = 0; status == TQ_OK && i < w->tokens; i++) {
         const uint8_t byte = choose(logits, w->temperature, &w->random);
         show(byte);
-        if (fflush(stdout) != 0) {
-            return cli_flush_output();
-        }
+        if (fflush(stdout) != 0) return cli_flush_output();
         status = lm_decode(w->model, 1, &w->sequence, &byte, logits, NULL);
     }
-    w->seconds = now_s() - begun;
+    w->seconds = measure_now() - begun;
     putchar('\n');
-    return status == TQ_OK ? cli_flush_output() : cli_fail_status(NULL, status);
+    TRY(cli_check(NULL, status));
+    return cli_flush_output();
 }
 
 static int tell_figures(const writer *w) {
     uint64_t bytes = 0, values = 0;
-    const tq_status status = lm_sequence_bytes(w->sequence, &bytes, &values);
-    if (status != TQ_OK) {
-        return cli_fail_status(NULL, status);
-    }
+    TRY(cli_check(NULL, lm_sequence_bytes(w->sequence, &bytes, &values)));
     cli_note("%s: %" PRIu64 " bytes of cache for %zu tokens, %.3f bits a value; %.0f tokens a second",
              w->kv_name, bytes, lm_sequence_length(w->sequence), 8.0 * (double)bytes / (double)values,
              (double)w->tokens / w->seconds);
@@ -124,118 +106,62 @@ static int generate(writer *w) {
     lm_kv kv;
     char why[128];
     const size_t capacity = strlen(w->prompt) + w->tokens;
-    int rc = cli_parse_kv(w->kv_name, &kv);
-    if (rc != CLI_GO_ON) {
-        return rc;
-    }
-    if (!cli_kv_serves(&kv, w->model, why, sizeof why)) {
-        return cli_misuse("'%s': %s", w->kv_name, why);
-    }
+    TRY(cli_parse_kv(w->kv_name, &kv));
+    if (!cli_kv_serves(&kv, w->model, why, sizeof why)) return cli_misuse("'%s': %s", w->kv_name, why);
     /* A cache wants room for these from the start, however short the text. */
     const size_t most = kv.recent > kv.learn_centre ? kv.recent : kv.learn_centre;
-    const tq_status status =
-        lm_sequence_create(w->model, &kv, capacity > most ? capacity : most, PREFILL_CHUNK,
-                           w->parallel.run ? &w->parallel : NULL, &w->sequence);
-    if (status != TQ_OK) {
-        return cli_fail_status(NULL, status);
-    }
-    if (cli_kv_cut(&kv, w->model, why, sizeof why)) {
-        cli_note("%s: %s", w->kv_name, why);
-    }
-    rc = write_text(w);
-    return rc == CLI_DONE ? tell_figures(w) : rc;
-}
-
-static int take_numbers(writer *w, const cli_option *options) {
-    size_t seed = 1;
-    int rc = CLI_GO_ON;
-    if (options[N_TOKENS].given) {
-        rc = cli_parse_count(&options[N_TOKENS], &w->tokens);
-    }
-    if (rc == CLI_GO_ON && (w->tokens == 0 || w->tokens > MAX_TOKENS)) {
-        rc = cli_misuse("--tokens: %zu is not from 1 to %d", w->tokens, MAX_TOKENS);
-    }
-    if (rc == CLI_GO_ON && options[SEED].given) {
-        rc = cli_parse_count(&options[SEED], &seed);
-    }
-    if (rc == CLI_GO_ON && options[TEMPERATURE].given) {
-        rc = cli_parse_float(&options[TEMPERATURE], &w->temperature);
-    }
-    if (rc == CLI_GO_ON && !(w->temperature >= 0.0f && w->temperature <= 100.0f)) {
-        rc = cli_misuse("--temperature: %g is not from 0 to 100", (double)w->temperature);
-    }
-    w->random = seed;
-    return rc;
+    TRY(cli_check(NULL,
+                  lm_sequence_create(w->model, &kv, capacity > most ? capacity : most, PREFILL_CHUNK,
+                                     w->parallel.run ? &w->parallel : NULL, &w->sequence)));
+    if (cli_kv_cut(&kv, w->model, why, sizeof why)) cli_note("%s: %s", w->kv_name, why);
+    TRY(write_text(w));
+    return tell_figures(w);
 }
 
 static int take_options(writer *w, const cli_option *options) {
     const cli_kv_options kv = {&options[K_FORMAT], &options[V_FORMAT], &options[RECENT], &options[SINKS],
                                &options[CENTER]};
-    if (!options[MODEL].given) {
-        return cli_misuse("--model M.safetensors is missing");
-    }
-    if (!options[PROMPT].given || options[PROMPT].value[0] == '\0') {
+    size_t seed = 1;
+    if (!options[PROMPT].given || options[PROMPT].value[0] == '\0')
         return cli_misuse("--prompt TEXT is missing: a model of bytes needs one to begin with");
-    }
     w->prompt = options[PROMPT].value;
-    int rc = take_numbers(w, options);
-    if (rc == CLI_GO_ON) {
-        rc = cli_take_threads(&options[THREADS], 0, &w->parallel);
-    }
-    if (rc == CLI_GO_ON) {
-        rc = cli_kv_name_from_options(&kv, w->kv_name);
-    }
-    if (rc == CLI_GO_ON && !w->kv_name[0]) {
-        cli_kv_default_name(w->kv_name);
-    }
-    return rc;
+    TRY(cli_take_count(&options[N_TOKENS], 1, MAX_TOKENS, &w->tokens));
+    TRY(cli_take_count(&options[SEED], 0, SIZE_MAX, &seed));
+    TRY(cli_take_float(&options[TEMPERATURE], &w->temperature));
+    if (!(w->temperature >= 0.0f && w->temperature <= 100.0f))
+        return cli_misuse("--temperature: %g is not from 0 to 100", (double)w->temperature);
+    w->random = seed;
+    TRY(cli_take_threads(&options[THREADS], 0, &w->parallel));
+    TRY(cli_kv_name_from_options(&kv, w->kv_name));
+    if (!w->kv_name[0]) cli_kv_default_name(w->kv_name);
+    return CLI_DONE;
 }
 
-static int run_writer(const cli_option *options) {
+static const cli_option_spec specs[N_OPTIONS] = {
+    [MODEL] = {"model", 0, "M.safetensors", "the language model"},
+    [PROMPT] = {"prompt", 0, "TEXT", "how the text begins"},
+    [N_TOKENS] = {"tokens", 'n', "N", "how many bytes to write; 256"},
+    [SEED] = {"seed", 0, "S", "of the choice among bytes; 1"},
+    [TEMPERATURE] = {"temperature", 0, "T", "0.7; 0: always the likeliest byte"},
+    [K_FORMAT] = {"k-format", 0, "FORMAT", "of keys; that of values"},
+    [V_FORMAT] = {"v-format", 0, "FORMAT", "of values; that of keys"},
+    [RECENT] = {"recent", 0, "R", "last positions in float16"},
+    [SINKS] = {"sinks", 0, "S", "first positions in float16"},
+    [CENTER] = {"center", 0, NULL, "keys less the mean of the first 64"},
+    [THREADS] = {"threads", 0, "N", "threads; as many as processors"},
+};
+
+static int run(const cli_args *args) {
+    const char *path = args->options[MODEL].value;
     writer w = {.tokens = DEFAULT_TOKENS, .temperature = 0.7f};
-    int rc = take_options(&w, options);
-    if (rc != CLI_GO_ON) {
-        return rc;
-    }
-    const char *path = options[MODEL].value;
-    const tq_status status = lm_model_load(path, &w.model);
-    if (status != TQ_OK) {
-        return cli_fail_status(NULL, status);
-    }
+    TRY(take_options(&w, args->options));
+    TRY(cli_check(NULL, lm_model_load(path, &w.model)));
     const size_t vocab = lm_model_shape(w.model).vocab;
-    rc = vocab == VOCAB
-             ? generate(&w)
-             : cli_fail("%s: a vocabulary of %zu; text is bytes, which wants %d", path, vocab, VOCAB);
+    const int rc = vocab == VOCAB ? generate(&w)
+                                  : cli_fail("%s: a vocabulary of %zu; text is bytes, which wants %d",
+                                             path, vocab, VOCAB);
     lm_sequence_free(w.sequence);
     lm_model_free(w.model);
-    return rc;
-}
-
-static int run(const cli_command *command, int argc, const char **argv) {
-    cli_option options[N_OPTIONS] = {
-        [MODEL] = {.name = "model", .value_name = "M.safetensors", .help = "the language model"},
-        [PROMPT] = {.name = "prompt", .value_name = "TEXT", .help = "how the text begins"},
-        [N_TOKENS] = {.name = "tokens",
-                      .letter = 'n',
-                      .value_name = "N",
-                      .help = "how many bytes to write; 256"},
-        [SEED] = {.name = "seed", .value_name = "S", .help = "of the choice among bytes; 1"},
-        [TEMPERATURE] = {.name = "temperature",
-                         .value_name = "T",
-                         .help = "0.7; 0: always the likeliest byte"},
-        [K_FORMAT] = {.name = "k-format", .value_name = "FORMAT", .help = "of keys; that of values"},
-        [V_FORMAT] = {.name = "v-format", .value_name = "FORMAT", .help = "of values; that of keys"},
-        [RECENT] = {.name = "recent", .value_name = "R", .help = "last positions in float16"},
-        [SINKS] = {.name = "sinks", .value_name = "S", .help = "first positions in float16"},
-        [CENTER] = {.name = "center", .help = "keys less the mean of the first 64"},
-        [THREADS] = {.name = "threads", .value_name = "N", .help = "threads; as many as processors"},
-    };
-    cli_args args;
-    int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
-    if (rc == CLI_GO_ON) {
-        rc = run_writer(options);
-    }
-    cli_args_free(&args);
     return rc;
 }
 
@@ -246,5 +172,8 @@ const cli_command cli_generate_command = {
                 "         [--k-format FORMAT] [--v-format FORMAT]",
     .examples = "  tqkv generate --model models/kjv-swa.safetensors \\\n"
                 "      --prompt 'In the beginning' -n 400 --k-format tq4\n",
+    .specs = specs,
+    .n_specs = N_OPTIONS,
+    .needed = 1u << MODEL,
     .run = run,
 };

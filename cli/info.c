@@ -3,13 +3,11 @@
 #include <math.h>
 #include <stdbool.h>
 
-#include "command.h"
-#include "encoding.h"
-#include "heads.h"
-#include "input.h"
-#include "message.h"
-#include "options.h"
-#include "report.h"
+#include "base/encoding.h"
+#include "base/heads.h"
+#include "base/input.h"
+#include "base/message.h"
+#include "base/report.h"
 #include "tqkv/codec.h"
 #include "tqkv/io.h"
 
@@ -28,9 +26,8 @@ static json_t *json_shape(const tq_tensor *tensor) {
 
 static size_t count_not_finite(const tq_tensor *tensor) {
     size_t n = 0;
-    for (size_t i = 0; i < tensor->n_values; i++) {
+    for (size_t i = 0; i < tensor->n_values; i++)
         n += isfinite(tensor->data[i]) ? 0 : 1;
-    }
     return n;
 }
 
@@ -44,11 +41,10 @@ static int print_plain(const cli_input *input, const tq_tensor *tensor, bool as_
     cli_report_text(&report, "file", "file", input->path);
     cli_report_text(&report, "kind", "kind", "npy");
     cli_report_text(&report, "dtype", "element type", item_bytes == 2 ? "<f2" : "<f4");
-    if (as_json) {
+    if (as_json)
         cli_report_json(&report, "shape", json_shape(tensor));
-    } else {
+    else
         cli_report_text(&report, "shape", "shape", shape);
-    }
     cli_report_count(&report, "n_values", "values", tensor->n_values);
     cli_report_count(&report, "n_not_finite", "not finite", count_not_finite(tensor));
     cli_report_count(&report, "data_bytes", "data bytes", tensor->n_values * item_bytes);
@@ -59,10 +55,7 @@ static int print_plain(const cli_input *input, const tq_tensor *tensor, bool as_
 
 static int show_plain(const cli_input *input, bool as_json) {
     tq_tensor tensor;
-    const tq_status status = tq_npy_parse(input->path, input->bytes, input->size, &tensor);
-    if (status != TQ_OK) {
-        return cli_fail_status(NULL, status);
-    }
+    TRY(cli_check(NULL, tq_npy_parse(input->path, input->bytes, input->size, &tensor)));
     const int rc = print_plain(input, &tensor, as_json);
     tq_tensor_free(&tensor);
     return rc;
@@ -114,10 +107,7 @@ static int print_encoded(const cli_input *input, const tq_encoded *encoded, bool
 
 static int show_encoded(const cli_input *input, bool as_json) {
     tq_encoded encoded;
-    const tq_status status = tq_encoded_parse(input->path, input->bytes, input->size, &encoded);
-    if (status != TQ_OK) {
-        return cli_fail_status(NULL, status);
-    }
+    TRY(cli_check(NULL, tq_encoded_parse(input->path, input->bytes, input->size, &encoded)));
     const int rc = print_encoded(input, &encoded, as_json);
     tq_encoded_free(&encoded);
     return rc;
@@ -125,23 +115,17 @@ static int show_encoded(const cli_input *input, bool as_json) {
 
 static int show_file(const char *path, bool as_json) {
     cli_input input;
-    int rc = cli_input_read(path, &input);
-    if (rc == CLI_DONE) {
-        rc = input.kind == CLI_INPUT_NPY ? show_plain(&input, as_json) : show_encoded(&input, as_json);
-        cli_input_free(&input);
-    }
+    TRY(cli_input_read(path, &input));
+    const int rc =
+        input.kind == CLI_INPUT_NPY ? show_plain(&input, as_json) : show_encoded(&input, as_json);
+    cli_input_free(&input);
     return rc;
 }
 
-static int run(const cli_command *command, int argc, const char **argv) {
-    cli_option options[N_OPTIONS] = {[JSON] = {.name = "json", .help = "print one JSON object"}};
-    cli_args args;
-    int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
-    if (rc == CLI_GO_ON) {
-        rc = show_file(args.operands[0], options[JSON].given);
-    }
-    cli_args_free(&args);
-    return rc;
+static const cli_option_spec specs[N_OPTIONS] = {[JSON] = {"json", 0, NULL, "print one JSON object"}};
+
+static int run(const cli_args *args) {
+    return show_file(args->operands[0], args->options[JSON].given);
 }
 
 const cli_command cli_info_command = {
@@ -152,5 +136,7 @@ const cli_command cli_info_command = {
                 "  tqkv info k.npy --json\n",
     .min_operands = 1,
     .max_operands = 1,
+    .specs = specs,
+    .n_specs = N_OPTIONS,
     .run = run,
 };

@@ -2,10 +2,8 @@
  * tqkv kernels: which instruction sets there are, and which kernel serves each operation. */
 #include <stdlib.h>
 
-#include "command.h"
-#include "message.h"
-#include "options.h"
-#include "report.h"
+#include "base/message.h"
+#include "base/report.h"
 #include "tqkv/cpu.h"
 
 enum { JSON, N_OPTIONS };
@@ -35,10 +33,7 @@ static int print_text(const tq_kernel_info *info, size_t n) {
                                   {.text = tq_isa_available(levels[i]) ? "yes" : "no"}};
         cli_grid_row(&grid, cells);
     }
-    const int rc = cli_grid_print(&grid);
-    if (rc != CLI_DONE) {
-        return rc;
-    }
+    TRY(cli_grid_print(&grid));
     putchar('\n');
     fill_kernels(&grid, info, n);
     return cli_grid_print(&grid);
@@ -72,30 +67,18 @@ static int print_json(const tq_kernel_info *info, size_t n) {
 
 static int print_kernels(bool as_json) {
     size_t n = 0;
-    tq_status status = tq_kernels_in_use(NULL, 0, &n);
-    tq_kernel_info *info = status == TQ_OK ? calloc(n, sizeof *info) : NULL;
-    if (status == TQ_OK && !info) {
-        return cli_out_of_memory();
-    }
-    if (status == TQ_OK) {
-        status = tq_kernels_in_use(info, n, &n);
-    }
-    const int rc = status != TQ_OK ? cli_fail_status(NULL, status)
-                   : as_json       ? print_json(info, n)
-                                   : print_text(info, n);
+    TRY(cli_check(NULL, tq_kernels_in_use(NULL, 0, &n)));
+    tq_kernel_info *info = calloc(n, sizeof *info);
+    int rc = info ? cli_check(NULL, tq_kernels_in_use(info, n, &n)) : cli_out_of_memory();
+    if (rc == CLI_DONE) rc = as_json ? print_json(info, n) : print_text(info, n);
     free(info);
     return rc;
 }
 
-static int run(const cli_command *command, int argc, const char **argv) {
-    cli_option options[N_OPTIONS] = {[JSON] = {.name = "json", .help = "print one JSON object"}};
-    cli_args args;
-    int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
-    if (rc == CLI_GO_ON) {
-        rc = print_kernels(options[JSON].given);
-    }
-    cli_args_free(&args);
-    return rc;
+static const cli_option_spec specs[N_OPTIONS] = {[JSON] = {"json", 0, NULL, "print one JSON object"}};
+
+static int run(const cli_args *args) {
+    return print_kernels(args->options[JSON].given);
 }
 
 const cli_command cli_kernels_command = {
@@ -104,7 +87,7 @@ const cli_command cli_kernels_command = {
     .synopsis = "[--json]",
     .examples = "  tqkv kernels\n"
                 "  TQKV_ISA=avx2 tqkv kernels\n",
-    .min_operands = 0,
-    .max_operands = 0,
+    .specs = specs,
+    .n_specs = N_OPTIONS,
     .run = run,
 };

@@ -2,12 +2,10 @@
  * tqkv requantize: each value of a plain tensor replaced by its nearest centroid. */
 #include <float.h>
 
-#include "command.h"
-#include "heads.h"
-#include "message.h"
-#include "options.h"
-#include "outputs.h"
-#include "progress.h"
+#include "base/heads.h"
+#include "base/message.h"
+#include "base/outputs.h"
+#include "base/progress.h"
 #include "tqkv/codec.h"
 #include "tqkv/io.h"
 
@@ -26,59 +24,34 @@ static tq_status requantize_values(tq_tensor *tensor, tq_format format) {
     return status;
 }
 
+static int requantize_tensor(const char *input, tq_output *output, tq_format format, tq_tensor *tensor) {
+    TRY(cli_check_values(input, tensor, FLT_MAX));
+    TRY(cli_check(input, requantize_values(tensor, format)));
+    return cli_check(NULL, tq_output_npy(output, tensor->data, tensor->n_dims, tensor->shape));
+}
+
 static int requantize_file(const char *input, tq_output *output, tq_format format) {
     tq_tensor tensor;
-    tq_status status = tq_npy_read(input, &tensor);
-    if (status != TQ_OK) {
-        return cli_fail_status(NULL, status);
-    }
-    int rc = cli_check_values(input, &tensor, FLT_MAX);
-    if (rc == CLI_DONE) {
-        status = requantize_values(&tensor, format);
-        rc = status == TQ_OK ? CLI_DONE : cli_fail_status(input, status);
-    }
-    if (rc == CLI_DONE) {
-        rc = cli_written(tq_output_npy(output, tensor.data, tensor.n_dims, tensor.shape));
-    }
+    TRY(cli_check(NULL, tq_npy_read(input, &tensor)));
+    const int rc = requantize_tensor(input, output, format, &tensor);
     tq_tensor_free(&tensor);
     return rc;
 }
 
-static int requantize_to(const char *path, const char *input, tq_format format) {
+static const cli_option_spec specs[N_OPTIONS] = {
+    [OUTPUT] = {"output", 'o', "OUT.npy", "where the result goes"},
+    [BITS] = {"bits", 0, "N", "size of the codebook: v2 2 to 8, v1 4, 5, 6, 8"},
+    [CODEBOOK] = {"codebook", 0, "v1|v2", "which codebooks (default v2)"},
+};
+
+static int run(const cli_args *args) {
+    tq_format format = TQ_TQ4;
     tq_outputs *outputs = NULL;
     tq_output *output = NULL;
-    int rc = cli_open_output(&outputs, path, &output);
-    if (rc == CLI_DONE) {
-        rc = requantize_file(input, output, format);
-    }
+    TRY(cli_take_codebook(&args->options[BITS], &args->options[CODEBOOK], &format));
+    int rc = cli_open_output(&outputs, args->options[OUTPUT].value, &output);
+    if (rc == CLI_DONE) rc = requantize_file(args->operands[0], output, format);
     return cli_close_outputs(outputs, rc);
-}
-
-static int run(const cli_command *command, int argc, const char **argv) {
-    cli_option options[N_OPTIONS] = {
-        [OUTPUT] = {.name = "output",
-                    .letter = 'o',
-                    .value_name = "OUT.npy",
-                    .help = "where the result goes"},
-        [BITS] = {.name = "bits",
-                  .value_name = "N",
-                  .help = "size of the codebook: v2 2 to 8, v1 4, 5, 6, 8"},
-        [CODEBOOK] = {.name = "codebook", .value_name = "v1|v2", .help = "which codebooks (default v2)"},
-    };
-    cli_args args;
-    tq_format format = TQ_TQ4;
-    int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
-    if (rc == CLI_GO_ON && !options[OUTPUT].given) {
-        rc = cli_misuse("-o OUT.npy is missing");
-    }
-    if (rc == CLI_GO_ON) {
-        rc = cli_parse_codebook(&options[BITS], &options[CODEBOOK], &format);
-    }
-    if (rc == CLI_GO_ON) {
-        rc = requantize_to(options[OUTPUT].value, args.operands[0], format);
-    }
-    cli_args_free(&args);
-    return rc;
 }
 
 const cli_command cli_requantize_command = {
@@ -89,5 +62,8 @@ const cli_command cli_requantize_command = {
                 "  tqkv requantize rotated.npy -o snapped.npy --bits 6 --codebook v1\n",
     .min_operands = 1,
     .max_operands = 1,
+    .specs = specs,
+    .n_specs = N_OPTIONS,
+    .needed = 1u << OUTPUT | 1u << BITS,
     .run = run,
 };

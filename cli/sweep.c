@@ -4,15 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "command.h"
-#include "distance.h"
-#include "encoding.h"
-#include "heads.h"
-#include "lloyd_max.h"
-#include "message.h"
-#include "options.h"
-#include "progress.h"
-#include "report.h"
+#include "base/encoding.h"
+#include "base/heads.h"
+#include "base/message.h"
+#include "base/progress.h"
+#include "base/report.h"
+#include "measure/distance.h"
+#include "measure/lloyd_max.h"
 #include "tqkv/codec.h"
 #include "tqkv/io.h"
 
@@ -28,16 +26,26 @@ static const cli_column columns[] = {
     {"cosine_p1", "cosine p1", "%.6f"},
 };
 
-static void add_row(cli_grid *grid, const tq_encoded *encoded, cli_distance *distance) {
-    const double error = cli_relative_error(distance);
-    const double optimum = cli_optimal_distortion(tq_format_bits(encoded->codec.format));
+static void add_row(cli_grid *grid, const tq_encoded *encoded, measure_distance *distance) {
+    const double error = measure_relative_error(distance);
+    const double optimum = measure_optimal_distortion(tq_format_bits(encoded->codec.format));
     const cli_cell cells[] = {{.text = tq_format_name(encoded->codec.format)},
                               {.number = cli_bits_per_value(encoded)},
                               {.number = error},
                               {.number = error / optimum},
-                              {.number = cli_mean_cosine(distance)},
-                              {.number = cli_first_percentile(distance)}};
+                              {.number = measure_mean_cosine(distance)},
+                              {.number = measure_first_percentile(distance)}};
     cli_grid_row(grid, cells);
+}
+
+static int measure_heads(const char *path, const cli_heads *heads, tq_encoded *encoded, cli_grid *grid) {
+    measure_distance distance;
+    TRY(cli_check(path, measure_distance_begin(&distance, heads->n_heads * heads->n_positions)));
+    tq_status status = cli_encode_heads(heads, encoded);
+    if (status == TQ_OK) status = cli_measure(encoded, heads, &distance);
+    if (status == TQ_OK) add_row(grid, encoded, &distance);
+    measure_distance_free(&distance);
+    return cli_check(path, status);
 }
 
 static int measure_format(const char *path, const cli_heads *heads, const float *centre, tq_format format,
@@ -45,27 +53,10 @@ static int measure_format(const char *path, const cli_heads *heads, const float 
     const tq_codec codec = {
         .format = format, .head_dim = (uint32_t)heads->head_dim, .scale_factor_d512 = 1.0f};
     tq_encoded encoded;
-    cli_distance distance;
-    tq_status status =
-        tq_encoded_alloc(&encoded, &codec, heads->n_heads, heads->n_positions, centre != NULL);
-    if (status != TQ_OK) {
-        return cli_fail_status(path, status);
-    }
-    int rc = cli_distance_begin(&distance, heads->n_heads * heads->n_positions);
-    if (rc == CLI_DONE) {
-        if (centre) {
-            memcpy(encoded.centre, centre, heads->n_heads * heads->head_dim * sizeof *centre);
-        }
-        status = cli_encode_heads(heads, &encoded);
-        if (status == TQ_OK) {
-            status = cli_measure(&encoded, heads, &distance);
-        }
-        rc = status == TQ_OK ? CLI_DONE : cli_fail_status(path, status);
-    }
-    if (rc == CLI_DONE) {
-        add_row(grid, &encoded, &distance);
-    }
-    cli_distance_free(&distance);
+    TRY(cli_check(
+        path, tq_encoded_alloc(&encoded, &codec, heads->n_heads, heads->n_positions, centre != NULL)));
+    if (centre) memcpy(encoded.centre, centre, heads->n_heads * heads->head_dim * sizeof *centre);
+    const int rc = measure_heads(path, heads, &encoded, grid);
     tq_encoded_free(&encoded);
     return rc;
 }
@@ -81,13 +72,11 @@ static size_t choose_formats(const char *path, const cli_heads *heads, bool cent
     const tq_format *all = tq_formats(&n_all);
     bool v1_by_dim = false;
 
-    for (size_t i = 0; i < n_all; i++) {
-        if (!serves(all[i], heads->head_dim)) {
+    for (size_t i = 0; i < n_all; i++)
+        if (!serves(all[i], heads->head_dim))
             v1_by_dim = true;
-        } else if (!centred || all[i] <= TQ_TQ8) {
+        else if (!centred || all[i] <= TQ_TQ8)
             chosen[n++] = all[i];
-        }
-    }
     if (n == 0) {
         cli_fail("%s: no format serves head dimension %zu", path, heads->head_dim);
     } else if (centred) {
@@ -102,22 +91,17 @@ static size_t choose_formats(const char *path, const cli_heads *heads, bool cent
 static int sweep_heads(const char *path, const cli_heads *heads, bool centred, cli_grid *grid) {
     tq_format formats[16];
     const size_t n = choose_formats(path, heads, centred, formats);
-    if (n == 0) {
-        return CLI_FAILED;
-    }
+    if (n == 0) return CLI_FAILED;
     float *centre = NULL;
     if (centred) {
         centre = cli_new_floats(heads->n_heads, heads->head_dim, 1);
-        if (!centre) {
-            return cli_out_of_memory();
-        }
+        if (!centre) return cli_out_of_memory();
         cli_mean_centre(heads, 0, centre);
     }
     int rc = CLI_DONE;
     cli_progress_begin("sweeping", 2 * n * heads->n_positions);
-    for (size_t i = 0; rc == CLI_DONE && i < n; i++) {
+    for (size_t i = 0; rc == CLI_DONE && i < n; i++)
         rc = measure_format(path, heads, centre, formats[i], grid);
-    }
     cli_progress_end();
     free(centre);
     return rc;
@@ -125,9 +109,7 @@ static int sweep_heads(const char *path, const cli_heads *heads, bool centred, c
 
 static int print_sweep(const char *path, const cli_heads *heads, bool centred, cli_grid *grid,
                        json_t *list) {
-    if (!list) {
-        return cli_grid_print(grid);
-    }
+    if (!list) return cli_grid_print(grid);
     cli_report report;
     cli_report_begin(&report, true);
     cli_report_text(&report, "file", NULL, path);
@@ -146,19 +128,15 @@ static int sweep_file(const char *path, bool centred, json_t *list) {
     cli_heads heads;
     cli_grid grid;
     int rc = cli_read_heads(path, &tensor, &heads);
-    if (rc != CLI_DONE) {
-        return rc;
-    }
-    if (!list) { /* with a #, so that plotting programs skip it */
+    if (rc != CLI_DONE) return rc;
+    if (!list) /* with a #, so that plotting programs skip it */
         cli_tell_heads(path, &heads, centred ? ", centred on the mean" : "");
-    }
     cli_grid_begin(&grid, columns, sizeof columns / sizeof columns[0]);
     rc = sweep_heads(path, &heads, centred, &grid);
-    if (rc == CLI_DONE) {
+    if (rc == CLI_DONE)
         rc = print_sweep(path, &heads, centred, &grid, list);
-    } else {
+    else
         cli_grid_drop(&grid);
-    }
     tq_tensor_free(&tensor);
     return rc;
 }
@@ -169,9 +147,7 @@ static int sweep_files(const char *const *paths, size_t n, bool centred, bool as
     int rc = as_json && !list ? cli_out_of_memory() : CLI_DONE;
 
     for (size_t i = 0; rc == CLI_DONE && i < n; i++) {
-        if (i > 0 && !as_json) {
-            putchar('\n');
-        }
+        if (i > 0 && !as_json) putchar('\n');
         rc = sweep_file(paths[i], centred, list);
     }
     if (rc == CLI_DONE && as_json) {
@@ -183,23 +159,16 @@ static int sweep_files(const char *const *paths, size_t n, bool centred, bool as
     return rc;
 }
 
-static int run(const cli_command *command, int argc, const char **argv) {
-    cli_option options[N_OPTIONS] = {
-        [CENTER] = {.name = "center",
-                    .value_name = "mean",
-                    .help = "subtract each head's mean first (v2 formats only)"},
-        [JSON] = {.name = "json", .help = "print one JSON object"},
-    };
-    cli_args args;
-    int rc = cli_parse(&args, command, argc, argv, options, N_OPTIONS);
-    if (rc == CLI_GO_ON && options[CENTER].given && strcmp(options[CENTER].value, "mean") != 0) {
-        rc = cli_misuse("--center: '%s' is none; sweep knows mean alone", options[CENTER].value);
-    }
-    if (rc == CLI_GO_ON) {
-        rc = sweep_files(args.operands, args.n_operands, options[CENTER].given, options[JSON].given);
-    }
-    cli_args_free(&args);
-    return rc;
+static const cli_option_spec specs[N_OPTIONS] = {
+    [CENTER] = {"center", 0, "mean", "subtract each head's mean first (v2 formats only)"},
+    [JSON] = {"json", 0, NULL, "print one JSON object"},
+};
+
+static int run(const cli_args *args) {
+    const cli_option *options = args->options;
+    if (options[CENTER].given && strcmp(options[CENTER].value, "mean") != 0)
+        return cli_misuse("--center: '%s' is none; sweep knows mean alone", options[CENTER].value);
+    return sweep_files(args->operands, args->n_operands, options[CENTER].given, options[JSON].given);
 }
 
 const cli_command cli_sweep_command = {
@@ -210,5 +179,7 @@ const cli_command cli_sweep_command = {
                 "  tqkv sweep k.npy --center mean\n",
     .min_operands = 1,
     .max_operands = MAX_FILES,
+    .specs = specs,
+    .n_specs = N_OPTIONS,
     .run = run,
 };

@@ -10,9 +10,9 @@ set(report ${PROJECT_BINARY_DIR}/coverage)
 add_custom_target(coverage
     COMMAND ${LCOV} --quiet --capture --directory ${PROJECT_BINARY_DIR} --output-file ${report}.all
     COMMAND ${LCOV} --quiet --extract ${report}.all ${PROJECT_SOURCE_DIR}/src/* ${PROJECT_SOURCE_DIR}/io/*
-            ${PROJECT_SOURCE_DIR}/cli/* --output-file ${report}.info
+            ${PROJECT_SOURCE_DIR}/cli/* ${PROJECT_SOURCE_DIR}/measure/* --output-file ${report}.info
     COMMAND ${GENHTML} --quiet --prefix ${PROJECT_SOURCE_DIR} --output-directory ${report} ${report}.info
     COMMAND ${LCOV} --list ${report}.info
     COMMAND ${CMAKE_COMMAND} -E echo "Line by line: ${report}/index.html"
-    COMMENT "Coverage of src, io and cli by the tests"
+    COMMENT "Coverage of src, io, measure and cli by the tests"
     VERBATIM)

@@ -180,12 +180,11 @@ tq_status lm_forward(const lm_pass *p) {
     find_angles(p);
     for (size_t i = 0; status == TQ_OK && i < p->model->n_layers; i++)
         status = run_layer(p, i);
-    for (size_t i = 0; i < p->n_sequences; i++) {
+    for (size_t i = 0; i < p->n_sequences; i++)
         if (status == TQ_OK)
             p->sequences[i]->length += p->rows_each;
         else
             lm_sequence_take_back(p->sequences[i]);
-    }
     return status;
 }
 

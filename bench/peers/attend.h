@@ -42,7 +42,4 @@ void peer_sdpa_stop(void);
 /* "PyTorch VERSION, CAPABILITY" once started. */
 const char *peer_sdpa_version(void);
 
-/* Seconds since some moment. */
-double peer_now(void);
-
 #endif

@@ -7,6 +7,7 @@
 #include "attend.h"
 #include "ggml-cpu.h"
 #include "ggml.h"
+#include "measure/timing.h"
 
 typedef struct state {
     struct ggml_context *context; /* of tensors without data */
@@ -19,9 +20,7 @@ typedef struct state {
 
 static void *room(size_t bytes) {
     void *memory = NULL;
-    if (posix_memalign(&memory, 4096, bytes + 64) != 0) {
-        return NULL;
-    }
+    if (posix_memalign(&memory, 4096, bytes + 64) != 0) return NULL;
     memset(memory, 0, bytes + 64);
     return memory;
 }
@@ -59,9 +58,7 @@ static int make_graph(peer_attend *side, state *w) {
     const struct ggml_init_params params = {
         .mem_size = N_TENSORS * ggml_tensor_overhead() + ggml_graph_overhead(), .no_alloc = true};
     w->context = ggml_init(params);
-    if (!w->context) {
-        return -1;
-    }
+    if (!w->context) return -1;
     struct ggml_tensor *q =
         ggml_new_tensor_3d(w->context, GGML_TYPE_F32, (int64_t)s->dim, 1, (int64_t)s->heads);
     q->data = s->q;
@@ -79,15 +76,11 @@ static int ggml_begin(peer_attend *side, const peer_scene *s) {
     state *w = calloc(1, sizeof *w);
     side->scene = s;
     side->state = w;
-    if (!w) {
-        return -1;
-    }
+    if (!w) return -1;
     w->k = convert(side, s, s->k);
     w->v = convert(side, s, s->v);
     w->out = room(s->heads * s->dim * sizeof *w->out);
-    if (!w->k || !w->v || !w->out || make_graph(side, w) != 0) {
-        return -1;
-    }
+    if (!w->k || !w->v || !w->out || make_graph(side, w) != 0) return -1;
     struct ggml_threadpool_params params = ggml_threadpool_params_default((int)s->threads);
     params.paused = true; /* its threads poll for work for a while, beside others that are timed */
     w->threads = ggml_threadpool_new(&params);
@@ -101,11 +94,10 @@ static int ggml_run(peer_attend *side, size_t passes, double *seconds) {
     state *w = side->state;
     enum ggml_status status = GGML_STATUS_SUCCESS;
     ggml_threadpool_resume(w->threads);
-    const double begun = peer_now();
-    for (size_t i = 0; i < passes && status == GGML_STATUS_SUCCESS; i++) {
+    const double begun = measure_now();
+    for (size_t i = 0; i < passes && status == GGML_STATUS_SUCCESS; i++)
         status = ggml_graph_compute(w->graph, &w->plan);
-    }
-    *seconds = peer_now() - begun;
+    *seconds = measure_now() - begun;
     ggml_threadpool_pause(w->threads);
     if (status != GGML_STATUS_SUCCESS) {
         fprintf(stderr, "peers: ggml: %s\n", ggml_status_to_string(status));
@@ -123,9 +115,7 @@ static int ggml_result(peer_attend *side, float *out) {
 static void ggml_end(peer_attend *side) {
     state *w = side->state;
     if (w) {
-        if (w->threads) {
-            ggml_threadpool_free(w->threads);
-        }
+        if (w->threads) ggml_threadpool_free(w->threads);
         ggml_free(w->context);
         free(w->k);
         free(w->v);

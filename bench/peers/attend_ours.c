@@ -5,7 +5,8 @@
 #include <string.h>
 
 #include "attend.h"
-#include "peaks.h"
+#include "measure/limits.h"
+#include "measure/timing.h"
 #include "tqkv/attention.h"
 
 /* Keys or values. */
@@ -25,18 +26,14 @@ typedef struct ours {
 } ours;
 
 static int finish(tq_status status) {
-    if (status == TQ_OK) {
-        return 0;
-    }
+    if (status == TQ_OK) return 0;
     fprintf(stderr, "peers: %s\n", tq_last_error()->message);
     return -1;
 }
 
 static void *room(size_t bytes) {
     void *memory = NULL;
-    if (posix_memalign(&memory, 4096, bytes) != 0) {
-        return NULL;
-    }
+    if (posix_memalign(&memory, 4096, bytes) != 0) return NULL;
     memset(memory, 1, bytes);
     return memory;
 }
@@ -48,14 +45,10 @@ static tq_status encode(const peer_scene *s, tq_format format, const float *src,
     const tq_batch batch = {.heads = s->kv_heads, .rows = s->positions};
     size_t code_bytes, norms;
     const tq_status status = tq_row_size(&codec, &code_bytes, &norms);
-    if (status != TQ_OK) {
-        return status;
-    }
+    if (status != TQ_OK) return status;
     to->codes = room(rows * code_bytes);
     to->norms = room(rows * norms * sizeof(float));
-    if (!to->codes || !to->norms) {
-        return TQ_E_NO_MEMORY;
-    }
+    if (!to->codes || !to->norms) return TQ_E_NO_MEMORY;
     *view = (tq_view){.store = TQ_STORE_CODES,
                       .codec = codec,
                       .data = to->codes,
@@ -71,9 +64,7 @@ static int ours_begin(peer_attend *side, const peer_scene *s) {
     ours *o = calloc(1, sizeof *o);
     side->scene = s;
     side->state = o;
-    if (!o) {
-        return -1;
-    }
+    if (!o) return -1;
     tq_status status = s->threads > 1 ? tq_parallel_openmp(&o->openmp, (unsigned)s->threads) : TQ_OK;
     o->params = (tq_attention_params){.n_heads = (uint32_t)s->heads,
                                       .n_kv_heads = (uint32_t)s->kv_heads,
@@ -82,18 +73,10 @@ static int ours_begin(peer_attend *side, const peer_scene *s) {
                                       .scale = s->scale,
                                       .parallel = s->threads > 1 ? &o->openmp : NULL};
     o->segment.length = s->positions;
-    if (status == TQ_OK) {
-        status = encode(s, side->k, s->k, &o->k, &o->segment.k);
-    }
-    if (status == TQ_OK) {
-        status = encode(s, side->v, s->v, &o->v, &o->segment.v);
-    }
-    if (status == TQ_OK) {
-        status = tq_attention_workspace(&o->params, &o->segment, 1, &o->workspace_bytes);
-    }
-    if (status != TQ_OK) {
-        return finish(status);
-    }
+    if (status == TQ_OK) status = encode(s, side->k, s->k, &o->k, &o->segment.k);
+    if (status == TQ_OK) status = encode(s, side->v, s->v, &o->v, &o->segment.v);
+    if (status == TQ_OK) status = tq_attention_workspace(&o->params, &o->segment, 1, &o->workspace_bytes);
+    if (status != TQ_OK) return finish(status);
     o->workspace = room(o->workspace_bytes);
     o->out = room(s->heads * s->dim * sizeof *o->out);
     return o->workspace && o->out ? 0 : -1;
@@ -102,12 +85,12 @@ static int ours_begin(peer_attend *side, const peer_scene *s) {
 static int ours_run(peer_attend *side, size_t passes, double *seconds) {
     ours *o = side->state;
     tq_status status = TQ_OK;
-    const double begun = peer_now();
+    const double begun = measure_now();
     for (size_t i = 0; i < passes && status == TQ_OK; i++) {
         status = tq_attention(&o->params, &o->segment, 1, side->scene->q, o->out, NULL, o->workspace,
                               o->workspace_bytes);
     }
-    *seconds = peer_now() - begun;
+    *seconds = measure_now() - begun;
     return finish(status);
 }
 
@@ -144,14 +127,13 @@ static int read_begin(peer_attend *side, const peer_scene *s) {
 static int read_run(peer_attend *side, size_t passes, double *seconds) {
     const peer_scene *s = side->scene;
     tq_parallel openmp;
-    if (s->threads > 1 && finish(tq_parallel_openmp(&openmp, (unsigned)s->threads)) != 0) {
-        return -1;
-    }
-    const double begun = peer_now();
+    if (s->threads > 1 && finish(tq_parallel_openmp(&openmp, (unsigned)s->threads)) != 0) return -1;
+    const double begun = measure_now();
     for (size_t i = 0; i < passes; i++) {
-        cli_run_read(s->threads > 1 ? &openmp : NULL, s->threads, side->state, peer_scene_f16_bytes(s));
+        measure_run_read(s->threads > 1 ? &openmp : NULL, s->threads, side->state,
+                         peer_scene_f16_bytes(s));
     }
-    *seconds = peer_now() - begun;
+    *seconds = measure_now() - begun;
     return 0;
 }
 

@@ -23,9 +23,7 @@ static int lost(const char *what) {
 
 /* An answer is a line; its end is cut off. */
 static int answer(char *line, size_t size) {
-    if (fflush(server.to) != 0 || !fgets(line, (int)size, server.from)) {
-        return lost("it has stopped");
-    }
+    if (fflush(server.to) != 0 || !fgets(line, (int)size, server.from)) return lost("it has stopped");
     line[strcspn(line, "\n")] = '\0';
     return 0;
 }
@@ -44,20 +42,14 @@ static void become(const char *python, const char *script, const int to[2], cons
 
 int peer_sdpa_start(const char *python, const char *script) {
     int to[2], from[2];
-    if (pipe(to) != 0 || pipe(from) != 0) {
-        return lost("no pipes are left");
-    }
+    if (pipe(to) != 0 || pipe(from) != 0) return lost("no pipes are left");
     server.process = fork();
-    if (server.process == 0) {
-        become(python, script, to, from);
-    }
+    if (server.process == 0) become(python, script, to, from);
     close(to[0]);
     close(from[1]);
     server.to = fdopen(to[1], "w");
     server.from = fdopen(from[0], "r");
-    if (server.process == -1 || !server.to || !server.from) {
-        return lost("it cannot be started");
-    }
+    if (server.process == -1 || !server.to || !server.from) return lost("it cannot be started");
     return answer(server.version, sizeof server.version);
 }
 
@@ -79,17 +71,13 @@ static int sdpa_begin(peer_attend *side, const peer_scene *s) {
     const size_t n_q = s->heads * s->dim, n_kv = s->kv_heads * s->positions * s->dim;
     char line[128];
     side->scene = s;
-    if (server.scene == s) {
-        return 0;
-    }
+    if (server.scene == s) return 0;
     fprintf(server.to, "scene %zu %zu %zu %zu %zu\n", s->heads, s->kv_heads, s->dim, s->positions,
             s->threads);
     fwrite(s->q, sizeof *s->q, n_q, server.to);
     fwrite(s->k, sizeof *s->k, n_kv, server.to);
     fwrite(s->v, sizeof *s->v, n_kv, server.to);
-    if (answer(line, sizeof line) != 0) {
-        return -1;
-    }
+    if (answer(line, sizeof line) != 0) return -1;
     server.scene = s;
     fprintf(stderr, "# PyTorch, %zu/%zu heads, D %zu, T %zu: fastest %s\n", s->heads, s->kv_heads, s->dim,
             s->positions, line);
@@ -99,9 +87,7 @@ static int sdpa_begin(peer_attend *side, const peer_scene *s) {
 static int sdpa_run(peer_attend *side, size_t passes, double *seconds) {
     char line[128];
     fprintf(server.to, "run %s %zu\n", side->dtype, passes);
-    if (answer(line, sizeof line) != 0) {
-        return -1;
-    }
+    if (answer(line, sizeof line) != 0) return -1;
     return sscanf(line, "%lf", seconds) == 1 ? 0 : lost(line);
 }
 

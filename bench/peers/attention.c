@@ -8,11 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "command.h"
+#include "base/command.h"
+#include "base/progress.h"
 #include "compare.h"
 #include "formats.h"
 #include "ggml.h"
-#include "progress.h"
 #include "tqkv/cpu.h"
 #include "tqkv/version.h"
 
@@ -64,9 +64,7 @@ static bool take_options(int argc, char **argv, request *want) {
         } else {
             good = false;
         }
-        if (!good) {
-            return false;
-        }
+        if (!good) return false;
     }
     return true;
 }
@@ -87,9 +85,8 @@ static int measure(const request *want, measured *columns) {
                                 .positions = want->lengths[i % want->n_lengths],
                                 .threads = want->threads};
         rc = peer_scene_begin(&m->scene);
-        if (rc == 0) {
+        if (rc == 0)
             rc = peer_compare(&m->scene, count_sides(want), want->samples, m->times, &m->samples);
-        }
         peer_scene_free(&m->scene);
         cli_progress_add(1);
     }
@@ -100,16 +97,13 @@ static int measure(const request *want, measured *columns) {
 /* "1,234 (5.6x)", and the spread of the ratio where it is a tenth or more. */
 static void print_cell(char *cell, size_t size, const peer_time *time) {
     char doubt[32] = "";
-    if (time->spread >= 0.1) {
-        snprintf(doubt, sizeof doubt, " +-%.0f%%", 100.0 * time->spread);
-    }
+    if (time->spread >= 0.1) snprintf(doubt, sizeof doubt, " +-%.0f%%", 100.0 * time->spread);
     const unsigned long us = (unsigned long)(time->us + 0.5);
     char figure[32];
-    if (us >= 1000) {
+    if (us >= 1000)
         snprintf(figure, sizeof figure, "%lu,%03lu", us / 1000, us % 1000);
-    } else {
+    else
         snprintf(figure, sizeof figure, "%lu", us);
-    }
     snprintf(cell, size, "%s (%.2fx%s)", figure, time->times, doubt);
 }
 
@@ -125,9 +119,8 @@ static void print_heading(const request *want, const measured *columns, size_t n
     printf("%s%8s%s\n", between, "error", want->markdown ? " |" : "");
     if (want->markdown) {
         printf("| --- ");
-        for (size_t i = 0; i <= n; i++) {
+        for (size_t i = 0; i <= n; i++)
             printf("| --: ");
-        }
         printf("|\n");
     }
 }
@@ -143,9 +136,7 @@ static void print_side(const request *want, const measured *columns, size_t n, s
         error = columns[i].times[side].error > error ? columns[i].times[side].error : error;
     }
     char text[32] = "-";
-    if (error >= 0.0) {
-        snprintf(text, sizeof text, "%.1e", error);
-    }
+    if (error >= 0.0) snprintf(text, sizeof text, "%.1e", error);
     printf("%s%8s%s\n", between, text, want->markdown ? " |" : "");
 }
 
@@ -157,18 +148,13 @@ static void print_table(const request *want, const measured *columns, tq_isa isa
         most = columns[i].samples > most ? columns[i].samples : most;
     }
     printf("tqkv %s (%s), ggml %s", tq_version(), tq_isa_name(isa), ggml_version());
-    if (want->python) {
-        printf(", %s", peer_sdpa_version());
-    }
+    if (want->python) printf(", %s", peer_sdpa_version());
     printf("; %zu thread%s, ", want->threads, want->threads == 1 ? "" : "s");
-    if (least < most) {
-        printf("%zu to ", least);
-    }
+    if (least < most) printf("%zu to ", least);
     printf("%zu sample%s; in brackets the time over that of tq4\n\n", most, most == 1 ? "" : "s");
     print_heading(want, columns, n);
-    for (size_t k = 0; k < count_sides(want); k++) {
+    for (size_t k = 0; k < count_sides(want); k++)
         print_side(want, columns, n, k);
-    }
     putchar('\n');
 }
 
@@ -190,14 +176,11 @@ int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN); /* a server that has gone is told of, not died of */
     peer_begin();
     int rc = want.python ? peer_sdpa_start(want.python, want.script) : 0;
-    if (rc == 0) {
-        rc = measure(&want, columns);
-    }
-    if (rc == 0) {
+    if (rc == 0) rc = measure(&want, columns);
+    if (rc == 0)
         print_table(&want, columns, isa);
-    } else {
+    else
         fputs("peers: a side failed, or memory ran out (about 4 GiB are needed)\n", stderr);
-    }
     peer_sdpa_stop();
     return rc == 0 ? CLI_DONE : CLI_FAILED;
 }

@@ -7,7 +7,7 @@
 #include <time.h>
 
 #include "ggml.h"
-#include "timing.h"
+#include "measure/timing.h"
 
 enum { LEAST_SAMPLES = 7, MOST_SAMPLES = 31 };
 static const double sample_s = 0.5e-3;
@@ -39,12 +39,6 @@ const peer_attend peer_sides[N_PEER_SIDES] = {
     {.name = "PyTorch bfloat16", .code = &peer_code_sdpa, .dtype = "bfloat16"},
 };
 
-double peer_now(void) {
-    struct timespec now;
-    return clock_gettime(CLOCK_MONOTONIC, &now) == 0 ? (double)now.tv_sec + 1e-9 * (double)now.tv_nsec
-                                                     : 0.0;
-}
-
 /* What a side needs beside what it is. */
 typedef struct subject {
     peer_attend side;
@@ -61,16 +55,12 @@ static int complain(const subject *s, const char *what) {
  */
 static void let_others_rest(const peer_scene *scene) {
     const struct timespec pause = {0, 3000000};
-    if (scene->threads > 1) {
-        (void)nanosleep(&pause, NULL);
-    }
+    if (scene->threads > 1) (void)nanosleep(&pause, NULL);
 }
 
 static int check(subject *s, const peer_scene *scene, peer_time *time) {
     time->error = -1.0;
-    if (!s->side.code->result) {
-        return 0;
-    }
+    if (!s->side.code->result) return 0;
     float *out = calloc(scene->heads * scene->dim, sizeof *out);
     int rc = out ? s->side.code->result(&s->side, out) : -1;
     if (rc == 0) {
@@ -85,16 +75,12 @@ static int check(subject *s, const peer_scene *scene, peer_time *time) {
 static int warm_up(subject *s, const peer_scene *scene, peer_time *time, double *round_s) {
     double seconds = 0.0;
     int rc = s->side.code->begin(&s->side, scene);
-    if (rc != 0) {
-        return complain(s, "it cannot begin");
-    }
+    if (rc != 0) return complain(s, "it cannot begin");
     for (int i = 0; rc == 0 && i < 2; i++) {
         let_others_rest(scene);
         rc = s->side.code->run(&s->side, 1, &seconds);
     }
-    if (rc == 0) {
-        rc = check(s, scene, time);
-    }
+    if (rc == 0) rc = check(s, scene, time);
     s->passes = seconds > 0.0 && seconds < sample_s ? (size_t)(sample_s / seconds) + 1 : 1;
     *round_s += seconds * (double)s->passes;
     return rc;
@@ -117,31 +103,24 @@ static int take_samples(subject *subjects, size_t n, const peer_scene *scene, si
 static void summarise(const subject *subjects, size_t n, size_t samples, double *ratios,
                       peer_time *times) {
     for (size_t k = 0; k < n; k++) {
-        for (size_t i = 0; i < samples; i++) {
+        for (size_t i = 0; i < samples; i++)
             ratios[i] = subjects[k].seconds[i] / subjects[PEER_TQ4].seconds[i];
-        }
-        const cli_summary summary = cli_summarise(ratios, samples);
+        const measure_summary summary = measure_summarise(ratios, samples);
         times[k].times = summary.median;
         times[k].spread = summary.spread;
     }
-    for (size_t k = 0; k < n; k++) {
-        times[k].us = 1e6 * cli_summarise(subjects[k].seconds, samples).median;
-    }
+    for (size_t k = 0; k < n; k++)
+        times[k].us = 1e6 * measure_summarise(subjects[k].seconds, samples).median;
 }
 
 static int time_all(subject *subjects, size_t n, const peer_scene *scene, size_t samples,
                     peer_time *times) {
     double *seconds = calloc(n + 1, samples * sizeof *seconds);
-    if (!seconds) {
-        return -1;
-    }
-    for (size_t k = 0; k < n; k++) {
+    if (!seconds) return -1;
+    for (size_t k = 0; k < n; k++)
         subjects[k].seconds = seconds + k * samples;
-    }
     const int rc = take_samples(subjects, n, scene, samples);
-    if (rc == 0) {
-        summarise(subjects, n, samples, seconds + n * samples, times);
-    }
+    if (rc == 0) summarise(subjects, n, samples, seconds + n * samples, times);
     free(seconds);
     return rc;
 }
@@ -160,12 +139,9 @@ int peer_compare(const peer_scene *scene, size_t n_sides, size_t samples, peer_t
         const double fit = scene_s / (round_s + 1e-9);
         samples = fit > MOST_SAMPLES ? MOST_SAMPLES : fit < LEAST_SAMPLES ? LEAST_SAMPLES : (size_t)fit;
     }
-    if (rc == 0) {
-        rc = time_all(subjects, n_sides, scene, samples, times);
-    }
+    if (rc == 0) rc = time_all(subjects, n_sides, scene, samples, times);
     *taken = samples;
-    for (size_t k = 0; k < begun; k++) {
+    for (size_t k = 0; k < begun; k++)
         subjects[k].side.code->end(&subjects[k].side);
-    }
     return rc;
 }

@@ -28,9 +28,7 @@ static tq_codec codec_of(const peer_format *format, size_t dim) {
 }
 
 size_t peer_row_bytes(const peer_format *format, size_t dim) {
-    if (format->ggml_type >= 0) {
-        return ggml_row_size((enum ggml_type)format->ggml_type, (int64_t)dim);
-    }
+    if (format->ggml_type >= 0) return ggml_row_size((enum ggml_type)format->ggml_type, (int64_t)dim);
     const tq_codec codec = codec_of(format, dim);
     size_t code_bytes, norms;
     return tq_row_size(&codec, &code_bytes, &norms) == TQ_OK ? code_bytes + norms * sizeof(float) : 0;
@@ -55,9 +53,7 @@ static places places_in(const tq_codec *codec, size_t rows, uint8_t *encoded) {
 }
 
 static int finish(tq_status status) {
-    if (status == TQ_OK) {
-        return 0;
-    }
+    if (status == TQ_OK) return 0;
     fprintf(stderr, "peers: %s\n", tq_last_error()->message);
     return -1;
 }

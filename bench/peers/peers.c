@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "command.h"
+#include "base/command.h"
 #include "errors.h"
 #include "ggml.h"
-#include "measure.h"
+#include "speeds.h"
 #include "tqkv/cpu.h"
 #include "tqkv/version.h"
 
@@ -23,18 +23,17 @@ typedef struct table_style {
 static const table_style plain = {"", "  ", "\n"};
 static const table_style markdown = {"| ", " | ", " |\n"};
 
-static void print_heading(const table_style *style, const peer_speeds *speeds, cli_set set, size_t dim) {
+static void print_heading(const table_style *style, const peer_speeds *speeds, measure_set set,
+                          size_t dim) {
     const char *sep = style->between;
     printf("%sD = %zu, %s; limits: %s %.1f, %s %.1f GB/s%s\n", style == &markdown ? "**" : "", dim,
-           cli_set_name(set), cli_limit_name(speeds[PEER_TO_CODES].limit),
-           speeds[PEER_TO_CODES].limit_gb_per_s, cli_limit_name(speeds[PEER_FROM_CODES].limit),
+           measure_set_name(set), measure_limit_name(speeds[PEER_TO_CODES].limit),
+           speeds[PEER_TO_CODES].limit_gb_per_s, measure_limit_name(speeds[PEER_FROM_CODES].limit),
            speeds[PEER_FROM_CODES].limit_gb_per_s, style == &markdown ? "**\n" : "");
     printf("%s%-6s%s%6s%s%9s%s%9s%s%8s%s%5s%s%6s%s%10s%s%5s%s%6s%s", style->before, "format", sep, "bits",
            sep, "error", sep, "outliers", sep, "to codes", sep, "share", sep, "spread", sep, "from codes",
            sep, "share", sep, "spread", style->after);
-    if (style == &markdown) {
-        puts("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
-    }
+    if (style == &markdown) puts("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
 }
 
 static void print_format(const table_style *style, const peer_speeds *speeds, size_t k, size_t dim,
@@ -49,21 +48,15 @@ static void print_format(const table_style *style, const peer_speeds *speeds, si
            style->after);
 }
 
-static int print_table(const table_style *style, cli_bench_data *data, cli_set set, size_t dim,
+static int print_table(const table_style *style, measure_data *data, measure_set set, size_t dim,
                        size_t samples) {
     peer_speeds speeds[N_PEER_WAYS];
-    if (peer_measure(data, set, dim, samples, speeds) != 0) {
-        return -1;
-    }
+    if (peer_measure(data, set, dim, samples, speeds) != 0) return -1;
     print_heading(style, speeds, set, dim);
     for (size_t k = 0; k < N_PEER_FORMATS; k++) {
         peer_errors errors;
-        if (peer_row_bytes(&peer_formats[k], dim) == 0) {
-            continue;
-        }
-        if (peer_measure_errors(&peer_formats[k], data->dense, dim, &errors) != 0) {
-            return -1;
-        }
+        if (peer_row_bytes(&peer_formats[k], dim) == 0) continue;
+        if (peer_measure_errors(&peer_formats[k], data->dense, dim, &errors) != 0) return -1;
         print_format(style, speeds, k, dim, &errors);
     }
     putchar('\n');
@@ -72,15 +65,13 @@ static int print_table(const table_style *style, cli_bench_data *data, cli_set s
 }
 
 static bool take_options(int argc, char **argv, const table_style **style, size_t *samples) {
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--markdown") == 0) {
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--markdown") == 0)
             *style = &markdown;
-        } else if (strcmp(argv[i], "--samples") == 0 && i + 1 < argc) {
+        else if (strcmp(argv[i], "--samples") == 0 && i + 1 < argc)
             *samples = (size_t)strtoul(argv[++i], NULL, 10);
-        } else {
+        else
             return false;
-        }
-    }
     return *samples >= 1 && *samples <= MAX_SAMPLES;
 }
 
@@ -88,7 +79,7 @@ int main(int argc, char **argv) {
     static const size_t dims[] = {256, 128};
     const table_style *style = &plain;
     size_t samples = DEFAULT_SAMPLES;
-    cli_bench_data data;
+    measure_data data;
     tq_isa isa;
     if (!take_options(argc, argv, &style, &samples)) {
         fprintf(stderr, "Usage: peers [--markdown] [--samples N]     N from 1 to %d\n", MAX_SAMPLES);
@@ -98,21 +89,18 @@ int main(int argc, char **argv) {
         fprintf(stderr, "peers: %s\n", tq_last_error()->message);
         return CLI_MISUSE;
     }
-    if (cli_bench_data_begin(&data, CLI_SET_RAM, 1) != CLI_DONE) {
+    if (measure_data_begin(&data, MEASURE_SET_RAM, 1) != TQ_OK) {
+        fputs("peers: out of memory\n", stderr);
         return CLI_FAILED;
     }
     peer_begin();
     printf("tqkv %s (%s) and ggml %s; one thread, %zu samples; GB/s of float32, shares of the limit\n\n",
            tq_version(), tq_isa_name(isa), ggml_version(), samples);
     int rc = 0;
-    for (cli_set set = CLI_SET_L2; rc == 0 && set <= CLI_SET_RAM; set++) {
-        for (size_t d = 0; rc == 0 && d < sizeof dims / sizeof dims[0]; d++) {
+    for (measure_set set = MEASURE_SET_L2; rc == 0 && set <= MEASURE_SET_RAM; set++)
+        for (size_t d = 0; rc == 0 && d < sizeof dims / sizeof dims[0]; d++)
             rc = print_table(style, &data, set, dims[d], samples);
-        }
-    }
-    cli_bench_data_free(&data);
-    if (rc != 0) {
-        fputs("peers: a format failed, or memory ran out (about 3 GiB are needed)\n", stderr);
-    }
+    measure_data_free(&data);
+    if (rc != 0) fputs("peers: a format failed, or memory ran out (about 3 GiB are needed)\n", stderr);
     return rc == 0 ? CLI_DONE : CLI_FAILED;
 }

@@ -6,32 +6,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench_data.h"
-#include "exact.h"
+#include "measure/data.h"
+#include "measure/exact.h"
 
 /* Vectors are windows of the pool that begin at places of their own; 2^20 before one comes again. */
 enum { POOL = 1 << 20, STEP = 40503, MOST_DIM = 1024 };
 
 static void fill(float *dst, size_t rows, size_t dim, const float *pool, size_t from) {
-    for (size_t i = 0; i < rows; i++) {
+    for (size_t i = 0; i < rows; i++)
         memcpy(dst + i * dim, pool + (from + i * STEP) % POOL, dim * sizeof *dst);
-    }
 }
 
 /* terms: [dim], not looked at here. */
 static void compute(peer_scene *s, double *scratch, double *terms) {
-    const cli_exact exact = {.n_heads = s->heads,
-                             .n_kv_heads = s->kv_heads,
-                             .head_dim = s->dim,
-                             .n_queries = 1,
-                             .n_positions = s->positions,
-                             .scale = (double)s->scale,
-                             .q = s->q,
-                             .k = s->k,
-                             .v = s->v};
-    for (size_t h = 0; h < s->heads; h++) {
-        cli_exact_attend(&exact, h, 0, scratch, s->want + h * s->dim, terms);
-    }
+    const measure_exact exact = {.n_heads = s->heads,
+                                 .n_kv_heads = s->kv_heads,
+                                 .head_dim = s->dim,
+                                 .n_queries = 1,
+                                 .n_positions = s->positions,
+                                 .scale = (double)s->scale,
+                                 .q = s->q,
+                                 .k = s->k,
+                                 .v = s->v};
+    for (size_t h = 0; h < s->heads; h++)
+        measure_exact_attend(&exact, h, 0, scratch, s->want + h * s->dim, terms);
 }
 
 int peer_scene_begin(peer_scene *s) {
@@ -45,7 +43,7 @@ int peer_scene_begin(peer_scene *s) {
     s->want = calloc(s->heads * s->dim, sizeof *s->want);
     const int rc = pool && scratch && s->q && s->k && s->v && s->want ? 0 : -1;
     if (rc == 0) {
-        cli_fill_gaussian(pool, POOL + MOST_DIM);
+        measure_fill_gaussian(pool, POOL + MOST_DIM);
         fill(s->q, s->heads, s->dim, pool, POOL / 4);
         fill(s->k, rows, s->dim, pool, POOL / 2);
         fill(s->v, rows, s->dim, pool, 0);
@@ -70,5 +68,5 @@ size_t peer_scene_f16_bytes(const peer_scene *s) {
 }
 
 double peer_scene_error(const peer_scene *s, const float *got) {
-    return cli_exact_error(got, s->want, s->want, s->heads * s->dim);
+    return measure_exact_error(got, s->want, s->want, s->heads * s->dim);
 }

@@ -87,6 +87,23 @@ typedef struct tq_cache_config {
  * tq_cache_create() tells. */
 TQ_API tq_cache_config tq_cache_config_default(uint32_t n_kv_heads, uint32_t head_dim, size_t capacity);
 
+/** Fills in a way to keep keys and values from its name, such as "tq6/tq4+centre+recent=64".
+ *
+ * name     FORMAT for keys and values alike, or KFORMAT/VFORMAT, as tq_format_from_name() knows them.
+ *          Then any of these, each once, in any order; N, R and S are whole numbers of 1 or more:
+ *          +centre[=N]   learn_centre, TQ_DEFAULT_LEARN_CENTRE unless a number is given
+ *          +recent[=R]   recent, TQ_DEFAULT_RECENT unless a number is given
+ *          +sinks[=S]    sinks, 4 unless a number is given
+ *          +plain, +matched, +unbiased   the norm rule of keys and values; v2 formats only
+ * config   in and out: formats and norm rules, learn_centre, recent and sinks become what the name
+ *          says, those that it leaves out the default rule and 0; all the rest stays
+ *
+ * TQ_E_NULL; TQ_E_FORMAT: no such format or suffix, or a centre of v1 keys; TQ_E_NORM_RULE: two rules, or
+ * one for a v1 format; TQ_E_POSITION: a suffix twice, or its number. tq_last_error() says what is wrong,
+ * its field is "name" and its index the place in the name. On failure config is as before. What does not
+ * fit the rest of config tq_cache_create() tells. */
+TQ_API tq_status tq_cache_config_from_name(const char *name, tq_cache_config *config);
+
 /** Makes an empty cache.
  *
  * config   see above

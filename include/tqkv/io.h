@@ -18,6 +18,7 @@
 
 #include "tqkv/codec.h"
 #include "tqkv/status.h"
+#include "tqkv/view.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -104,6 +105,34 @@ TQ_API tq_status tq_encoded_parse(const char *name, const void *bytes, size_t si
  * TQ_E_FILE_FIELD with the index of a norm that is negative or not finite, or of a centre that is not
  * finite. */
 TQ_API tq_status tq_encoded_write(const char *path, const tq_encoded *encoded);
+
+/** Encodes n more positions of every head. When slots run out the new ones take those of the oldest;
+ * where the first position goes, an empty tensor's ring_start says.
+ *
+ * src           [G][n][D] float32, original domain
+ * n_src         floats there
+ * head_stride   floats from a head to the next; 0: n * D
+ *
+ * n is at most the capacity (TQ_E_POSITION). TQ_E_NULL; TQ_E_FILE_SHAPE if the tensor contradicts itself;
+ * TQ_E_STRIDE if heads of src collide; what tq_encode() returns. On failure n_positions and ring_start
+ * are as before, and the slots that were to be written hold anything. */
+TQ_API tq_status tq_encoded_put(tq_encoded *encoded, size_t n, const float *src, size_t n_src,
+                                size_t head_stride);
+
+/** Decodes n positions of every head from `first` on, 0 being the oldest.
+ *
+ * dst           [G][n][D] out
+ * n_dst         floats there
+ * head_stride   floats from a head to the next; 0: n * D
+ *
+ * The centre is added as it is: for TQ_ROTATED rotate it first. TQ_E_NULL, TQ_E_POSITION if they are not
+ * all there, TQ_E_FILE_SHAPE, TQ_E_STRIDE, what tq_decode() returns. */
+TQ_API tq_status tq_encoded_get(const tq_encoded *encoded, size_t first, size_t n, tq_domain domain,
+                                float *dst, size_t n_dst, size_t head_stride);
+
+/** The tensor as tq_attention() takes it, n_positions of it. The centre is left out: the view of keys
+ * takes it as it is, values lack theirs in the result. Valid as long as the tensor. */
+TQ_API tq_view tq_encoded_view(const tq_encoded *encoded);
 
 /** Releases what a read or an allocation returned, and empties it. NULL and empty ones are fine. */
 TQ_API void tq_encoded_free(tq_encoded *encoded);

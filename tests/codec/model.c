@@ -61,10 +61,9 @@ static void transform(size_t dim, float *x) {
     size_t h = 1;
     for (; dim / h % 2 == 0; h *= 2)
         power_of_two_stage(dim, h, x);
-    for (size_t p = 3; h < dim; p += 2) {
+    for (size_t p = 3; h < dim; p += 2)
         for (; dim / h % p == 0; h *= p)
             prime_stage(dim, p, h, x);
-    }
 }
 
 static void scale_with_signs(size_t dim, float *x) {
@@ -123,14 +122,12 @@ float model_centroid(unsigned bits, uint8_t code) {
 /* Sum of a[j] b[j] in 16 lanes, folded by halves. */
 static float lane_sum(size_t dim, const float *a, const float *b) {
     float lane[16] = {0};
-    for (size_t v = 0; v < dim / 16; v++) {
+    for (size_t v = 0; v < dim / 16; v++)
         for (size_t l = 0; l < 16; l++)
             lane[l] += a[16 * v + l] * b[16 * v + l];
-    }
-    for (size_t w = 8; w >= 1; w /= 2) {
+    for (size_t w = 8; w >= 1; w /= 2)
         for (size_t l = 0; l < w; l++)
             lane[l] += lane[l + w];
-    }
     return lane[0];
 }
 
@@ -167,9 +164,8 @@ void model_decode(unsigned bits, size_t dim, tq_domain domain, const uint8_t *co
 }
 
 static void put_bits(uint8_t *plane, size_t bit, unsigned width, unsigned field) {
-    for (unsigned i = 0; i < width; i++) {
+    for (unsigned i = 0; i < width; i++)
         if (field >> i & 1U) plane[(bit + i) / 8] |= (uint8_t)(1U << (bit + i) % 8);
-    }
 }
 
 /* Where coordinate j's field starts in a plane of that width, in bits. */

@@ -108,10 +108,9 @@ static void check(tq_format format, uint32_t dim, tq_batch batch, bool centred) 
                                s.norms_out.data, n_norms, centred ? rotated : NULL, s.dense_out.data,
                                n_dense),
                      TQ_OK);
-    for (size_t h = 0; h < HEADS; h++) {
+    for (size_t h = 0; h < HEADS; h++)
         for (size_t t = 0; t < ROWS; t++)
             check_row(&s, h, t, centre, centred ? rotated : NULL);
-    }
     guard_assert_untouched(&s.codes_out);
     guard_assert_untouched(&s.norms_out);
     guard_assert_untouched(&s.dense_out);

@@ -368,9 +368,8 @@ static void requantisations(void **state) {
     (void)state;
     guard dst = guard_new(200 * sizeof(float));
     float src[100] = {0}, *out = dst.data;
-    for (size_t i = 0; i < COUNT(no_formats); i++) {
+    for (size_t i = 0; i < COUNT(no_formats); i++)
         assert_record(tq_requantize((tq_format)no_formats[i], src, out, 100), TQ_E_FORMAT, "format");
-    }
     assert_record(tq_requantize(TQ_TQ3, NULL, out, 100), TQ_E_NULL, "src");
     assert_record(tq_requantize(TQ_TQ3, src, NULL, 100), TQ_E_NULL, "dst");
     assert_record(tq_requantize(TQ_TQ3, src, out, SIZE_MAX / 4 + 1), TQ_E_OVERFLOW, "src");
@@ -420,9 +419,8 @@ static void codebooks_and_names(void **state) {
     (void)state;
     float c[256] = {7.0f}, b[255] = {7.0f};
     tq_format format = TQ_TQ6;
-    for (size_t i = 0; i < COUNT(no_formats); i++) {
+    for (size_t i = 0; i < COUNT(no_formats); i++)
         assert_record(tq_codebook((tq_format)no_formats[i], c, b), TQ_E_FORMAT, "format");
-    }
     assert_true(c[0] == 7.0f && c[1] == 0.0f && b[0] == 7.0f && b[1] == 0.0f);
     assert_record(tq_format_from_name(NULL, &format), TQ_E_NULL, "name");
     assert_record(tq_format_from_name("tq4", NULL), TQ_E_NULL, "format");

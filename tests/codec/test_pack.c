@@ -52,12 +52,11 @@ static void v1_rows(void **state) {
             tq_codec codec = {.format = formats[f], .head_dim = dim};
             fill(&r, bits, codes, dim);
             assert_int_equal(tq_pack(&codec, 1, codes, packed), TQ_OK);
-            for (uint32_t i = 0; i < dim; i++) {
+            for (uint32_t i = 0; i < dim; i++)
                 if (bits == 4)
                     assert_int_equal(packed[i / 2] >> (i % 2 * 4) & 15, codes[i]);
                 else
                     assert_int_equal(packed[i], codes[i]);
-            }
             for (uint32_t i = 0; i < dim && (bits == 5 || bits == 6); i++)
                 packed[i] |= (uint8_t)(0xffU << bits);
             assert_int_equal(tq_unpack(&codec, 1, packed, back), TQ_OK);

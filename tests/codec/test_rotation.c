@@ -31,20 +31,17 @@ static void rotate(size_t dim, tq_domain to, size_t rows, const float *src, floa
  * whole, without the D^3 products that computing it by hand would take. */
 static double transposition_error(size_t dim, const float *in, const float *out) {
     double worst = 0;
-    for (size_t i = 0; i < dim; i++) {
-        for (size_t j = 0; j < dim; j++) {
+    for (size_t i = 0; i < dim; i++)
+        for (size_t j = 0; j < dim; j++)
             worst = fmax(worst, fabs((double)in[i * dim + j] - (double)out[j * dim + i]));
-        }
-    }
     return worst;
 }
 
 static double identity_error(size_t dim, const float *m) {
     double worst = 0;
-    for (size_t i = 0; i < dim; i++) {
+    for (size_t i = 0; i < dim; i++)
         for (size_t j = 0; j < dim; j++)
             worst = fmax(worst, fabs((double)m[i * dim + j] - (i == j ? 1 : 0)));
-    }
     return worst;
 }
 
@@ -144,9 +141,8 @@ static void values_that_are_not_finite_pass(void **state) {
             x[dim - 1] = values[v];
             rotate(dim, TQ_ROTATED, 1, x, y);
             size_t spoiled = 0;
-            for (size_t j = 0; j < dim; j++) {
+            for (size_t j = 0; j < dim; j++)
                 if (!isfinite(y[j])) spoiled++;
-            }
             assert_int_equal(spoiled, dim);
         }
     }

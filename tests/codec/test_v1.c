@@ -76,9 +76,8 @@ static void check_position(const pair *p, uint32_t t, const float *decoded) {
                                              HEADS * dim),
                          TQ_OK);
     }
-    for (size_t g = 0; g < HEADS; g++) {
+    for (size_t g = 0; g < HEADS; g++)
         assert_memory_equal(decoded + (g * ROWS + t) * dim, want + g * dim, dim * sizeof(float));
-    }
 }
 
 static void check_decode(const pair *p) {

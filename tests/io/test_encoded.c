@@ -215,6 +215,98 @@ static void writer_refuses_contradictions(void **state) {
     assert_int_equal(count_entries("."), 0);
 }
 
+/* Positions put in pieces lie in their slots as single ones do, and come out oldest first. */
+enum { G = 2, C = 5, D = 32, ALL = 13 };
+
+static void check_position(const tq_encoded *e, size_t p, const float *x, const float *got) {
+    const tq_codec codec = e->codec;
+    const size_t t = ALL - C + p, bytes = e->n_codes / (G * C);
+    float want[G * D], one[G * D];
+    tq_encoded alone;
+    assert_int_equal(tq_encoded_alloc(&alone, &codec, G, 1, 1), TQ_OK);
+    memcpy(alone.centre, e->centre, G * D * sizeof(float));
+    assert_int_equal(tq_encoded_put(&alone, 1, x + t * D, (G * ALL - t) * D, ALL * D), TQ_OK);
+    assert_int_equal(tq_encoded_get(&alone, 0, 1, TQ_ORIGINAL, want, G * D, 0), TQ_OK);
+    assert_int_equal(tq_encoded_get(e, p, 1, TQ_ORIGINAL, one, G * D, 0), TQ_OK);
+    assert_memory_equal(one, want, sizeof want);
+    for (size_t g = 0; g < G; g++) {
+        assert_memory_equal(e->codes + (g * C + t % C) * bytes, alone.codes + g * bytes, bytes);
+        assert_memory_equal(got + (g * C + p) * D, want + g * D, D * sizeof *want);
+        assert_true(fabsf(want[g * D] - x[(g * ALL + t) * D]) < 0.5f);
+    }
+    tq_encoded_free(&alone);
+}
+
+static void positions_go_in_and_come_out(void **state) {
+    (void)state;
+    const tq_codec codec = {.format = TQ_TQ5, .head_dim = D};
+    float x[G * ALL * D], got[G * C * D];
+    for (size_t i = 0; i < G * ALL * D; i++)
+        x[i] = (float)((int)(i * 7919 % 2003) - 1001) / 500.0f;
+    for (size_t piece = 1; piece <= C; piece++) {
+        tq_encoded e;
+        assert_int_equal(tq_encoded_alloc(&e, &codec, G, C, 1), TQ_OK);
+        for (size_t d = 0; d < G * D; d++)
+            e.centre[d] = 0.25f;
+        for (size_t t = 0, n; t < ALL; t += n) {
+            n = ALL - t < piece ? ALL - t : piece;
+            assert_int_equal(tq_encoded_put(&e, n, x + t * D, (G * ALL - t) * D, ALL * D), TQ_OK);
+            assert_int_equal(e.n_positions, t + n < C ? t + n : C);
+            assert_int_equal(e.ring_start, t + n < C ? 0 : (t + n) % C);
+        }
+        assert_int_equal(tq_encoded_get(&e, 0, C, TQ_ORIGINAL, got, G * C * D, 0), TQ_OK);
+        for (size_t p = 0; p < C; p++)
+            check_position(&e, p, x, got);
+        const tq_view view = tq_encoded_view(&e);
+        assert_ptr_equal(view.data, e.codes);
+        assert_int_equal(view.data_bytes, e.n_codes);
+        assert_ptr_equal(view.norms, e.norms);
+        assert_int_equal(view.n_norms, e.n_norms);
+        assert_int_equal(view.ring_start, ALL % C);
+        assert_int_equal(view.capacity, C);
+        tq_encoded_free(&e);
+    }
+}
+
+static void what_does_not_fit_is_refused(void **state) {
+    (void)state;
+    const tq_codec codec = {.format = TQ_TQ4, .head_dim = D};
+    float x[2 * C * D] = {1.0f};
+    const size_t n = sizeof x / sizeof x[0];
+    tq_encoded e;
+    assert_int_equal(tq_encoded_alloc(&e, &codec, 2, 2, 0), TQ_OK);
+    assert_int_equal(tq_encoded_put(NULL, 1, x, n, 0), TQ_E_NULL);
+    assert_int_equal(tq_encoded_put(&e, 1, NULL, n, 0), TQ_E_NULL);
+    assert_int_equal(tq_encoded_put(&e, 3, x, n, 0), TQ_E_POSITION);
+    assert_int_equal(tq_encoded_put(&e, 1, x, 2 * D - 1, 0), TQ_E_SIZE);
+    x[D + 8] = NAN;
+    assert_int_equal(tq_encoded_put(&e, 2, x, n, 0), TQ_E_NOT_FINITE);
+    assert_int_equal(e.n_positions, 0);
+    x[D + 8] = 0.0f;
+    assert_int_equal(tq_encoded_put(&e, 1, x, 2 * D, 0), TQ_OK);
+    assert_int_equal(tq_encoded_put(&e, 2, x, D - 1, 0), TQ_E_SIZE); /* too few for the ring's end */
+    assert_int_equal(tq_encoded_put(&e, 2, x, 4 * D, 0), TQ_OK);
+    assert_int_equal(e.ring_start, 1);
+    assert_int_equal(tq_encoded_get(&e, 0, 2, TQ_ORIGINAL, x, 4 * D - 1, 0), TQ_E_SIZE);
+    assert_int_equal(tq_encoded_get(&e, 0, 2, TQ_ORIGINAL, x, D - 1, 0), TQ_E_SIZE);
+    assert_int_equal(tq_encoded_get(&e, 1, 2, TQ_ORIGINAL, x, n, 0), TQ_E_POSITION);
+    assert_int_equal(tq_encoded_get(&e, 3, 0, TQ_ORIGINAL, x, n, 0), TQ_OK);
+    assert_int_equal(tq_encoded_get(&e, 0, 2, (tq_domain)7, x, n, 0), TQ_E_DOMAIN);
+    assert_int_equal(tq_encoded_get(&e, 0, 2, TQ_ORIGINAL, x, n, 2 * D - 1), TQ_E_STRIDE);
+    assert_int_equal(tq_encoded_put(&e, 2, x, n, 2 * D - 1), TQ_E_STRIDE);
+    assert_int_equal(tq_encoded_put(&e, SIZE_MAX / D, x, n, 0), TQ_E_OVERFLOW);
+    uint8_t *codes = e.codes;
+    e.codes = NULL;
+    assert_int_equal(tq_encoded_get(&e, 0, 1, TQ_ORIGINAL, x, n, 0), TQ_E_NULL);
+    e.codes = codes;
+    e.ring_start = 2;
+    assert_int_equal(tq_encoded_get(&e, 0, 1, TQ_ORIGINAL, x, n, 0), TQ_E_FILE_SHAPE);
+    e.ring_start = 0;
+    e.n_norms--;
+    assert_int_equal(tq_encoded_put(&e, 1, x, n, 0), TQ_E_FILE_SHAPE);
+    tq_encoded_free(&e);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(every_format_survives, enter_folder, leave_folder),
@@ -226,6 +318,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(unread_scale_factor_is_written_as_one, enter_folder,
                                         leave_folder),
         cmocka_unit_test(allocation_checks_its_arguments),
+        cmocka_unit_test(positions_go_in_and_come_out),
+        cmocka_unit_test(what_does_not_fit_is_refused),
         cmocka_unit_test_setup_teardown(writer_refuses_contradictions, enter_folder, leave_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -101,13 +101,11 @@ double lloyd_solve(lloyd *q, unsigned bits) {
     q->n = (size_t)1 << (bits - 1);
     first_guess(q);
     place_boundaries(q);
-    for (int pass = 0; pass < 50; pass++) {
+    for (int pass = 0; pass < 50; pass++)
         if (newton_step(q) < 1e-15) break;
-    }
     double worst = 0;
-    for (size_t i = 0; i < q->n; i++) {
+    for (size_t i = 0; i < q->n; i++)
         worst = fmax(worst, fabs(q->centroid[i] - lloyd_cell_mean(q->lower[i], q->lower[i + 1])));
-    }
     return worst;
 }
 

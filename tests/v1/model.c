@@ -50,9 +50,8 @@ double model_entry(uint32_t i, uint32_t j) {
 void model_rotate_in(uint32_t head_dim, const float *x, double *y) {
     for (uint32_t i = 0; i < head_dim; i++) {
         double sum = 0;
-        for (uint32_t j = 0; j < head_dim; j++) {
+        for (uint32_t j = 0; j < head_dim; j++)
             sum += model_entry(i, j) * model_sign(head_dim, j) * (double)x[j];
-        }
         y[i] = sum / sqrt((double)head_dim);
     }
 }
@@ -91,9 +90,8 @@ unsigned model_code(unsigned bits, double value) {
 
 bool model_near_boundary(unsigned bits, double value, double tolerance) {
     const float *boundary = model_boundaries(bits);
-    for (unsigned i = 0; i + 1 < 1U << bits; i++) {
+    for (unsigned i = 0; i + 1 < 1U << bits; i++)
         if (fabs(value - (double)boundary[i]) <= tolerance) return true;
-    }
     return false;
 }
 

@@ -91,19 +91,17 @@ static void every_bit_follows_the_formula(void **state) {
     (void)state;
     static const float factors[] = {1.0f, 16.0f, 0.7310586f, 1e-30f};
     for (size_t f = 0; f < 4; f++) {
-        for (size_t d = 0; d < 2; d++) {
+        for (size_t d = 0; d < 2; d++)
             for (size_t i = 0; i < 4; i++)
                 check_cache(v1_all_bits[i], v1_all_dims[d], 3, 24, factors[f]);
-        }
     }
 }
 
 static void heads_one_to_eight(void **state) {
     (void)state;
-    for (uint32_t heads = 1; heads <= 8; heads++) {
+    for (uint32_t heads = 1; heads <= 8; heads++)
         for (size_t i = 0; i < 4; i++)
             check_cache(v1_all_bits[i], v1_all_dims[heads % 2], heads, 3, 1.0f);
-    }
 }
 
 static void a_capacity_of_one(void **state) {
@@ -116,10 +114,9 @@ static void a_capacity_of_one(void **state) {
 static void d256_ignores_the_scale_factor(void **state) {
     (void)state;
     static const float factors[] = {16.0f, 0.0f, -1.0f, NAN, INFINITY};
-    for (size_t f = 0; f < 5; f++) {
+    for (size_t f = 0; f < 5; f++)
         for (size_t i = 0; i < 4; i++)
             check_cache(v1_all_bits[i], 256, 1, 2, factors[f]);
-    }
 }
 
 /* 5 and 6 bits live in bytes whose high bits other engines may have left dirty. */

@@ -123,9 +123,8 @@ static void zero_vectors(void **state) {
                 c.dense[i] = negative ? -0.0f : 0.0f;
             assert_int_equal(v1_quantize(&c), TQ_OK);
             assert_all_codes(&c, 0, c.head_dim, (1U << (c.bits - 1)) - 1);
-            for (uint32_t n = 0; n < c.norms_per_pos; n++) {
+            for (uint32_t n = 0; n < c.norms_per_pos; n++)
                 assert_true(c.norms[n] == 0.0f && !signbit(c.norms[n]));
-            }
         }
         v1_buffers_free(&b);
     }

@@ -26,9 +26,8 @@ static void assert_wrapped_untouched(const v1_call *c, size_t slot) {
             assert_int_equal(c->packed[wrong_bytes[i] + k], 0);
     }
     const size_t wrong_values[] = {(uint32_t)value, (uint32_t)(value * sizeof(float)) / sizeof(float)};
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 2; i++)
         if (wrong_values[i] != value) assert_true(c->norms[wrong_values[i]] == 0.0f);
-    }
 }
 
 static void check_far_slots(v1_call *c) {

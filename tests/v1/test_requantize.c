@@ -104,9 +104,8 @@ static void errors(void **state) {
     rng r = {9};
     rng_gauss_fill(&r, src, 100);
     static const unsigned wrong[] = {0, 1, 2, 3, 4, 7, 9, 16, 0x105, 1U << 31};
-    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
         refused(tq_requantize_to_f32_hb(src, out, 100, wrong[i]), TQ_E_BITS, "bits", 0, &dst);
-    }
     refused(tq_requantize_to_f32_hb(NULL, out, 100, 5), TQ_E_NULL, "src", 0, &dst);
     refused(tq_requantize_to_f32_hb(src, NULL, 100, 5), TQ_E_NULL, "dst", 0, &dst);
     refused(tq_requantize_to_f32_hb(src, out, SIZE_MAX / 2, 5), TQ_E_OVERFLOW, "src", 0, &dst);
@@ -117,9 +116,8 @@ static void errors(void **state) {
     for (size_t i = 0; i < 100; i += 9) {
         float keep = src[i];
         src[i] = bad[i % 3];
-        for (size_t b = 0; b < 3; b++) {
+        for (size_t b = 0; b < 3; b++)
             refused(tq_requantize_to_f32_hb(src, out, 100, all_bits[b]), TQ_E_NOT_FINITE, "src", i, &dst);
-        }
         src[i] = keep;
     }
     assert_int_equal(tq_requantize_to_f32_hb(src, out + 100, 100, 5), TQ_OK);

@@ -131,11 +131,9 @@ static void sequences_in_a_ring(void **state) {
     (void)state;
     static const size_t tokens[] = {0, 1, 4, 5, 6, 11, 17, 38};
     for (size_t k = 0; k < 8; k++) {
-        for (size_t i = 0; i < sizeof tokens / sizeof tokens[0]; i++) {
-            for (uint32_t position = 0; position < 12; position += 3) {
+        for (size_t i = 0; i < sizeof tokens / sizeof tokens[0]; i++)
+            for (uint32_t position = 0; position < 12; position += 3)
                 check_sequence(v1_all_bits[k / 2], v1_all_dims[k % 2], 2, 5, position, tokens[i], 1);
-            }
-        }
     }
 }
 

@@ -31,9 +31,8 @@ static void against_the_matrix(void **state) {
             for (size_t row = 0; row < ROWS; row++) {
                 (out ? model_rotate_out : model_rotate_in)(dim, x + row * dim, want);
                 /* 9 additions and a product in float32, each half an ulp of values up to about 5. */
-                for (uint32_t i = 0; i < dim; i++) {
+                for (uint32_t i = 0; i < dim; i++)
                     assert_true(fabs((double)got[row * dim + i] - want[i]) < 2e-6);
-                }
             }
             guard_free(&y);
         }
@@ -76,9 +75,8 @@ static void there_and_back_in_place(void **state) {
             assert_int_equal(steps[i](in_place, in_place, ROWS, dim), TQ_OK);
             assert_memory_equal(in_place, apart, ROWS * dim * sizeof(float));
         }
-        for (size_t i = 0; i < (size_t)ROWS * dim; i++) {
+        for (size_t i = 0; i < (size_t)ROWS * dim; i++)
             assert_true(fabs((double)in_place[i] - (double)x[i]) < 2e-6);
-        }
     }
 }
 
@@ -111,9 +109,8 @@ static void errors(void **state) {
     guard dst = guard_new(2048 * sizeof(float));
     float src[512] = {1.0f}, *out = dst.data;
     for (size_t k = 0; k < 2; k++) {
-        for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
             refused(both[k](src, out, 1, wrong[i]), TQ_E_HEAD_DIM, "head_dim", &dst);
-        }
         refused(both[k](NULL, out, 1, 256), TQ_E_NULL, "src", &dst);
         refused(both[k](src, NULL, 1, 256), TQ_E_NULL, "dst", &dst);
         refused(both[k](src, out, SIZE_MAX / 256, 256), TQ_E_OVERFLOW, "src", &dst);

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT
+ * An ablation: the same attention by several paths on caches that hold the same, what each path costs,
+ * and where one goes wrong. */
+#ifndef TQKV_CLI_ABLATE_H
+#define TQKV_CLI_ABLATE_H
+
+#include "base/attention.h"
+#include "base/heads.h"
+#include "measure/exact.h"
+
+/* How positions lie in the caches. Position p, counted from the first one written, lies in slot
+ * p % capacity. */
+typedef struct cli_ring {
+    size_t n_positions; /* T, of the tensors */
+    size_t capacity;    /* slots */
+    size_t held;        /* the last so many positions of the tensors are attended to */
+    size_t written;     /* positions written in all; the last T are those of the tensors, and those
+                           before repeat them */
+    size_t ring_start;  /* slot of the oldest position held */
+} cli_ring;
+
+/* Without a window (0) slots 0 to T-1. With one a ring that holds what n queries look back on and some
+ * more, and wraps at least twice. */
+cli_ring cli_ring_plan(size_t n_positions, size_t n_queries, size_t window);
+
+enum { CLI_N_SNAPS = 3 }; /* 5, 6 and 8 bits */
+extern const unsigned cli_snap_bits[CLI_N_SNAPS];
+
+/* Keys or values. `flat`: [G][held][D], original domain, oldest first. `ring`: [G][capacity][D]. */
+typedef struct cli_ablate_side {
+    tq_codec codec;
+    float *flat_original, *flat_decoded, *flat_snapped[CLI_N_SNAPS];
+    float *ring_original;
+    float *ring_decoded, *ring_snapped[CLI_N_SNAPS]; /* rotated */
+    tq_encoded encoded;                              /* the ring's codes */
+} cli_ablate_side;
+
+/* CLI_DONE or CLI_FAILED after a message. Release with cli_ablate_side_free() in every case. */
+int cli_ablate_side_build(const char *path, const cli_heads *heads, const cli_ring *ring,
+                          const tq_codec *codec, cli_ablate_side *side);
+void cli_ablate_side_free(cli_ablate_side *side);
+
+typedef struct cli_path {
+    const char *name;
+    tq_attention_params params;
+    tq_segment segment;
+    const float *q;          /* [H][n][D], original domain */
+    const tq_codec *k_codec; /* queries are rotated by it first; NULL: as they come */
+    const tq_codec *v_codec; /* outputs are rotated back by it; NULL: left so */
+    const float *signs;      /* [D] a fault: factors of queries and outputs; NULL: none */
+    const float *k, *v;      /* [G][length][D], original domain: what it ought to read */
+} cli_path;
+
+/* Results of all positions, original domain: out [H][n][D], lse [H][n]. */
+tq_status cli_path_attend(const cli_path *path, float *out, float *lse);
+
+/* The same from positions [first, first + length) alone. */
+tq_status cli_path_stretch(const cli_path *path, size_t first, size_t length, float *out, float *lse);
+
+/* The keys that the path's scores are those of, and the values that its outputs are sums of: both
+ * [G][length][D], original domain, found by attending with queries along each axis and to keys that
+ * single out a position. NaN where a weight has vanished. Keys are read through sums of unit vectors,
+ * which may be at fault themselves; sum_error is how far the log-sum-exps of the same scores are off,
+ * which know no values. */
+tq_status cli_path_keys(const cli_path *path, float *keys, double *sum_error);
+tq_status cli_path_values(const cli_path *path, float *values);
+
+/* Broken on purpose in what the fused path is given, to see whether the verdict finds it. */
+typedef enum cli_fault { CLI_FAULT_NONE, CLI_FAULT_SCALE, CLI_FAULT_RING, CLI_FAULT_SIGNS } cli_fault;
+
+/* What it works on: tensors of the same head dimension. */
+typedef struct cli_ablate_input {
+    const char *k_path, *v_path; /* for messages */
+    const float *q;
+    cli_heads k, v;
+    tq_attention_params params; /* of the whole tensors */
+    tq_format k_format, v_format;
+    cli_fault fault;
+} cli_ablate_input;
+
+enum { CLI_N_PATHS = 3 + CLI_N_SNAPS };
+
+/* What a path's results are. */
+typedef struct cli_ablate_row {
+    const char *path;
+    double worst;          /* largest error of a row against float64 on what the path itself holds,
+                              over the norm of the row's absolute terms */
+    double nrmse_decoded;  /* against float64 on the decoded cache */
+    double nrmse_original; /* against float64 on the originals */
+    double cosine_mean;    /* of rows with those of the originals */
+    double cosine_p1;
+    double *head_mean; /* [H] */
+    double *head_p1;   /* [H] */
+    double top1;       /* share of rows whose heaviest key is the originals' */
+    double kl;         /* mean over rows of the divergence of its softmax from the originals' */
+} cli_ablate_row;
+
+/* The order in which a result comes about. */
+typedef enum cli_stage {
+    CLI_STAGE_NONE,
+    CLI_STAGE_KEYS,
+    CLI_STAGE_VALUES,
+    CLI_STAGE_SOFTMAX,
+    CLI_STAGE_ACCUMULATION,
+    CLI_STAGE_MERGE
+} cli_stage;
+
+typedef enum cli_cause {
+    CLI_CAUSE_UNKNOWN,
+    CLI_CAUSE_SCALE,    /* vectors are a constant times what they should be */
+    CLI_CAUSE_ORDER,    /* positions hold each other's vectors */
+    CLI_CAUSE_SIGNS,    /* coordinates have the right magnitudes and wrong signs */
+    CLI_CAUSE_ROTATION, /* vectors have the right lengths and wrong directions */
+    CLI_CAUSE_ROUNDING  /* less than any of these would make it */
+} cli_cause;
+
+/* Where an error first appears. */
+typedef struct cli_finding {
+    const char *path;
+    cli_stage stage;    /* none: nothing is wrong */
+    size_t head;        /* keys and values: KV head; else query head */
+    size_t first, last; /* positions of the tensors */
+    double size, bound;
+    cli_cause cause;
+    double factor;   /* scale: how many times too large */
+    long long shift; /* order: position p holds what belongs to p + shift */
+    size_t flipped;  /* signs: coordinates */
+} cli_finding;
+
+typedef struct cli_ablation {
+    size_t n_heads;
+    cli_ring ring;
+    double bound; /* the widest that a row was held to */
+    cli_ablate_row rows[CLI_N_PATHS];
+    cli_finding finding; /* of the first path that goes wrong */
+} cli_ablation;
+
+/* What a single key or value may be off by, read through a path, of the longest one. */
+#define CLI_READ_BOUND 2e-6
+
+const char *cli_fault_name(cli_fault fault);
+const char *cli_stage_name(cli_stage stage);
+
+/* CLI_DONE or CLI_FAILED after a message. Release with cli_ablation_free() in every case. */
+int cli_ablate(const cli_ablate_input *input, cli_ablation *result);
+void cli_ablation_free(cli_ablation *result);
+
+/* Looks whether a path reads the keys (or values) it should, [G][length][D]. Writes the finding and
+ * returns true if it does not. */
+bool cli_find_misread(const cli_path *path, cli_stage stage, const float *read, cli_finding *finding);
+
+/* The verdict in words. */
+void cli_verdict(const cli_ablate_input *input, const cli_ablation *result, char *text, size_t size);
+
+/* Runs all faults on made-up tensors and says whether each was named. */
+int cli_ablate_self_test(bool as_json);
+
+/* What every path is compared with. */
+typedef struct cli_references {
+    measure_exact original, decoded;
+    double *original_out, *decoded_out; /* [H][n][D] */
+} cli_references;
+
+/* CLI_DONE or CLI_FAILED after a message. Release with cli_references_end() in every case. A unit of
+ * progress a head, as for a path. */
+int cli_references_begin(cli_references *references, const measure_exact *original,
+                         const measure_exact *decoded);
+void cli_references_end(cli_references *references);
+
+/* Runs and measures the path. own: float64 on what it should read. Fills in the row, and the result's
+ * finding if this path is the first to be wrong. CLI_DONE or CLI_FAILED after a message. */
+int cli_measure_path(const cli_references *references, const cli_path *path, const measure_exact *own,
+                     cli_ablation *result, cli_ablate_row *row);
+
+/* CLI_DONE, or CLI_FAILED after a message. */
+int cli_ablate_report(const cli_ablate_input *input, const cli_ablation *result, bool as_json);
+
+/* Prints text in lines of at most 80 columns, broken at blanks. */
+void cli_print_wrapped(const char *text);
+
+#endif

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: MIT
+ * What a benchmark of attention works on: an encoded cache, queries, and float16's share of memory. */
+#include "bench/attend.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/message.h"
+#include "measure/data.h"
+#include "measure/exact.h"
+
+/* A vector is a window of the pool that begins at a place of its own: 2^20 of them before one comes
+ * again, and a position taken for another shows in the check. */
+enum { POOL = 1 << 20, STEP = 40503, BLOCK_ROWS = 1024, MOST_DIM = 1024 };
+enum { OF_K = 1, OF_V = 2, OF_Q = 3 };
+
+static void take_row(const float *pool, size_t kind, size_t row, size_t dim, float *dst) {
+    memcpy(dst, pool + (row * STEP + kind * (POOL / 4)) % POOL, dim * sizeof *dst);
+}
+
+/* posix_memalign() with pages that are there: the system gives them on first use, not while timing. */
+static void *room(size_t bytes) {
+    void *memory = NULL;
+    if (posix_memalign(&memory, 4096, bytes) != 0) return NULL;
+    memset(memory, 1, bytes);
+    return memory;
+}
+
+/* Head by head, some rows at a time, so that float32 keys are never there as a whole. */
+static tq_status encode(cli_attend_side *side, size_t kind, size_t rows, const float *pool,
+                        float *block) {
+    const size_t dim = side->codec.head_dim;
+    tq_status status = TQ_OK;
+    for (size_t at = 0; status == TQ_OK && at < rows; at += BLOCK_ROWS) {
+        const size_t n = rows - at < BLOCK_ROWS ? rows - at : BLOCK_ROWS;
+        const tq_batch batch = {.heads = 1, .rows = n};
+        for (size_t i = 0; i < n; i++)
+            take_row(pool, kind, at + i, dim, block + i * dim);
+        status =
+            tq_encode(&side->codec, &batch, block, n * dim, NULL, side->codes + at * side->code_bytes,
+                      n * side->code_bytes, side->values + at * side->norms, n * side->norms);
+    }
+    return status;
+}
+
+static int side_begin(cli_attend_side *side, tq_format format, const cli_attend_case *c) {
+    const size_t rows = c->kv_heads * c->positions;
+    side->codec = (tq_codec){.format = format, .head_dim = c->dim, .scale_factor_d512 = 1.0f};
+    TRY(cli_check(NULL, tq_row_size(&side->codec, &side->code_bytes, &side->norms)));
+    side->codes = room(rows * side->code_bytes);
+    side->values = room(rows * side->norms * sizeof *side->values);
+    return side->codes && side->values ? CLI_DONE : cli_out_of_memory();
+}
+
+static tq_view view_of(const cli_attend_side *side, const cli_attend_case *c) {
+    const size_t rows = c->kv_heads * c->positions;
+    return (tq_view){.store = TQ_STORE_CODES,
+                     .codec = side->codec,
+                     .data = side->codes,
+                     .data_bytes = rows * side->code_bytes,
+                     .norms = side->values,
+                     .n_norms = rows * side->norms,
+                     .capacity = c->positions};
+}
+
+static int fill(cli_attend_data *data, const cli_attend_case *c) {
+    const size_t rows = c->kv_heads * c->positions, dim = c->dim;
+    float *pool = calloc(POOL + MOST_DIM, sizeof *pool);
+    float *block = calloc(BLOCK_ROWS * dim, sizeof *block);
+    int rc = pool && block ? CLI_DONE : cli_out_of_memory();
+    if (rc == CLI_DONE) {
+        measure_fill_gaussian(pool, POOL + MOST_DIM);
+        tq_status status = encode(&data->k, OF_K, rows, pool, block);
+        if (status == TQ_OK) status = encode(&data->v, OF_V, rows, pool, block);
+        for (size_t i = 0; i < c->heads * c->queries; i++)
+            take_row(pool, OF_Q, i, dim, data->q + i * dim);
+        rc = cli_check(NULL, status);
+    }
+    free(pool);
+    free(block);
+    return rc;
+}
+
+static int ready_call(cli_attend_data *data, const cli_attend_case *c) {
+    data->params = (tq_attention_params){.n_heads = c->heads,
+                                         .n_kv_heads = c->kv_heads,
+                                         .head_dim = c->dim,
+                                         .n_queries = c->queries,
+                                         .scale = (float)(1.0 / sqrt((double)c->dim)),
+                                         .parallel = c->parallel};
+    data->segment =
+        (tq_segment){.k = view_of(&data->k, c), .v = view_of(&data->v, c), .length = c->positions};
+    TRY(cli_check(NULL,
+                  tq_attention_workspace(&data->params, &data->segment, 1, &data->workspace_bytes)));
+    data->workspace = room(data->workspace_bytes);
+    return data->workspace ? CLI_DONE : cli_out_of_memory();
+}
+
+int cli_attend_data_begin(cli_attend_data *data, const cli_attend_case *c) {
+    const size_t q_bytes = c->heads * c->queries * c->dim * sizeof(float);
+    *data = (cli_attend_data){.f16_bytes = (size_t)cli_attend_f16_bytes(c)};
+    TRY(side_begin(&data->k, c->k, c));
+    TRY(side_begin(&data->v, c->v, c));
+    data->q = room(q_bytes);
+    data->out = room(q_bytes);
+    data->f16 = room(data->f16_bytes);
+    if (!data->q || !data->out || !data->f16) return cli_out_of_memory();
+    TRY(fill(data, c));
+    return ready_call(data, c);
+}
+
+void cli_attend_data_free(cli_attend_data *data) {
+    free(data->k.codes);
+    free(data->k.values);
+    free(data->v.codes);
+    free(data->v.values);
+    free(data->q);
+    free(data->out);
+    free(data->workspace);
+    free(data->f16);
+    *data = (cli_attend_data){0};
+}
+
+tq_status cli_attend_call(cli_attend_data *data) {
+    return tq_attention(&data->params, &data->segment, 1, data->q, data->out, NULL, data->workspace,
+                        data->workspace_bytes);
+}
+
+/* What a head's check works on. */
+typedef struct check {
+    const cli_attend_data *data;
+    float *k, *v;                  /* [T][D] decoded */
+    double *scratch, *out, *terms; /* [T], [D], [D] */
+    double worst;
+} check;
+
+static tq_status decode(const cli_attend_side *side, size_t head, size_t rows, float *dst) {
+    const tq_batch batch = {.heads = 1, .rows = rows};
+    return tq_decode(&side->codec, &batch, TQ_ORIGINAL, side->codes + head * rows * side->code_bytes,
+                     rows * side->code_bytes, side->values + head * rows * side->norms,
+                     rows * side->norms, NULL, dst, rows * side->codec.head_dim);
+}
+
+static void check_query(check *c, size_t head, size_t query) {
+    const tq_attention_params *p = &c->data->params;
+    const size_t at = (head * p->n_queries + query) * p->head_dim;
+    const measure_exact exact = {.n_heads = 1,
+                                 .n_kv_heads = 1,
+                                 .head_dim = p->head_dim,
+                                 .n_queries = 1,
+                                 .n_positions = c->data->segment.length - p->n_queries + query + 1,
+                                 .scale = (double)p->scale,
+                                 .q = c->data->q + at,
+                                 .k = c->k,
+                                 .v = c->v};
+    measure_exact_attend(&exact, 0, 0, c->scratch, c->out, c->terms);
+    const double error = measure_exact_error(c->data->out + at, c->out, c->terms, p->head_dim);
+    /* Not written as error > worst, which a NaN would pass. */
+    c->worst = error <= c->worst ? c->worst : error;
+}
+
+static tq_status check_heads(check *c) {
+    const tq_attention_params *p = &c->data->params;
+    const size_t rows = c->data->segment.length, group = p->n_heads / p->n_kv_heads;
+    tq_status status = TQ_OK;
+    for (size_t g = 0; status == TQ_OK && g < p->n_kv_heads; g++) {
+        status = decode(&c->data->k, g, rows, c->k);
+        if (status == TQ_OK) status = decode(&c->data->v, g, rows, c->v);
+        for (size_t h = g * group; status == TQ_OK && h < (g + 1) * group && !isnan(c->worst); h++) {
+            check_query(c, h, 0);
+            if (p->n_queries > 1 && !isnan(c->worst)) check_query(c, h, p->n_queries - 1);
+        }
+    }
+    return status;
+}
+
+int cli_attend_check(const cli_attend_data *data, double *error) {
+    static const double bound = 2e-6; /* on normally distributed vectors twice what is ever seen */
+    const size_t rows = data->segment.length, dim = data->params.head_dim;
+    check c = {.data = data,
+               .k = calloc(rows * dim, sizeof(float)),
+               .v = calloc(rows * dim, sizeof(float)),
+               .scratch = calloc(rows, sizeof(double)),
+               .out = calloc(dim, sizeof(double)),
+               .terms = calloc(dim, sizeof(double))};
+    int rc = CLI_DONE;
+    if (!c.k || !c.v || !c.scratch || !c.out || !c.terms) {
+        rc = cli_out_of_memory();
+    } else {
+        const tq_status status = check_heads(&c);
+        rc = cli_check(NULL, status);
+    }
+    if (rc == CLI_DONE && !(c.worst <= bound)) {
+        rc = cli_fail("attention over %s and %s at D = %zu is off by %.3g of its absolute terms, %.0e is "
+                      "allowed; nothing is timed",
+                      tq_format_name(data->k.codec.format), tq_format_name(data->v.codec.format), dim,
+                      c.worst, bound);
+    }
+    *error = c.worst;
+    free(c.k);
+    free(c.v);
+    free(c.scratch);
+    free(c.out);
+    free(c.terms);
+    return rc;
+}

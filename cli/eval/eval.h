@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT
+ * Evaluation of cache formats on a language model: what is asked, what comes out, and who does what. */
+#ifndef TQKV_CLI_EVAL_H
+#define TQKV_CLI_EVAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/kv_name.h"
+#include "lm/lm.h"
+#include "tqkv/io.h"
+
+enum {
+    CLI_EVAL_MAX_ROWS = 64,
+    CLI_EVAL_MEMORY_POINTS = 64 /* contexts at which the bytes of a cache are noted */
+};
+
+/* A way to keep keys and values, and its figures. "Reference": a sequence with a float32 cache. */
+typedef struct cli_eval_row {
+    char name[CLI_KV_NAME_SIZE];
+    lm_kv kv;
+
+    double bits;      /* sum of -log2 of the probability of the byte that came */
+    double *kl;       /* [tokens] divergence from the reference's next-byte distribution, nats */
+    size_t same_top;  /* tokens at which the likeliest byte is the reference's */
+    float *angles;    /* [tokens][outputs] 1 less the cosine of an attention output with its reference */
+    double *error;    /* [layers] sum of squared differences of attention outputs */
+    double *size;     /* [layers] sum of their references' squares */
+    uint64_t bytes;   /* of the cache at the end of the first context */
+    uint64_t values;  /* that they hold */
+    uint64_t *memory; /* [n_memory] bytes at contexts memory_at[] */
+    double token_seconds; /* median time of a token of this row alone */
+
+    /* From all of these, once they are there. */
+    double kl_mean, kl_median, kl_p99;
+    double cosine_mean, cosine_p1;
+} cli_eval_row;
+
+typedef struct cli_eval {
+    const char *model_path, *text_path;
+    lm_model *model;
+    lm_shape shape;
+    size_t n_outputs; /* attention outputs of a token: query heads of all layers */
+
+    size_t tokens;       /* evaluated */
+    size_t context;      /* caches start empty again after so many */
+    size_t threads;      /* 0: as many as there are processors */
+    const uint8_t *text; /* [tokens + 1] */
+
+    cli_eval_row *rows; /* [n_rows]; the first is float32, the control */
+    size_t n_rows;
+    double reference_bits;
+    size_t memory_at[CLI_EVAL_MEMORY_POINTS];
+    size_t n_memory;
+    double seconds; /* that it all took, timing of single rows apart */
+} cli_eval;
+
+/* Norms, centre and padding counted. */
+double cli_eval_bits_per_value(const cli_eval *eval, const cli_eval_row *row);
+
+/* Relative squared error of a layer's attention outputs. */
+double cli_eval_layer_error(const cli_eval_row *row, size_t layer);
+
+/* A figure of a row, as the tables, the JSON object and the page show it. */
+typedef struct cli_eval_figure {
+    const char *key;                        /* in JSON, where it stands without a factor */
+    bool is_cost;                           /* in the first table; else in the second */
+    const char *heading, *format;           /* in tables */
+    double factor;                          /* in tables */
+    const char *page_heading, *page_format; /* on the page */
+    double page_factor;                     /* on the page */
+    double (*of)(const cli_eval *eval, const cli_eval_row *row);
+} cli_eval_figure;
+
+enum { CLI_EVAL_FIGURES = 12 };
+extern const cli_eval_figure cli_eval_figures[CLI_EVAL_FIGURES];
+
+/* The row of that name, or NULL. */
+const cli_eval_row *cli_eval_find(const cli_eval *eval, const char *name);
+
+/* Appends the rows of a comma list of names and of the groups 'main' and 'all' to eval->rows, float32
+ * first in any case. Names that are there already are passed over. A name that the model cannot serve is
+ * wrong use; one that came with a group is left out, and a note says why.
+ * CLI_DONE, or the exit status after a message. */
+int cli_eval_add_rows(cli_eval *eval, const char *list);
+
+/* A layer's tensors as they fill: q [H][T][D], k and v [G][T][D]. */
+typedef struct cli_dump_layer {
+    lm_layer_shape shape;
+    float *q, *k, *v;
+    tq_output *q_file, *k_file, *v_file; /* layerN-q.npy, layerN-k.npy, layerN-v.npy */
+} cli_dump_layer;
+
+typedef struct cli_dump {
+    size_t n_layers, n_positions; /* T: the first context's */
+    cli_dump_layer *layers;
+} cli_dump;
+
+/* Opens the files in the folder, which it makes if need be, and makes room for n_positions. CLI_DONE, or
+ * the exit status after a message; release with cli_dump_free() in every case. */
+int cli_dump_begin(cli_dump *dump, tq_outputs **outputs, const char *folder, const lm_model *model,
+                   size_t n_positions);
+
+/* Position t of a layer: q [H][D], k and v [G][D]. */
+void cli_dump_add(cli_dump *dump, size_t layer, size_t t, const float *q, const float *k, const float *v);
+
+int cli_dump_write(const cli_dump *dump);
+
+void cli_dump_free(cli_dump *dump);
+
+/* Fills in the figures of all rows. dump: takes what the reference's first context sees; NULL: not
+ * wanted. CLI_DONE, or CLI_FAILED after a message. Release with cli_eval_free_rows() in every case. */
+int cli_eval_run(cli_eval *eval, cli_dump *dump);
+
+void cli_eval_free_rows(cli_eval *eval);
+
+/* A next-byte distribution: the softmax of logits, in double precision. */
+typedef struct cli_distribution {
+    double *log_p; /* [n] natural logarithms */
+    size_t n, top; /* the likeliest, the lowest of equals */
+} cli_distribution;
+
+/* Fills in a distribution whose log_p has room for n. */
+void cli_softmax(const float *logits, cli_distribution *d);
+
+/* sum of p (log p - log q), nats. Exactly 0 for equal logits. */
+double cli_kl(const cli_distribution *p, const cli_distribution *q);
+
+/* -log2 of the probability of the byte that came. */
+double cli_surprise(const cli_distribution *d, uint8_t next);
+
+/* Adds what token t of the row looks like beside the reference: the byte that came was `next`. */
+void cli_eval_add_token(cli_eval_row *row, size_t t, const cli_distribution *reference,
+                        const cli_distribution *d, uint8_t next);
+
+/* Adds a layer's attention outputs of token t, [n_heads][head_dim]; `first` of a token's n_outputs is the
+ * first head of this layer. */
+void cli_eval_add_outputs(cli_eval_row *row, size_t layer, size_t t, size_t n_outputs, size_t first,
+                          size_t n_heads, size_t head_dim, const float *reference, const float *out);
+
+/* Means and percentiles (nearest rank) of the row. Sorts kl and angles. */
+void cli_eval_summarise(cli_eval *eval, cli_eval_row *row);
+
+/* A tq format beside a block baseline of as many bits a code. The baseline spends more on scales; moved
+ * is its KL as it would be with our bits, at 6.02 dB a bit. */
+typedef struct cli_eval_pair {
+    const cli_eval_row *ours, *baseline;
+    double moved;
+} cli_eval_pair;
+
+enum { CLI_EVAL_MAX_PAIRS = 6 };
+
+/* The pairs whose rows are both there; returns how many. */
+size_t cli_eval_pairs(const cli_eval *eval, cli_eval_pair pairs[CLI_EVAL_MAX_PAIRS]);
+
+/* CLI_DONE, or CLI_FAILED after a message. */
+int cli_eval_print_tables(const cli_eval *eval);
+int cli_eval_print_json(const cli_eval *eval);
+
+/* The style sheet's class for a row: which family of formats it belongs to. */
+const char *cli_eval_colour(const cli_eval_row *row);
+
+/* Whether there is anything to draw: a row that differs from float32. */
+bool cli_eval_has_divergence(const cli_eval *eval);
+
+/* Mean KL against bits per value, formats without options. */
+void cli_eval_plot_sizes(const cli_eval *eval, FILE *out);
+
+/* Mean and 99th percentile of the KL, every row, the largest on top. */
+void cli_eval_plot_ranking(const cli_eval *eval, FILE *out);
+
+/* Relative squared error of attention outputs against the layer. */
+void cli_eval_plot_layers(const cli_eval *eval, FILE *out);
+
+/* Bytes of the cache against the context. */
+void cli_eval_plot_memory(const cli_eval *eval, FILE *out);
+
+/* CLI_DONE, or CLI_FAILED after a message. */
+int cli_eval_write_report(const cli_eval *eval, tq_output *output);
+
+#endif

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT
+ * Figures of an evaluation: divergences of next-byte distributions, angles of attention outputs. */
+#include "eval/eval.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "measure/distance.h"
+#include "measure/percentile.h"
+
+static const double log2_e = 1.4426950408889634074;
+
+void cli_softmax(const float *logits, cli_distribution *d) {
+    double sum = 0.0;
+    d->top = 0;
+    for (size_t i = 1; i < d->n; i++)
+        d->top = logits[i] > logits[d->top] ? i : d->top;
+    const double max = (double)logits[d->top];
+    for (size_t i = 0; i < d->n; i++)
+        sum += exp((double)logits[i] - max);
+    const double log_sum = log(sum);
+    for (size_t i = 0; i < d->n; i++)
+        d->log_p[i] = (double)logits[i] - max - log_sum;
+}
+
+double cli_kl(const cli_distribution *p, const cli_distribution *q) {
+    double sum = 0.0;
+    for (size_t i = 0; i < p->n; i++)
+        sum += exp(p->log_p[i]) * (p->log_p[i] - q->log_p[i]);
+    /* Rounding may leave nearly equal distributions a hair below zero, where no divergence lies. */
+    return sum > 0.0 ? sum : 0.0;
+}
+
+double cli_surprise(const cli_distribution *d, uint8_t next) {
+    return -d->log_p[next] * log2_e;
+}
+
+void cli_eval_add_token(cli_eval_row *row, size_t t, const cli_distribution *reference,
+                        const cli_distribution *d, uint8_t next) {
+    row->bits += cli_surprise(d, next);
+    row->kl[t] = cli_kl(reference, d);
+    row->same_top += d->top == reference->top;
+}
+
+/* 1 less the cosine of a and b; exactly 0 for equal vectors, which rounding would spoil. */
+static double angle(const measure_sums *s) {
+    if (s->error == 0.0) return 0.0;
+    return s->aa == 0.0 || s->bb == 0.0 ? 1.0 : 1.0 - s->ab / sqrt(s->aa) / sqrt(s->bb);
+}
+
+void cli_eval_add_outputs(cli_eval_row *row, size_t layer, size_t t, size_t n_outputs, size_t first,
+                          size_t n_heads, size_t head_dim, const float *reference, const float *out) {
+    for (size_t h = 0; h < n_heads; h++) {
+        const measure_sums s = measure_sums_of(reference + h * head_dim, out + h * head_dim, head_dim);
+        row->angles[t * n_outputs + first + h] = (float)angle(&s);
+        row->error[layer] += s.error;
+        row->size[layer] += s.aa;
+    }
+}
+
+void cli_eval_summarise(cli_eval *eval, cli_eval_row *row) {
+    const size_t n_angles = eval->tokens * eval->n_outputs;
+    double kl = 0.0, angles = 0.0;
+    for (size_t t = 0; t < eval->tokens; t++)
+        kl += row->kl[t];
+    for (size_t i = 0; i < n_angles; i++)
+        angles += (double)row->angles[i];
+    measure_sort(row->kl, eval->tokens);
+    measure_sort_floats(row->angles, n_angles);
+    row->kl_mean = kl / (double)eval->tokens;
+    row->kl_median = row->kl[measure_rank(eval->tokens, 50)];
+    row->kl_p99 = row->kl[measure_rank(eval->tokens, 99)];
+    row->cosine_mean = 1.0 - angles / (double)n_angles;
+    row->cosine_p1 = 1.0 - (double)row->angles[measure_rank(n_angles, 99)];
+}
+
+double cli_eval_bits_per_value(const cli_eval *eval, const cli_eval_row *row) {
+    (void)eval;
+    return 8.0 * (double)row->bytes / (double)row->values;
+}
+
+double cli_eval_layer_error(const cli_eval_row *row, size_t layer) {
+    return row->size[layer] > 0.0 ? row->error[layer] / row->size[layer] : 0.0;
+}
+
+const cli_eval_row *cli_eval_find(const cli_eval *eval, const char *name) {
+    for (size_t i = 0; i < eval->n_rows; i++)
+        if (strcmp(eval->rows[i].name, name) == 0) return &eval->rows[i];
+    return NULL;
+}
+
+/* How each comes out of a row. */
+#define FIGURE(name, value)                                                                              \
+    static double name(const cli_eval *eval, const cli_eval_row *row) {                                  \
+        (void)eval;                                                                                      \
+        return value;                                                                                    \
+    }
+FIGURE(bytes, (double)row->bytes)
+FIGURE(bits_per_byte, row->bits / (double)eval->tokens)
+FIGURE(change, (row->bits - eval->reference_bits) / (double)eval->tokens)
+FIGURE(perplexity_change, exp2(change(eval, row)) - 1.0)
+FIGURE(kl_mean, row->kl_mean)
+FIGURE(kl_median, row->kl_median)
+FIGURE(kl_p99, row->kl_p99)
+FIGURE(same_top, (double)row->same_top / (double)eval->tokens)
+FIGURE(cosine_mean, row->cosine_mean)
+FIGURE(cosine_p1, row->cosine_p1)
+FIGURE(tokens_per_second, 1.0 / row->token_seconds)
+
+const cli_eval_figure cli_eval_figures[CLI_EVAL_FIGURES] = {
+    {"bits_per_value", true, "bits/value", "%.3f", 1, "bits per<br>value", "%.3f", 1,
+     cli_eval_bits_per_value},
+    {"cache_bytes", true, "bytes", "%zu", 1, "cache<br>KiB", "%.1f", 1.0 / 1024, bytes},
+    {"bits_per_byte", true, "bits/byte", "%.4f", 1, "bits per<br>byte", "%.4f", 1, bits_per_byte},
+    {"bits_change", true, "change", "%+.5f", 1, "change", "%+.5f", 1, change},
+    {"perplexity_change", true, "perpl. %", "%+.2f", 100, "perplexity<br>%", "%+.3f", 100,
+     perplexity_change},
+    {"kl_mean", false, "KL mean", "%.2e", 1, "KL mean", "%.2e", 1, kl_mean},
+    {"kl_median", false, "median", "%.2e", 1, "median", "%.2e", 1, kl_median},
+    {"kl_p99", false, "p99", "%.2e", 1, "p99", "%.2e", 1, kl_p99},
+    {"same_top", false, "top %", "%.2f", 100, "same top<br>%", "%.2f", 100, same_top},
+    {"cosine_mean", false, "cosine", "%.5f", 1, "cosine<br>mean", "%.5f", 1, cosine_mean},
+    {"cosine_p1", false, "p1", "%.4f", 1, "p1", "%.4f", 1, cosine_p1},
+    {"tokens_per_second", true, "tok/s", "%.0f", 1, "tokens<br>per s", "%.0f", 1, tokens_per_second},
+};

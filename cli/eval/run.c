@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT
+ * Runs an evaluation: the same tokens through the model once for every way to keep keys and values. */
+#include "eval/eval.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/heads.h"
+#include "base/message.h"
+#include "base/progress.h"
+#include "base/threads.h"
+#include "measure/percentile.h"
+#include "measure/timing.h"
+
+/* Tokens that each row decodes alone, for its speed, when the first context is full. */
+enum { TIMED_TOKENS = 24 };
+
+/* What is under way. Sequence 0 is the reference, sequence i + 1 row i. */
+typedef struct run {
+    cli_eval *eval;
+    cli_dump *dump;
+    tq_parallel parallel;
+    lm_sequence *sequences[CLI_EVAL_MAX_ROWS + 1];
+    uint8_t tokens[CLI_EVAL_MAX_ROWS + 1];
+    size_t n_sequences;
+    float *logits;  /* [n_sequences][vocab] */
+    double *log_p;  /* [2][vocab]: the reference's, a row's */
+    size_t t;       /* the token that is decoded */
+    size_t *firsts; /* [layers] the layer's first head among a token's outputs */
+} run;
+
+static size_t first_context(const cli_eval *eval) {
+    return eval->tokens < eval->context ? eval->tokens : eval->context;
+}
+
+static int allocate_row(const cli_eval *eval, cli_eval_row *row) {
+    if (eval->tokens > SIZE_MAX / sizeof(double)) return cli_out_of_memory();
+    row->kl = malloc(eval->tokens * sizeof *row->kl);
+    row->angles = cli_new_floats(eval->tokens, eval->n_outputs, 1);
+    row->error = calloc(eval->shape.n_layers, sizeof *row->error);
+    row->size = calloc(eval->shape.n_layers, sizeof *row->size);
+    row->memory = calloc(eval->n_memory, sizeof *row->memory);
+    const bool there = row->kl && row->angles && row->error && row->size && row->memory;
+    return there ? CLI_DONE : cli_out_of_memory();
+}
+
+void cli_eval_free_rows(cli_eval *eval) {
+    for (size_t i = 0; i < eval->n_rows; i++) {
+        cli_eval_row *row = &eval->rows[i];
+        free(row->kl);
+        free(row->angles);
+        free(row->error);
+        free(row->size);
+        free(row->memory);
+        row->kl = row->error = row->size = NULL;
+        row->angles = NULL;
+        row->memory = NULL;
+    }
+}
+
+static void watch_qkv(void *context, size_t layer, size_t n_rows, const float *q, const float *k,
+                      const float *v) {
+    run *r = context;
+    (void)n_rows; /* the reference is the first of them */
+    if (r->t < r->dump->n_positions) cli_dump_add(r->dump, layer, r->t, q, k, v);
+}
+
+static void watch_attention(void *context, size_t layer, size_t n_rows, const float *out) {
+    run *r = context;
+    const lm_layer_shape shape = lm_model_layer(r->eval->model, layer);
+    const size_t step = (size_t)shape.n_heads * shape.head_dim;
+    for (size_t i = 1; i < n_rows; i++) {
+        cli_eval_add_outputs(&r->eval->rows[i - 1], layer, r->t, r->eval->n_outputs, r->firsts[layer],
+                             shape.n_heads, shape.head_dim, out, out + i * step);
+    }
+}
+
+/* Room for the text, the tokens of the timing, and what a cache wants to have room for from the start. */
+static size_t capacity_of(const cli_eval *eval) {
+    size_t capacity = first_context(eval) + TIMED_TOKENS;
+    for (size_t i = 0; i < eval->n_rows; i++) {
+        const lm_kv *kv = &eval->rows[i].kv;
+        capacity = kv->recent > capacity ? kv->recent : capacity;
+        capacity = kv->learn_centre > capacity ? kv->learn_centre : capacity;
+    }
+    return capacity;
+}
+
+static void free_sequences(run *r) {
+    for (size_t i = 0; i < r->n_sequences; i++) {
+        lm_sequence_free(r->sequences[i]);
+        r->sequences[i] = NULL;
+    }
+}
+
+static int new_sequences(run *r) {
+    const cli_eval *eval = r->eval;
+    const lm_kv reference = {.store = LM_STORE_F32};
+    const tq_parallel *parallel = r->parallel.run ? &r->parallel : NULL;
+    free_sequences(r);
+    for (size_t i = 0; i < r->n_sequences; i++) {
+        const cli_eval_row *row = i ? &eval->rows[i - 1] : NULL;
+        TRY(cli_check(row ? row->name : "float32",
+                      lm_sequence_create(eval->model, row ? &row->kv : &reference, capacity_of(eval), 1,
+                                         parallel, &r->sequences[i])));
+    }
+    return CLI_DONE;
+}
+
+static void add_figures(run *r) {
+    cli_eval *eval = r->eval;
+    const size_t vocab = eval->shape.vocab;
+    const uint8_t next = eval->text[r->t + 1];
+    cli_distribution reference = {.log_p = r->log_p, .n = vocab};
+    cli_distribution d = {.log_p = r->log_p + vocab, .n = vocab};
+
+    cli_softmax(r->logits, &reference);
+    eval->reference_bits += cli_surprise(&reference, next);
+    for (size_t i = 0; i < eval->n_rows; i++) {
+        cli_softmax(r->logits + (i + 1) * vocab, &d);
+        cli_eval_add_token(&eval->rows[i], r->t, &reference, &d, next);
+    }
+}
+
+/* The bytes of all caches, if this is a context at which they are noted. */
+static int note_memory(run *r, size_t *point) {
+    cli_eval *eval = r->eval;
+    if (*point == eval->n_memory || r->t + 1 != eval->memory_at[*point]) return CLI_DONE;
+    for (size_t i = 0; i < eval->n_rows; i++) {
+        cli_eval_row *row = &eval->rows[i];
+        TRY(cli_check(row->name, lm_sequence_bytes(r->sequences[i + 1], &row->bytes, &row->values)));
+        row->memory[*point] = row->bytes;
+    }
+    ++*point;
+    return CLI_DONE;
+}
+
+static int run_context(run *r, size_t first) {
+    cli_eval *eval = r->eval;
+    const lm_watch watch = {
+        .qkv = r->dump ? watch_qkv : NULL, .attention = watch_attention, .context = r};
+    const size_t left = eval->tokens - first;
+    const size_t end = first + (left < eval->context ? left : eval->context);
+    size_t point = first ? eval->n_memory : 0;
+
+    TRY(new_sequences(r));
+    for (r->t = first; r->t < end; r->t++) {
+        memset(r->tokens, eval->text[r->t], r->n_sequences);
+        if (lm_decode(eval->model, r->n_sequences, r->sequences, r->tokens, r->logits, &watch) != TQ_OK)
+            return cli_fail("byte %zu of the text: %s", r->t, tq_last_error()->message);
+        add_figures(r);
+        TRY(note_memory(r, &point));
+        cli_progress_add(1);
+    }
+    return CLI_DONE;
+}
+
+/* Each row on its own, when its cache is as full as it gets: in a batch nobody's time can be told. */
+static int time_rows(run *r) {
+    cli_eval *eval = r->eval;
+    for (size_t i = 0; i < eval->n_rows; i++) {
+        double times[TIMED_TOKENS];
+        for (size_t n = 0; n < TIMED_TOKENS; n++) {
+            const double begun = measure_now();
+            TRY(cli_check(eval->rows[i].name, lm_decode(eval->model, 1, &r->sequences[i + 1],
+                                                        &eval->text[n % eval->tokens], r->logits, NULL)));
+            times[n] = measure_now() - begun;
+        }
+        measure_sort(times, TIMED_TOKENS);
+        eval->rows[i].token_seconds = times[measure_rank(TIMED_TOKENS, 50)];
+    }
+    return CLI_DONE;
+}
+
+static int run_all(run *r) {
+    cli_eval *eval = r->eval;
+    for (size_t first = 0; first < eval->tokens; first += eval->context) {
+        const double begun = measure_now();
+        TRY(run_context(r, first));
+        eval->seconds += measure_now() - begun;
+        if (first == 0) TRY(time_rows(r));
+        if (eval->tokens - first <= eval->context) break;
+    }
+    return CLI_DONE;
+}
+
+static int prepare(run *r) {
+    cli_eval *eval = r->eval;
+    size_t *firsts = r->firsts;
+    const size_t context = first_context(eval);
+    r->n_sequences = eval->n_rows + 1;
+    r->logits = cli_new_floats(r->n_sequences, eval->shape.vocab, 1);
+    r->log_p = calloc(2 * eval->shape.vocab, sizeof *r->log_p);
+    if (!r->logits || !r->log_p) return cli_out_of_memory();
+    eval->n_outputs = 0;
+    for (size_t layer = 0; layer < eval->shape.n_layers; layer++) {
+        firsts[layer] = eval->n_outputs;
+        eval->n_outputs += lm_model_layer(eval->model, layer).n_heads;
+    }
+    eval->n_memory = context < CLI_EVAL_MEMORY_POINTS ? context : CLI_EVAL_MEMORY_POINTS;
+    for (size_t i = 0; i < eval->n_memory; i++) {
+        const size_t n = eval->n_memory;
+        eval->memory_at[i] = context / n * (i + 1) + context % n * (i + 1) / n;
+    }
+    TRY(cli_choose_threads(eval->threads, &r->parallel));
+    for (size_t i = 0; i < eval->n_rows; i++)
+        TRY(allocate_row(eval, &eval->rows[i]));
+    return CLI_DONE;
+}
+
+int cli_eval_run(cli_eval *eval, cli_dump *dump) {
+    run r = {.eval = eval, .dump = dump};
+    r.firsts = calloc(eval->shape.n_layers, sizeof *r.firsts);
+    int rc = r.firsts ? prepare(&r) : cli_out_of_memory();
+    if (rc == CLI_DONE) {
+        cli_progress_begin("evaluating", eval->tokens);
+        rc = run_all(&r);
+        cli_progress_end();
+    }
+    for (size_t i = 0; rc == CLI_DONE && i < eval->n_rows; i++)
+        cli_eval_summarise(eval, &eval->rows[i]);
+    free_sequences(&r);
+    free(r.firsts);
+    free(r.logits);
+    free(r.log_p);
+    return rc;
+}

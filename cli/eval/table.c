@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT
+ * An evaluation on standard output: tables for people, one JSON object for programs. */
+#include "eval/eval.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/message.h"
+#include "base/report.h"
+#include "tqkv/version.h"
+
+static const cli_column pair_columns[] = {
+    {"name", "format", NULL},
+    {"kl", "KL", "%.2e"},
+    {"baseline", "baseline", NULL},
+    {"baseline_kl", "its KL", "%.2e"},
+    {"baseline_kl_moved", "equal bits", "%.2e"},
+    {"lower", "lower", NULL},
+    {"lower_moved", "then", NULL},
+};
+
+/* One of both tables. */
+static int print_figures(const cli_eval *eval, bool costs) {
+    cli_column columns[1 + CLI_EVAL_FIGURES] = {{NULL, "format", NULL}};
+    const cli_eval_figure *figures[1 + CLI_EVAL_FIGURES];
+    cli_grid grid;
+    size_t n = 1;
+    for (size_t k = 0; k < CLI_EVAL_FIGURES; k++) {
+        const cli_eval_figure *f = &cli_eval_figures[k];
+        if (f->is_cost != costs) continue;
+        figures[n] = f;
+        columns[n++] = (cli_column){NULL, f->heading, f->format};
+    }
+    cli_grid_begin(&grid, columns, n);
+    for (size_t i = 0; i < eval->n_rows; i++) {
+        cli_cell cells[1 + CLI_EVAL_FIGURES] = {{.text = eval->rows[i].name}};
+        for (size_t k = 1; k < n; k++)
+            cells[k].number = figures[k]->factor * figures[k]->of(eval, &eval->rows[i]);
+        cli_grid_row(&grid, cells);
+    }
+    return cli_grid_print(&grid);
+}
+
+size_t cli_eval_pairs(const cli_eval *eval, cli_eval_pair pairs[CLI_EVAL_MAX_PAIRS]) {
+    static const char *const names[CLI_EVAL_MAX_PAIRS][2] = {
+        {"tq8", "q8_0+rotate"}, {"tq8", "q8_0"}, {"tq8+centre", "q8_0+rotate"},
+        {"tq4", "q4_0+rotate"}, {"tq4", "q4_0"}, {"tq4+centre", "q4_0+rotate"}};
+    size_t n = 0;
+    for (size_t i = 0; i < CLI_EVAL_MAX_PAIRS; i++) {
+        const cli_eval_row *ours = cli_eval_find(eval, names[i][0]);
+        const cli_eval_row *baseline = cli_eval_find(eval, names[i][1]);
+        if (ours && baseline) {
+            const double more =
+                cli_eval_bits_per_value(eval, baseline) - cli_eval_bits_per_value(eval, ours);
+            pairs[n++] = (cli_eval_pair){ours, baseline, baseline->kl_mean * exp2(2.0 * more)};
+        }
+    }
+    return n;
+}
+
+static void fill_pairs(const cli_eval *eval, cli_grid *grid) {
+    cli_eval_pair pairs[CLI_EVAL_MAX_PAIRS];
+    const size_t n = cli_eval_pairs(eval, pairs);
+    cli_grid_begin(grid, CLI_COLUMNS(pair_columns));
+    for (size_t i = 0; i < n; i++) {
+        const cli_eval_row *ours = pairs[i].ours, *baseline = pairs[i].baseline;
+        const cli_cell cells[] = {{.text = ours->name},
+                                  {.number = ours->kl_mean},
+                                  {.text = baseline->name},
+                                  {.number = baseline->kl_mean},
+                                  {.number = pairs[i].moved},
+                                  {.text = ours->kl_mean < baseline->kl_mean ? "ours" : "its"},
+                                  {.text = ours->kl_mean < pairs[i].moved ? "ours" : "its"}};
+        cli_grid_row(grid, cells);
+    }
+}
+
+static int print_pairs(const cli_eval *eval) {
+    cli_eval_pair pairs[CLI_EVAL_MAX_PAIRS];
+    cli_grid grid;
+    if (cli_eval_pairs(eval, pairs) == 0) return CLI_DONE;
+    printf("\n# Beside blocks of 32 with a float16 scale. equal bits: its KL times 4 for\n"
+           "# every bit a value that it spends more (6.02 dB a bit); and which is lower then\n");
+    fill_pairs(eval, &grid);
+    return cli_grid_print(&grid);
+}
+
+static double rate(const cli_eval *eval) {
+    return (double)eval->tokens * (double)(eval->n_rows + 1) / eval->seconds;
+}
+
+/* Where a layer does less than a row's name says. */
+static void tell_cuts(const cli_eval *eval) {
+    char text[256];
+    for (size_t i = 0; i < eval->n_rows; i++)
+        if (cli_kv_cut(&eval->rows[i].kv, eval->model, text, sizeof text))
+            printf("# %s: %s\n", eval->rows[i].name, text);
+}
+
+int cli_eval_print_tables(const cli_eval *eval) {
+    const size_t full = eval->memory_at[eval->n_memory - 1];
+    cli_print_line("# %s on %s", eval->shape.name, eval->text_path);
+    printf("# %zu tokens, a new cache every %zu\n", eval->tokens, eval->context);
+    printf("# bytes and bits/value: after %zu tokens, norms and centre counted\n# float32: %.4f "
+           "bits a byte. v2 norms are matched unless a name says otherwise\n",
+           full, eval->reference_bits / (double)eval->tokens);
+    tell_cuts(eval);
+    TRY(print_figures(eval, true));
+    printf("\n# KL in nats from the next-byte distribution of float32; top: the same likeliest\n# byte; "
+           "cosines of attention outputs: mean and first percentile\n");
+    TRY(print_figures(eval, false));
+    TRY(print_pairs(eval));
+    printf("\n# %.1f s: %.0f tokens a second and format\n", eval->seconds, rate(eval));
+    return cli_flush_output();
+}
+
+/* One object a row: the figures and more. NULL when memory ran out. */
+static json_t *row_json(const cli_eval *eval, const cli_eval_row *row) {
+    json_t *object = json_object(), *layers = json_array(), *memory = json_array(),
+           *recent = json_array(), *centre = json_array();
+    int failed = json_object_set_new(object, "name", json_string(row->name));
+    for (size_t k = 0; k < CLI_EVAL_FIGURES; k++) {
+        const cli_eval_figure *f = &cli_eval_figures[k];
+        failed |= json_object_set_new(object, f->key, cli_json_number(f->format, f->of(eval, row)));
+    }
+    for (size_t i = 0; i < eval->shape.n_layers; i++) {
+        const lm_layer_shape layer = lm_model_layer(eval->model, i);
+        const size_t holds[] = {lm_layer_holds(&layer, row->kv.recent),
+                                lm_layer_holds(&layer, row->kv.learn_centre)};
+        failed |= json_array_append_new(layers, json_real(cli_eval_layer_error(row, i)));
+        failed |= json_array_append_new(recent, json_integer((json_int_t)holds[0]));
+        failed |= json_array_append_new(centre, json_integer((json_int_t)holds[1]));
+    }
+    for (size_t i = 0; i < eval->n_memory; i++)
+        failed |= json_array_append_new(memory, json_integer((json_int_t)row->memory[i]));
+    failed |= json_object_set_new(object, "layer_error", layers);
+    failed |= json_object_set_new(object, "memory", memory);
+    failed |= json_object_set_new(object, "layer_recent", recent);
+    failed |= json_object_set_new(object, "layer_centre", centre);
+    if (failed == 0) return object;
+    json_decref(object);
+    return NULL;
+}
+
+int cli_eval_print_json(const cli_eval *eval) {
+    json_t *rows = json_array(), *contexts = json_array();
+    int failed = 0;
+    cli_grid pairs;
+    cli_report report;
+    for (size_t i = 0; i < eval->n_rows; i++)
+        failed |= json_array_append_new(rows, row_json(eval, &eval->rows[i]));
+    for (size_t i = 0; i < eval->n_memory; i++)
+        failed |= json_array_append_new(contexts, json_integer((json_int_t)eval->memory_at[i]));
+    cli_report_begin(&report, true);
+    report.failed = report.failed || failed != 0;
+    cli_report_text(&report, "model", NULL, eval->shape.name);
+    cli_report_text(&report, "model_file", NULL, eval->model_path);
+    cli_report_text(&report, "text", NULL, eval->text_path);
+    cli_report_text(&report, "version", NULL, tq_version());
+    cli_report_count(&report, "tokens", NULL, eval->tokens);
+    cli_report_count(&report, "context", NULL, eval->context);
+    cli_report_real(&report, "reference_bits_per_byte", NULL,
+                    eval->reference_bits / (double)eval->tokens);
+    cli_report_real(&report, "seconds", NULL, eval->seconds);
+    cli_report_real(&report, "tokens_per_second_and_format", NULL, rate(eval));
+    cli_report_json(&report, "memory_contexts", contexts);
+    cli_report_json(&report, "rows", rows);
+    fill_pairs(eval, &pairs);
+    cli_report_json(&report, "pairs", cli_grid_take_json(&pairs));
+    return cli_report_end(&report);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT
+ * Attention in float64, from its definition, a query at a time: what results are measured against. */
+#ifndef TQKV_MEASURE_EXACT_H
+#define TQKV_MEASURE_EXACT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Query i of n stands at position first_query + i, where key 0 stands at 0. */
+typedef struct measure_exact {
+    size_t n_heads, n_kv_heads, head_dim, n_queries, n_positions;
+    size_t first_query;
+    double scale;
+    double softcap; /* 0: none */
+    bool causal;
+    size_t window;  /* 0: none */
+    const float *q; /* [H][n][D] */
+    const float *k; /* [G][T][D] */
+    const float *v; /* [G][T][D] */
+} measure_exact;
+
+/* The KV head of query head h. */
+size_t measure_exact_group(const measure_exact *x, size_t h);
+
+/* Scores [T] of query i of head h; -infinity where the mask hides a key. */
+void measure_exact_scores(const measure_exact *x, size_t h, size_t i, double *scores);
+
+/* Weights [n] of scores, summing to one; returns the log-sum-exp. Without a visible key: zeros, and
+ * -infinity. weights may be scores. */
+double measure_exact_softmax(const double *scores, size_t n, double *weights);
+
+/* out [D]: the weighted sum of the values of head h at positions [first, first + n); terms [D]: the
+ * same of their magnitudes, which is what rounding errors are measured in. */
+void measure_exact_output(const measure_exact *x, size_t h, const double *weights, size_t first, size_t n,
+                          double *out, double *terms);
+
+/* All of that for query i of head h, over all positions. scratch [T]. */
+void measure_exact_attend(const measure_exact *x, size_t h, size_t i, double *scratch, double *out,
+                          double *terms);
+
+/* The length of (got - want) over that of `measure`. */
+double measure_exact_error(const float *got, const double *want, const double *measure, size_t n);
+
+/* Length of a vector. */
+double measure_exact_length(const double *vector, size_t n);
+double measure_exact_float_length(const float *vector, size_t n);
+
+/* sum of p log(p / e^score) over keys that p sees, less the log-sum-exp: the divergence from weights p
+ * of the softmax of scores; infinite if that gives no weight to something that p does. */
+double measure_exact_divergence(const double *p, const double *p_scores, double p_lse,
+                                const double *scores, double lse, size_t n);
+
+#endif
