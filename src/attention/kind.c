@@ -7,9 +7,15 @@
 #include "attention/batch.h"
 #include "base/size.h"
 
-/* A sequence has so many tasks if its positions allow, each of so many of them at least: of fewer where
- * there are FEW tasks without splits, which threads could not share evenly. */
-enum { TASKS = 64, LEAST_SPLIT = 512, FEW = 8, LEAST_SPLIT_OF_FEW = 256 };
+/* A sequence has so many tasks, more of them if it is long, as far as its positions allow: what a split
+ * costs shows beside fewer of them, and its partial rows take memory. */
+enum {
+    LEAST_TASKS = 16,
+    MOST_TASKS = 128,
+    POSITIONS_OF_TASK = 256,
+    LEAST_SPLIT = 1024,
+    MOST_SPLITS = 16
+};
 
 /* Chunks of positions begin on multiples of this within a split. */
 enum { SPLIT_STEP = 128 };
@@ -110,12 +116,17 @@ static size_t blocks_of(const tq_attend_kind *kind, size_t n_queries) {
     return (kind->group * n_queries - 1) / TQ_ATTEND_ROWS + 1;
 }
 
-/* Splits that make TASKS of so many tasks, as far as there are positions for them. */
+static size_t tasks_for(size_t positions) {
+    const size_t n = positions / POSITIONS_OF_TASK;
+    return n < LEAST_TASKS ? LEAST_TASKS : n > MOST_TASKS ? MOST_TASKS : n;
+}
+
+/* Splits that make as many tasks out of so many, as far as there are positions for them. */
 static size_t most_splits(size_t tasks, size_t positions) {
-    const size_t wanted = tasks < TASKS ? (TASKS - 1) / tasks + 1 : 1;
-    const size_t least = tasks < FEW ? LEAST_SPLIT_OF_FEW : LEAST_SPLIT;
-    const size_t there = positions == 0 ? 1 : (positions - 1) / least + 1;
-    return wanted < there ? wanted : there;
+    const size_t wanted = (tasks_for(positions) - 1) / tasks + 1;
+    const size_t there = positions == 0 ? 1 : (positions - 1) / LEAST_SPLIT + 1;
+    const size_t most = there < MOST_SPLITS ? there : MOST_SPLITS;
+    return wanted < most ? wanted : most;
 }
 
 tq_attend_cut tq_attend_cut_of(const tq_attend_kind *kind, size_t n_queries, size_t positions) {
@@ -132,7 +143,7 @@ tq_attend_cut tq_attend_cut_of(const tq_attend_kind *kind, size_t n_queries, siz
  * most where a block is just full. */
 static bool most_rows(const tq_attend_kind *kind, size_t queries, size_t *most) {
     *most = queries;
-    for (size_t blocks = 1; kind->kv_heads * blocks < TASKS; blocks++) {
+    for (size_t blocks = 1; kind->kv_heads * blocks < MOST_TASKS; blocks++) {
         size_t n = blocks * TQ_ATTEND_ROWS / kind->group, rows;
         if (n > queries) n = queries;
         if (!tq_size_mul(n, most_splits(kind->kv_heads * blocks, kind->max_positions), &rows))

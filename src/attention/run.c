@@ -9,17 +9,17 @@
 /* What fewer products take is over before another thread has woken up. */
 enum { ALONE = 1 << 18 };
 
-/* A query, scaled, as float32. */
-static void load_query(const tq_attend_batch *b, const tq_attend_sequence *s, size_t row, float *to) {
+/* Queries of n rows that lie side by side, as float32. */
+static void load_queries(const tq_attend_batch *b, const tq_attend_sequence *s, size_t row, size_t n,
+                         float *to) {
     const tq_attend_kind *kind = b->kind;
     const size_t token = s->first_token + row % s->n_queries, head = row / s->n_queries;
-    const size_t at = token * b->io.q_token + head * b->io.q_head, dim = kind->k_dim;
+    const size_t at = token * b->io.q_token + head * b->io.q_head, values = n * kind->k_dim;
     if (kind->q_type == TQ_F32)
-        memcpy(to, (const float *)b->io.q + at, dim * sizeof *to);
+        memcpy(to, (const float *)b->io.q + at, values * sizeof *to);
     else
         (kind->q_type == TQ_F16 ? b->kernels->f16_to_f32
-                                : b->kernels->bf16_to_f32)(dim, (const uint16_t *)b->io.q + at, to);
-    b->kernels->scale(dim, kind->scale, to);
+                                : b->kernels->bf16_to_f32)(values, (const uint16_t *)b->io.q + at, to);
 }
 
 /* Products of a block's queries with a centre, in the call's domain. */
@@ -42,9 +42,11 @@ static void prepare(const tq_attend_task *t) {
     const tq_attend_batch *b = t->batch;
     const tq_attend_sequence *s = t->s;
     const size_t dim = b->kind->k_dim;
+    const size_t together = s->n_queries == 1 && b->io.q_head == dim ? t->rows : 1;
     float *plain = b->workspace + s->plain + t->row * dim;
-    for (size_t r = 0; r < t->rows; r++)
-        load_query(b, s, t->row + r, plain + r * dim);
+    for (size_t r = 0; r < t->rows; r += together)
+        load_queries(b, s, t->row + r, together, plain + r * dim);
+    b->kernels->scale(t->rows * dim, b->kind->scale, plain);
     if (s->rotated != s->plain)
         b->kernels->rotate(&s->k_rotation, TQ_ROTATE_IN, t->rows, plain, dim,
                            b->workspace + s->rotated + t->row * dim, dim);

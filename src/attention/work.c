@@ -221,10 +221,12 @@ static void gather(tq_attend_task *t) {
 
 static void attend_rows(tq_attend_task *t) {
     size_t lately = 0;
-    for (size_t r = 0; r < t->rows; r++) {
-        memset(partial_of(t, r), 0, t->s->partial_floats * sizeof(float));
+    const bool alone = t->s->cut.splits == 1; /* then rows lie side by side */
+    const size_t bytes = t->s->partial_floats * sizeof(float);
+    for (size_t r = 0; r < t->rows; r += alone ? t->rows : 1)
+        memset(partial_of(t, r), 0, alone ? t->rows * bytes : bytes);
+    for (size_t r = 0; r < t->rows; r++)
         tail_of(t, r)[0] = -INFINITY;
-    }
     for (size_t i = 0; i < t->s->n_segments; i++) {
         const tq_attend_segment *seg = &t->s->segments[i];
         const size_t end = seg->start + seg->length, stop = end < t->last ? end : t->last;
