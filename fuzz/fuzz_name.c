@@ -12,7 +12,7 @@ static void check_again(const tq_cache_config *config) {
     const size_t counts[] = {config->learn_centre, config->recent, config->sinks};
     const char *const words[] = {"centre", "recent", "sinks"};
     const tq_norm_rule rule = config->layer.k.norm_rule;
-    tq_cache_config again = {.capacity = 7, .window = 5};
+    tq_cache_config again = {.size = sizeof again, .capacity = 7, .window = 5};
     char name[160];
     int used = snprintf(name, sizeof name, "%s/%s%s%s", tq_format_name(config->layer.k.format),
                         tq_format_name(config->layer.v.format), rule == TQ_NORM_DEFAULT ? "" : "+",
@@ -25,7 +25,7 @@ static void check_again(const tq_cache_config *config) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
-    const tq_cache_config before = {.capacity = 7, .window = 5};
+    const tq_cache_config before = {.size = sizeof before, .capacity = 7, .window = 5};
     tq_cache_config config = before;
     char *name = malloc(size + 1); /* of its very size, so that a read beyond it shows */
     REQUIRE(name != NULL);

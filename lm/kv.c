@@ -44,6 +44,7 @@ static tq_status create_cache(lm_kv_layer *layer) {
     const lm_kv *kv = layer->kv;
     const uint32_t dim = layer->shape.head_dim;
     tq_cache_config config = {
+        .size = sizeof config,
         .policy = layer->shape.window == 0 ? TQ_CACHE_GLOBAL : TQ_CACHE_RING,
         .layer = {.n_kv_heads = layer->shape.n_kv_heads,
                   .k = {kv->k_format, dim, kv->k_norm_rule, 1},

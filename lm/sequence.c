@@ -96,6 +96,7 @@ static tq_status attend(lm_sequence *s, size_t layer, size_t n, const float *q, 
     const lm_kv_layer *kv = &s->layers[layer];
     const lm_layer_shape *shape = &kv->shape;
     const tq_attention_params params = {
+        .size = sizeof params,
         .n_heads = shape->n_heads,
         .n_kv_heads = shape->n_kv_heads,
         .head_dim = shape->head_dim,

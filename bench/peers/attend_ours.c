@@ -66,7 +66,8 @@ static int ours_begin(peer_attend *side, const peer_scene *s) {
     side->state = o;
     if (!o) return -1;
     tq_status status = s->threads > 1 ? tq_parallel_openmp(&o->openmp, (unsigned)s->threads) : TQ_OK;
-    o->params = (tq_attention_params){.n_heads = (uint32_t)s->heads,
+    o->params = (tq_attention_params){.size = sizeof(tq_attention_params),
+                                      .n_heads = (uint32_t)s->heads,
                                       .n_kv_heads = (uint32_t)s->kv_heads,
                                       .head_dim = (uint32_t)s->dim,
                                       .n_queries = 1,

@@ -58,6 +58,7 @@ int cli_attention_params(const cli_attention_request *request, const cli_shape *
                         q->path, n, k->path, t, t, n);
     }
     *params = (tq_attention_params){
+        .size = sizeof(tq_attention_params),
         .n_heads = (uint32_t)q->n_heads,
         .n_kv_heads = (uint32_t)k->n_heads,
         .head_dim = (uint32_t)k->head_dim,

@@ -89,7 +89,7 @@ static int take_config(const char *whole, const side *k, const side *v, const ch
     const char *k_name = k->name[0] ? k->name : v->name[0] ? v->name : "tq8";
     const char *v_name = v->name[0] ? v->name : k_name;
     char text[2 * CLI_KV_NAME_SIZE]; /* two sides of 15 letters at most, and suffixes */
-    tq_cache_config c = {0};
+    tq_cache_config c = {.size = sizeof c};
     snprintf(text, sizeof text, "%s/%s%s", k_name, v_name, suffixes);
     if (tq_cache_config_from_name(text, &c) != TQ_OK)
         return cli_misuse("'%s': %s", whole, tq_last_error()->message);

@@ -83,7 +83,8 @@ static int fill(cli_attend_data *data, const cli_attend_case *c) {
 }
 
 static int ready_call(cli_attend_data *data, const cli_attend_case *c) {
-    data->params = (tq_attention_params){.n_heads = c->heads,
+    data->params = (tq_attention_params){.size = sizeof(tq_attention_params),
+                                         .n_heads = c->heads,
                                          .n_kv_heads = c->kv_heads,
                                          .head_dim = c->dim,
                                          .n_queries = c->queries,

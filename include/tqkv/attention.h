@@ -168,6 +168,7 @@ TQ_API tq_status tq_attention_run(const tq_attention_kind *kind, const tq_attent
 /** One sequence, planned and run in one. Zero-initialise and set what is wanted; what is not said here is
  * as in tq_attention_config, tq_sequence and tq_attention_batch. */
 typedef struct tq_attention_params {
+    size_t size; /**< sizeof(tq_attention_params) (TQ_E_SIZE) */
     uint32_t n_heads, n_kv_heads, head_dim, v_head_dim;
     size_t n_queries; /**< n, per head; at least 1 (TQ_E_SIZE) */
     uint64_t query_end;

@@ -19,6 +19,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "tqkv/attention.h"
 #include "tqkv/codec.h"
@@ -53,6 +54,7 @@ typedef struct tq_page_pool tq_page_pool;
 
 /** What a cache is. Zero-initialise and set what is wanted. */
 typedef struct tq_cache_config {
+    size_t size; /**< sizeof(tq_cache_config) (TQ_E_SIZE) */
     tq_cache_policy policy;
     tq_cache_layer layer;  /**< paged: n_kv_heads 0 takes the pool's; anything else must equal it
                                 (TQ_E_POLICY) */
@@ -85,7 +87,21 @@ typedef struct tq_cache_config {
 /** A configuration with these defaults, to be used as it is or changed: policy TQ_CACHE_GLOBAL, no pool,
  * no sinks; learn_centre and recent at most `capacity`. What is wrong with the arguments,
  * tq_cache_create() tells. */
-TQ_API tq_cache_config tq_cache_config_default(uint32_t n_kv_heads, uint32_t head_dim, size_t capacity);
+static inline tq_cache_config tq_cache_config_default(uint32_t n_kv_heads, uint32_t head_dim,
+                                                      size_t capacity) {
+    tq_cache_config c;
+    memset(&c, 0, sizeof c);
+    c.size = sizeof c;
+    c.policy = TQ_CACHE_GLOBAL;
+    c.layer.n_kv_heads = n_kv_heads;
+    c.layer.k.format = TQ_DEFAULT_K_FORMAT;
+    c.layer.v.format = TQ_DEFAULT_V_FORMAT;
+    c.layer.k.head_dim = c.layer.v.head_dim = head_dim;
+    c.capacity = capacity;
+    c.recent = capacity < TQ_DEFAULT_RECENT ? capacity : TQ_DEFAULT_RECENT;
+    c.learn_centre = capacity < TQ_DEFAULT_LEARN_CENTRE ? capacity : TQ_DEFAULT_LEARN_CENTRE;
+    return c;
+}
 
 /** Fills in a way to keep keys and values from its name, such as "tq6/tq4+centre+recent=64".
  *
@@ -245,6 +261,7 @@ TQ_API tq_status tq_cache_sequence(const tq_cache *cache, size_t n_queries,
 /** Bytes, part by part. `held` is what was asked from the allocator; `used` what present positions fill.
  */
 typedef struct tq_cache_bytes {
+    size_t size; /**< sizeof(tq_cache_bytes), set by the caller (TQ_E_SIZE) */
     size_t k_codes, k_norms, v_codes, v_norms; /**< held; of a dense side, its vectors. Paged: pages of
                                                   the cache, shared ones in full */
     size_t k_dense, v_dense;                   /**< held: sinks and recent positions */
@@ -262,6 +279,7 @@ TQ_API tq_status tq_cache_count_bytes(const tq_cache *cache, tq_cache_bytes *byt
 
 /** A pool of pages for caches of one kind. Zero-initialise and set what is wanted. */
 typedef struct tq_page_pool_config {
+    size_t size; /**< sizeof(tq_page_pool_config) (TQ_E_SIZE) */
     tq_cache_layer layer;
     size_t n_pages;                /**< at least 1, below 2^31 */
     size_t page_rows;              /**< positions of a page, at least 1 */

@@ -6,8 +6,10 @@
 #include "cpu/dispatch.h"
 
 /* A call as a batch of one: rows lie [H][n]. */
-static tq_status one_sequence(tq_attend_call *call, const tq_attention_params *p, tq_sequence *sequence,
-                              const tq_segment *segments, size_t n_segments) {
+static tq_status one_sequence(tq_attend_call *call, const tq_attention_params *params,
+                              tq_attention_params *p, tq_sequence *sequence, const tq_segment *segments,
+                              size_t n_segments) {
+    TRY(tq_take_struct("params", params, p, sizeof *p));
     TRY(tq_attend_kind_of(&call->kind, p));
     *sequence = (tq_sequence){.segments = segments,
                               .n_segments = n_segments,
@@ -31,21 +33,23 @@ static tq_status one_sequence(tq_attend_call *call, const tq_attention_params *p
 tq_status tq_attention_workspace(const tq_attention_params *params, const tq_segment *segments,
                                  size_t n_segments, size_t *bytes) {
     tq_attend_call call;
+    tq_attention_params own;
     tq_sequence sequence;
     TRY(tq_check_not_null("bytes", bytes));
-    TRY(one_sequence(&call, params, &sequence, segments, n_segments));
+    TRY(one_sequence(&call, params, &own, &sequence, segments, n_segments));
     return tq_attend_call_size(&call, bytes);
 }
 
 tq_status tq_attention(const tq_attention_params *params, const tq_segment *segments, size_t n_segments,
                        const float *q, float *out, float *lse, void *workspace, size_t workspace_bytes) {
     tq_attend_call call;
+    tq_attention_params own;
     tq_sequence sequence;
-    TRY(one_sequence(&call, params, &sequence, segments, n_segments));
+    TRY(one_sequence(&call, params, &own, &sequence, segments, n_segments));
     call.batch.q = q;
     call.batch.out = out;
     call.batch.lse = lse;
-    call.batch.sinks = params->sinks;
+    call.batch.sinks = own.sinks;
     return tq_attend_call_run(&call, workspace, workspace_bytes);
 }
 
@@ -53,12 +57,13 @@ tq_status tq_attention_partial(const tq_attention_params *params, const tq_segme
                                size_t n_segments, const float *q, float *acc, float *max, float *sum,
                                void *workspace, size_t workspace_bytes) {
     tq_attend_call call;
+    tq_attention_params own;
     tq_sequence sequence;
-    TRY(one_sequence(&call, params, &sequence, segments, n_segments));
+    TRY(one_sequence(&call, params, &own, &sequence, segments, n_segments));
     TRY(tq_check_not_null("max", max));
     TRY(tq_check_not_null("sum", sum));
     call.batch.q = q;
-    call.batch.sinks = params->sinks;
+    call.batch.sinks = own.sinks;
     call.batch.out = acc;
     call.batch.max = max;
     call.batch.sum = sum;

@@ -17,9 +17,6 @@ enum {
     MOST_SPLITS = 16
 };
 
-/* Chunks of positions begin on multiples of this within a split. */
-enum { SPLIT_STEP = 128 };
-
 static tq_status check_heads(const tq_attention_config *c) {
     if (c->n_kv_heads == 0)
         return tq_fail(TQ_E_HEADS, 0, "n_kv_heads", "n_kv_heads is 0: there must be one at least");
@@ -93,7 +90,6 @@ tq_status tq_attend_kind_init(tq_attend_kind *kind, const tq_attention_config *c
 }
 
 tq_status tq_attend_kind_of(tq_attend_kind *kind, const tq_attention_params *p) {
-    if (p == NULL) return tq_fail(TQ_E_NULL, 0, "params", "params is NULL");
     const tq_attention_config config = {.size = sizeof config,
                                         .n_heads = p->n_heads,
                                         .n_kv_heads = p->n_kv_heads,
@@ -133,8 +129,9 @@ tq_attend_cut tq_attend_cut_of(const tq_attend_kind *kind, size_t n_queries, siz
     tq_attend_cut cut = {.rows = kind->group * n_queries, .row_blocks = blocks_of(kind, n_queries)};
     cut.row_block = cut.rows < TQ_ATTEND_ROWS ? cut.rows : TQ_ATTEND_ROWS;
     cut.most_splits = most_splits(kind->kv_heads * cut.row_blocks, positions);
-    cut.split = cut.most_splits == 1 ? SIZE_MAX
-                                     : ((positions - 1) / cut.most_splits / SPLIT_STEP + 1) * SPLIT_STEP;
+    cut.split = cut.most_splits == 1
+                    ? SIZE_MAX
+                    : ((positions - 1) / cut.most_splits / TQ_ATTEND_CHUNK + 1) * TQ_ATTEND_CHUNK;
     cut.splits = positions == 0 ? 1 : (positions - 1) / cut.split + 1;
     return cut;
 }

@@ -17,6 +17,9 @@ enum { TQ_ATTEND_FOLD = 512 };
  * costs little beside using them. */
 enum { TQ_ATTEND_ROWS = 32 };
 
+/* Scores of so many positions go through the softmax together; splits are whole chunks. */
+enum { TQ_ATTEND_CHUNK = 128 };
+
 typedef struct tq_attend_kind {
     size_t heads, kv_heads, group; /* H, G, H/G */
     size_t k_dim, v_dim;

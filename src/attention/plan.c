@@ -21,13 +21,13 @@ static size_t or_else(size_t n, size_t instead) {
 tq_status tq_attention_plan(const tq_attention_config *config, tq_attention_kind *kind,
                             size_t *workspace_bytes) {
     planned p = {.mark = PLANNED};
+    tq_attention_config own;
     size_t bytes;
-    TRY(tq_check_not_null("config", config));
     TRY(tq_check_not_null("kind", kind));
     TRY(tq_check_not_null("workspace_bytes", workspace_bytes));
-    TRY(tq_check_size("config", config->size, sizeof *config));
-    TRY(tq_attend_kind_init(&p.kind, config));
-    if (config->max_positions == 0)
+    TRY(tq_take_struct("config", config, &own, sizeof own));
+    TRY(tq_attend_kind_init(&p.kind, &own));
+    if (own.max_positions == 0)
         return tq_fail(TQ_E_SIZE, 0, "max_positions", "max_positions is 0: there must be one at least");
     p.kind.max_sequences = or_else(p.kind.max_sequences, 1);
     p.kind.max_queries = or_else(p.kind.max_queries, p.kind.max_sequences);
@@ -58,12 +58,11 @@ tq_status tq_attention_run(const tq_attention_kind *kind, const tq_attention_bat
                            void *workspace, size_t workspace_bytes) {
     planned p;
     TRY(tq_check_not_null("kind", kind));
-    TRY(tq_check_not_null("batch", batch));
-    TRY(tq_check_size("batch", batch->size, sizeof *batch));
     memcpy(&p, kind, sizeof p);
     if (p.mark != PLANNED)
         return tq_fail(TQ_E_NULL, 0, "kind", "kind: tq_attention_plan() has not made it");
-    TRY(check_form(batch, p.kind.out_type));
-    tq_attend_call call = {.kind = p.kind, .batch = *batch, .out_name = "out"};
+    tq_attend_call call = {.kind = p.kind, .out_name = "out"};
+    TRY(tq_take_struct("batch", batch, &call.batch, sizeof call.batch));
+    TRY(check_form(&call.batch, p.kind.out_type));
     return tq_attend_call_run(&call, workspace, workspace_bytes);
 }

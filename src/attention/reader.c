@@ -73,19 +73,14 @@ typedef struct extent {
     size_t *row_stride, *head_stride, *page_stride;
 } extent;
 
-static bool last_at(size_t n, size_t stride, size_t *end) {
-    size_t skip;
-    return tq_size_mul(n - 1, stride, &skip) && tq_size_add(*end, skip, end);
-}
-
 /* Fills the strides in, and checks that the last piece ends within n elements. */
 static tq_status check_extent(const char *name, extent e, size_t n) {
     size_t end = e.length;
     if (*e.row_stride == 0) *e.row_stride = e.length;
     const bool sized = (*e.head_stride != 0 || tq_size_mul(e.rows, *e.row_stride, e.head_stride)) &&
                        (*e.page_stride != 0 || tq_size_mul(e.heads, *e.head_stride, e.page_stride));
-    if (!sized || !last_at(e.rows, *e.row_stride, &end) || !last_at(e.heads, *e.head_stride, &end) ||
-        !last_at(e.pages, *e.page_stride, &end))
+    if (!sized || !tq_size_reach(&end, e.rows, *e.row_stride) ||
+        !tq_size_reach(&end, e.heads, *e.head_stride) || !tq_size_reach(&end, e.pages, *e.page_stride))
         return tq_fail(TQ_E_OVERFLOW, 0, name, "%s: %zu rows of %zu heads do not fit in memory", name,
                        e.rows, e.heads);
     if ((e.rows > 1 && *e.row_stride < e.length) || (e.heads > 1 && *e.head_stride < e.length) ||

@@ -5,9 +5,6 @@
 
 #include "attention/batch.h"
 
-/* Scores of a chunk of positions go through the softmax together. */
-enum { TQ_ATTEND_CHUNK = 128 };
-
 typedef struct tq_attend_task {
     const tq_attend_batch *batch;
     const tq_attend_sequence *s;

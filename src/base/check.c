@@ -2,16 +2,45 @@
  * Checks of single arguments. */
 #include "base/check.h"
 
+#include <string.h>
+
 #include "base/size.h"
 
 tq_status tq_check_not_null(const char *name, const void *pointer) {
     return pointer != NULL ? TQ_OK : tq_fail(TQ_E_NULL, 0, name, "%s is NULL", name);
 }
 
-tq_status tq_check_size(const char *name, size_t size, size_t known) {
-    if (size == known) return TQ_OK;
-    return tq_fail(TQ_E_SIZE, known, "size", "%s: size is %zu: it must be set to its sizeof, %zu here",
-                   name, size, known);
+/* Sizes are those of structs: whole words, and not absurd. */
+static tq_status read_size(const char *name, const void *from, size_t *size) {
+    TRY(tq_check_not_null(name, from));
+    memcpy(size, from, sizeof *size);
+    if (*size >= 2 * sizeof *size && *size % sizeof *size == 0 && *size <= 4096) return TQ_OK;
+    return tq_fail(TQ_E_SIZE, *size, "size", "%s: size is %zu: set it to the sizeof of the struct", name,
+                   *size);
+}
+
+tq_status tq_take_struct(const char *name, const void *from, void *to, size_t known) {
+    const uint8_t *bytes = from;
+    size_t size;
+    TRY(read_size(name, from, &size));
+    for (size_t i = known; i < size; i++)
+        if (bytes[i] != 0)
+            return tq_fail(TQ_E_UNSUPPORTED, size, name,
+                           "%s: of its %zu bytes this library knows %zu, and the others are not 0", name,
+                           size, known);
+    memset(to, 0, known);
+    memcpy(to, from, size < known ? size : known);
+    memcpy(to, &known, sizeof known);
+    return TQ_OK;
+}
+
+tq_status tq_give_struct(const char *name, const void *from, size_t known, void *to) {
+    size_t size;
+    TRY(read_size(name, to, &size));
+    memset(to, 0, size);
+    memcpy(to, from, size < known ? size : known);
+    memcpy(to, &size, sizeof size);
+    return TQ_OK;
 }
 
 tq_status tq_check_domain(tq_domain domain) {

@@ -44,9 +44,14 @@ tq_status tq_check_domain(tq_domain domain);
 
 tq_status tq_check_not_null(const char *name, const void *pointer);
 
-/* A struct that may grow says how large the caller's is. TQ_E_SIZE, unless it is one that this library
- * knows: its own, there being no other yet. */
-tq_status tq_check_size(const char *name, size_t size, size_t known);
+/* A caller's struct that may grow, into the one of `known` bytes that this library has; both begin with
+ * their size. What an older caller does not have is 0; what a newer one has must be 0. TQ_E_NULL,
+ * TQ_E_SIZE if the size has not been set, TQ_E_UNSUPPORTED. */
+tq_status tq_take_struct(const char *name, const void *from, void *to, size_t known);
+
+/* The other way: as much as the caller, whose size it has, knows, and 0 in what it knows and we do not.
+ */
+tq_status tq_give_struct(const char *name, const void *from, size_t known, void *to);
 
 /* TQ_E_OVERLAP unless [a, a + a_bytes) and [b, b + b_bytes) are apart. */
 tq_status tq_check_apart(const char *a_name, const void *a, size_t a_bytes, const char *b_name,

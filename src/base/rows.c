@@ -3,11 +3,6 @@
 #include "base/check.h"
 #include "base/size.h"
 
-/* Elements from the first of n pieces, `stride` apart, to the end of the last. */
-static bool extent(size_t n, size_t stride, size_t length, size_t *out) {
-    return tq_size_mul(n - 1, stride, out) && tq_size_add(*out, length, out);
-}
-
 static tq_status fail_stride(const tq_rows *r) {
     return tq_fail(TQ_E_STRIDE, 0, r->name,
                    "%s: strides of %zu a row and %zu a head let rows of %zu collide", r->name,
@@ -28,13 +23,14 @@ static bool pieces_apart(const tq_rows *r, size_t one_head, size_t one_row) {
 }
 
 tq_status tq_rows_check(tq_rows *r, size_t n) {
-    size_t one_head, one_row, all, bytes;
+    size_t one_head = r->length, one_row = r->length, all, bytes;
     if (r->row_stride == 0) r->row_stride = r->length;
     if (r->head_stride == 0 && !tq_size_mul(r->rows, r->row_stride, &r->head_stride))
         return fail_overflow(r);
-    if (!extent(r->rows, r->row_stride, r->length, &one_head) ||
-        !extent(r->heads, r->head_stride, r->length, &one_row) ||
-        !extent(r->heads, r->head_stride, one_head, &all) || !tq_size_mul(all, r->size, &bytes) ||
+    const bool fits = tq_size_reach(&one_head, r->rows, r->row_stride) &&
+                      tq_size_reach(&one_row, r->heads, r->head_stride);
+    all = one_head;
+    if (!fits || !tq_size_reach(&all, r->heads, r->head_stride) || !tq_size_mul(all, r->size, &bytes) ||
         bytes > PTRDIFF_MAX)
         return fail_overflow(r);
     if (!pieces_apart(r, one_head, one_row)) return fail_stride(r);

@@ -19,6 +19,12 @@ static inline bool tq_size_add(size_t a, size_t b, size_t *sum) {
     return true;
 }
 
+/* Moves *end, behind a piece, to behind the last of n pieces a stride apart; n at least 1. */
+static inline bool tq_size_reach(size_t *end, size_t n, size_t stride) {
+    size_t skip;
+    return tq_size_mul(n - 1, stride, &skip) && tq_size_add(*end, skip, end);
+}
+
 /* Puts `count` things of `size` bytes behind what fills *total, on a multiple of 64 bytes. */
 static inline bool tq_size_place(size_t *total, size_t *where, size_t count, size_t size) {
     size_t bytes;

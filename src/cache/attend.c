@@ -68,8 +68,7 @@ typedef struct step {
 
 static tq_status compose(step *s, const tq_cache *cache, const tq_attention_params *params) {
     TRY(tq_check_not_null("cache", cache));
-    TRY(tq_check_not_null("params", params));
-    s->params = *params;
+    TRY(tq_take_struct("params", params, &s->params, sizeof s->params));
     TRY(take_shape(cache, &s->params));
     TRY(take_positions(cache, &s->params));
     TRY(check_kept(cache, &s->params));

@@ -130,22 +130,12 @@ static tq_status lay_out(tq_cache *c) {
     return TQ_OK;
 }
 
-tq_cache_config tq_cache_config_default(uint32_t n_kv_heads, uint32_t head_dim, size_t capacity) {
-    return (tq_cache_config){
-        .policy = TQ_CACHE_GLOBAL,
-        .layer = {.n_kv_heads = n_kv_heads,
-                  .k = {.format = TQ_DEFAULT_K_FORMAT, .head_dim = head_dim},
-                  .v = {.format = TQ_DEFAULT_V_FORMAT, .head_dim = head_dim}},
-        .capacity = capacity,
-        .recent = (size_t)tq_least(TQ_DEFAULT_RECENT, capacity),
-        .learn_centre = (size_t)tq_least(TQ_DEFAULT_LEARN_CENTRE, capacity),
-    };
-}
-
-tq_status tq_cache_create(const tq_cache_config *config, tq_cache **cache) {
+tq_status tq_cache_create(const tq_cache_config *from, tq_cache **cache) {
+    tq_cache_config own;
+    const tq_cache_config *config = &own;
     TRY(tq_check_not_null("cache", cache));
     *cache = NULL;
-    TRY(tq_check_not_null("config", config));
+    TRY(tq_take_struct("config", from, &own, sizeof own));
     TRY(check_policy(config));
     TRY(check_allocator(config->allocator));
     TRY(tq_check_parallel(config->parallel));
@@ -209,14 +199,13 @@ static tq_status check_source(const tq_cache *c, const char *name, tq_source *s,
     return tq_rows_check(&rows, n_elements);
 }
 
-tq_status tq_cache_append_input(tq_cache *cache, size_t n, const tq_cache_input *input) {
+tq_status tq_cache_append_input(tq_cache *cache, size_t n, const tq_cache_input *from) {
+    tq_cache_input own;
+    const tq_cache_input *input = &own;
     unsigned side;
     tq_bad_value bad;
     TRY(tq_check_not_null("cache", cache));
-    TRY(tq_check_not_null("input", input));
-    if (input->size != sizeof *input)
-        return tq_fail(TQ_E_SIZE, input->size, "size", "size %zu: it must be sizeof(tq_cache_input), %zu",
-                       input->size, sizeof *input);
+    TRY(tq_take_struct("input", from, &own, sizeof own));
     if ((int)input->type < TQ_F32 || input->type > TQ_BF16)
         return tq_fail(TQ_E_FORMAT, 0, "type", "type %d is none of float32, float16 and bfloat16",
                        (int)input->type);
@@ -289,9 +278,9 @@ tq_status tq_cache_segments(const tq_cache *cache, tq_segment segments[TQ_CACHE_
 
 tq_status tq_cache_count_bytes(const tq_cache *cache, tq_cache_bytes *bytes) {
     TRY(tq_check_not_null("cache", cache));
-    TRY(tq_check_not_null("bytes", bytes));
-    tq_cache_measure(cache, bytes);
-    return TQ_OK;
+    tq_cache_bytes all = {.size = sizeof all};
+    tq_cache_measure(cache, &all);
+    return tq_give_struct("bytes", &all, sizeof all, bytes);
 }
 
 tq_status tq_cache_fork(const tq_cache *from, uint64_t length, tq_cache **cache) {
@@ -302,11 +291,13 @@ tq_status tq_cache_fork(const tq_cache *from, uint64_t length, tq_cache **cache)
     return tq_cache_copy(from, length, cache);
 }
 
-tq_status tq_page_pool_create(const tq_page_pool_config *config, tq_page_pool **pool) {
+tq_status tq_page_pool_create(const tq_page_pool_config *from, tq_page_pool **pool) {
+    tq_page_pool_config own;
+    const tq_page_pool_config *config = &own;
     tq_page_pool model = {0};
     TRY(tq_check_not_null("pool", pool));
     *pool = NULL;
-    TRY(tq_check_not_null("config", config));
+    TRY(tq_take_struct("config", from, &own, sizeof own));
     TRY(check_allocator(config->allocator));
     TRY(check_layer(&config->layer, model.plan));
     if (config->n_pages == 0 || config->n_pages > INT32_MAX)

@@ -6,9 +6,6 @@
 #include "base/tasks.h"
 #include "cache/cache.h"
 
-/* Values of a task, as in codec/batch.c; fewer than that are not worth handing out at all. */
-enum { TASK_VALUES = 65536 };
-
 /* What widened vectors are gathered in: as many as the codec takes at a time. */
 enum { BUFFER_VALUES = 2048 };
 
@@ -17,7 +14,7 @@ typedef struct job {
     const tq_source *src;
     uint64_t start; /* position of src's first vectors; those before are in the float16 ring */
     uint64_t first, end;
-    size_t stretch, stretches; /* positions of a task, tasks of a head */
+    tq_pieces pieces; /* of positions from `first` on; keys and values of a head are two heads to them */
     atomic_bool failed;
 } job;
 
@@ -96,10 +93,9 @@ static void encode_head(job *j, unsigned side, size_t head, uint64_t first, uint
 
 static void run_task(void *work, size_t index) {
     job *j = work;
-    const size_t lane = index / j->stretches;
-    const uint64_t first = j->first + (uint64_t)(index % j->stretches) * j->stretch;
-    encode_head(j, (unsigned)(lane % TQ_SIDES), lane / TQ_SIDES, first,
-                tq_least(j->end, first + j->stretch));
+    const tq_piece piece = tq_piece_at(&j->pieces, index);
+    const uint64_t first = j->first + piece.first;
+    encode_head(j, (unsigned)(piece.head % TQ_SIDES), piece.head / TQ_SIDES, first, first + piece.rows);
 }
 
 /* Where positions are fewer than heads, a call of the codec takes all heads of one. */
@@ -122,13 +118,11 @@ bool tq_cache_encode(tq_cache *c, const tq_source src[TQ_SIDES], uint64_t start,
     const size_t n = (size_t)(end - first);
     atomic_init(&j.failed, false);
     const size_t dim = (size_t)tq_most(c->plan[TQ_K].dim, c->plan[TQ_V].dim);
-    if (n * c->heads * dim <= TASK_VALUES) {
+    if (n * c->heads * dim <= TQ_TASK_VALUES) { /* not worth handing out */
         encode_few(&j);
     } else {
-        j.stretch = TASK_VALUES / dim;
-        j.stretches = (n - 1) / j.stretch + 1;
-        tq_run_tasks(c->parallel.run == NULL ? NULL : &c->parallel, j.stretches * c->heads * TQ_SIDES,
-                     run_task, &j);
+        j.pieces = tq_cut(c->heads * TQ_SIDES, n, TQ_TASK_VALUES / dim);
+        tq_run_tasks(c->parallel.run == NULL ? NULL : &c->parallel, j.pieces.n, run_task, &j);
     }
     return !atomic_load(&j.failed);
 }

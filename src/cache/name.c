@@ -112,7 +112,8 @@ tq_status tq_cache_config_from_name(const char *name, tq_cache_config *config) {
     if (name == NULL || config == NULL)
         return tq_fail(TQ_E_NULL, 0, name == NULL ? "name" : "config", "an argument is NULL");
     reader r = {name, name};
-    tq_cache_config c = *config;
+    tq_cache_config c;
+    TRY(tq_take_struct("config", config, &c, sizeof c));
     c.learn_centre = c.recent = c.sinks = 0;
     c.layer.k.norm_rule = c.layer.v.norm_rule = TQ_NORM_DEFAULT;
     TRY(take_format(&r, &c.layer.k.format));
@@ -126,6 +127,5 @@ tq_status tq_cache_config_from_name(const char *name, tq_cache_config *config) {
                        "a third format; there are those of keys and of values");
     while (*r.at == '+')
         TRY(take_suffix(&r, &c));
-    *config = c;
-    return TQ_OK;
+    return tq_give_struct("config", &c, sizeof c, config);
 }

@@ -125,6 +125,7 @@ void tq_cache_measure(const tq_cache *c, tq_cache_bytes *b) {
     const size_t halves = length_of(p.sinks) + length_of(p.recent);
     const size_t k_half = c->heads * tq_half_bytes(c, TQ_K), v_half = c->heads * tq_half_bytes(c, TQ_V);
     *b = (tq_cache_bytes){
+        .size = sizeof(tq_cache_bytes),
         .k_dense = (c->sinks + c->half_rows) * k_half,
         .v_dense = (c->sinks + c->half_rows) * v_half,
         .centre = c->centre == NULL ? 0 : c->heads * c->plan[TQ_K].dim * sizeof *c->centre,

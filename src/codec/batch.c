@@ -7,9 +7,6 @@
 #include "codec/rows.h"
 #include "cpu/dispatch.h"
 
-/* Values of a task: 256 KiB of floats, long beside the cost of handing it out, short beside a cache. */
-static const size_t task_values = 65536;
-
 /* From here on decoded vectors bypass the caches, which they would only sweep: a plain store to memory
  * reads the line first. Decoding tq4 at D = 256 again and again to the same place, GB/s plain and
  * streamed: 8 MiB 24 and 13, 16 MiB 22 and 13, 24 MiB 9 and 20, 128 MiB 9 and 22 (a core's share of the
@@ -26,7 +23,8 @@ typedef struct job {
     tq_domain domain;
     bool stream;
     atomic_size_t first_bad; /* index in dense of a value that cannot be encoded; SIZE_MAX */
-    size_t piece_rows, pieces_per_head, pieces, pieces_per_task;
+    tq_pieces pieces;
+    size_t pieces_per_task;
     void (*piece)(struct job *job, size_t head, size_t row, size_t n);
 } job;
 
@@ -56,32 +54,26 @@ static tq_status check_arrays(job *j, const tq_batch *b, const char *dense_name,
     return TQ_OK;
 }
 
-static size_t at_least_one(size_t n) {
-    return n == 0 ? 1 : n;
-}
-
 /* Long heads are cut into pieces; pieces of short ones are bundled. */
 static void cut(job *j, const tq_batch *batch) {
-    const size_t rows = at_least_one(task_values / j->plan.dim);
+    const size_t rows = TQ_TASK_VALUES / j->plan.dim;
     j->parallel = batch->parallel;
-    j->piece_rows = rows < batch->rows ? rows : batch->rows;
-    j->pieces_per_head = (batch->rows - 1) / j->piece_rows + 1;
-    j->pieces = batch->heads * j->pieces_per_head;
-    j->pieces_per_task = at_least_one(rows / j->piece_rows);
+    j->pieces = tq_cut(batch->heads, batch->rows, rows);
+    j->pieces_per_task = rows / j->pieces.size;
 }
 
 static void run_task(void *work, size_t index) {
     job *j = work;
-    const size_t first = index * j->pieces_per_task;
-    const size_t last = j->pieces - first < j->pieces_per_task ? j->pieces : first + j->pieces_per_task;
+    const size_t first = index * j->pieces_per_task, n = j->pieces.n;
+    const size_t last = n - first < j->pieces_per_task ? n : first + j->pieces_per_task;
     for (size_t i = first; i < last; i++) {
-        const size_t row = i % j->pieces_per_head * j->piece_rows, left = j->dense.rows - row;
-        j->piece(j, i / j->pieces_per_head, row, left < j->piece_rows ? left : j->piece_rows);
+        const tq_piece piece = tq_piece_at(&j->pieces, i);
+        j->piece(j, piece.head, piece.first, piece.rows);
     }
 }
 
 static void run(job *j, void (*piece)(job *j, size_t head, size_t row, size_t n)) {
-    const size_t tasks = (j->pieces - 1) / j->pieces_per_task + 1;
+    const size_t tasks = (j->pieces.n - 1) / j->pieces_per_task + 1;
     j->piece = piece;
     tq_run_tasks(j->parallel, tasks, run_task, j);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The operations on data: one typed signature and contract each. Kernels assert nothing about their
- * callers and never fail; the public calls have checked everything before. Every implementation of an
+ * The operations on data: one typed signature and contract each. Kernels never fail; the public calls
+ * have checked everything before, and debug builds assert it. Every implementation of an
  * exact operation gives the same bytes: sums run in 16 lanes (lane l takes coordinates l, 16 + l, 32 + l
  * .., in that order, then lanes are folded by halves), products are rounded before they are added. All
  * are exact but attention's score, accumulate, score_codes, accumulate_codes, softcap and exp_sum. */

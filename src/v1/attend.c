@@ -37,7 +37,8 @@ static tq_status check_mask(const tq_flash_attn_vec_tq_hb_params *p, size_t n_qu
 
 static tq_attention_params params_of(const tq_flash_attn_vec_tq_hb_params *p, size_t n_queries) {
     const bool masked = p->mask_type != TQ_MASK_NONE;
-    return (tq_attention_params){.n_heads = p->n_heads,
+    return (tq_attention_params){.size = sizeof(tq_attention_params),
+                                 .n_heads = p->n_heads,
                                  .n_kv_heads = p->n_kv_heads,
                                  .head_dim = p->head_dim,
                                  .n_queries = n_queries,

@@ -77,7 +77,8 @@ void batch_draw(batch *b, size_t length, rng *r) {
     unsigned k, v;
     memset(b, 0, sizeof *b);
     draw_kind(b, r, &kind, &k, &v);
-    tq_attention_params masks = {.scale = (float)(1 / sqrt(kind.head_dim)), .n_queries = 1};
+    tq_attention_params masks = {
+        .size = sizeof masks, .scale = (float)(1 / sqrt(kind.head_dim)), .n_queries = 1};
     draw_masks(&masks, length, r);
     tq_attention_config *c = &b->config;
     for (size_t i = 0; i < b->n; i++) {

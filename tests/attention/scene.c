@@ -225,6 +225,7 @@ static const float *drawn(edge *e, size_t n, double spread, rng *r) {
 void scene_open(scene *s, const scene_plan *plan, rng *r) {
     memset(s, 0, sizeof *s);
     tq_attention_params *p = &s->params;
+    p->size = sizeof *p;
     p->n_heads = plan->n_heads;
     p->n_kv_heads = plan->n_kv_heads;
     p->head_dim = plan->head_dim;

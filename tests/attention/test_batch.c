@@ -237,7 +237,8 @@ static void one_plan_for_ten_thousand_steps(void **state) {
                                          .n_q = H * D,
                                          .out = out,
                                          .n_out = H * D};
-        const tq_attention_params p = {.n_heads = H,
+        const tq_attention_params p = {.size = sizeof p,
+                                       .n_heads = H,
                                        .n_kv_heads = G,
                                        .head_dim = D,
                                        .n_queries = 1,
@@ -274,7 +275,8 @@ static void plans_are_enough(void **state) {
                                .capacity = c.max_positions};
         const tq_segment s = {.k = codes, .v = codes, .length = c.max_positions};
         for (size_t j = 0; j < c.max_sequences; j++) {
-            const tq_attention_params p = {.n_heads = c.n_heads,
+            const tq_attention_params p = {.size = sizeof p,
+                                           .n_heads = c.n_heads,
                                            .n_kv_heads = c.n_kv_heads,
                                            .head_dim = D,
                                            .n_queries = 1 + draw_size(&r, 200),

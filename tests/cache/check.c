@@ -126,6 +126,7 @@ static size_t row_bytes(const lane *l) {
 tq_cache_bytes check_bytes(const model *m, const tq_cache *cache, size_t *pages) {
     tq_cache_bytes b;
     memset(&b, 0xEE, sizeof b);
+    b.size = sizeof b;
     if (tq_cache_count_bytes(cache, &b) != TQ_OK) broken("%s", tq_last_error()->message);
     const size_t k_dense = m->heads * m->k.dim * sizeof *m->k.halves;
     const size_t v_dense = m->heads * m->v.dim * sizeof *m->v.halves;

@@ -79,7 +79,7 @@ static double check_row(const model *m, const tq_attention_params *p, size_t g, 
 /* On the segments by hand, and by the cache itself from as little as it can be told: the same bits. */
 static void attend(const tq_attention_params *p, const tq_cache *cache, const float *q, float *out) {
     const tq_attention_params least = {
-        .n_heads = p->n_heads, .n_queries = p->n_queries, .scale = p->scale};
+        .size = sizeof least, .n_heads = p->n_heads, .n_queries = p->n_queries, .scale = p->scale};
     const size_t values = (size_t)p->n_heads * p->n_queries * p->v_head_dim;
     float *again = zeroed(values, sizeof *again);
     tq_segment segments[TQ_CACHE_SEGMENTS];
@@ -114,6 +114,7 @@ double check_attention(const model *m, const tq_cache *cache, size_t n_queries, 
     float *q = zeroed(rows * m->k.dim, sizeof *q), *out = zeroed(rows * m->v.dim, sizeof *out);
     double worst = 0;
     const tq_attention_params p = {
+        .size = sizeof p,
         .n_heads = (uint32_t)heads,
         .n_kv_heads = (uint32_t)m->heads,
         .head_dim = (uint32_t)m->k.dim,

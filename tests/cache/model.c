@@ -267,12 +267,11 @@ static void trim_pages(model *m) {
         keep = page_of(m, m->encoded_end - 1) + 1 - m->first_page;
     else
         m->first_page = page_of(m, begin);
-    for (size_t i = keep; i < m->n_pages; i++) {
+    for (size_t i = keep; i < m->n_pages; i++)
         if (i < m->reserved_pages && !is_shared(m, i))
             m->pages[keep++] = m->pages[i];
         else
             m->pool->pages[m->pages[i]].users--;
-    }
     m->n_pages = (size_t)least(keep, m->n_pages);
     m->reserved_pages = (size_t)least(m->reserved_pages, m->n_pages);
 }

@@ -33,7 +33,8 @@ static void open_setup(game *g) {
     uint8_t b[HEAD_BYTES];
     for (size_t i = 0; i < HEAD_BYTES; i++)
         b[i] = next(g);
-    tq_cache_config c = {.policy = (tq_cache_policy)(b[0] % 3),
+    tq_cache_config c = {.size = sizeof c,
+                         .policy = (tq_cache_policy)(b[0] % 3),
                          .layer = setup_layer(b[0] / 3 % SETUP_CHEAP, 1 + b[1] % 2),
                          .sinks = b[1] / 2 % 6,
                          .recent = b[2] % 10,

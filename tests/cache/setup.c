@@ -80,7 +80,11 @@ void setup_open_config(setup *s, const tq_cache_config *config, size_t n_pages, 
     *s = (setup){.config = *config};
     if (config->policy != TQ_CACHE_PAGED) return;
     const tq_allocator a = memory_allocator(&s->pool_memory);
-    const tq_page_pool_config p = {config->layer, n_pages, page_rows, &a};
+    const tq_page_pool_config p = {.size = sizeof p,
+                                   .layer = config->layer,
+                                   .n_pages = n_pages,
+                                   .page_rows = page_rows,
+                                   .allocator = &a};
     if (tq_page_pool_create(&p, &s->pool) != TQ_OK) broken("%s", tq_last_error()->message);
     if (tq_page_pool_bytes(s->pool) != s->pool_memory.held) broken("the pool does not know its size");
     s->pool_model = pool_model_new(s->pool, n_pages, page_rows);
@@ -90,7 +94,7 @@ void setup_open_config(setup *s, const tq_cache_config *config, size_t n_pages, 
 void setup_open(setup *s, unsigned kind, unsigned codecs, uint32_t heads) {
     static const size_t recents[SETUP_RECENTS] = {0, 1, 3}, sinks[SETUP_SINKS] = {0, 1, 3};
     static const size_t learned[SETUP_CENTRES] = {0, 0, 5, 2};
-    tq_cache_config c = {.layer = setup_layer(codecs, heads)};
+    tq_cache_config c = {.size = sizeof c, .layer = setup_layer(codecs, heads)};
     const unsigned centre = c.layer.k_store == TQ_STORE_CODES ? kind % SETUP_CENTRES : 0;
     c.learn_centre = learned[centre];
     c.sinks = sinks[kind / SETUP_CENTRES % SETUP_SINKS];

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Configurations that must be refused, with the field at fault, and NULL wherever it may stand. */
 #include <math.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,11 @@
 #include "support/cm.h"
 
 static tq_cache_config good(tq_cache_policy policy) {
-    return (tq_cache_config){.policy = policy, .layer = setup_layer(0, 2), .capacity = 20, .recent = 3};
+    return (tq_cache_config){.size = sizeof(tq_cache_config),
+                             .policy = policy,
+                             .layer = setup_layer(0, 2),
+                             .capacity = 20,
+                             .recent = 3};
 }
 
 /* Nothing comes out, and all memory goes back. */
@@ -39,7 +44,8 @@ static void allocators(void **state) {
     const tq_allocator whole = memory_allocator(&m);
     tq_allocator half = {NULL, whole.release, &m};
     tq_cache_config c = good(TQ_CACHE_GLOBAL);
-    tq_page_pool_config p = {.layer = c.layer, .n_pages = 2, .page_rows = 2, .allocator = &half};
+    tq_page_pool_config p = {
+        .size = sizeof p, .layer = c.layer, .n_pages = 2, .page_rows = 2, .allocator = &half};
     tq_cache *cache = NULL;
     tq_page_pool *pool = NULL;
     c.allocator = &half;
@@ -61,7 +67,7 @@ static tq_cache_bytes bytes_of(const tq_cache_config *config, size_t n) {
     const size_t values = n * config->layer.n_kv_heads * config->layer.k.head_dim;
     float *x = zeroed(values, sizeof *x);
     tq_cache *cache = NULL;
-    tq_cache_bytes bytes;
+    tq_cache_bytes bytes = {.size = sizeof bytes};
     for (size_t i = 0; i < values; i++)
         x[i] = 1.0f;
     assert_int_equal(tq_cache_create(config, &cache), TQ_OK);
@@ -265,7 +271,7 @@ static void sizes(void **state) {
 static void pools(void **state) {
     (void)state;
     tq_page_pool *pool = NULL;
-    tq_page_pool_config p = {.layer = setup_layer(0, 2), .n_pages = 3, .page_rows = 4};
+    tq_page_pool_config p = {.size = sizeof p, .layer = setup_layer(0, 2), .n_pages = 3, .page_rows = 4};
     assert_int_equal(tq_page_pool_create(&p, &pool), TQ_OK);
     tq_cache_config c = good(TQ_CACHE_PAGED);
     c.pool = pool;
@@ -304,7 +310,8 @@ static void pool_refused(const tq_page_pool_config *config, tq_status want, cons
 
 static void pools_refused(void **state) {
     (void)state;
-    const tq_page_pool_config g = {.layer = setup_layer(0, 2), .n_pages = 3, .page_rows = 4};
+    const tq_page_pool_config g = {
+        .size = sizeof g, .layer = setup_layer(0, 2), .n_pages = 3, .page_rows = 4};
     tq_page_pool_config p = g;
     p.n_pages = 0;
     pool_refused(&p, TQ_E_SIZE, "n_pages");
@@ -340,7 +347,7 @@ static void nothing_at_all(void **state) {
     tq_cache_config c = good(TQ_CACHE_GLOBAL);
     tq_cache *cache = (tq_cache *)&c, *fork = (tq_cache *)&c;
     tq_segment segments[TQ_CACHE_SEGMENTS];
-    tq_cache_bytes bytes;
+    tq_cache_bytes bytes = {.size = sizeof bytes};
     size_t n = 0;
     check_record(tq_cache_create(NULL, &cache), TQ_E_NULL, "config");
     assert_null(cache);
@@ -371,12 +378,63 @@ static void nothing_at_all(void **state) {
     tq_cache_destroy(cache);
 }
 
+/* Callers that were built with another version have structs of another size. What an older one does not
+ * have counts as 0; what a newer one has, and the library does not know, must be 0. */
+static void sizes_of_other_versions(void **state) {
+    (void)state;
+    struct {
+        tq_cache_config config;
+        uint64_t more[2];
+    } newer = {.config = good(TQ_CACHE_GLOBAL)};
+    struct {
+        tq_cache_bytes bytes;
+        uint64_t more[2];
+    } counted;
+    tq_cache_config older = good(TQ_CACHE_GLOBAL);
+    tq_cache *cache;
+    newer.config.size = sizeof newer;
+    assert_int_equal(tq_cache_create(&newer.config, &cache), TQ_OK);
+    memset(&counted, 0xEE, sizeof counted);
+    counted.bytes.size = sizeof counted;
+    assert_int_equal(tq_cache_count_bytes(cache, &counted.bytes), TQ_OK);
+    assert_int_equal(counted.bytes.size, sizeof counted);
+    assert_true(counted.bytes.held > 0 && counted.more[0] == 0 && counted.more[1] == 0);
+    memset(&counted, 0xEE, sizeof counted);
+    counted.bytes.size = offsetof(tq_cache_bytes, v_codes); /* nothing behind it is touched */
+    assert_int_equal(tq_cache_count_bytes(cache, &counted.bytes), TQ_OK);
+    assert_int_equal(counted.bytes.v_codes, 0xEEEEEEEEEEEEEEEEU);
+    tq_cache_destroy(cache);
+    newer.more[1] = 1;
+    check_record(tq_cache_create(&newer.config, &cache), TQ_E_UNSUPPORTED, "config");
+    older.recent = 7;
+    older.learn_centre = 100; /* more than the capacity: refused, if it were looked at */
+    older.size = offsetof(tq_cache_config, learn_centre);
+    assert_int_equal(tq_cache_create(&older, &cache), TQ_OK);
+    tq_cache_destroy(cache);
+    static const size_t wrong[] = {0, 1, sizeof older - 1, sizeof older + 1, 1 << 20, SIZE_MAX};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        tq_page_pool_config pool = {.size = wrong[i], .layer = older.layer, .n_pages = 1, .page_rows = 1};
+        tq_page_pool *made;
+        older.size = wrong[i];
+        check_record(tq_cache_create(&older, &cache), TQ_E_SIZE, "size");
+        check_record(tq_page_pool_create(&pool, &made), TQ_E_SIZE, "size");
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults),      cmocka_unit_test(allocators),     cmocka_unit_test(positions),
-        cmocka_unit_test(policies),      cmocka_unit_test(codecs),         cmocka_unit_test(dense_sides),
-        cmocka_unit_test(centres),       cmocka_unit_test(sizes),          cmocka_unit_test(pools),
-        cmocka_unit_test(pools_refused), cmocka_unit_test(nothing_at_all),
+        cmocka_unit_test(sizes_of_other_versions),
+        cmocka_unit_test(defaults),
+        cmocka_unit_test(allocators),
+        cmocka_unit_test(positions),
+        cmocka_unit_test(policies),
+        cmocka_unit_test(codecs),
+        cmocka_unit_test(dense_sides),
+        cmocka_unit_test(centres),
+        cmocka_unit_test(sizes),
+        cmocka_unit_test(pools),
+        cmocka_unit_test(pools_refused),
+        cmocka_unit_test(nothing_at_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -58,7 +58,8 @@ static void dense_sides_keep_their_type(void **state) {
         x[i] = (uint16_t)(0x3c00 + 37 * i); /* no NaN of either type */
     for (int bf16 = 0; bf16 < 2; bf16++) {
         const tq_store store = bf16 ? TQ_STORE_BF16 : TQ_STORE_F16;
-        const tq_cache_config c = {.layer = {.n_kv_heads = G,
+        const tq_cache_config c = {.size = sizeof c,
+                                   .layer = {.n_kv_heads = G,
                                              .k = {.head_dim = D},
                                              .v = {.head_dim = D},
                                              .k_store = store,
@@ -108,8 +109,8 @@ static void inputs_refused(void **state) {
         bad[n_bad++].input.change;                                                                       \
     } while (0)
     BAD(size = 0, N, TQ_E_SIZE, "size");
-    BAD(size = sizeof good - 8, N, TQ_E_SIZE, "size");
-    BAD(size = sizeof good + 8, 0, TQ_E_SIZE, "size");
+    BAD(size = sizeof good - 1, N, TQ_E_SIZE, "size");
+    BAD(size = sizeof good + 1, 0, TQ_E_SIZE, "size");
     BAD(type = (tq_type)3, N, TQ_E_FORMAT, "type");
     BAD(type = (tq_type)-1, N, TQ_E_FORMAT, "type");
     BAD(k = NULL, N, TQ_E_NULL, "k");

@@ -66,7 +66,8 @@ static void every_kind(void **state) {
 /* Growing more than once, with something to lose. */
 static void growth(void **state) {
     (void)state;
-    const tq_cache_config c = {.policy = TQ_CACHE_GLOBAL,
+    const tq_cache_config c = {.size = sizeof c,
+                               .policy = TQ_CACHE_GLOBAL,
                                .capacity = 1000,
                                .recent = 2,
                                .learn_centre = 3,
@@ -109,7 +110,7 @@ static void growth_moves_nothing(void **state) {
     (void)state;
     memory m = {0};
     tq_cache *cache;
-    tq_cache_bytes bytes;
+    tq_cache_bytes bytes = {.size = sizeof bytes};
     const void *first[LONG / 128];
     size_t known = 0, most = 0;
     open_long(&cache, &m);
@@ -199,7 +200,8 @@ static void pools(void **state) {
     (void)state;
     memory m = {0};
     const tq_allocator a = memory_allocator(&m);
-    const tq_page_pool_config p = {setup_layer(0, 2), 3, 4, &a};
+    const tq_page_pool_config p = {
+        .size = sizeof p, .layer = setup_layer(0, 2), .n_pages = 3, .page_rows = 4, .allocator = &a};
     tq_page_pool *pool = NULL;
     size_t n = 0;
     for (;; n++) {

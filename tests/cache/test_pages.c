@@ -8,7 +8,8 @@
 #include "support/cm.h"
 
 static void open_paged(setup *s, size_t recent, size_t sinks, size_t learn, size_t n_pages) {
-    const tq_cache_config c = {.policy = TQ_CACHE_PAGED,
+    const tq_cache_config c = {.size = sizeof c,
+                               .policy = TQ_CACHE_PAGED,
                                .capacity = 200,
                                .recent = recent,
                                .sinks = sinks,
@@ -22,7 +23,7 @@ static size_t spare(const setup *s) {
 }
 
 static size_t shared_bytes(const beside *b) {
-    tq_cache_bytes bytes;
+    tq_cache_bytes bytes = {.size = sizeof bytes};
     assert_int_equal(tq_cache_count_bytes(b->cache, &bytes), TQ_OK);
     return bytes.shared;
 }
@@ -223,7 +224,8 @@ static void reserved_pages_that_are_shared(void **state) {
 static void a_window_gives_pages_back(void **state) {
     (void)state;
     for (size_t step = 1; step <= 30; step += 1 + step / 3) {
-        const tq_cache_config c = {.policy = TQ_CACHE_PAGED,
+        const tq_cache_config c = {.size = sizeof c,
+                                   .policy = TQ_CACHE_PAGED,
                                    .capacity = 13,
                                    .window = 8,
                                    .sinks = 2,
@@ -253,8 +255,11 @@ static void a_window_gives_pages_back(void **state) {
 /* A pool that has no page more than the window needs is enough, once they are reserved. */
 static void a_window_in_a_full_pool(void **state) {
     (void)state;
-    const tq_cache_config c = {
-        .policy = TQ_CACHE_PAGED, .capacity = 13, .window = 8, .layer = setup_layer(0, 1)};
+    const tq_cache_config c = {.size = sizeof c,
+                               .policy = TQ_CACHE_PAGED,
+                               .capacity = 13,
+                               .window = 8,
+                               .layer = setup_layer(0, 1)};
     setup s;
     beside a, b;
     rng r = {8};

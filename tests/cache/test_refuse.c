@@ -102,7 +102,8 @@ static void a_late_fault_in_a_long_call(void **state) {
 /* Pages taken for it go back, and one that was copied is shared again. */
 static void a_late_fault_in_pages(void **state) {
     (void)state;
-    const tq_cache_config c = {.policy = TQ_CACHE_PAGED, .capacity = 2000, .layer = setup_layer(1, 2)};
+    const tq_cache_config c = {
+        .size = sizeof c, .policy = TQ_CACHE_PAGED, .capacity = 2000, .layer = setup_layer(1, 2)};
     for (size_t length = 28; length <= 32; length += 4) { /* within a page, and at its end */
         setup s;
         beside a, b;

@@ -60,8 +60,11 @@ static void speculation(void **state) {
  * The query at 96 looks back on 90; the one at 95 would on 89. */
 static void a_ring_refuses(void **state) {
     (void)state;
-    const tq_cache_config c = {
-        .policy = TQ_CACHE_RING, .capacity = 10, .window = 7, .layer = setup_layer(0, 1)};
+    const tq_cache_config c = {.size = sizeof c,
+                               .policy = TQ_CACHE_RING,
+                               .capacity = 10,
+                               .window = 7,
+                               .layer = setup_layer(0, 1)};
     setup s;
     beside b;
     rng r = {4};
@@ -88,8 +91,11 @@ static void a_ring_refuses(void **state) {
 /* What a position's codes are is decided once: others come, go and are encoded, these stay. */
 static void encoded_once(void **state) {
     (void)state;
-    const tq_cache_config c = {
-        .policy = TQ_CACHE_GLOBAL, .capacity = 80, .recent = 4, .layer = setup_layer(0, 1)};
+    const tq_cache_config c = {.size = sizeof c,
+                               .policy = TQ_CACHE_GLOBAL,
+                               .capacity = 80,
+                               .recent = 4,
+                               .layer = setup_layer(0, 1)};
     setup s;
     beside b;
     rng r = {5};
@@ -115,8 +121,11 @@ static void encoded_once(void **state) {
 /* The centre is the mean of what was there when there was enough, and outlives rewinds, not clear(). */
 static void a_learned_centre_stays(void **state) {
     (void)state;
-    const tq_cache_config c = {
-        .policy = TQ_CACHE_GLOBAL, .capacity = 80, .learn_centre = 6, .layer = setup_layer(0, 2)};
+    const tq_cache_config c = {.size = sizeof c,
+                               .policy = TQ_CACHE_GLOBAL,
+                               .capacity = 80,
+                               .learn_centre = 6,
+                               .layer = setup_layer(0, 2)};
     setup s;
     beside b;
     rng r = {6};

@@ -48,7 +48,8 @@ static tq_status attend(stage *st, const tq_attention_params *p) {
     return tq_cache_attend(st->cache, p, st->q, st->out.data, st->lse.data, st->workspace, BYTES);
 }
 
-static const tq_attention_params least = {.n_heads = H, .n_queries = 1, .scale = 0.125f};
+static const tq_attention_params least = {
+    .size = sizeof least, .n_heads = H, .n_queries = 1, .scale = 0.125f};
 
 static void assert_refused(stage *st, const tq_attention_params *p, tq_status want, const char *field) {
     size_t bytes = 7;
@@ -124,9 +125,9 @@ static void contradictions(void **state) {
     p = least;
     p.scale = 0;
     assert_refused(&st, &p, TQ_E_SCALE, "scale");
-    p = (tq_attention_params){.n_heads = H, .scale = 1};
+    p = (tq_attention_params){.size = sizeof(tq_attention_params), .n_heads = H, .scale = 1};
     assert_refused(&st, &p, TQ_E_SIZE, "n_queries");
-    p = (tq_attention_params){.n_queries = 1, .scale = 1};
+    p = (tq_attention_params){.size = sizeof(tq_attention_params), .n_queries = 1, .scale = 1};
     assert_refused(&st, &p, TQ_E_HEADS, "n_heads");
     p = least;
     p.n_queries = 101;

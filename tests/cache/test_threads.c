@@ -65,8 +65,11 @@ typedef struct racer {
 } racer;
 
 static tq_cache *paged_cache(tq_page_pool *pages, size_t window) {
-    const tq_cache_config c = {
-        .policy = TQ_CACHE_PAGED, .capacity = window > 0 ? 24 : 100, .window = window, .pool = pages};
+    const tq_cache_config c = {.size = sizeof c,
+                               .policy = TQ_CACHE_PAGED,
+                               .capacity = window > 0 ? 24 : 100,
+                               .window = window,
+                               .pool = pages};
     tq_cache *cache = NULL;
     if (tq_cache_create(&c, &cache) != TQ_OK) broken("%s", tq_last_error()->message);
     return cache;
@@ -74,7 +77,7 @@ static tq_cache *paged_cache(tq_page_pool *pages, size_t window) {
 
 static tq_page_pool *pool_of(size_t n_pages) {
     const tq_page_pool_config p = {
-        .layer = setup_layer(0, G), .n_pages = n_pages, .page_rows = PAGE_ROWS};
+        .size = sizeof p, .layer = setup_layer(0, G), .n_pages = n_pages, .page_rows = PAGE_ROWS};
     tq_page_pool *pages = NULL;
     if (tq_page_pool_create(&p, &pages) != TQ_OK) broken("%s", tq_last_error()->message);
     return pages;
@@ -88,7 +91,7 @@ static void draw(rng *r, float *x, size_t n) {
 /* The same bits from both, and so the same codes; or the same refusal, where a rewind has left less than
  * a window and nothing could be appended. */
 static bool same_attention(tq_cache *a, tq_cache *b) {
-    static const tq_attention_params p = {.n_heads = H, .n_queries = 1, .scale = 1};
+    static const tq_attention_params p = {.size = sizeof p, .n_heads = H, .n_queries = 1, .scale = 1};
     _Alignas(64) unsigned char work[1 << 15];
     float q[H * D], out[2][H * D] = {{0}};
     rng r = {7};

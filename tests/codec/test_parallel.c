@@ -107,7 +107,8 @@ static void a_run_that_is_null_is_refused(void **state) {
     static uint8_t codes[DIM];
     const tq_codec codec = {.format = TQ_TQ4, .head_dim = DIM};
     const tq_batch batch = {.heads = 1, .rows = 1, .parallel = &none};
-    const tq_attention_params params = {.n_heads = 1,
+    const tq_attention_params params = {.size = sizeof params,
+                                        .n_heads = 1,
                                         .n_kv_heads = 1,
                                         .head_dim = DIM,
                                         .n_queries = 1,

@@ -23,7 +23,8 @@ int main(void) {
                               .data_bytes = sizeof k,
                               .capacity = T};
         const tq_segment s = {.k = view, .v = view, .length = T};
-        const tq_attention_params p = {.n_heads = 1,
+        const tq_attention_params p = {.size = sizeof p,
+                                       .n_heads = 1,
                                        .n_kv_heads = 1,
                                        .head_dim = D,
                                        .n_queries = 1,

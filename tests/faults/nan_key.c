@@ -28,8 +28,12 @@ int main(void) {
                         .length = T};
         s.v = s.k;
         s.v.data = v;
-        const tq_attention_params p = {
-            .n_heads = 1, .n_kv_heads = 1, .head_dim = D, .n_queries = 1, .scale = 0.125f};
+        const tq_attention_params p = {.size = sizeof p,
+                                       .n_heads = 1,
+                                       .n_kv_heads = 1,
+                                       .head_dim = D,
+                                       .n_queries = 1,
+                                       .scale = 0.125f};
         if (tq_attention_workspace(&p, &s, 1, &bytes) != TQ_OK) return 2;
         void *w = aligned_alloc(64, bytes);
         const tq_status status = tq_attention(&p, &s, 1, q, out, &lse, w, bytes);

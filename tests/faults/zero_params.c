@@ -22,7 +22,8 @@ static int is_same(const char *what, tq_status status) {
 
 static int check(size_t length) {
     const tq_cache_config config = tq_cache_config_default(G, D, MOST);
-    tq_attention_params p = {.n_heads = H,
+    tq_attention_params p = {.size = sizeof p,
+                             .n_heads = H,
                              .n_kv_heads = G,
                              .head_dim = D,
                              .n_queries = 1,

@@ -186,7 +186,8 @@ static void part_of(const attend_call *c, size_t first, size_t length, size_t pa
     v.data = c->v;
     v.norms = c->v_norms;
     const tq_segment s = {.k = k, .v = v, .length = length, .first_position = first};
-    const tq_attention_params p = {.n_heads = c->p.n_heads,
+    const tq_attention_params p = {.size = sizeof p,
+                                   .n_heads = c->p.n_heads,
                                    .n_kv_heads = c->p.n_kv_heads,
                                    .head_dim = c->p.head_dim,
                                    .n_queries = c->n_queries,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Attention on tiles of decoded vectors, to read and to compare with. */
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -8,6 +9,7 @@
 
 void tq_score_scalar(size_t dim, size_t rows, const float *queries, size_t n, const float *tile,
                      float *scores, size_t n_stride) {
+    assert(dim % TQ_LANES == 0 && dim <= TQ_MAX_DIM);
     for (size_t r = 0; r < rows; r++)
         for (size_t t = 0; t < n; t++) {
             float lane[TQ_LANES] = {0};
@@ -19,6 +21,7 @@ void tq_score_scalar(size_t dim, size_t rows, const float *queries, size_t n, co
 
 void tq_accumulate_scalar(size_t dim, size_t rows, const float *weights, size_t n_stride, size_t n,
                           const float *tile, float *acc, size_t acc_stride) {
+    assert(dim % TQ_LANES == 0 && dim <= TQ_MAX_DIM);
     for (size_t r = 0; r < rows; r++)
         for (size_t t = 0; t < n; t++) {
             const float w = weights[r * n_stride + t];
@@ -41,6 +44,7 @@ float tq_reduce_max_scalar(size_t n, const float *x, float top) {
 }
 
 void tq_softcap_scalar(size_t n, float cap, float *x) {
+    assert(cap > 0.0f);
     for (size_t i = 0; i < n; i++)
         x[i] = cap * tanhf(x[i] / cap);
 }
@@ -53,6 +57,7 @@ float tq_exp_sum_scalar(size_t n, float top, float *scores) {
 }
 
 void tq_scale_scalar(size_t n, float factor, float *acc) {
+    assert(n % TQ_LANES == 0);
     for (size_t i = 0; i < n; i++)
         acc[i] *= factor;
 }
@@ -99,11 +104,13 @@ static uint16_t to_f16(float x) {
 }
 
 void tq_f32_to_f16_scalar(size_t n, const float *src, uint16_t *dst) {
+    assert(n % TQ_LANES == 0);
     for (size_t i = 0; i < n; i++)
         dst[i] = to_f16(src[i]);
 }
 
 void tq_bf16_to_f32_scalar(size_t n, const uint16_t *src, float *dst) {
+    assert(n % TQ_LANES == 0);
     for (size_t i = 0; i < n; i++) {
         uint16_t upper; /* which need not be aligned */
         memcpy(&upper, (const uint8_t *)src + i * sizeof upper, sizeof upper);
@@ -121,6 +128,7 @@ static uint16_t to_bf16(float x) {
 }
 
 void tq_f32_to_bf16_scalar(size_t n, const float *src, uint16_t *dst) {
+    assert(n % TQ_LANES == 0);
     for (size_t i = 0; i < n; i++) {
         const uint16_t upper = to_bf16(src[i]);
         memcpy((uint8_t *)dst + i * sizeof upper, &upper, sizeof upper);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Attention on tiles of decoded vectors, on vectors of 16 lanes: one source for every instruction set.
  * Products are fused with their additions. */
+#include <assert.h>
 #include <math.h>
 
 #include "kernels/kernels.h"
@@ -45,6 +46,7 @@ V_INLINE void score_rows(size_t dim, const unsigned q, const float *queries, siz
 
 void V_NAME(score)(size_t dim, size_t rows, const float *queries, size_t n, const float *tile,
                    float *scores, size_t n_stride) {
+    assert(dim % TQ_LANES == 0 && dim <= TQ_MAX_DIM);
     size_t r = 0;
     for (; rows - r >= 4 && V_BLOCK >= 16; r += 4)
         score_rows(dim, 4, queries + r * dim, n, tile, scores + r * n_stride, n_stride);
@@ -88,6 +90,7 @@ V_INLINE void accumulate_rows(size_t dim, const unsigned q, const float *weights
 
 void V_NAME(accumulate)(size_t dim, size_t rows, const float *weights, size_t n_stride, size_t n,
                         const float *tile, float *acc, size_t acc_stride) {
+    assert(dim % TQ_LANES == 0 && dim <= TQ_MAX_DIM);
     size_t r = 0;
     for (; rows - r >= 4 && V_BLOCK >= 16; r += 4)
         accumulate_rows(dim, 4, weights + r * n_stride, n_stride, n, tile, acc + r * acc_stride,
@@ -133,6 +136,7 @@ V_INLINE vf hyperbolic_tangent(vf x) {
 }
 
 void V_NAME(softcap)(size_t n, float cap, float *x) {
+    assert(cap > 0.0f);
     size_t i = 0;
     for (; n - i >= TQ_LANES; i += TQ_LANES)
         v_store(x + i, v_mul(v_set(cap), hyperbolic_tangent(v_div(v_load(x + i), v_set(cap)))));
@@ -195,26 +199,31 @@ float V_NAME(exp_sum)(size_t n, float top, float *scores) {
 }
 
 void V_NAME(scale)(size_t n, float factor, float *acc) {
+    assert(n % TQ_LANES == 0);
     for (size_t i = 0; i < n; i += TQ_LANES)
         v_store(acc + i, v_mul(v_load(acc + i), v_set(factor)));
 }
 
 void V_NAME(f16_to_f32)(size_t n, const uint16_t *src, float *dst) {
+    assert(n % TQ_LANES == 0);
     for (size_t i = 0; i < n; i += TQ_LANES)
         v_store(dst + i, v_load_half(src + i));
 }
 
 void V_NAME(f32_to_f16)(size_t n, const float *src, uint16_t *dst) {
+    assert(n % TQ_LANES == 0);
     for (size_t i = 0; i < n; i += TQ_LANES)
         v_store_half(dst + i, v_load(src + i));
 }
 
 void V_NAME(bf16_to_f32)(size_t n, const uint16_t *src, float *dst) {
+    assert(n % TQ_LANES == 0);
     for (size_t i = 0; i < n; i += TQ_LANES)
         v_store(dst + i, v_floats(v_load_upper(src + i)));
 }
 
 void V_NAME(f32_to_bf16)(size_t n, const float *src, uint16_t *dst) {
+    assert(n % TQ_LANES == 0);
     for (size_t i = 0; i < n; i += TQ_LANES) {
         const vu x = v_bits(v_load(src + i)), magnitude = v_and(x, v_setu(INT32_MAX));
         const vu is_nan = v_subu(v_setu(0), v_shr(v_subu(v_setu(0x7f800000), magnitude), 31));

@@ -2,6 +2,8 @@
  * Attention on packed codes, on vectors of 16 lanes: a code's centroid goes from the lookup straight into
  * the products of all queries that share its head, and is never written anywhere. With many rows of
  * queries a tile is decoded once instead. */
+#include <assert.h>
+
 #include "kernels/dequantize/look_up_vec.h"
 #include "kernels/kernels.h"
 
@@ -370,6 +372,7 @@ static void accumulate_octets(const tq_codebook_tables *book, size_t dim, size_t
 void V_NAME(score_codes)(const tq_codebook_tables *book, size_t dim, size_t rows, const float *queries,
                          size_t n, const uint8_t *packed, size_t packed_stride, float *scores,
                          size_t n_stride) {
+    assert(dim % TQ_LANES == 0 && dim <= TQ_MAX_DIM);
 #ifdef V_OCTETS
     if (rows <= CODES_ROWS && n >= CODES_KEYS && !book->ranked && octets_serve(book, dim)) {
         score_octets(book, dim, rows, queries, n, packed, packed_stride, scores, n_stride);
@@ -388,6 +391,7 @@ void V_NAME(score_codes)(const tq_codebook_tables *book, size_t dim, size_t rows
 void V_NAME(accumulate_codes)(const tq_codebook_tables *book, size_t dim, size_t rows,
                               const float *weights, size_t n_stride, size_t n, const uint8_t *packed,
                               size_t packed_stride, float *acc, size_t acc_stride) {
+    assert(dim % TQ_LANES == 0 && dim <= TQ_MAX_DIM);
 #ifdef V_OCTETS
     if (rows <= CODES_ROWS && !book->ranked && octets_serve(book, dim)) {
         accumulate_octets(book, dim, rows, weights, n_stride, n, packed, packed_stride, acc, acc_stride);

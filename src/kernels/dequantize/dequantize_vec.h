@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Packed codes to rotated values on vectors of 16 lanes: one source for every instruction set. */
+#include <assert.h>
+
 #include "kernels/dequantize/look_up_vec.h"
 #include "kernels/kernels.h"
 
@@ -80,6 +82,7 @@ static void dequantize_any(const tq_codebook_tables *book, size_t n, size_t rows
 void V_NAME(dequantize)(const tq_codebook_tables *book, size_t n, size_t rows, const uint8_t *packed,
                         size_t packed_stride, const float *scales, float *dst, size_t dst_stride,
                         int stream) {
+    assert(n % TQ_LANES == 0 && (!stream || ((uintptr_t)dst % 64 == 0 && dst_stride % TQ_LANES == 0)));
     dequantize_any(book, n, rows, packed, packed_stride, scales, dst, dst_stride, stream);
     if (stream) v_stream_end();
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Codes, one a byte, to packed rows and back on vectors of 16 lanes: one source for every instruction
  * set. */
+#include <assert.h>
+
 #include "kernels/kernels.h"
 #include "kernels/pack/planes_vec.h"
 
@@ -41,6 +43,7 @@ V_INLINE void unpack_row(const unsigned bits, const bool bytes, const unsigned g
 }
 
 void V_NAME(unpack)(const tq_codebook_tables *book, size_t n, const uint8_t *packed, uint8_t *codes) {
+    assert(n % TQ_LANES == 0);
 #define RUN_GROUP(bits, ranked, bytes, group) unpack_row(bits, bytes, group, n, packed, codes)
 #define RUN(bits, ranked, bytes)              PLANES_GROUPS(bits, ranked, bytes, n, RUN_GROUP)
     PLANES_SWITCH(book, RUN)

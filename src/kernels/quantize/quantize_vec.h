@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Rotated values to packed codes on vectors of 16 lanes: one source for every instruction set. */
+#include <assert.h>
+
 #include "kernels/kernels.h"
 #include "kernels/pack/planes_vec.h"
 #include "kernels/quantize/nearest_vec.h"
@@ -35,6 +37,7 @@ V_INLINE void quantize_rows(const tq_codebook_tables *book, const unsigned bits,
 void V_NAME(quantize)(const tq_codebook_tables *book, size_t n, size_t rows, const float *y,
                       const float *scales, float scale1, tq_code_sum sum, float *sums, uint8_t *packed,
                       size_t packed_stride) {
+    assert(n % TQ_LANES == 0);
 #define RUN_GROUP(bits, ranked, bytes, group)                                                            \
     quantize_rows(book, bits, ranked, bytes, group, n, rows, y, scales, scale1, sum, sums, packed,       \
                   packed_stride)

@@ -2,6 +2,7 @@
  * The rotation on vectors of 16 lanes: one source for every instruction set. A pass loads as many vectors
  * as registers hold, runs all stages that stay among them, and stores; signs and scale ride on the first
  * pass or the last. The order of stages is the scalar one. */
+#include <assert.h>
 #include <stdbool.h>
 
 #include "kernels/kernels.h"
@@ -203,6 +204,7 @@ V_INLINE void signed_factors(const tq_rotation *r, float scale, float *out) {
 
 void V_NAME(rotate)(const tq_rotation *r, tq_direction direction, size_t rows, const float *src,
                     size_t src_stride, float *dst, size_t dst_stride) {
+    assert(r->dim % TQ_LANES == 0 && r->dim <= TQ_MAX_DIM);
     _Alignas(64) float with_signs[TQ_MAX_DIM], last[TQ_MAX_DIM];
     factors f = {NULL, with_signs};
     signed_factors(r, direction == TQ_ROTATE_IN && r->scale_last ? 1.0f : r->scale, with_signs);
