@@ -26,12 +26,11 @@ size_t tq_pages_entries(const tq_cache *c) {
 /* What lies in the first n pages is not wanted any more. Those that nobody else uses move to the end, as
  * far as `keep` pages need them. */
 static void pass_on(tq_cache *c, size_t n, size_t keep) {
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         if (c->n_pages - n < keep && !tq_pool_is_shared(c->pool, c->pages[i]))
             c->pages[c->n_pages++] = c->pages[i];
         else
             tq_pool_give(c->pool, c->pages[i]);
-    }
     c->n_pages -= n;
     memmove(c->pages, c->pages + n, c->n_pages * sizeof *c->pages);
 }
@@ -105,12 +104,11 @@ static size_t needed(tq_cache *c) {
 /* A page that is to be written to must not be another's too: of those reserved, such ones go. */
 void tq_pages_trim(tq_cache *c) {
     size_t keep = c->slots == 0 ? 0 : needed(c);
-    for (size_t i = keep; i < c->n_pages; i++) {
+    for (size_t i = keep; i < c->n_pages; i++)
         if (i < c->reserved && !tq_pool_is_shared(c->pool, c->pages[i]))
             c->pages[keep++] = c->pages[i];
         else
             tq_pool_give(c->pool, c->pages[i]);
-    }
     c->n_pages = (size_t)tq_least(keep, c->n_pages);
     c->reserved = (size_t)tq_least(c->reserved, c->n_pages);
 }
