@@ -41,7 +41,7 @@ typedef enum tq_cache_policy {
 /** How the vectors of a layer are kept. Zero-initialise and set what is wanted. */
 typedef struct tq_cache_layer {
     uint32_t n_kv_heads;       /**< G, at least 1 */
-    tq_codec k, v;             /**< formats and norm rules; both with the same head_dim */
+    tq_codec k, v;             /**< formats and norm rules; their head_dim may differ */
     tq_store k_store, v_store; /**< TQ_STORE_CODES, which is 0; or the side is dense, TQ_STORE_F16 or
                                     TQ_STORE_BF16: its vectors lie where codes would, in that type, its
                                     sinks and recent positions too. Of its codec head_dim alone is looked
@@ -102,8 +102,8 @@ TQ_API void tq_cache_destroy(tq_cache *cache);
 
 /** Appends n positions.
  *
- * k, v   [n][G][D] float32, original domain, finite and at most TQ_MAX_ABS; with sinks, recent or
- *        learn_centre at most 65504 too, float16's largest. n = 0: nothing to do
+ * k, v   [n][G][D] float32, each of its D, original domain, finite and at most TQ_MAX_ABS; with sinks,
+ * recent or learn_centre at most 65504 too, float16's largest. n = 0: nothing to do
  *
  * A ring, or a paged cache with a window, takes any number of positions and keeps the last `capacity`.
  * For attention over a chunk of n queries at once it needs a capacity of at least window + n - 1, so that
@@ -196,8 +196,9 @@ TQ_API tq_status tq_cache_segments(const tq_cache *cache, tq_segment segments[TQ
  * holds.
  *
  * params   as for tq_attention(). What the cache knows may be left 0 and must not contradict it:
- *          n_kv_heads, head_dim, query_end (the cache's length), window (the cache's, or the capacity of
- *          a ring without one; a smaller one is fine). domain is TQ_ORIGINAL unless all is codes
+ *          n_kv_heads, head_dim, v_head_dim, query_end (the cache's length), window (the cache's, or the
+ *          capacity of a ring without one; a smaller one is fine) and, with such a window, sink_positions
+ *          (the cache's sinks, which every query then sees). domain is TQ_ORIGINAL unless all is codes
  * q, out, lse, workspace   as for tq_attention()
  *
  * As tq_attention(), and TQ_E_HEADS, TQ_E_HEAD_DIM or TQ_E_POSITION where params contradict the cache, or
@@ -217,8 +218,9 @@ TQ_API tq_status tq_cache_attend_workspace(const tq_cache *cache, const tq_atten
  * segments    [TQ_CACHE_SEGMENTS] out, for the sequence to point to; valid until the cache changes
  * sequence    out
  *
- * The window is the kind's: for a ring it must not be more than the ring's, or 0 where the ring has lost
- * positions (the run says TQ_E_POSITION). TQ_E_NULL. */
+ * The window is the kind's: for a cache that forgets it must not be more than the cache's, or 0 where
+ * positions are lost (the run says TQ_E_POSITION). Its sink_positions should be the cache's sinks.
+ * TQ_E_NULL. */
 TQ_API tq_status tq_cache_sequence(const tq_cache *cache, size_t n_queries,
                                    tq_segment segments[TQ_CACHE_SEGMENTS], tq_sequence *sequence);
 

@@ -31,11 +31,7 @@ static tq_status check_layer(const tq_cache_layer *layer, tq_plan plan[TQ_SIDES]
     if (layer->n_kv_heads == 0)
         return tq_fail(TQ_E_HEADS, 0, "n_kv_heads", "n_kv_heads is 0: there must be one at least");
     TRY(check_side(&plan[TQ_K], "k_store", &layer->k, layer->k_store));
-    TRY(check_side(&plan[TQ_V], "v_store", &layer->v, layer->v_store));
-    if (layer->k.head_dim != layer->v.head_dim)
-        return tq_fail(TQ_E_HEAD_DIM, 0, "head_dim", "keys have head_dim %u, values %u: it must be one",
-                       layer->k.head_dim, layer->v.head_dim);
-    return TQ_OK;
+    return check_side(&plan[TQ_V], "v_store", &layer->v, layer->v_store);
 }
 
 static tq_status check_allocator(const tq_allocator *allocator) {

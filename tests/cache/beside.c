@@ -92,24 +92,48 @@ static void scatter(tq_type type, size_t n, size_t heads, size_t dim, float *x, 
                 put(type, x++, out, p * position_stride + h * head_stride + i);
 }
 
-/* [n][G][D] with the strides left 0; as part of a fused [n][1 + 2G][D]; or [G][n][D] with gaps. */
+/* A side's vectors and where they are put. */
+typedef struct spread {
+    size_t position_stride, head_stride, n_elements;
+    bool said; /* the strides are given, not left 0 */
+    void *at;
+} spread;
+
+/* [n][G][D] with the strides left 0; [n][..][D] with something between positions, as in a fused
+ * projection; or [G][n][D] with gaps. Takes memory. */
+static spread spread_side(tq_type type, unsigned order, size_t n, size_t heads, size_t dim, float *x) {
+    const size_t gapped = n * (dim + 4) + 8;
+    const size_t strides[BESIDE_ORDERS][2] = {
+        {heads * dim, dim}, {(1 + 2 * heads) * dim, dim}, {dim + 4, gapped}};
+    spread s = {
+        .position_stride = strides[order][0], .head_stride = strides[order][1], .said = order != 0};
+    s.n_elements = n == 0 ? 0 : (n - 1) * s.position_stride + (heads - 1) * s.head_stride + dim;
+    s.at = zeroed(s.n_elements, type == TQ_F32 ? sizeof(float) : sizeof(uint16_t));
+    scatter(type, n, heads, dim, x, s.at, s.position_stride, s.head_stride);
+    return s;
+}
+
 tq_status beside_append_way(beside *b, size_t n, float *k, float *v, unsigned way) {
+    const model *m = b->model;
     const tq_type type = (tq_type)(way % BESIDE_TYPES);
-    const size_t heads = b->model->heads, dim = b->model->dim, size = type == TQ_F32 ? 4 : 2;
-    const size_t fused = (1 + 2 * heads) * dim, gapped = n * (dim + 4) + 8;
-    const size_t strides[BESIDE_ORDERS][2] = {{heads * dim, dim}, {fused, dim}, {dim + 4, gapped}};
-    const size_t *s = strides[way / BESIDE_TYPES], room = n * fused + 2 * heads * gapped;
-    char *k_out = zeroed(room, size), *v_out = k_out + room / 2 * size;
-    if (way / BESIDE_TYPES == 1) v_out = k_out + (1 + heads) * dim * size, k_out += dim * size;
-    scatter(type, n, heads, dim, k, k_out, s[0], s[1]);
-    scatter(type, n, heads, dim, v, v_out, s[0], s[1]);
-    const size_t there = n == 0 ? 0 : (n - 1) * s[0] + (heads - 1) * s[1] + dim;
-    const bool said = way / BESIDE_TYPES != 0;
-    const tq_cache_input input = {sizeof input,    type,           k_out,           v_out,
-                                  there,           there,          said ? s[0] : 0, said ? s[1] : 0,
-                                  said ? s[0] : 0, said ? s[1] : 0};
+    const unsigned order = way / BESIDE_TYPES;
+    const spread ks = spread_side(type, order, n, m->heads, m->k.dim, k);
+    const spread vs = spread_side(type, order, n, m->heads, m->v.dim, v);
+    tq_cache_input input = {.size = sizeof input,
+                            .type = type,
+                            .k = ks.at,
+                            .v = vs.at,
+                            .n_k = ks.n_elements,
+                            .n_v = vs.n_elements};
+    if (ks.said) {
+        input.k_position_stride = ks.position_stride;
+        input.k_head_stride = ks.head_stride;
+        input.v_position_stride = vs.position_stride;
+        input.v_head_stride = vs.head_stride;
+    }
     const tq_status status = append(b, n, k, v, &input);
-    free(way / BESIDE_TYPES == 1 ? k_out - dim * size : k_out);
+    free(ks.at);
+    free(vs.at);
     return status;
 }
 
@@ -171,19 +195,25 @@ tq_status beside_fork(beside *from, uint64_t length, beside *to) {
 }
 
 void draw_vectors(const model *m, size_t n, rng *r, float *k, float *v) {
-    for (size_t i = 0; i < n * m->heads * m->dim; i++) {
-        /* Uniform numbers: cheaper than the normal law, and rounding to float16 is what they are for.
-         * Keys of even heads share most of themselves, those of odd ones too little to learn a centre
-         * from, unless it is from two. */
-        const double common = i / m->dim % m->heads % 2 == 0 ? 3 : 0.5;
+    /* Uniform numbers: cheaper than the normal law, and rounding to float16 is what they are for. Keys of
+     * even heads share most of themselves, those of odd ones too little to learn a centre from, unless it
+     * is from two. */
+    for (size_t i = 0; i < n * m->heads * m->k.dim; i++) {
+        const double common = i / m->k.dim % m->heads % 2 == 0 ? 3 : 0.5;
         k[i] = (float)(common + 4 * (rng_uniform(r) - 0.5));
-        v[i] = (float)(4 * (rng_uniform(r) - 0.5));
     }
+    for (size_t i = 0; i < n * m->heads * m->v.dim; i++)
+        v[i] = (float)(4 * (rng_uniform(r) - 0.5));
+}
+
+void new_vectors(const model *m, size_t n, float **k, float **v) {
+    *k = zeroed(n * m->heads * m->k.dim, sizeof **k);
+    *v = zeroed(n * m->heads * m->v.dim, sizeof **v);
 }
 
 tq_status beside_append_drawn(beside *b, size_t n, rng *r) {
-    const size_t values = n * b->model->heads * b->model->dim;
-    float *k = zeroed(values, sizeof *k), *v = zeroed(values, sizeof *v);
+    float *k, *v;
+    new_vectors(b->model, n, &k, &v);
     draw_vectors(b->model, n, r, k, v);
     const tq_status status = beside_append(b, n, k, v);
     free(k);

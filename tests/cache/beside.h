@@ -39,6 +39,9 @@ void check_record(tq_status got, tq_status want, const char *field);
 /* Draws n positions around 3 (a centre is of use), every coordinate within float16's range. */
 void draw_vectors(const model *m, size_t n, rng *r, float *k, float *v);
 
+/* Room for n positions, zeroed. */
+void new_vectors(const model *m, size_t n, float **k, float **v);
+
 /* Draws and appends. */
 tq_status beside_append_drawn(beside *b, size_t n, rng *r);
 

@@ -48,9 +48,9 @@ static void same(const char *what, uint64_t position, size_t head, const void *g
         broken("%s of position %llu, head %zu differ", what, (ull)position, head);
 }
 
-static void check_store(const model *m, const lane *l, const tq_view *v, tq_store store, size_t n) {
+static void check_store(const lane *l, const tq_view *v, tq_store store, size_t n) {
     if (v->store != store) broken("store %d, %d wanted", (int)v->store, (int)store);
-    if (v->codec.head_dim != m->dim) broken("head_dim %u", v->codec.head_dim);
+    if (v->codec.head_dim != l->dim) broken("head_dim %u", v->codec.head_dim);
     if (v->capacity == 0 || n > v->capacity || v->ring_start >= v->capacity)
         broken("%zu positions from %zu in %zu slots", n, v->ring_start, v->capacity);
     if (store == TQ_STORE_CODES &&
@@ -59,7 +59,7 @@ static void check_store(const model *m, const lane *l, const tq_view *v, tq_stor
 }
 
 static void check_codes(const model *m, const lane *l, const tq_view *v, const part *p) {
-    check_store(m, l, v, TQ_STORE_CODES, p->n);
+    check_store(l, v, TQ_STORE_CODES, p->n);
     for (size_t i = 0; i < p->n; i++)
         for (size_t g = 0; g < m->heads; g++) {
             const size_t slot = (v->ring_start + i) % v->capacity, row = lane_row(m, p->first + i, g);
@@ -71,13 +71,13 @@ static void check_codes(const model *m, const lane *l, const tq_view *v, const p
 }
 
 static void check_halves(const model *m, const lane *l, const tq_view *v, const part *p) {
-    const size_t bytes = m->dim * sizeof *l->halves;
-    check_store(m, l, v, l->store == TQ_STORE_BF16 ? TQ_STORE_BF16 : TQ_STORE_F16, p->n);
+    const size_t bytes = l->dim * sizeof *l->halves;
+    check_store(l, v, l->store == TQ_STORE_BF16 ? TQ_STORE_BF16 : TQ_STORE_F16, p->n);
     for (size_t i = 0; i < p->n; i++)
         for (size_t g = 0; g < m->heads; g++) {
             const size_t slot = (v->ring_start + i) % v->capacity;
             same("float16", p->first + i, g, data_at(v, m->heads, g, slot, bytes),
-                 l->halves + lane_row(m, p->first + i, g) * m->dim, bytes);
+                 l->halves + lane_row(m, p->first + i, g) * l->dim, bytes);
         }
 }
 
@@ -127,18 +127,20 @@ tq_cache_bytes check_bytes(const model *m, const tq_cache *cache, size_t *pages)
     tq_cache_bytes b;
     memset(&b, 0xEE, sizeof b);
     if (tq_cache_count_bytes(cache, &b) != TQ_OK) broken("%s", tq_last_error()->message);
-    const size_t dense = m->heads * m->dim * sizeof *m->k.halves;
+    const size_t k_dense = m->heads * m->k.dim * sizeof *m->k.halves;
+    const size_t v_dense = m->heads * m->v.dim * sizeof *m->v.halves;
     const size_t n_codes = model_codes(m).n * m->heads;
     const size_t n_dense = model_sinks(m).n + model_recent(m).n;
-    const size_t used = n_codes * (row_bytes(&m->k) + row_bytes(&m->v)) + 2 * n_dense * dense;
+    const size_t used = n_codes * (row_bytes(&m->k) + row_bytes(&m->v)) + n_dense * (k_dense + v_dense);
     const size_t encoded = b.k_codes + b.k_norms + b.v_codes + b.v_norms;
     if (b.used != used) broken("%zu bytes in use, %zu wanted", b.used, used);
     if (b.held != encoded + b.k_dense + b.v_dense + b.centre + b.table + b.object)
         broken("%zu bytes held are not the sum of the parts", b.held);
-    if (b.object == 0 || (m->has_centre && b.centre < m->heads * m->dim * sizeof *m->centre))
+    if (b.object == 0 || (m->has_centre && b.centre < m->heads * m->k.dim * sizeof *m->centre))
         broken("%zu bytes of object, %zu of centre", b.object, b.centre);
-    if (b.k_dense < n_dense * dense || b.v_dense < n_dense * dense)
-        broken("%zu and %zu bytes of float16 hold %zu", b.k_dense, b.v_dense, n_dense * dense);
+    if (b.k_dense < n_dense * k_dense || b.v_dense < n_dense * v_dense)
+        broken("%zu and %zu bytes of float16 hold %zu", b.k_dense, b.v_dense,
+               n_dense * (k_dense + v_dense));
     if (b.k_codes < n_codes * m->k.row_bytes || b.v_codes < n_codes * m->v.row_bytes ||
         b.k_norms < n_codes * m->k.row_norms * sizeof(float) ||
         b.v_norms < n_codes * m->v.row_norms * sizeof(float))
@@ -167,7 +169,7 @@ void check_cache(const model *m, const tq_cache *cache) {
     if (first != want) broken("first %llu, %llu wanted", (ull)first, (ull)want);
     const float *centre = tq_cache_k_centre(cache);
     if ((centre != NULL) != m->has_centre) broken("a centre that is not there, or the reverse");
-    if (centre != NULL) same("centre", 0, 0, centre, m->centre, m->heads * m->dim * sizeof *centre);
+    if (centre != NULL) same("centre", 0, 0, centre, m->centre, m->heads * m->k.dim * sizeof *centre);
     check_segments(m, cache);
     check_bytes(m, cache, &pages);
     if (m->pool != NULL && tq_page_pool_free_pages(m->pool->pool) != pool_model_free_pages(m->pool))

@@ -14,16 +14,16 @@ static const double bound = 2e-6;
 static void decoded(const model *m, const lane *l, uint64_t p, size_t g, const float *centre, double *x) {
     const size_t row = lane_row(m, p, g);
     const tq_batch one = {.heads = 1, .rows = 1};
-    float *y = zeroed(m->dim, sizeof *y);
+    float *y = zeroed(l->dim, sizeof *y);
     if (l->store != TQ_STORE_CODES || p < m->sinks || p >= m->encoded_end) {
-        for (size_t i = 0; i < m->dim; i++)
-            x[i] = lane_value(l, l->halves[row * m->dim + i]);
+        for (size_t i = 0; i < l->dim; i++)
+            x[i] = lane_value(l, l->halves[row * l->dim + i]);
     } else {
         if (tq_decode(&l->codec, &one, TQ_ORIGINAL, l->codes + row * l->row_bytes, l->row_bytes,
-                      l->norms + row * l->row_norms, l->row_norms, NULL, y, m->dim) != TQ_OK)
+                      l->norms + row * l->row_norms, l->row_norms, NULL, y, l->dim) != TQ_OK)
             broken("%s", tq_last_error()->message);
-        for (size_t i = 0; i < m->dim; i++)
-            x[i] = (double)y[i] + (centre == NULL ? 0 : (double)centre[g * m->dim + i]);
+        for (size_t i = 0; i < l->dim; i++)
+            x[i] = (double)y[i] + (centre == NULL ? 0 : (double)centre[g * l->dim + i]);
     }
     free(y);
 }
@@ -40,31 +40,32 @@ static double compare(const double *sum, const double *terms, double total, cons
     return sqrt(error) / (bound * sqrt(size) + 1e-30);
 }
 
-/* Query q at `position` over [from, position] and the first positions, by head g's keys and values. */
+/* Query q at `position` over [from, position] and the sinks before that, by head g's keys and values. */
 static double check_row(const model *m, const tq_attention_params *p, size_t g, uint64_t from,
                         uint64_t position, const float *q, const float *out) {
-    const size_t first = (size_t)(p->sink_positions < from ? p->sink_positions : from);
-    const size_t n = first + (size_t)(position - from) + 1;
+    const uint64_t sinks = p->sink_positions < from ? p->sink_positions : from;
+    const size_t n = (size_t)(position - from + sinks) + 1;
+    const size_t widest = m->k.dim > m->v.dim ? m->k.dim : m->v.dim;
     const float *centre = m->has_centre ? m->centre : NULL;
-    double *x = zeroed(m->dim, sizeof *x), *score = zeroed(n, sizeof *score);
-    double *sum = zeroed(m->dim, sizeof *sum), *terms = zeroed(m->dim, sizeof *terms);
+    double *x = zeroed(widest, sizeof *x), *score = zeroed(n, sizeof *score);
+    double *sum = zeroed(m->v.dim, sizeof *sum), *terms = zeroed(m->v.dim, sizeof *terms);
     double top = -HUGE_VAL, total = 0;
     for (size_t j = 0; j < n; j++) {
-        decoded(m, &m->k, j < first ? j : from + (j - first), g, centre, x);
-        for (size_t i = 0; i < m->dim; i++)
+        decoded(m, &m->k, j < sinks ? j : from + j - sinks, g, centre, x);
+        for (size_t i = 0; i < m->k.dim; i++)
             score[j] += (double)q[i] * x[i] * (double)p->scale;
         top = fmax(top, score[j]);
     }
     for (size_t j = 0; j < n; j++) {
         const double weight = exp(score[j] - top);
-        decoded(m, &m->v, j < first ? j : from + (j - first), g, NULL, x);
+        decoded(m, &m->v, j < sinks ? j : from + j - sinks, g, NULL, x);
         total += weight;
-        for (size_t i = 0; i < m->dim; i++) {
+        for (size_t i = 0; i < m->v.dim; i++) {
             sum[i] += weight * x[i];
             terms[i] += weight * fabs(x[i]);
         }
     }
-    const double ratio = compare(sum, terms, total, out, m->dim);
+    const double ratio = compare(sum, terms, total, out, m->v.dim);
     free(x);
     free(score);
     free(sum);
@@ -79,7 +80,7 @@ static double check_row(const model *m, const tq_attention_params *p, size_t g, 
 static void attend(const tq_attention_params *p, const tq_cache *cache, const float *q, float *out) {
     const tq_attention_params least = {
         .n_heads = p->n_heads, .n_queries = p->n_queries, .scale = p->scale};
-    const size_t values = (size_t)p->n_heads * p->n_queries * p->head_dim;
+    const size_t values = (size_t)p->n_heads * p->n_queries * p->v_head_dim;
     float *again = zeroed(values, sizeof *again);
     tq_segment segments[TQ_CACHE_SEGMENTS];
     size_t n = 0, bytes = 0, own = 0;
@@ -101,34 +102,35 @@ static void attend(const tq_attention_params *p, const tq_cache *cache, const fl
 /* The error of a score grows with the score, and the promise is for those that models have. */
 static float modest_scale(const model *m) {
     float largest = 0;
-    for (size_t i = 0; i < (size_t)m->length * m->heads * m->dim; i++)
+    for (size_t i = 0; i < (size_t)m->length * m->heads * m->k.dim; i++)
         largest = fmaxf(largest, fabsf(m->k.x[i]));
-    for (size_t i = 0; i < m->heads * m->dim; i++) /* learned from keys that are gone, perhaps */
+    for (size_t i = 0; i < m->heads * m->k.dim; i++) /* learned from keys that are gone, perhaps */
         largest = fmaxf(largest, fabsf(m->centre[i]));
-    return (largest > 8 ? 1 / largest : 1) / sqrtf((float)m->dim);
+    return (largest > 8 ? 1 / largest : 1) / sqrtf((float)m->k.dim);
 }
 
 double check_attention(const model *m, const tq_cache *cache, size_t n_queries, size_t group, rng *r) {
-    const size_t heads = m->heads * group, values = heads * n_queries * m->dim;
-    float *q = zeroed(values, sizeof *q), *out = zeroed(values, sizeof *out);
+    const size_t heads = m->heads * group, rows = heads * n_queries;
+    float *q = zeroed(rows * m->k.dim, sizeof *q), *out = zeroed(rows * m->v.dim, sizeof *out);
     double worst = 0;
     const tq_attention_params p = {
         .n_heads = (uint32_t)heads,
         .n_kv_heads = (uint32_t)m->heads,
-        .head_dim = (uint32_t)m->dim,
+        .head_dim = (uint32_t)m->k.dim,
+        .v_head_dim = (uint32_t)m->v.dim,
         .n_queries = n_queries,
         .scale = modest_scale(m),
         .window = m->forgets ? m->window : 0,
         .sink_positions = m->forgets ? m->sinks : 0,
     };
-    rng_gauss_fill(r, q, values);
+    rng_gauss_fill(r, q, rows * m->k.dim);
     attend(&p, cache, q, out);
-    for (size_t row = 0; row < heads * n_queries; row++) {
+    for (size_t row = 0; row < rows; row++) {
         const uint64_t at = m->length - n_queries + row % n_queries;
         if (!model_sees_all(m, at)) broken("position %llu cannot be asked for", (unsigned long long)at);
         const uint64_t from = p.window == 0 || at + 1 < p.window ? 0 : at + 1 - p.window;
-        worst = fmax(worst, check_row(m, &p, row / n_queries / group, from, at, q + row * m->dim,
-                                      out + row * m->dim));
+        worst = fmax(worst, check_row(m, &p, row / n_queries / group, from, at, q + row * m->k.dim,
+                                      out + row * m->v.dim));
     }
     free(q);
     free(out);

@@ -51,6 +51,7 @@ static uint64_t less(uint64_t a, uint64_t b) {
 static void lane_open(lane *l, const tq_codec *codec, tq_store store) {
     l->codec = *codec;
     l->store = store;
+    l->dim = codec->head_dim;
     l->row_bytes = codec->head_dim * sizeof *l->halves;
     if (store == TQ_STORE_CODES && tq_row_size(codec, &l->row_bytes, &l->row_norms) != TQ_OK)
         broken("not a codec");
@@ -68,20 +69,19 @@ model *model_new(const tq_cache_config *c, pool_model *pool) {
     model *m = zeroed(1, sizeof *m);
     m->policy = c->policy;
     m->heads = c->layer.n_kv_heads;
-    m->dim = c->layer.k.head_dim;
     m->capacity = c->capacity;
     m->forgets = c->policy == TQ_CACHE_RING || c->window > 0;
     m->window = c->window == 0 ? c->capacity : c->window;
     m->recent = c->recent;
     m->sinks = c->sinks;
     m->learn = c->learn_centre;
-    m->centre = zeroed(m->heads * m->dim, sizeof *m->centre);
-    if (c->k_centre != NULL) {
-        m->given_centre = m->has_centre = true;
-        memcpy(m->centre, c->k_centre, m->heads * m->dim * sizeof *m->centre);
-    }
     lane_open(&m->k, &c->layer.k, c->layer.k_store);
     lane_open(&m->v, &c->layer.v, c->layer.v_store);
+    m->centre = zeroed(m->heads * m->k.dim, sizeof *m->centre);
+    if (c->k_centre != NULL) {
+        m->given_centre = m->has_centre = true;
+        memcpy(m->centre, c->k_centre, m->heads * m->k.dim * sizeof *m->centre);
+    }
     m->pool = pool;
     if (pool != NULL) m->pages = zeroed(pool->n_pages, sizeof *m->pages);
     return m;
@@ -116,8 +116,8 @@ static void *grown(void *old, size_t n, size_t size) {
 }
 
 static void make_room(const model *m, lane *l, size_t room) {
-    l->x = grown(l->x, room * m->heads * m->dim, sizeof *l->x);
-    l->halves = grown(l->halves, room * m->heads * m->dim, sizeof *l->halves);
+    l->x = grown(l->x, room * m->heads * l->dim, sizeof *l->x);
+    l->halves = grown(l->halves, room * m->heads * l->dim, sizeof *l->halves);
     l->codes = grown(l->codes, room * m->heads, l->row_bytes);
     if (l->row_norms > 0) l->norms = grown(l->norms, room * m->heads * l->row_norms, sizeof *l->norms);
 }
@@ -127,8 +127,8 @@ bool model_is_dense_first(const model *m, uint64_t p) {
 }
 
 static void keep(const model *m, lane *l, uint64_t p, const float *x) {
-    const size_t at = lane_row(m, p, 0) * m->dim;
-    for (size_t i = 0; i < m->heads * m->dim; i++) {
+    const size_t at = lane_row(m, p, 0) * l->dim;
+    for (size_t i = 0; i < m->heads * l->dim; i++) {
         l->x[at + i] = x[i];
         if (l->store == TQ_STORE_CODES && !model_is_dense_first(m, p)) continue;
         l->halves[at + i] = lane_half(l, x[i]);
@@ -140,8 +140,8 @@ static void encode(const model *m, lane *l, uint64_t p, const float *centre) {
     const tq_batch one = {.heads = 1, .rows = 1};
     for (size_t g = 0; l->store == TQ_STORE_CODES && g < m->heads; g++) {
         const size_t row = lane_row(m, p, g);
-        if (tq_encode(&l->codec, &one, l->x + row * m->dim, m->dim,
-                      centre == NULL ? NULL : centre + g * m->dim, l->codes + row * l->row_bytes,
+        if (tq_encode(&l->codec, &one, l->x + row * l->dim, l->dim,
+                      centre == NULL ? NULL : centre + g * l->dim, l->codes + row * l->row_bytes,
                       l->row_bytes, l->norms + row * l->row_norms, l->row_norms) != TQ_OK)
             broken("the model cannot encode position %llu: %s", (unsigned long long)p,
                    tq_last_error()->message);
@@ -151,10 +151,10 @@ static void encode(const model *m, lane *l, uint64_t p, const float *centre) {
 /* The share of the mean's square in the mean square of a head's keys. */
 static double shared(const model *m, size_t g) {
     double of_mean = 0, all = 0;
-    for (size_t i = 0; i < m->dim; i++) {
+    for (size_t i = 0; i < m->k.dim; i++) {
         double sum = 0;
         for (size_t p = 0; p < m->learn; p++) {
-            const double x = (double)m->k.x[lane_row(m, p, g) * m->dim + i];
+            const double x = (double)m->k.x[lane_row(m, p, g) * m->k.dim + i];
             sum += x;
             all += x * x / (double)m->learn;
         }
@@ -165,11 +165,11 @@ static double shared(const model *m, size_t g) {
 
 static void learn(model *m) {
     bool worth = false; /* of the head at hand */
-    for (size_t i = 0; i < m->heads * m->dim; i++) {
+    for (size_t i = 0; i < m->heads * m->k.dim; i++) {
         double sum = 0;
-        if (i % m->dim == 0) worth = shared(m, i / m->dim) >= 0.5;
+        if (i % m->k.dim == 0) worth = shared(m, i / m->k.dim) >= 0.5;
         for (size_t p = 0; p < m->learn; p++)
-            sum += (double)m->k.x[lane_row(m, p, 0) * m->dim + i];
+            sum += (double)m->k.x[lane_row(m, p, 0) * m->k.dim + i];
         m->centre[i] = worth ? (float)(sum / (double)m->learn) : 0;
     }
     m->has_centre = true;
@@ -300,7 +300,7 @@ tq_status model_append(model *m, size_t n, const float *k, const float *v) {
         make_room(m, &m->v, m->room);
     }
     for (size_t i = 0; i < n; i++)
-        append_one(m, k + i * m->heads * m->dim, v + i * m->heads * m->dim);
+        append_one(m, k + i * m->heads * m->k.dim, v + i * m->heads * m->v.dim);
     return TQ_OK;
 }
 
@@ -338,8 +338,8 @@ static void copy_lane(const model *m, lane *to, const lane *from) {
     to->codes = NULL;
     make_room(m, to, m->room + 1);
     if (m->room == 0) return;
-    memcpy(to->x, from->x, m->room * m->heads * m->dim * sizeof *to->x);
-    memcpy(to->halves, from->halves, m->room * m->heads * m->dim * sizeof *to->halves);
+    memcpy(to->x, from->x, m->room * m->heads * to->dim * sizeof *to->x);
+    memcpy(to->halves, from->halves, m->room * m->heads * to->dim * sizeof *to->halves);
     memcpy(to->codes, from->codes, m->room * m->heads * to->row_bytes);
     if (to->row_norms > 0)
         memcpy(to->norms, from->norms, m->room * m->heads * to->row_norms * sizeof *to->norms);
@@ -363,8 +363,8 @@ model *model_fork(const model *from, uint64_t length) {
     m->encoded_end = least(from->encoded_end, length);
     m->oldest = least(from->oldest, length);
     m->reserved = m->reserved_pages = 0;
-    m->centre = zeroed(m->heads * m->dim, sizeof *m->centre);
-    memcpy(m->centre, from->centre, m->heads * m->dim * sizeof *m->centre);
+    m->centre = zeroed(m->heads * m->k.dim, sizeof *m->centre);
+    memcpy(m->centre, from->centre, m->heads * m->k.dim * sizeof *m->centre);
     copy_lane(from, &m->k, &from->k);
     copy_lane(from, &m->v, &from->v);
     if (m->pool != NULL) share_pages(m, from);

@@ -14,7 +14,7 @@
 typedef struct lane {
     tq_codec codec;
     tq_store store;
-    size_t row_bytes, row_norms;
+    size_t dim, row_bytes, row_norms;
     float *x;         /* as they came, rounded to float16 where the cache keeps them so at first */
     uint16_t *halves; /* of positions that are ever in float16, or in what a dense side is */
     uint8_t *codes;   /* of positions that are encoded */
@@ -36,7 +36,7 @@ typedef struct pool_model {
 
 typedef struct model {
     tq_cache_policy policy;
-    size_t heads, dim, capacity, window, recent, sinks, learn;
+    size_t heads, capacity, window, recent, sinks, learn;
     bool forgets; /* keeps the last `capacity`: a ring, or pages with a window */
     bool given_centre, has_centre;
     float *centre; /* [G][D] */

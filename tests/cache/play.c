@@ -45,6 +45,7 @@ static void open_setup(game *g) {
     if (b[8] % 4 == 1) c.layer.v_store = b[8] % 8 == 1 ? TQ_STORE_F16 : TQ_STORE_BF16;
     if (b[8] % 6 == 1) c.layer.k_store = b[8] % 12 == 1 ? TQ_STORE_F16 : TQ_STORE_BF16;
     if (c.layer.k_store != TQ_STORE_CODES) c.learn_centre = 0;
+    if (b[8] / 12 % 4 == 1) c.layer.v.head_dim += 16;
     setup_open_config(&g->setup, &c, 1 + b[6] % 16, 1 + b[7] % 6);
     const size_t n = c.layer.n_kv_heads * c.layer.k.head_dim;
     if (b[3] % 3 != 1 || c.layer.k_store != TQ_STORE_CODES) return;
@@ -59,16 +60,17 @@ static void draw(const model *m, size_t n, uint8_t how, rng *r, float *k, float 
     static const float scales[] = {1, 16000, 1e-6f, 0, 1e-30f};
     const float scale = scales[how % 5];
     draw_vectors(m, n, r, k, v);
-    for (size_t i = 0; i < n * m->heads * m->dim; i++) {
+    for (size_t i = 0; i < n * m->heads * m->k.dim; i++)
         k[i] *= how % 5 == 1 ? 8000 : scale;
+    for (size_t i = 0; i < n * m->heads * m->v.dim; i++)
         v[i] *= scale;
-    }
 }
 
 static void spoil(game *g, beside *b, size_t n, float *k, float *v) {
     static const float bad[] = {NAN, INFINITY, -2 * TQ_MAX_ABS};
-    const size_t values = n * b->model->heads * b->model->dim;
     const uint8_t what = next(g);
+    const size_t dim = what % 2 == 0 ? b->model->k.dim : b->model->v.dim;
+    const size_t values = n * b->model->heads * dim;
     const size_t at = next(g) * values / 256;
     float *x = what % 2 == 0 ? k : v;
     x[at] = bad[what / 2 % 3];
@@ -85,9 +87,9 @@ static void spoil(game *g, beside *b, size_t n, float *k, float *v) {
 static void append(game *g, beside *b, bool bad) {
     const uint8_t byte = next(g);
     const size_t n = byte % MOST_APPENDED + (bad ? 1U : 0U);
-    const size_t values = n * b->model->heads * b->model->dim;
+    float *k, *v;
     if (b->model->length > MOST_LENGTH) return;
-    float *k = zeroed(values, sizeof *k), *v = zeroed(values, sizeof *v);
+    new_vectors(b->model, n, &k, &v);
     draw(b->model, n, byte / MOST_APPENDED, &g->values, k, v);
     if (bad)
         spoil(g, b, n, k, v);

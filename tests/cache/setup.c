@@ -12,18 +12,21 @@ tq_cache_layer setup_layer(unsigned codecs, uint32_t heads) {
         tq_format k, v;
         uint32_t dim;
         tq_store k_store, v_store;
+        uint32_t v_dim; /* 0: the same */
     } pairs[SETUP_CODECS] = {
-        {TQ_TQ8, TQ_TQ4, 32, 0, 0},
-        {TQ_TQ3, TQ_TQ2, 80, 0, 0},
-        {TQ_TQ6, TQ_TQ5, 96, 0, 0},
-        {TQ_TQ7, TQ_TQ4, 576, 0, 0},
-        {TQ_TQ4_V1, TQ_TQ8_V1, 256, 0, 0},
-        {TQ_TQ5_V1, TQ_TQ6_V1, 512, 0, 0},
-        {TQ_TQ8_V1, TQ_TQ3, 512, 0, 0},
-        {TQ_TQ8, TQ_TQ4_V1, 256, 0, 0},
-        {TQ_TQ6, 0, 48, 0, TQ_STORE_F16},
-        {0, TQ_TQ3, 64, TQ_STORE_BF16, 0},
-        {0, 0, 32, TQ_STORE_F16, TQ_STORE_BF16},
+        {TQ_TQ8, TQ_TQ4, 32, 0, 0, 0},
+        {TQ_TQ3, TQ_TQ2, 80, 0, 0, 0},
+        {TQ_TQ6, TQ_TQ5, 96, 0, 0, 0},
+        {TQ_TQ7, TQ_TQ4, 576, 0, 0, 0},
+        {TQ_TQ4_V1, TQ_TQ8_V1, 256, 0, 0, 0},
+        {TQ_TQ5_V1, TQ_TQ6_V1, 512, 0, 0, 0},
+        {TQ_TQ8_V1, TQ_TQ3, 512, 0, 0, 0},
+        {TQ_TQ8, TQ_TQ4_V1, 256, 0, 0, 0},
+        {TQ_TQ6, 0, 48, 0, TQ_STORE_F16, 0},
+        {0, TQ_TQ3, 64, TQ_STORE_BF16, 0, 0},
+        {0, 0, 32, TQ_STORE_F16, TQ_STORE_BF16, 0},
+        {TQ_TQ6, TQ_TQ4, 192, 0, 0, 128},
+        {TQ_TQ5, 0, 32, 0, TQ_STORE_F16, 80},
     };
     static const tq_norm_rule rules[] = {TQ_NORM_PLAIN, TQ_NORM_MATCHED, TQ_NORM_UNBIASED};
     const tq_format k = pairs[codecs].k, v = pairs[codecs].v;
@@ -31,7 +34,8 @@ tq_cache_layer setup_layer(unsigned codecs, uint32_t heads) {
     return (tq_cache_layer){
         .n_kv_heads = heads,
         .k = {k, pairs[codecs].dim, k_v1 ? TQ_NORM_PLAIN : rules[codecs % 3], k_v1 ? 0.5f : 0},
-        .v = {v, pairs[codecs].dim, v_v1 ? TQ_NORM_PLAIN : rules[(codecs + 1) % 3], v_v1 ? 2.0f : 0},
+        .v = {v, pairs[codecs].v_dim > 0 ? pairs[codecs].v_dim : pairs[codecs].dim,
+              v_v1 ? TQ_NORM_PLAIN : rules[(codecs + 1) % 3], v_v1 ? 2.0f : 0},
         .k_store = pairs[codecs].k_store,
         .v_store = pairs[codecs].v_store,
     };

@@ -13,7 +13,7 @@ enum {
     SETUP_SINKS = 3,
     SETUP_CENTRES = 4, /* none, given, learned from more keys than are recent, or from fewer */
     SETUP_KINDS = SETUP_POLICIES * SETUP_RECENTS * SETUP_SINKS * SETUP_CENTRES,
-    SETUP_CODECS = 11, /* the last three have a dense side, or two */
+    SETUP_CODECS = 13, /* of the last five three have a dense side or two, and two unequal sides */
     SETUP_CHEAP = 3    /* pairs of formats with a small head_dim; they come first */
 };
 

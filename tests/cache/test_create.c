@@ -171,7 +171,9 @@ static void codecs(void **state) {
     c.layer.k.head_dim = 33;
     refused(&c, TQ_E_HEAD_DIM, NULL);
     c = g;
-    c.layer.v.head_dim = 64; /* good, but not that of the keys */
+    c.layer.v.head_dim = 64; /* not that of the keys */
+    accepted(&c);
+    c.layer.v.head_dim = 72;
     refused(&c, TQ_E_HEAD_DIM, NULL);
     c = g;
     c.layer.v.norm_rule = (tq_norm_rule)4;

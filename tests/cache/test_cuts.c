@@ -16,11 +16,11 @@ static void run(setup *s, size_t total, cuts c, const float *k, const float *v) 
     beside b;
     rng r = {total};
     setup_cache(s, &b);
-    const size_t stride = b.model->heads * b.model->dim;
+    const size_t k_stride = b.model->heads * b.model->k.dim, v_stride = b.model->heads * b.model->v.dim;
     for (size_t at = 0, n; at < total; at += n) {
         n = c.random ? 1 + rng_below(&r, (uint32_t)c.most) : c.most;
         if (n > total - at) n = total - at;
-        assert_int_equal(beside_append(&b, n, k + at * stride, v + at * stride), TQ_OK);
+        assert_int_equal(beside_append(&b, n, k + at * k_stride, v + at * v_stride), TQ_OK);
     }
     assert_int_equal(tq_cache_length(b.cache), total);
     beside_close(&b);
@@ -30,9 +30,10 @@ static void run(setup *s, size_t total, cuts c, const float *k, const float *v) 
 static void all_cuts(unsigned kind, unsigned codecs, uint32_t heads, size_t total) {
     setup s;
     setup_open(&s, kind, codecs, heads);
-    const size_t values = total * heads * s.config.layer.k.head_dim;
-    float *k = zeroed(values, sizeof *k), *v = zeroed(values, sizeof *v);
-    const model shape = {.heads = heads, .dim = s.config.layer.k.head_dim};
+    const model shape = {
+        .heads = heads, .k.dim = s.config.layer.k.head_dim, .v.dim = s.config.layer.v.head_dim};
+    float *k, *v;
+    new_vectors(&shape, total, &k, &v);
     rng r = {kind + 1};
     draw_vectors(&shape, total, &r, k, v);
     const cuts ways[] = {{1, false}, {total, false}, {4, true}, {total, true}, {2, false}};

@@ -9,8 +9,8 @@
 #include "support/cm.h"
 
 static void append_drawn_way(beside *b, size_t n, unsigned way, rng *r) {
-    const size_t values = n * b->model->heads * b->model->dim;
-    float *k = zeroed(values, sizeof *k), *v = zeroed(values, sizeof *v);
+    float *k, *v;
+    new_vectors(b->model, n, &k, &v);
     draw_vectors(b->model, n, r, k, v);
     assert_int_equal(beside_append_way(b, n, k, v, way), TQ_OK);
     free(k);

@@ -39,7 +39,7 @@ static size_t faults_of(const model *m, fault *faults) {
 
 /* At the first, at the last and at any value of a call. */
 static void faults_in_a_call(beside *b, size_t n, rng *r) {
-    const size_t values = n * b->model->heads * b->model->dim;
+    const size_t values = n * b->model->heads * b->model->k.dim;
     float *k = zeroed(values, sizeof *k), *v = zeroed(values, sizeof *v);
     fault faults[6];
     draw_vectors(b->model, n, r, k, v);

@@ -116,6 +116,9 @@ static void contradictions(void **state) {
         assert_refused(&st, &p, TQ_E_POSITION, "query_end");
     }
     p = least;
+    p.v_head_dim = D / 2;
+    assert_refused(&st, &p, TQ_E_HEAD_DIM, "v_head_dim");
+    p = least;
     p.domain = TQ_ROTATED; /* float16 is there, and nobody rotated it */
     assert_refused(&st, &p, TQ_E_DOMAIN, "k");
     p = least;
@@ -181,6 +184,10 @@ static void rings_keep_sinks(void **state) {
         }
         p.window = 60;
         assert_int_equal(attend(&st, &p), TQ_OK);
+        p.sink_positions = 5;
+        guard_save(&st.out);
+        guard_save(&st.lse);
+        assert_refused(&st, &p, TQ_E_POSITION, "sink_positions");
         close_stage(&st);
     }
 }
