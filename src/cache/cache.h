@@ -79,6 +79,8 @@ tq_status tq_cache_build(const tq_cache *model, const float *k_centre, tq_cache 
 void tq_cache_release(tq_cache *cache);
 void tq_cache_empty(tq_cache *cache);
 tq_status tq_cache_shorten(tq_cache *cache, uint64_t length);
+/* Whether it may be, with `field` as that of the error. */
+tq_status tq_cache_check_shorten(const tq_cache *cache, uint64_t length, const char *field);
 tq_status tq_cache_copy(const tq_cache *from, uint64_t length, tq_cache **cache); /* paged */
 
 /* arrays.c: room for so many vectors a head (in each page); nothing is held on failure. */
@@ -120,6 +122,19 @@ bool tq_cache_encode(tq_cache *cache, const float *const src[TQ_SIDES], uint64_t
 tq_status tq_cache_extend(tq_cache *cache, size_t n, const float *const src[TQ_SIDES], unsigned *side,
                           size_t *index);
 float tq_cache_limit(const tq_cache *cache);
+
+/* Where encoding stands once there are so many positions. */
+uint64_t tq_cache_end_at(const tq_cache *cache, uint64_t length);
+/* The row of a position that is in float16, or comes next and will be. */
+uint16_t *tq_cache_half_row(const tq_cache *cache, unsigned side, uint64_t position, size_t head);
+
+/* Positions that come in float16, finite: [G][rows][D], little-endian. */
+typedef struct tq_half_rows {
+    const uint8_t *data[TQ_SIDES];
+    size_t rows;
+} tq_half_rows;
+/* Cannot fail: room for what is to be encoded is there. Positions that are no sinks need half_rows. */
+void tq_cache_extend_halves(tq_cache *cache, const tq_half_rows *src);
 
 /* view.c */
 size_t tq_cache_view(const tq_cache *cache, tq_segment segments[TQ_CACHE_SEGMENTS]);

@@ -93,17 +93,23 @@ void tq_cache_empty(tq_cache *c) {
     tq_cache_keep_pages(c, 0);
 }
 
-tq_status tq_cache_shorten(tq_cache *c, uint64_t length) {
+tq_status tq_cache_check_shorten(const tq_cache *c, uint64_t length, const char *field) {
     if (length > c->length)
-        return tq_fail(TQ_E_POSITION, length, "length", "length %llu: %llu positions are there",
+        return tq_fail(TQ_E_POSITION, length, field, "%s %llu: %llu positions are there", field,
                        (unsigned long long)length, (unsigned long long)c->length);
     const uint64_t window = c->window == 0 ? c->capacity : c->window;
     const uint64_t needed = tq_most(length >= window ? length - window + 1 : 0, c->sinks);
     if (c->policy == TQ_CACHE_RING && length < c->length && needed < length && needed < c->oldest)
-        return tq_fail(TQ_E_POSITION, needed, "length",
-                       "length %llu: the next query looks back on position %llu, %llu is the oldest left",
-                       (unsigned long long)length, (unsigned long long)needed,
+        return tq_fail(TQ_E_POSITION, needed, field,
+                       "%s %llu: the next query looks back on position %llu, %llu is the oldest left",
+                       field, (unsigned long long)length, (unsigned long long)needed,
                        (unsigned long long)c->oldest);
+    return TQ_OK;
+}
+
+tq_status tq_cache_shorten(tq_cache *c, uint64_t length) {
+    const tq_status status = tq_cache_check_shorten(c, length, "length");
+    if (status != TQ_OK) return status;
     c->length = length;
     c->encoded_end = tq_least(c->encoded_end, length);
     c->oldest = tq_most(tq_least(c->oldest, length), c->sinks);

@@ -59,6 +59,9 @@ tq_status model_append(model *m, size_t n, const float *k, const float *v);
 tq_status model_truncate(model *m, uint64_t length);
 void model_clear(model *m);
 model *model_fork(const model *from, uint64_t length);
+/* An empty model takes over another's first `end` positions as they are, of the same sinks, recent ones
+ * and centre. */
+void model_adopt(model *m, const model *from, uint64_t end);
 
 /* Where positions are: first to first + n - 1. */
 typedef struct part {

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT
+ * A block's positions into a cache: what could be wrong is found first, memory is taken, and then nothing
+ * can fail. */
+#include "base/bytes.h"
+#include "base/check.h"
+#include "cache/block.h"
+
+/* The block's codec of a side is the cache's. */
+static tq_status check_codec(const tq_cache *c, const tq_block *b, unsigned side) {
+    const tq_codec *own = side == TQ_K ? &c->layer.k : &c->layer.v, *block = tq_block_codec(b, side);
+    const tq_plan *plan = &c->plan[side];
+    const char *name = side == TQ_K ? "keys" : "values";
+    if (block->format != own->format)
+        return tq_fail(TQ_E_FORMAT, 0, "format", "the block's %s are %s, the cache's %s", name,
+                       tq_format_name(block->format), tq_format_name(own->format));
+    if (block->head_dim != own->head_dim)
+        return tq_fail(TQ_E_HEAD_DIM, block->head_dim, "head_dim",
+                       "the block's %s have head_dim %u, the cache's %u", name, block->head_dim,
+                       own->head_dim);
+    if (block->norm_rule != plan->norm_rule)
+        return tq_fail(TQ_E_NORM_RULE, 0, "norm_rule", "the block's %s have %s norms, the cache's %s",
+                       name, tq_norm_rule_name(block->norm_rule), tq_norm_rule_name(plan->norm_rule));
+    if (plan->n_norms == 2 && (block->scale_factor_d512 < own->scale_factor_d512 ||
+                               block->scale_factor_d512 > own->scale_factor_d512))
+        return tq_fail(TQ_E_SCALE_FACTOR, 0, "scale_factor_d512",
+                       "the block's %s have scale_factor_d512 %g, the cache's %g", name,
+                       (double)block->scale_factor_d512, (double)own->scale_factor_d512);
+    return TQ_OK;
+}
+
+static tq_status check_layer(const tq_cache *c, const tq_block *b) {
+    if (b->info.layer.n_kv_heads != c->heads)
+        return tq_fail(TQ_E_HEADS, b->info.layer.n_kv_heads, "n_kv_heads",
+                       "the block has %u heads, the cache %zu", b->info.layer.n_kv_heads, c->heads);
+    TRY(check_codec(c, b, TQ_K));
+    return check_codec(c, b, TQ_V);
+}
+
+static bool may_lack_positions(const tq_cache *c) {
+    return c->policy == TQ_CACHE_RING;
+}
+
+static bool has_codes(const tq_cache_block *i) {
+    return i->codes_first < i->codes_end;
+}
+
+/* Positions are left out: before the block, or, in a ring's, behind its sinks. */
+static bool skips(const tq_cache *c, const tq_cache_block *i) {
+    return i->first > c->length || i->codes_first > i->sinks_end;
+}
+
+/* Where the block's positions stand to those that are there. */
+static tq_status check_range(const tq_cache *c, const tq_cache_block *i) {
+    const bool ring = may_lack_positions(c);
+    if (i->first < c->length || (!ring && i->first > c->length))
+        return tq_fail(TQ_E_POSITION, i->first, "first",
+                       "the block begins with position %llu, the next one of the cache is %llu",
+                       (unsigned long long)i->first, (unsigned long long)c->length);
+    if (!ring && i->codes_first > i->sinks_end)
+        return tq_fail(TQ_E_POSITION, i->sinks_end, "codes",
+                       "the block is a ring's and lacks positions %llu to %llu: only a ring takes it",
+                       (unsigned long long)i->sinks_end, (unsigned long long)i->codes_first);
+    if (!ring && i->end > c->capacity)
+        return tq_fail(TQ_E_POSITION, i->end, "end",
+                       "the block ends with position %llu of a capacity of %zu",
+                       (unsigned long long)i->end, c->capacity);
+    if (!ring && has_codes(i) && i->codes_end > c->slots + c->sinks)
+        return tq_fail(
+            TQ_E_POSITION, i->codes_end, "end",
+            "the block has codes up to position %llu, the cache encodes those up to %zu: the last "
+            "%zu of its capacity are in float16",
+            (unsigned long long)i->codes_end, c->slots + c->sinks, c->recent);
+    return TQ_OK;
+}
+
+/* What is in float16 in the one is, or may be, in the other. */
+static tq_status check_parts(const tq_cache *c, const tq_cache_block *i) {
+    const bool skip = skips(c, i), sinks_given = i->first < i->sinks_end;
+    const uint64_t before = sinks_given ? i->sinks_end : c->length;
+    if ((skip && before < c->sinks) || (has_codes(i) && i->codes_first < c->sinks))
+        return tq_fail(
+            TQ_E_POSITION, before, "sinks",
+            "the cache keeps its first %zu positions in float16, the block has not all of them so",
+            c->sinks);
+    const bool waiting = i->first == c->length && c->length > tq_most(c->encoded_end, c->sinks);
+    if (has_codes(i) && (waiting || (sinks_given && i->sinks_end > c->sinks)))
+        return tq_fail(
+            TQ_E_POSITION, i->codes_first, "codes",
+            "codes of position %llu follow positions in float16 that are no sinks of the cache: "
+            "truncate to tq_cache_encoded_end(), or import what is encoded first",
+            (unsigned long long)i->codes_first);
+    const uint64_t dense_end = i->codes_end < i->end ? i->end : sinks_given ? i->sinks_end : 0;
+    if (c->half_rows == 0 && dense_end > c->sinks)
+        return tq_fail(
+            TQ_E_POSITION, dense_end, "recent",
+            "the block has position %llu in float16, and the cache keeps none so: set `recent`, or "
+            "export up to tq_cache_encoded_end()",
+            (unsigned long long)dense_end - 1);
+    return TQ_OK;
+}
+
+static bool same_centre(const tq_cache *c, const tq_block *b, const uint8_t *bytes) {
+    const uint8_t *at = bytes + b->at[TQ_PART_CENTRE][TQ_K];
+    uint8_t own[sizeof(float)];
+    for (size_t i = 0; i < c->heads * c->dim; i++) {
+        tq_put_f32(own, c->centre[i]);
+        if (memcmp(own, at + i * sizeof own, sizeof own) != 0) return false;
+    }
+    return true;
+}
+
+static tq_status check_centre(const tq_cache *c, const tq_block *b, const uint8_t *bytes) {
+    const char *why = NULL;
+    if (!b->info.has_k_centre) {
+        if (c->centre != NULL && (has_codes(&b->info) || (skips(c, &b->info) && !c->centre_known)))
+            why = "the block's keys have no centre, and the cache's have one";
+    } else if (c->centre == NULL) {
+        why = "the block's keys have a centre, and the cache's have none";
+    } else if (c->centre_known) {
+        if (!same_centre(c, b, bytes)) why = "the block's keys have another centre than the cache's";
+    } else if (c->length > c->sinks) {
+        why = "the cache holds keys from which it learns a centre: it cannot take the block's";
+    }
+    return why == NULL ? TQ_OK
+                       : tq_fail(TQ_E_FILE_FIELD, b->at[TQ_PART_CENTRE][TQ_K], "k_centre", "%s", why);
+}
+
+/* Where encoding will stand. */
+static uint64_t encoded_after(const tq_cache *c, const tq_cache_block *i) {
+    tq_cache planned = *c;
+    if (i->has_k_centre) planned.centre_known = true;
+    if (has_codes(i) || skips(c, i)) planned.encoded_end = i->codes_end;
+    return tq_cache_end_at(&planned, i->end);
+}
+
+/* Goes on at a position without what lies before. */
+static void skip_to(tq_cache *c, uint64_t position) {
+    c->length = c->encoded_end = c->oldest = position;
+}
+
+static void append_halves(tq_cache *c, const tq_block *b, unsigned part, const uint8_t *bytes) {
+    const tq_half_rows rows = {{bytes + b->at[part][TQ_K], bytes + b->at[part][TQ_V]}, b->rows[part]};
+    tq_cache_extend_halves(c, &rows);
+}
+
+/* Positions that a ring would overwrite at once are left out. */
+static void append_codes(tq_cache *c, const tq_block *b, const uint8_t *bytes) {
+    const size_t rows = b->rows[TQ_PART_CODES];
+    const size_t start = (size_t)tq_less(rows, c->slots);
+    for (unsigned side = TQ_K; side < TQ_SIDES; side++) {
+        const size_t code_row = b->plan[side].row_bytes, n_norms = b->plan[side].n_norms;
+        for (size_t h = 0; h < c->heads; h++)
+            for (size_t i = start, n; i < rows; i += n) {
+                const tq_code_run run = tq_code_run_at(c, side, b->info.codes_first + i, h);
+                n = (size_t)tq_least(run.n, rows - i);
+                memcpy(run.codes, bytes + b->at[TQ_PART_CODES][side] + (h * rows + i) * code_row,
+                       n * code_row);
+                tq_get_floats(run.norms,
+                              bytes + b->at[TQ_PART_NORMS][side] +
+                                  (h * rows + i) * n_norms * sizeof(float),
+                              n * n_norms);
+            }
+    }
+    c->length = c->encoded_end = b->info.codes_end;
+    c->oldest = tq_most(c->oldest, tq_less(c->encoded_end, c->slots));
+}
+
+static void append_block(tq_cache *c, const tq_block *b, const uint8_t *bytes) {
+    const tq_cache_block *i = &b->info;
+    if (i->has_k_centre && !c->centre_known) {
+        tq_get_floats(c->centre, bytes + b->at[TQ_PART_CENTRE][TQ_K], c->heads * c->dim);
+        c->centre_known = true;
+    }
+    if (i->first > c->length) skip_to(c, i->first);
+    append_halves(c, b, TQ_PART_SINKS, bytes);
+    if (i->codes_first > i->sinks_end) skip_to(c, i->codes_first);
+    if (has_codes(i)) append_codes(c, b, bytes);
+    append_halves(c, b, TQ_PART_RECENT, bytes);
+}
+
+tq_status tq_cache_import(tq_cache *cache, const void *block, size_t bytes) {
+    tq_block b;
+    tq_room room;
+    TRY(tq_check_not_null("cache", cache));
+    TRY(tq_check_not_null("block", block));
+    TRY(tq_block_read(&b, block, bytes));
+    TRY(check_layer(cache, &b));
+    TRY(check_range(cache, &b.info));
+    TRY(check_parts(cache, &b.info));
+    TRY(check_centre(cache, &b, block));
+    TRY(tq_room_take(&room, cache, tq_most(cache->encoded_end, cache->sinks),
+                     encoded_after(cache, &b.info)));
+    append_block(cache, &b, block);
+    tq_room_keep(&room, cache);
+    return TQ_OK;
+}
