@@ -31,8 +31,8 @@ extern "C" {
  * codes_end) are encoded; [codes_end, end) are in float16. Where codes_first is above sinks_end, a ring
  * had overwritten what lies between. */
 typedef struct tq_cache_block {
-    tq_cache_layer layer; /**< norm rules are never TQ_NORM_DEFAULT; scale_factor_d512 is 0 where it is
-                               not used */
+    tq_cache_layer layer; /**< as tq_cache_create() takes it. Norm rules are never TQ_NORM_DEFAULT;
+                               scale_factor_d512 is 0 where it is not used */
     uint64_t first, sinks_end, codes_first, codes_end, end;
     int has_k_centre; /**< the centre of the keys is known, and is in the block */
     size_t bytes;     /**< of the whole block */
@@ -50,8 +50,8 @@ TQ_API tq_status tq_cache_export_size(const tq_cache *cache, uint64_t first, uin
  * block   out, `bytes` bytes at any address, outside the cache; tq_cache_export_size() bytes are written
  *
  * TQ_E_NULL, TQ_E_POSITION (field "first" or "end"), TQ_E_OVERFLOW, TQ_E_SIZE: nothing is written.
- * No allocation; about as long as copying and reading the bytes once. Several threads may do so at a time
- * while nobody changes the cache. */
+ * No allocation; the bytes are copied, and read once more for their hash. Several threads may do so at a
+ * time while nobody changes the cache. */
 TQ_API tq_status tq_cache_export(const tq_cache *cache, uint64_t first, uint64_t end, void *block,
                                  size_t bytes);
 

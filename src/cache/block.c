@@ -138,8 +138,9 @@ static tq_status fail_field(const uint8_t *bytes, unsigned side, size_t at, cons
     const size_t byte = side_at(side) + at;
     char full[32];
     snprintf(full, sizeof full, "%c.%s", "kv"[side], name);
-    return tq_fail(TQ_E_FILE_FIELD, byte, full, "block: byte %zu: this library has no %s 0x%x there",
-                   byte, full, tq_get_u32(bytes + byte));
+    return tq_fail(TQ_E_FILE_FIELD, byte, full,
+                   "block: byte %zu: %s 0x%x is none that this library knows", byte, full,
+                   tq_get_u32(bytes + byte));
 }
 
 static bool is_rule(const tq_codec *codec) {

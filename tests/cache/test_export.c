@@ -101,6 +101,17 @@ static void go_on_alike(setup *s, const beside *from, rng *r) {
     setup_close(&other);
 }
 
+/* A fork of it, which shares its pages, does likewise; the cache itself sees nothing of that. */
+static void forks_go_on_alike(setup *s, beside *from, rng *r) {
+    beside fork;
+    if (s->config.policy != TQ_CACHE_PAGED) return;
+    const uint64_t length = rng_below(r, (uint32_t)tq_cache_length(from->cache) + 1);
+    assert_int_equal(beside_fork(from, length, &fork), TQ_OK);
+    go_on_alike(s, &fork, r);
+    beside_check(from);
+    beside_close(&fork);
+}
+
 static void every_kind_goes_on(void **state) {
     (void)state;
     for (unsigned kind = 0; kind < SETUP_KINDS; kind++) {
@@ -111,6 +122,7 @@ static void every_kind_goes_on(void **state) {
         setup_cache(&s, &b);
         for (int turn = 0; turn < 12; turn++) {
             go_on_alike(&s, &b, &r);
+            forks_go_on_alike(&s, &b, &r);
             for (int i = 0; i < 3; i++)
                 live(&b, &r);
         }
@@ -258,6 +270,38 @@ static void chunks(void **state) {
         beside_close(&b);
         setup_close(&s);
     }
+}
+
+/* What a rewind took away comes back: the cache is what it was. */
+static void chunks_after_rewinds(void **state) {
+    (void)state;
+    size_t returned = 0;
+    for (unsigned kind = 0; kind < SETUP_KINDS; kind++) {
+        setup s;
+        beside b;
+        rng r = {kind + 1};
+        setup_open(&s, kind, kind % SETUP_CHEAP, 1);
+        setup_cache(&s, &b);
+        assert_int_equal(beside_append_drawn(&b, 29, &r), TQ_OK);
+        const blob whole = blob_whole(b.cache);
+        for (uint64_t to = tq_cache_encoded_end(b.cache) + 1; to-- > 1;) {
+            size_t bytes;
+            if (tq_cache_export_size(b.cache, to, 29, &bytes) != TQ_OK) continue;
+            blob tail = blob_export(b.cache, to, 29);
+            if (tq_cache_truncate(b.cache, to) == TQ_OK) {
+                if (tq_cache_import(b.cache, tail.bytes, tail.n) != TQ_OK)
+                    broken("%s", tq_last_error()->message);
+                blob_same(blob_whole(b.cache), blob_copy(&whole, whole.n));
+                returned++;
+            }
+            blob_free(&tail);
+        }
+        beside_check(&b);
+        blob_same(blob_whole(b.cache), whole);
+        beside_close(&b);
+        setup_close(&s);
+    }
+    assert_true(returned > 1000);
 }
 
 /* Positions in float16, imported in two parts: what they would be if they had been appended. */
@@ -469,6 +513,7 @@ int main(void) {
         cmocka_unit_test(every_policy_takes_every_other),
         cmocka_unit_test(shorter_is_as_a_rewind),
         cmocka_unit_test(chunks),
+        cmocka_unit_test(chunks_after_rewinds),
         cmocka_unit_test(float16_is_as_appended),
         cmocka_unit_test(float16_with_a_centre),
         cmocka_unit_test(rings_skip),

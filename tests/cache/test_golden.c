@@ -175,7 +175,7 @@ static void golden_blocks(void **state) {
 
 static void the_generator_writes_them(void **state) {
     (void)state;
-    char folder[] = "/tmp/tqkv-blocks-XXXXXX", command[1024];
+    char folder[64] = "/tmp/tqkv-blocks-XXXXXX", command[1024];
     if (system("python3 -c pass >/dev/null 2>&1") != 0) skip();
     assert_non_null(mkdtemp(folder));
     snprintf(command, sizeof command, "python3 -B '%s/../../tools/golden_block.py' --out %s",
