@@ -102,8 +102,9 @@ TQ_API void tq_cache_destroy(tq_cache *cache);
 
 /** Appends n positions.
  *
- * k, v   [n][G][D] float32, each of its D, original domain, finite and at most TQ_MAX_ABS; with sinks,
- * recent or learn_centre at most 65504 too, float16's largest. n = 0: nothing to do
+ * k, v   [n][G][D] float32, each of its D, original domain, finite and at most TQ_MAX_ABS; what is
+ *        kept in float16 (with sinks, recent or learn_centre, or dense) at most 65504 too, the largest
+ *        of that. n = 0: nothing to do
  *
  * A ring, or a paged cache with a window, takes any number of positions and keeps the last `capacity`.
  * For attention over a chunk of n queries at once it needs a capacity of at least window + n - 1, so that

@@ -75,10 +75,11 @@ static void learn_head(tq_cache *c, size_t head) {
     float x[TQ_MAX_DIM];
     for (uint64_t p = 0; p < c->learn; p++) {
         c->kernels->f16_to_f32(dim, tq_cache_half_row(c, TQ_K, p, head), x);
-        for (size_t i = 0; i < dim; i++)
-            sum[i] += (double)x[i];
-        for (size_t i = 0; i < dim; i++) /* one by one these would wait for each other */
-            squares[i] += (double)x[i] * (double)x[i];
+        for (size_t i = 0; i < dim; i++) {
+            const double value = (double)x[i];
+            sum[i] += value;
+            squares[i] += value * value; /* one sum of all would wait for itself */
+        }
     }
     for (size_t i = 0; i < dim; i++) {
         all += squares[i];

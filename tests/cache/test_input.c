@@ -176,6 +176,40 @@ static void values_refused(void **state) {
     }
 }
 
+/* A call that is encoded before all of it has been looked at. */
+static void a_late_fault(void **state) {
+    (void)state;
+    enum { N = 700, G = 2, D = 80, STRIDE = (1 + 2 * G) * D, ALL = N * STRIDE };
+    for (int type = TQ_F32; type <= TQ_BF16; type++) {
+        const size_t size = type == TQ_F32 ? sizeof(float) : sizeof(uint16_t), at = (N - 3) * STRIDE + 5;
+        const uint32_t nan = type == TQ_F32 ? 0x7fc00000 : type == TQ_F16 ? 0x7e00 : 0x7fc0;
+        char *x = zeroed(ALL, size);
+        const tq_cache_input in = {.size = sizeof in,
+                                   .type = (tq_type)type,
+                                   .k = x,
+                                   .v = x + G * D * size,
+                                   .n_k = ALL,
+                                   .n_v = ALL - G * D,
+                                   .k_position_stride = STRIDE,
+                                   .v_position_stride = STRIDE};
+        setup s;
+        beside b;
+        rng r = {8};
+        setup_open(&s, 0, 1, G);
+        s.config.capacity = 2 * N;
+        setup_cache(&s, &b);
+        assert_int_equal(beside_append_drawn(&b, 30, &r), TQ_OK);
+        const size_t held = s.memory.held;
+        memcpy(x + (at + G * D) * size, &nan, size); /* of a value */
+        beside_refused(&b, tq_cache_append_input(b.cache, N, &in), TQ_E_NOT_FINITE, "v");
+        assert_int_equal(tq_last_error()->index, at);
+        assert_int_equal(s.memory.held, held);
+        beside_close(&b);
+        setup_close(&s);
+        free(x);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_way),
@@ -183,6 +217,7 @@ int main(void) {
         cmocka_unit_test(dense_sides_keep_their_type),
         cmocka_unit_test(inputs_refused),
         cmocka_unit_test(values_refused),
+        cmocka_unit_test(a_late_fault),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -184,10 +184,14 @@ static void rings_keep_sinks(void **state) {
         }
         p.window = 60;
         assert_int_equal(attend(&st, &p), TQ_OK);
-        p.sink_positions = 5;
-        guard_save(&st.out);
-        guard_save(&st.lse);
-        assert_refused(&st, &p, TQ_E_POSITION, "sink_positions");
+        p.sink_positions = 5; /* as long as all are there that may be */
+        if (length <= 68) {
+            assert_int_equal(attend(&st, &p), TQ_OK);
+        } else {
+            guard_save(&st.out);
+            guard_save(&st.lse);
+            assert_refused(&st, &p, TQ_E_POSITION, "sink_positions");
+        }
         close_stage(&st);
     }
 }
