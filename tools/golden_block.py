@@ -14,7 +14,7 @@ import tables
 from golden_io import filler
 from xxh3 import xxh3_64
 
-CODES, F16 = 0, 2  # tq_store
+CODES, F16, BF16 = 0, 2, 3  # tq_store
 RULES = {"plain": 1, "matched": 2, "unbiased": 3}
 HEADER = 192
 
@@ -24,7 +24,7 @@ def floats(values):
 
 
 def halves(n, seed):
-    """Finite float16 values of any sign, below 2."""
+    """Finite float16 or bfloat16 values of any sign, below 2."""
     low, high = filler(n, seed), filler(n, seed + 1)
     return b"".join(bytes((a, b & 0xBF)) for a, b in zip(low, high))
 
@@ -67,6 +67,23 @@ class Side:
         return struct.pack("<5IfIIQQ16x", CODES, F16, self.format, self.dim, self.rule, self.scale, centre, 0,
                            self.codebook(), self.rotation())
 
+    def encoded(self, rows):
+        return filler(rows * self.row, self.dim + self.bits)
+
+
+class Dense:
+    """A side that is kept as it is."""
+    norms = 0
+
+    def __init__(self, store, dim):
+        self.store, self.dim = store, dim
+
+    def fields(self, centre):
+        return struct.pack("<4I48x", self.store, self.store, 0, self.dim)
+
+    def encoded(self, rows):
+        return halves(rows * self.dim, self.dim)
+
 
 def block(heads, k, v, first, sinks_end, codes_first, codes_end, end, centre=False):
     sides, seed = (k, v), 100
@@ -79,7 +96,7 @@ def block(heads, k, v, first, sinks_end, codes_first, codes_end, end, centre=Fal
     for side in sides:
         data += floats([i / 4 for i in range(rows * side.norms)])
     for side in sides:
-        data += filler(rows * side.row, side.dim + side.bits)
+        data += side.encoded(rows)
     head = b"\x89TQB\r\n\x1a\n" + struct.pack("<2I6Q", 1, heads, HEADER + len(data) + 8, first, sinks_end,
                                              codes_first, codes_end, end)
     whole = head + k.fields(centre) + v.fields(False) + data
@@ -91,6 +108,8 @@ GOOD = {
     "chunk": block(1, Side("tq2", 576, "unbiased"), Side("tq7", 576, "matched"), 256, 256, 256, 259, 259),
     "ring": block(1, Side("tq8-v1", 512, "plain", 1.25), Side("tq3", 512, "matched"), 0, 1, 20, 22, 23),
     "pairs": block(2, Side("tq4-v1", 256, "plain"), Side("tq5-v1", 256, "plain"), 0, 0, 0, 2, 2),
+    "dense": block(2, Dense(BF16, 48), Side("tq3", 80, "matched"), 0, 1, 1, 4, 6),
+    "mixed": block(1, Side("tq6", 32, "matched"), Dense(F16, 64), 0, 2, 9, 12, 13, centre=True),
     "empty": block(3, Side("tq8", 1024, "matched"), Side("tq5", 1024, "matched"), 0, 0, 0, 0, 0),
 }
 

@@ -35,16 +35,20 @@ static tq_cache_config config_of(pair *p) {
         .capacity = 40, .recent = 3, .sinks = 2, .k_centre = p->centre, .layer = setup_layer(0, 1)};
 }
 
-static void open_pair(pair *p, tq_cache_policy policy) {
+static void open_pair_config(pair *p, const tq_cache_config *c) {
     rng r = {11};
-    tq_cache_config c = config_of(p);
-    c.policy = policy;
-    setup_open_config(&p->s, &c, 0, 0);
-    setup_open_config(&p->other, &c, 0, 0);
+    setup_open_config(&p->s, c, 0, 0);
+    setup_open_config(&p->other, c, 0, 0);
     setup_cache(&p->s, &p->from);
     setup_cache(&p->other, &p->to);
     assert_int_equal(beside_append_drawn(&p->from, 9, &r), TQ_OK);
     p->block = blob_whole(p->from.cache);
+}
+
+static void open_pair(pair *p, tq_cache_policy policy) {
+    tq_cache_config c = config_of(p);
+    c.policy = policy;
+    open_pair_config(p, &c);
 }
 
 static void close_pair(pair *p) {
@@ -123,6 +127,14 @@ static void put(uint8_t *at, size_t width, uint64_t value) {
         at[i] = (uint8_t)(value >> 8 * i);
 }
 
+static void refused_with(const pair *p, const absurd *a) {
+    blob b = blob_copy(&p->block, p->block.n);
+    put(b.bytes + a->at, a->width, a->value);
+    blob_seal(&b);
+    refused(p, &b, a->status, a->field);
+    blob_free(&b);
+}
+
 /* The hash is right, and the rest is what somebody else writes, or means harm with. */
 static void absurd_headers(void **state) {
     (void)state;
@@ -144,6 +156,8 @@ static void absurd_headers(void **state) {
         {56, 8, UINT64_MAX, TQ_E_FILE_SHAPE, "bytes"},
         {56, 8, (uint64_t)1 << 58, TQ_E_FILE_SHAPE, "bytes"},
         {K(0), 4, 1, TQ_E_FILE_FIELD, "k.store"},
+        {K(0), 4, TQ_STORE_F16, TQ_E_FILE_FIELD, "k.format"},
+        {V(0), 4, TQ_STORE_BF16, TQ_E_FILE_FIELD, "v.dense"},
         {V(0), 4, 77, TQ_E_FILE_FIELD, "v.store"},
         {K(4), 4, 0, TQ_E_FILE_FIELD, "k.dense"},
         {V(4), 4, 1, TQ_E_FILE_FIELD, "v.dense"},
@@ -185,19 +199,58 @@ static void absurd_headers(void **state) {
     };
     pair p;
     open_pair(&p, TQ_CACHE_RING);
-    for (size_t i = 0; i < COUNT(all); i++) {
-        const absurd *a = &all[i];
-        blob b = blob_copy(&p.block, p.block.n);
-        put(b.bytes + a->at, a->width, a->value);
-        blob_seal(&b);
-        refused(&p, &b, a->status, a->field);
-        blob_free(&b);
-    }
+    for (size_t i = 0; i < COUNT(all); i++)
+        refused_with(&p, &all[i]);
     /* The one before its first is at a place of its own, and what is left whole is taken. */
     blob again = blob_copy(&p.block, p.block.n);
     blob_seal(&again);
     assert_int_equal(tq_cache_import(p.to.cache, again.bytes, again.n), TQ_OK);
     blob_same(again, blob_whole(p.to.cache));
+    tq_cache_clear(p.to.cache);
+    close_pair(&p);
+}
+
+/* A dense side has a store and head_dim alone, and values that a cache could have taken. */
+static void absurd_dense_sides(void **state) {
+    (void)state;
+    enum {
+        SINKS = HEADER,
+        RECENT = SINKS + 2 * (2 * 32 + 2 * 48),
+        NORMS = RECENT + 3 * (2 * 32 + 2 * 48),
+        BYTES = NORMS + 4 * (2 * 32 + 2 * 48) + 8
+    };
+    static const absurd all[] = {
+        {K(0), 4, TQ_STORE_F32, TQ_E_FILE_FIELD, "k.store"},
+        {K(0), 4, TQ_STORE_F16, TQ_E_FILE_FIELD, "k.dense"},
+        {K(0), 4, TQ_STORE_CODES, TQ_E_FILE_FIELD, "k.dense"},
+        {V(0), 4, TQ_STORE_CODES, TQ_E_FILE_FIELD, "v.format"},
+        {V(4), 4, TQ_STORE_BF16, TQ_E_FILE_FIELD, "v.dense"},
+        {K(8), 4, TQ_TQ4, TQ_E_FILE_FIELD, "k.format"},
+        {K(12), 4, 33, TQ_E_FILE_FIELD, "k.head_dim"},
+        {V(12), 4, 64, TQ_E_FILE_SHAPE, "bytes"},
+        {V(16), 4, TQ_NORM_PLAIN, TQ_E_FILE_FIELD, "v.norm_rule"},
+        {K(20), 4, 0x3F800000, TQ_E_FILE_FIELD, "k.scale_factor_d512"},
+        {K(24), 4, 1, TQ_E_FILE_FIELD, "k.centre"},
+        {K(32), 8, NO_SUCH_ID, TQ_E_FILE_FIELD, "k.codebook"},
+        {V(40), 8, NO_SUCH_ID, TQ_E_FILE_FIELD, "v.rotation"},
+        {SINKS, 2, 0x5C01, TQ_E_FILE_FIELD, "sinks"}, /* bfloat16 just beyond TQ_MAX_ABS */
+        {SINKS + 2 * 2 * 32, 2, HALF_INF, TQ_E_FILE_FIELD, "sinks"},
+        {RECENT, 2, 0xFF80, TQ_E_FILE_FIELD, "recent"},
+        {NORMS, 2, 0x7F80, TQ_E_FILE_FIELD, "codes"},
+        {BYTES - 10, 2, 0x7E00, TQ_E_FILE_FIELD, "codes"},
+    };
+    tq_cache_config c = {.capacity = 40, .recent = 3, .sinks = 2};
+    c.layer = (tq_cache_layer){1, {0, 32, 0, 0}, {0, 48, 0, 0}, TQ_STORE_BF16, TQ_STORE_F16};
+    pair p;
+    open_pair_config(&p, &c);
+    assert_int_equal(p.block.n, BYTES);
+    for (size_t i = 0; i < COUNT(all); i++)
+        refused_with(&p, &all[i]);
+    put(p.block.bytes + SINKS, 2, 0x5C00);
+    put(p.block.bytes + BYTES - 10, 2, 0xFBFF);
+    blob_seal(&p.block);
+    assert_int_equal(tq_cache_import(p.to.cache, p.block.bytes, p.block.n), TQ_OK);
+    blob_same(blob_copy(&p.block, p.block.n), blob_whole(p.to.cache));
     tq_cache_clear(p.to.cache);
     close_pair(&p);
 }
@@ -226,7 +279,7 @@ static void gaps(void **state) {
 /* The block of open_pair() for caches that differ in one thing each. */
 static void other_caches(void **state) {
     (void)state;
-    enum { OTHERS = 15 };
+    enum { OTHERS = 18 };
     static const struct {
         tq_status status;
         const char *field;
@@ -246,6 +299,9 @@ static void other_caches(void **state) {
         {TQ_E_POSITION, "end"},
         {TQ_OK, NULL},
         {TQ_OK, NULL},
+        {TQ_E_FORMAT, "store"},
+        {TQ_E_FORMAT, "store"},
+        {TQ_E_HEAD_DIM, "head_dim"},
     };
     static float wide[64];
     for (unsigned i = 0; i < OTHERS; i++) {
@@ -271,6 +327,9 @@ static void other_caches(void **state) {
         if (i == 12) c.capacity = 9, c.recent = 4;
         if (i == 13) c.recent = 1;
         if (i == 14) c.layer.v.norm_rule = TQ_NORM_DEFAULT; /* stands for the same */
+        if (i == 15) c.layer.k_store = TQ_STORE_F16, c.k_centre = NULL;
+        if (i == 16) c.layer.v_store = TQ_STORE_BF16;
+        if (i == 17) c.layer.v.head_dim = 48;
         if (i == 0 || i == 3) c.k_centre = wide;
         setup s;
         beside b;
@@ -428,10 +487,15 @@ static void chunks_of_rings(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(damage),          cmocka_unit_test(cuts),
-        cmocka_unit_test(absurd_headers),  cmocka_unit_test(gaps),
-        cmocka_unit_test(other_caches),    cmocka_unit_test(keys_without_a_centre),
-        cmocka_unit_test(waiting_caches),  cmocka_unit_test(bad_calls),
+        cmocka_unit_test(damage),
+        cmocka_unit_test(cuts),
+        cmocka_unit_test(absurd_headers),
+        cmocka_unit_test(absurd_dense_sides),
+        cmocka_unit_test(gaps),
+        cmocka_unit_test(other_caches),
+        cmocka_unit_test(keys_without_a_centre),
+        cmocka_unit_test(waiting_caches),
+        cmocka_unit_test(bad_calls),
         cmocka_unit_test(chunks_of_rings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
