@@ -37,23 +37,12 @@ static unsigned codecs_of(unsigned kind) {
     return i < SETUP_CHEAP ? i : dense + i - SETUP_CHEAP;
 }
 
-/* In a type and an order that come by chance. */
-static void append_some(beside *b, size_t n, rng *r) {
-    float *k, *v;
-    new_vectors(b->model, n, &k, &v);
-    draw_vectors(b->model, n, r, k, v);
-    const unsigned way = rng_below(r, BESIDE_WAYS);
-    assert_int_equal(beside_append_way(b, n, k, v, way), TQ_OK);
-    free(k);
-    free(v);
-}
-
 /* Both get the same vectors. */
 static void append_to_both(beside *a, beside *b, size_t n, uint64_t seed) {
     rng ra = {seed}, rb = {seed};
     if (!a->model->forgets && a->model->length + n > MOST_LENGTH) return;
-    append_some(a, n, &ra);
-    append_some(b, n, &rb);
+    assert_int_equal(beside_append_any(a, n, &ra), TQ_OK);
+    assert_int_equal(beside_append_any(b, n, &rb), TQ_OK);
 }
 
 /* An engine's life; the models watch. What forgets may refuse a rewind. */
@@ -71,7 +60,8 @@ static void live(beside *b, rng *r) {
         if (rng_below(r, 4) == 0) beside_clear(b);
         break;
     default:
-        if (b->model->forgets || length < MOST_LENGTH - 9) append_some(b, 1 + rng_below(r, 9), r);
+        if (b->model->forgets || length < MOST_LENGTH - 9)
+            assert_int_equal(beside_append_any(b, 1 + rng_below(r, 9), r), TQ_OK);
     }
 }
 
@@ -413,49 +403,6 @@ static void float16_with_a_centre(void **state) {
     setup_close(&other);
 }
 
-/* A ring goes on behind a gap, with its sinks; nothing else does. */
-static void rings_skip(void **state) {
-    (void)state;
-    const tq_cache_config config = {.policy = TQ_CACHE_RING,
-                                    .capacity = 12,
-                                    .window = 6,
-                                    .recent = 2,
-                                    .sinks = 3,
-                                    .layer = setup_layer(0, 1)};
-    setup s, other;
-    beside a, b;
-    rng r = {5};
-    setup_open_config(&s, &config, 0, 0);
-    setup_open_config(&other, &config, 0, 0);
-    setup_cache(&s, &a);
-    setup_cache(&other, &b);
-    assert_int_equal(beside_append_drawn(&a, 9, &r), TQ_OK);
-    blob sinks = blob_export(a.cache, 0, 3), early = blob_export(a.cache, 3, 6);
-    assert_int_equal(beside_append_drawn(&a, 30, &r), TQ_OK);
-    blob late = blob_export(a.cache, 30, 39);
-    blob_refused(&b, &late, TQ_E_POSITION, "sinks");
-    for (int with_early = 0; with_early < 2; with_early++) {
-        assert_int_equal(tq_cache_import(b.cache, sinks.bytes, sinks.n), TQ_OK);
-        if (with_early) assert_int_equal(tq_cache_import(b.cache, early.bytes, early.n), TQ_OK);
-        assert_int_equal(tq_cache_import(b.cache, late.bytes, late.n), TQ_OK);
-        model_adopt(b.model, a.model, 39);
-        b.model->oldest = 30;
-        beside_check(&b);
-        same_attention(&a, &b);
-        blob_refused(&b, &late, TQ_E_POSITION, "first");
-        if (!with_early) beside_clear(&b);
-    }
-    append_to_both(&a, &b, 2, 9);
-    same_attention(&a, &b);
-    blob_free(&sinks);
-    blob_free(&early);
-    blob_free(&late);
-    beside_close(&a);
-    beside_close(&b);
-    setup_close(&s);
-    setup_close(&other);
-}
-
 /* Imports, each request of which is refused once. Returns how many there were. */
 static size_t import_refused(beside *b, const blob *block) {
     size_t refused = 0;
@@ -540,7 +487,6 @@ int main(void) {
         cmocka_unit_test(chunks_after_rewinds),
         cmocka_unit_test(float16_is_as_appended),
         cmocka_unit_test(float16_with_a_centre),
-        cmocka_unit_test(rings_skip),
         cmocka_unit_test(memory_refused),
         cmocka_unit_test(pages_run_out),
     };
