@@ -200,6 +200,52 @@ static void every_policy_takes_every_other(void **state) {
     }
 }
 
+/* Codes and more in float16 than the cache keeps so: as if all had been appended to it. */
+static void with_fewer_recent(const beside *from, const tq_cache_config *config) {
+    setup s, other;
+    beside b, appended;
+    blob all = blob_whole(from->cache);
+    setup_open_config(&s, config, 40, 3);
+    setup_open_config(&other, config, 40, 3);
+    setup_cache(&s, &b);
+    setup_cache(&other, &appended);
+    assert_int_equal(beside_append(&appended, 40, from->model->k.x, from->model->v.x), TQ_OK);
+    assert_int_equal(tq_cache_import(b.cache, all.bytes, all.n), TQ_OK);
+    model_adopt(b.model, appended.model, 40);
+    beside_check(&b);
+    blob_same(blob_whole(b.cache), blob_whole(appended.cache));
+    blob_free(&all);
+    beside_close(&b);
+    beside_close(&appended);
+    setup_close(&s);
+    setup_close(&other);
+}
+
+static void fewer_recent(void **state) {
+    (void)state;
+    for (unsigned i = 0; i < 3 * (SETUP_CHEAP + SETUP_MIXED); i++) {
+        tq_cache_config c = {.capacity = 60, .recent = 12, .sinks = 2};
+        setup s;
+        beside b;
+        rng r = {i};
+        c.layer = setup_layer(codecs_of(i), 2);
+        setup_open_config(&s, &c, 0, 0);
+        setup_cache(&s, &b);
+        assert_int_equal(beside_append_drawn(&b, 40, &r), TQ_OK);
+        c.recent = 1 + i % 4;
+        with_fewer_recent(&b, &c);
+        for (c.capacity = 8; c.capacity < 60; c.capacity += 9) {
+            c.window = 4;
+            c.policy = TQ_CACHE_RING;
+            with_fewer_recent(&b, &c);
+            c.policy = TQ_CACHE_PAGED;
+            with_fewer_recent(&b, &c);
+        }
+        beside_close(&b);
+        setup_close(&s);
+    }
+}
+
 /* [0, end) is what a rewind to `end` leaves, where that may be. */
 static void as_a_rewind(const setup *s, const beside *from, uint64_t end) {
     setup other;
@@ -482,6 +528,7 @@ int main(void) {
         cmocka_unit_test(every_kind_goes_on),
         cmocka_unit_test(every_pair_of_formats_goes_on),
         cmocka_unit_test(every_policy_takes_every_other),
+        cmocka_unit_test(fewer_recent),
         cmocka_unit_test(shorter_is_as_a_rewind),
         cmocka_unit_test(chunks),
         cmocka_unit_test(chunks_after_rewinds),
