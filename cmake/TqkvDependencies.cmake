@@ -17,11 +17,9 @@ if(TQKV_FUZZ AND NOT CMAKE_C_COMPILER_ID MATCHES "Clang")
     message(FATAL_ERROR "TQKV_FUZZ needs clang: configure in a new folder with -DCMAKE_C_COMPILER=clang.")
 endif()
 
-if(TQKV_BUILD_IO OR TQKV_BUILD_CLI OR TQKV_BUILD_TESTS)
-    find_package(PkgConfig)
-    if(NOT PKG_CONFIG_FOUND)
-        message(FATAL_ERROR "pkg-config is missing (Debian package pkg-config). Run scripts/install-deps.")
-    endif()
+find_package(PkgConfig)
+if(NOT PKG_CONFIG_FOUND)
+    message(FATAL_ERROR "pkg-config is missing (Debian package pkg-config). Run scripts/install-deps.")
 endif()
 
 # tqkv_require(PREFIX module package group): gives PkgConfig::PREFIX
@@ -48,9 +46,10 @@ if(TQKV_OPENMP)
     endif()
 endif()
 
+# Its header alone, while the library is built: programs that use the library need nothing of it.
+tqkv_require(XXHASH libxxhash libxxhash-dev build)
 if(TQKV_BUILD_IO)
     tqkv_require(JANSSON jansson libjansson-dev build)
-    tqkv_require(XXHASH libxxhash libxxhash-dev build)
 endif()
 if(TQKV_BUILD_LM)
     tqkv_require(OPENBLAS openblas libopenblas-pthread-dev build)

@@ -4,6 +4,7 @@
 #define TQKV_TQKV_H
 
 #include "tqkv/attention.h"
+#include "tqkv/block.h"
 #include "tqkv/cache.h"
 #include "tqkv/codec.h"
 #include "tqkv/cpu.h"

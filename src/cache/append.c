@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Appending: look at the values, take room, encode what ages out, keep the rest in float16, learn the
  * centre when its keys are there. */
+#include "base/bytes.h"
 #include "cache/cache.h"
 
 /* The largest finite float16. */
@@ -39,13 +40,12 @@ static bool is_waiting(const tq_cache *c, uint64_t length) {
     return c->learn > 0 && !c->centre_known && length < c->learn;
 }
 
-/* Where encoding stands once there are so many positions. */
-static uint64_t end_at(const tq_cache *c, uint64_t length) {
+uint64_t tq_cache_end_at(const tq_cache *c, uint64_t length) {
     const uint64_t aged = is_waiting(c, length) ? 0 : tq_less(length, c->recent);
     return tq_most(c->encoded_end, tq_most(tq_least(length, c->sinks), aged));
 }
 
-static uint16_t *half_row(const tq_cache *c, unsigned side, uint64_t position, size_t head) {
+uint16_t *tq_cache_half_row(const tq_cache *c, unsigned side, uint64_t position, size_t head) {
     const size_t dim = c->plan[side].dim;
     if (position < c->sinks) return c->sink_halves[side] + (head * c->sinks + (size_t)position) * dim;
     return c->halves[side] + (head * c->half_rows + (size_t)(position % c->half_rows)) * dim;
@@ -59,7 +59,8 @@ static void store_halves(const tq_cache *c, const tq_source src[TQ_SIDES], uint6
         for (unsigned side = TQ_K; side < TQ_SIDES; side++)
             for (size_t h = 0; h < c->heads; h++) {
                 const float *x = tq_source_floats(&src[side], c->kernels, (size_t)(p - start), h, buffer);
-                tq_narrow(c->kernels, tq_half_type(c, side), src[side].dim, x, half_row(c, side, p, h));
+                tq_narrow(c->kernels, tq_half_type(c, side), src[side].dim, x,
+                          tq_cache_half_row(c, side, p, h));
             }
 }
 
@@ -73,7 +74,7 @@ static void learn_head(tq_cache *c, size_t head) {
     double sum[TQ_MAX_DIM] = {0}, squares[TQ_MAX_DIM] = {0}, all = 0.0, shared = 0.0;
     float x[TQ_MAX_DIM];
     for (uint64_t p = 0; p < c->learn; p++) {
-        c->kernels->f16_to_f32(dim, half_row(c, TQ_K, p, head), x);
+        c->kernels->f16_to_f32(dim, tq_cache_half_row(c, TQ_K, p, head), x);
         for (size_t i = 0; i < dim; i++) {
             const double value = (double)x[i];
             sum[i] += value;
@@ -110,7 +111,7 @@ static bool step(tq_cache *c, size_t n, const tq_source src[TQ_SIDES], uint64_t 
 
 /* Up to the last key that the centre waits for, nothing ages out. */
 static bool advance(tq_cache *c, size_t n, const tq_source src[TQ_SIDES]) {
-    if (!is_waiting(c, c->length)) return step(c, n, src, end_at(c, c->length + n));
+    if (!is_waiting(c, c->length)) return step(c, n, src, tq_cache_end_at(c, c->length + n));
     const size_t missing = c->learn - (size_t)c->length, now = n < missing ? n : missing;
     if (!step(c, now, src, tq_least(c->length + now, c->sinks))) return false;
     if (now < missing) return true;
@@ -118,7 +119,7 @@ static bool advance(tq_cache *c, size_t n, const tq_source src[TQ_SIDES]) {
     for (unsigned side = TQ_K; side < TQ_SIDES; side++)
         rest[side].data = tq_source_at(&src[side], now, 0);
     learn(c);
-    return step(c, n - now, rest, end_at(c, c->length + (n - now)));
+    return step(c, n - now, rest, tq_cache_end_at(c, c->length + (n - now)));
 }
 
 tq_status tq_cache_extend(tq_cache *c, size_t n, const tq_source src[TQ_SIDES], unsigned *side,
@@ -126,7 +127,7 @@ tq_status tq_cache_extend(tq_cache *c, size_t n, const tq_source src[TQ_SIDES], 
     tq_room room;
     if (!may_fail_late(c, n) && find_bad(c, n, src, side, bad)) return TQ_E_RANGE;
     const uint64_t first = tq_most(c->encoded_end, c->sinks);
-    TRY(tq_room_take(&room, c, first, end_at(c, c->length + n)));
+    TRY(tq_room_take(&room, c, first, tq_cache_end_at(c, c->length + n)));
     if (advance(c, n, src)) {
         tq_room_keep(&room, c);
         return TQ_OK;
@@ -137,5 +138,44 @@ tq_status tq_cache_extend(tq_cache *c, size_t n, const tq_source src[TQ_SIDES], 
 }
 
 tq_status tq_cache_provide(tq_cache *c, uint64_t length) {
-    return tq_room_reserve(c, tq_most(c->encoded_end, c->sinks), end_at(c, tq_most(length, c->length)));
+    return tq_room_reserve(c, tq_most(c->encoded_end, c->sinks),
+                           tq_cache_end_at(c, tq_most(length, c->length)));
+}
+
+/* What has aged goes from the float16 ring to codes. */
+static void encode_aged(tq_cache *c, uint64_t end) {
+    static const tq_source none[TQ_SIDES];
+    (void)tq_cache_encode(c, none, c->length, tq_most(c->encoded_end, c->sinks),
+                          end); /* finite: it can */
+    c->encoded_end = end;
+    c->oldest = tq_most(c->oldest, tq_less(end, c->slots));
+}
+
+/* How many positions more find a row of float16 before something must age, or a centre be learned. */
+static size_t free_rows(const tq_cache *c) {
+    const uint64_t held = tq_less(c->length, tq_most(c->encoded_end, c->sinks));
+    const uint64_t free = c->length < c->sinks ? c->sinks - c->length : c->half_rows - held;
+    return (size_t)(is_waiting(c, c->length) ? tq_least(free, c->learn - c->length) : free);
+}
+
+static void take_halves(tq_cache *c, const tq_half_rows *src, size_t from, size_t n) {
+    for (unsigned side = TQ_K; side < TQ_SIDES; side++)
+        for (size_t h = 0; h < c->heads; h++)
+            for (size_t i = 0; i < n; i++)
+                tq_get_halves(tq_cache_half_row(c, side, c->length + i, h),
+                              src->data[side] + (h * src->rows + from + i) * tq_half_bytes(c, side),
+                              c->plan[side].dim);
+}
+
+void tq_cache_extend_halves(tq_cache *c, const tq_half_rows *src, size_t count) {
+    for (size_t done = 0, n; done < count; done += n) {
+        const bool waiting = is_waiting(c, c->length);
+        const size_t left = count - done;
+        n = (size_t)tq_least(left, free_rows(c));
+        if (n == 0) encode_aged(c, tq_cache_end_at(c, c->length + tq_least(left, c->recent)));
+        take_halves(c, src, done, n);
+        c->length += n;
+        if (waiting && c->length == c->learn) learn(c);
+        encode_aged(c, tq_cache_end_at(c, c->length));
+    }
 }

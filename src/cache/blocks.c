@@ -129,6 +129,11 @@ static tq_block block_at(const tq_cache *c, size_t i) {
     return c->pool != NULL ? tq_pool_page(c->pool, c->pages[i]) : tq_block_table_at(&c->blocks, i);
 }
 
+uint64_t tq_cache_placed_from(const tq_cache *c, uint64_t end) {
+    const uint64_t paged = c->pool == NULL ? 0 : c->sinks + c->first_page * c->shape.rows;
+    return tq_most(paged, tq_less(end, c->slots));
+}
+
 size_t tq_cache_slot(const tq_cache *c, uint64_t position) {
     const uint64_t encoded = position - c->sinks;
     if (c->pool != NULL) return (size_t)(encoded - c->first_page * c->shape.rows);

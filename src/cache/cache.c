@@ -16,15 +16,20 @@ static tq_status check_codec(tq_plan *plan, const tq_codec *codec) {
 }
 
 /* Dense vectors are served in the dimensions that codes are. */
+tq_status tq_cache_plan_side(tq_plan *plan, const tq_codec *codec, tq_store store) {
+    const tq_codec any = {.format = TQ_TQ8, .head_dim = codec->head_dim};
+    if (store == TQ_STORE_CODES) return tq_plan_init(plan, codec);
+    TRY(tq_plan_init(plan, &any));
+    *plan = (tq_plan){.dim = plan->dim, .row_bytes = plan->dim * sizeof(uint16_t)};
+    return TQ_OK;
+}
+
 static tq_status check_side(tq_plan *plan, const char *name, const tq_codec *codec, tq_store store) {
     if (store == TQ_STORE_CODES) return check_codec(plan, codec);
     if (store != TQ_STORE_F16 && store != TQ_STORE_BF16)
         return tq_fail(TQ_E_FORMAT, 0, name, "%s: store %d is none of codes, float16 and bfloat16", name,
                        (int)store);
-    const tq_codec any = {.format = TQ_TQ8, .head_dim = codec->head_dim};
-    TRY(tq_plan_init(plan, &any));
-    *plan = (tq_plan){.dim = plan->dim, .row_bytes = plan->dim * sizeof(uint16_t)};
-    return TQ_OK;
+    return tq_cache_plan_side(plan, codec, store);
 }
 
 static tq_status check_layer(const tq_cache_layer *layer, tq_plan plan[TQ_SIDES]) {
@@ -234,7 +239,7 @@ tq_status tq_cache_append(tq_cache *cache, size_t n, const float *k, const float
 
 tq_status tq_cache_truncate(tq_cache *cache, uint64_t length) {
     TRY(tq_check_not_null("cache", cache));
-    TRY(tq_cache_check_length(cache, length));
+    TRY(tq_cache_check_length(cache, length, "length"));
     tq_cache_shorten(cache, length);
     return TQ_OK;
 }
@@ -287,7 +292,7 @@ tq_status tq_cache_fork(const tq_cache *from, uint64_t length, tq_cache **cache)
     TRY(tq_check_not_null("cache", cache));
     *cache = NULL;
     TRY(tq_check_not_null("from", from));
-    TRY(tq_cache_check_length(from, length));
+    TRY(tq_cache_check_length(from, length, "length"));
     return tq_cache_copy(from, length, cache);
 }
 

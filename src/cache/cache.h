@@ -132,6 +132,9 @@ static inline size_t tq_type_size(tq_type type) {
     return type == TQ_F32 ? sizeof(float) : sizeof(uint16_t);
 }
 
+/* cache.c: a side's plan, checked as tq_plan_init() does. */
+tq_status tq_cache_plan_side(tq_plan *plan, const tq_codec *codec, tq_store store);
+
 /* source.c: n values to float32, and to a type of two bytes; n is a multiple of 16. */
 void tq_widen(const tq_kernels *kernels, tq_type type, size_t n, const void *src, float *out);
 void tq_narrow(const tq_kernels *kernels, tq_type type, size_t n, const float *x, uint16_t *out);
@@ -153,8 +156,8 @@ bool tq_source_find_bad(const tq_source *source, const tq_kernels *kernels, size
 tq_status tq_cache_build(const tq_cache *model, const float *k_centre, tq_cache **cache);
 void tq_cache_release(tq_cache *cache);
 void tq_cache_empty(tq_cache *cache);
-/* TQ_E_POSITION if the cache cannot go back to that length, or is shorter. */
-tq_status tq_cache_check_length(const tq_cache *cache, uint64_t length);
+/* TQ_E_POSITION of that field if the cache cannot go back to that length, or is shorter. */
+tq_status tq_cache_check_length(const tq_cache *cache, uint64_t length, const char *field);
 void tq_cache_shorten(tq_cache *cache, uint64_t length);
 tq_status tq_cache_copy(const tq_cache *from, uint64_t length, tq_cache **cache);
 
@@ -172,6 +175,9 @@ void tq_blocks_undo(tq_cache *cache, const tq_block_table *before);
 void tq_blocks_release(tq_cache *cache);
 void tq_blocks_copy(const tq_cache *from, tq_cache *to); /* as many as `to` has */
 size_t tq_block_table_bytes(const tq_block_table *table);
+
+/* Encoded positions below that have no place once encoding stands at `end`, or no page even now. */
+uint64_t tq_cache_placed_from(const tq_cache *cache, uint64_t end);
 
 /* Slot of an encoded position, counted over all blocks or pages. */
 size_t tq_cache_slot(const tq_cache *cache, uint64_t position);
@@ -240,6 +246,20 @@ tq_status tq_cache_extend(tq_cache *cache, size_t n, const tq_source src[TQ_SIDE
 float tq_cache_limit(const tq_cache *cache, unsigned side);
 /* Memory for the appends up to that length. */
 tq_status tq_cache_provide(tq_cache *cache, uint64_t length);
+
+/* Where encoding stands once there are so many positions. */
+uint64_t tq_cache_end_at(const tq_cache *cache, uint64_t length);
+/* The row of a position that is in float16, or comes next and will be. */
+uint16_t *tq_cache_half_row(const tq_cache *cache, unsigned side, uint64_t position, size_t head);
+
+/* Positions that come as the cache has sinks, finite: [G][rows][D], little-endian. */
+typedef struct tq_half_rows {
+    const uint8_t *data[TQ_SIDES];
+    size_t rows;
+} tq_half_rows;
+/* The first `count` of them. Cannot fail: room for what is to be encoded is there. Positions that are no
+ * sinks need half_rows. */
+void tq_cache_extend_halves(tq_cache *cache, const tq_half_rows *src, size_t count);
 
 /* view.c */
 size_t tq_cache_view(const tq_cache *cache, tq_segment segments[TQ_CACHE_SEGMENTS]);

@@ -95,16 +95,16 @@ void tq_cache_empty(tq_cache *c) {
     if (c->pool != NULL) tq_pages_trim(c);
 }
 
-tq_status tq_cache_check_length(const tq_cache *c, uint64_t length) {
+tq_status tq_cache_check_length(const tq_cache *c, uint64_t length, const char *field) {
     if (length > c->length)
-        return tq_fail(TQ_E_POSITION, length, "length", "length %llu: %llu positions are there",
+        return tq_fail(TQ_E_POSITION, length, field, "%s %llu: %llu positions are there", field,
                        (unsigned long long)length, (unsigned long long)c->length);
     const uint64_t window = tq_cache_window(c);
     const uint64_t needed = tq_most(length >= window ? length - window + 1 : 0, c->sinks);
     if (tq_cache_forgets(c) && length < c->length && needed < length && needed < c->oldest)
-        return tq_fail(TQ_E_POSITION, needed, "length",
-                       "length %llu: the next query looks back on position %llu, %llu is the oldest left",
-                       (unsigned long long)length, (unsigned long long)needed,
+        return tq_fail(TQ_E_POSITION, needed, field,
+                       "%s %llu: the next query looks back on position %llu, %llu is the oldest left",
+                       field, (unsigned long long)length, (unsigned long long)needed,
                        (unsigned long long)c->oldest);
     return TQ_OK;
 }

@@ -112,7 +112,7 @@ static void encode_few(job *j) {
 
 bool tq_cache_encode(tq_cache *c, const tq_source src[TQ_SIDES], uint64_t start, uint64_t first,
                      uint64_t end) {
-    if (tq_less(end, first) > c->slots) first = end - c->slots; /* a ring overwrites the others at once */
+    first = tq_most(first, tq_cache_placed_from(c, end)); /* the others would be overwritten at once */
     if (first >= end) return true;
     job j = {.cache = c, .src = src, .start = start, .first = first, .end = end};
     const size_t n = (size_t)(end - first);

@@ -220,3 +220,13 @@ tq_status beside_append_drawn(beside *b, size_t n, rng *r) {
     free(v);
     return status;
 }
+
+tq_status beside_append_any(beside *b, size_t n, rng *r) {
+    float *k, *v;
+    new_vectors(b->model, n, &k, &v);
+    draw_vectors(b->model, n, r, k, v);
+    const tq_status status = beside_append_way(b, n, k, v, rng_below(r, BESIDE_WAYS));
+    free(k);
+    free(v);
+    return status;
+}

@@ -42,7 +42,8 @@ void draw_vectors(const model *m, size_t n, rng *r, float *k, float *v);
 /* Room for n positions, zeroed. */
 void new_vectors(const model *m, size_t n, float **k, float **v);
 
-/* Draws and appends. */
+/* Draws and appends; the second in a type and an order drawn too. */
 tq_status beside_append_drawn(beside *b, size_t n, rng *r);
+tq_status beside_append_any(beside *b, size_t n, rng *r);
 
 #endif

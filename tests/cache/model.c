@@ -370,6 +370,23 @@ model *model_fork(const model *from, uint64_t length) {
     return m;
 }
 
+void model_adopt(model *m, const model *from, uint64_t end) {
+    const uint64_t encoded_end = least(from->encoded_end, end);
+    lane_close(&m->k);
+    lane_close(&m->v);
+    m->room = from->room;
+    copy_lane(m, &m->k, &from->k);
+    copy_lane(m, &m->v, &from->v);
+    m->has_centre = from->has_centre;
+    memcpy(m->centre, from->centre, m->heads * m->k.dim * sizeof *m->centre);
+    m->oldest = most(m->oldest, from->oldest);
+    if (m->pool != NULL && take_pages(m, encoded_end) != TQ_OK) broken("the model has no pages left");
+    m->length = end;
+    m->encoded_end = encoded_end;
+    m->oldest = least(forgotten_below(m, encoded_end), most(end, m->sinks));
+    if (m->pool != NULL) trim_pages(m);
+}
+
 static part part_of(uint64_t from, uint64_t to) {
     return (part){from, (size_t)less(to, from)};
 }

@@ -66,6 +66,10 @@ void model_clear(model *m);
 tq_status model_reserve(model *m, uint64_t positions);
 bool model_can_go_back(const model *m, uint64_t length);
 model *model_fork(const model *from, uint64_t length); /* to where it can go back */
+model *model_fork(const model *from, uint64_t length);
+/* An empty model takes over another's first `end` positions as they are, of the same sinks, recent ones
+ * and centre; but for those below its `oldest`, if that is set. */
+void model_adopt(model *m, const model *from, uint64_t end);
 
 /* Where positions are: first to first + n - 1. */
 typedef struct part {

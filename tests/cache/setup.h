@@ -14,7 +14,8 @@ enum {
     SETUP_CENTRES = 4, /* none, given, learned from more keys than are recent, or from fewer */
     SETUP_KINDS = SETUP_POLICIES * SETUP_RECENTS * SETUP_SINKS * SETUP_CENTRES,
     SETUP_CODECS = 13, /* of the last five three have a dense side or two, and two unequal sides */
-    SETUP_CHEAP = 3    /* pairs of formats with a small head_dim; they come first */
+    SETUP_CHEAP = 3,   /* pairs of formats with a small head_dim; they come first */
+    SETUP_MIXED = 5    /* those last five */
 };
 
 /* Everything beside the cache that a configuration needs. */

@@ -16,6 +16,13 @@ if grep -rIlE "$build|/elsewhere" "$prefix"; then
     exit 1
 fi
 
+# xxHash is compiled in from its header: who uses the package need not have it, or may have another.
+if grep -rIlE 'xxhash\.h|[-l]xxhash' "$prefix" ||
+    find "$prefix" -name 'libtqkv*.a' -exec nm -g {} + 2>/dev/null | grep XXH; then
+    echo "what is above wants xxHash"
+    exit 1
+fi
+
 # What programs need to run is one component; nothing that is only for building is in it.
 "$cmake" --install "$build" --prefix "$prefix.runtime" --component runtime >/dev/null
 [ -n "$(find "$prefix.runtime" -name 'libtqkv.so.*')" ] || { echo "component runtime lacks libtqkv"; exit 1; }

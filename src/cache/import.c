@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT
+ * A block's positions into a cache: what could be wrong is found first, memory is taken, and then nothing
+ * can fail. */
+#include "base/bytes.h"
+#include "base/check.h"
+#include "cache/image.h"
+
+static const char *store_name(tq_store store) {
+    return store == TQ_STORE_CODES ? "codes" : store == TQ_STORE_F16 ? "float16" : "bfloat16";
+}
+
+/* What the block has of a side is what the cache has; a dense side is its head_dim. */
+static tq_status check_side(const tq_cache *c, const tq_image *b, unsigned side) {
+    const tq_codec *own = side == TQ_K ? &c->layer.k : &c->layer.v, *block = tq_image_codec(b, side);
+    const tq_plan *plan = &c->plan[side];
+    const char *name = side == TQ_K ? "keys" : "values";
+    if (tq_image_store(b, side) != c->store[side])
+        return tq_fail(TQ_E_FORMAT, 0, "store", "the block's %s are %s, the cache's %s", name,
+                       store_name(tq_image_store(b, side)), store_name(c->store[side]));
+    const bool dense = c->store[side] != TQ_STORE_CODES;
+    if (!dense && block->format != own->format)
+        return tq_fail(TQ_E_FORMAT, 0, "format", "the block's %s are %s, the cache's %s", name,
+                       tq_format_name(block->format), tq_format_name(own->format));
+    if (block->head_dim != own->head_dim)
+        return tq_fail(TQ_E_HEAD_DIM, block->head_dim, "head_dim",
+                       "the block's %s have head_dim %u, the cache's %u", name, block->head_dim,
+                       own->head_dim);
+    if (!dense && block->norm_rule != plan->norm_rule)
+        return tq_fail(TQ_E_NORM_RULE, 0, "norm_rule", "the block's %s have %s norms, the cache's %s",
+                       name, tq_norm_rule_name(block->norm_rule), tq_norm_rule_name(plan->norm_rule));
+    if (plan->n_norms == 2 && (block->scale_factor_d512 < own->scale_factor_d512 ||
+                               block->scale_factor_d512 > own->scale_factor_d512))
+        return tq_fail(TQ_E_SCALE_FACTOR, 0, "scale_factor_d512",
+                       "the block's %s have scale_factor_d512 %g, the cache's %g", name,
+                       (double)block->scale_factor_d512, (double)own->scale_factor_d512);
+    return TQ_OK;
+}
+
+static tq_status check_layer(const tq_cache *c, const tq_image *b) {
+    if (b->info.layer.n_kv_heads != c->heads)
+        return tq_fail(TQ_E_HEADS, b->info.layer.n_kv_heads, "n_kv_heads",
+                       "the block has %u heads, the cache %zu", b->info.layer.n_kv_heads, c->heads);
+    TRY(check_side(c, b, TQ_K));
+    return check_side(c, b, TQ_V);
+}
+
+static bool has_codes(const tq_cache_block *i) {
+    return i->codes_first < i->codes_end;
+}
+
+/* Positions are left out: before the block, or, where they were forgotten, behind its sinks. */
+static bool skips(const tq_cache *c, const tq_cache_block *i) {
+    return i->first > c->length || i->codes_first > i->sinks_end;
+}
+
+/* Where it goes on then. */
+static uint64_t gap_end(const tq_cache *c, const tq_cache_block *i) {
+    return i->first > c->length ? i->first : i->codes_first;
+}
+
+/* Where the block's positions stand to those that are there. */
+static tq_status check_range(const tq_cache *c, const tq_cache_block *i) {
+    const bool forgets = tq_cache_forgets(c);
+    if (i->first < c->length || (!forgets && i->first > c->length))
+        return tq_fail(TQ_E_POSITION, i->first, "first",
+                       "the block begins with position %llu, the next one of the cache is %llu",
+                       (unsigned long long)i->first, (unsigned long long)c->length);
+    if (!forgets && i->codes_first > i->sinks_end)
+        return tq_fail(TQ_E_POSITION, i->sinks_end, "codes",
+                       "the block lacks positions %llu to %llu, which its cache had forgotten: only a "
+                       "ring or a cache with a window takes it",
+                       (unsigned long long)i->sinks_end, (unsigned long long)i->codes_first - 1);
+    if (!forgets && i->end > c->capacity)
+        return tq_fail(TQ_E_POSITION, i->end, "end",
+                       "the block ends with position %llu of a capacity of %zu",
+                       (unsigned long long)i->end, c->capacity);
+    if (!forgets && has_codes(i) && i->codes_end > c->slots + c->sinks)
+        return tq_fail(
+            TQ_E_POSITION, i->codes_end, "end",
+            "the block has codes up to position %llu, the cache encodes those up to %zu: the last "
+            "%zu of its capacity are in float16",
+            (unsigned long long)i->codes_end, c->slots + c->sinks, c->recent);
+    return TQ_OK;
+}
+
+/* What is in float16 in the one is, or may be, in the other. */
+static tq_status check_parts(const tq_cache *c, const tq_cache_block *i) {
+    const bool skip = skips(c, i), sinks_given = i->first < i->sinks_end;
+    const uint64_t before = sinks_given && i->first == c->length ? i->sinks_end : c->length;
+    if ((skip && before < c->sinks) || (has_codes(i) && i->codes_first < c->sinks))
+        return tq_fail(
+            TQ_E_POSITION, before, "sinks",
+            "the cache keeps its first %zu positions in float16, the block has not all of them so",
+            c->sinks);
+    const bool waiting = i->first == c->length && c->length > tq_most(c->encoded_end, c->sinks);
+    if (has_codes(i) && (waiting || (sinks_given && i->sinks_end > c->sinks)))
+        return tq_fail(
+            TQ_E_POSITION, i->codes_first, "codes",
+            "codes of position %llu follow positions in float16 that are no sinks of the cache: "
+            "truncate to tq_cache_encoded_end(), or import what is encoded first",
+            (unsigned long long)i->codes_first);
+    const uint64_t dense_end = i->codes_end < i->end ? i->end : sinks_given ? i->sinks_end : 0;
+    if (c->half_rows == 0 && dense_end > c->sinks)
+        return tq_fail(
+            TQ_E_POSITION, dense_end, "recent",
+            "the block has position %llu in float16, and the cache keeps none so: set `recent`, or "
+            "export up to tq_cache_encoded_end()",
+            (unsigned long long)dense_end - 1);
+    return TQ_OK;
+}
+
+static bool same_centre(const tq_cache *c, const tq_image *b, const uint8_t *bytes) {
+    const uint8_t *at = bytes + b->at[TQ_PART_CENTRE][TQ_K];
+    uint8_t own[sizeof(float)];
+    for (size_t i = 0; i < c->heads * c->plan[TQ_K].dim; i++) {
+        tq_put_f32(own, c->centre[i]);
+        if (memcmp(own, at + i * sizeof own, sizeof own) != 0) return false;
+    }
+    return true;
+}
+
+static tq_status check_centre(const tq_cache *c, const tq_image *b, const uint8_t *bytes) {
+    const char *why = NULL;
+    if (!b->info.has_k_centre) {
+        if (c->centre != NULL && (has_codes(&b->info) || (skips(c, &b->info) && !c->centre_known)))
+            why = "the block's keys have no centre, and the cache's have one";
+    } else if (c->centre == NULL) {
+        why = "the block's keys have a centre, and the cache's have none";
+    } else if (c->centre_known) {
+        if (!same_centre(c, b, bytes)) why = "the block's keys have another centre than the cache's";
+    } else if (c->length > c->sinks) {
+        why = "the cache holds keys from which it learns a centre: it cannot take the block's";
+    }
+    return why == NULL ? TQ_OK
+                       : tq_fail(TQ_E_FILE_FIELD, b->at[TQ_PART_CENTRE][TQ_K], "k_centre", "%s", why);
+}
+
+/* Where encoding will stand. */
+static uint64_t encoded_after(const tq_cache *c, const tq_cache_block *i) {
+    tq_cache planned = *c;
+    if (i->has_k_centre) planned.centre_known = true;
+    if (skips(c, i)) planned.encoded_end = gap_end(c, i);
+    if (has_codes(i)) planned.encoded_end = i->codes_end;
+    return tq_cache_end_at(&planned, i->end);
+}
+
+/* Memory for what will be encoded. Pages of what is left out are not among it. */
+static tq_status take_room(tq_cache *c, const tq_cache_block *i, tq_room *room) {
+    const uint64_t oldest = c->oldest, end = encoded_after(c, i);
+    if (!skips(c, i)) return tq_room_take(room, c, tq_most(c->encoded_end, c->sinks), end);
+    c->oldest = gap_end(c, i);
+    const tq_status status = tq_room_take(room, c, c->oldest, end);
+    if (status != TQ_OK) c->oldest = oldest;
+    return status;
+}
+
+/* Goes on at a position without what lies before. */
+static void skip_to(tq_cache *c, uint64_t position) {
+    c->length = c->encoded_end = c->oldest = position;
+}
+
+static void append_halves(tq_cache *c, const tq_image *b, unsigned part, const uint8_t *bytes,
+                          size_t count) {
+    const tq_half_rows rows = {{bytes + b->at[part][TQ_K], bytes + b->at[part][TQ_V]}, b->rows[part]};
+    tq_cache_extend_halves(c, &rows, count);
+}
+
+/* n vectors to where they lie side by side. */
+static void read_vectors(const tq_image *b, unsigned side, const tq_place *to, size_t n,
+                         const uint8_t *codes, const uint8_t *norms) {
+    const tq_plan *plan = &b->plan[side];
+    if (tq_image_store(b, side) == TQ_STORE_CODES)
+        memcpy(to->codes, codes, n * plan->row_bytes);
+    else
+        tq_get_halves((uint16_t *)(void *)to->codes, codes, n * plan->dim);
+    tq_get_floats(to->norms, norms, n * plan->n_norms);
+}
+
+/* Positions that will have been forgotten when encoding stands at `end` are left out. */
+static void append_codes(tq_cache *c, const tq_image *b, const uint8_t *bytes, uint64_t end) {
+    const uint64_t first = b->info.codes_first;
+    const size_t rows = b->rows[TQ_PART_CODES];
+    const size_t start = (size_t)tq_least(tq_less(tq_cache_placed_from(c, end), first), rows);
+    for (unsigned side = TQ_K; side < TQ_SIDES; side++) {
+        const uint8_t *codes = bytes + b->at[TQ_PART_CODES][side];
+        const uint8_t *norms = bytes + b->at[TQ_PART_NORMS][side];
+        const size_t norm_row = b->plan[side].n_norms * sizeof(float);
+        for (size_t h = 0; h < c->heads; h++)
+            for (size_t i = start, n; i < rows; i += n) {
+                const tq_place to = tq_cache_place(c, side, first + i, h);
+                const size_t at = h * rows + i;
+                n = (size_t)tq_least(to.run, rows - i);
+                read_vectors(b, side, &to, n, codes + at * b->plan[side].row_bytes,
+                             norms + at * norm_row);
+            }
+    }
+    c->length = c->encoded_end = b->info.codes_end;
+    c->oldest = tq_most(c->oldest, tq_less(c->encoded_end, c->slots));
+}
+
+/* Of sinks before a gap the cache keeps those that are its own. */
+static size_t sinks_taken(const tq_cache *c, const tq_cache_block *i) {
+    const bool gap = i->codes_first > i->sinks_end;
+    return (size_t)((gap ? tq_least(i->sinks_end, c->sinks) : i->sinks_end) - i->first);
+}
+
+static void append_image(tq_cache *c, const tq_image *b, const uint8_t *bytes) {
+    const tq_cache_block *i = &b->info;
+    const uint64_t end = encoded_after(c, i);
+    if (i->has_k_centre && !c->centre_known) {
+        tq_get_floats(c->centre, bytes + b->at[TQ_PART_CENTRE][TQ_K], c->heads * c->plan[TQ_K].dim);
+        c->centre_known = true;
+    }
+    if (i->first > c->length) skip_to(c, i->first);
+    append_halves(c, b, TQ_PART_SINKS, bytes, sinks_taken(c, i));
+    if (i->codes_first > i->sinks_end) skip_to(c, i->codes_first);
+    if (has_codes(i)) append_codes(c, b, bytes, end);
+    append_halves(c, b, TQ_PART_RECENT, bytes, b->rows[TQ_PART_RECENT]);
+    if (c->pool != NULL) tq_pages_trim(c);
+}
+
+tq_status tq_cache_import(tq_cache *cache, const void *block, size_t bytes) {
+    tq_image b;
+    tq_room room;
+    TRY(tq_check_not_null("cache", cache));
+    TRY(tq_check_not_null("block", block));
+    TRY(tq_image_read(&b, block, bytes));
+    TRY(check_layer(cache, &b));
+    TRY(check_range(cache, &b.info));
+    TRY(check_parts(cache, &b.info));
+    TRY(check_centre(cache, &b, block));
+    TRY(take_room(cache, &b.info, &room));
+    append_image(cache, &b, block);
+    tq_room_keep(&room, cache);
+    return TQ_OK;
+}

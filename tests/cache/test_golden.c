@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT
+ * Blocks that must be taken for ever, and the numbers of the tables that they are written with. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "blob.h"
+#include "broken.h"
+#include "format/ids.h"
+#include "support/cm.h"
+
+#define COUNT(a) (sizeof(a) / sizeof(a)[0])
+#define GOLDEN   TQKV_TEST_DIR "/../golden/good/"
+
+/* What codes mean. Who changes a table changes these, and must call it another format. */
+static void tables_are_pinned(void **state) {
+    (void)state;
+    static const struct {
+        tq_format format;
+        uint32_t dim;
+        uint64_t codebook, rotation;
+    } all[] = {
+        {TQ_TQ2, 32, 0xaad1bcb561fad05fu, 0x46a0af82651bb5e7u},
+        {TQ_TQ3, 48, 0xf64feed7031261deu, 0x9a25689d8d04f340u},
+        {TQ_TQ4, 128, 0x0db70eeca86b2b4eu, 0x59fc6c3c60e4211eu},
+        {TQ_TQ5, 240, 0xe3b7de300b02ab1du, 0xb7f764489eb4f426u},
+        {TQ_TQ6, 576, 0x82e99d413b11fe7fu, 0x179e43ffb0e2063eu},
+        {TQ_TQ7, 976, 0x59b03576210bb4fdu, 0x6fddd76ed451573fu},
+        {TQ_TQ8, 1024, 0x0a0d8bd1f29805dfu, 0x46a4ce91ced9169eu},
+        {TQ_TQ4_V1, 256, 0x0bb37dbe103d3c0du, 0x2ad3b4ef437513bcu},
+        {TQ_TQ5_V1, 512, 0x29efaedc49b0ffb1u, 0x5c6f4e2744730af8u},
+        {TQ_TQ6_V1, 256, 0x491330fb404d8e99u, 0x2ad3b4ef437513bcu},
+        {TQ_TQ8_V1, 512, 0x3922b80c00875572u, 0x5c6f4e2744730af8u},
+    };
+    for (size_t i = 0; i < COUNT(all); i++) {
+        const tq_codec codec = {all[i].format, all[i].dim, TQ_NORM_DEFAULT, 1};
+        tq_plan plan;
+        assert_int_equal(tq_plan_init(&plan, &codec), TQ_OK);
+        if (tq_codebook_id(&plan) != all[i].codebook || tq_rotation_id(&plan) != all[i].rotation)
+            broken("%s at %u: codebook 0x%016llx, rotation 0x%016llx", tq_format_name(codec.format),
+                   codec.head_dim, (unsigned long long)tq_codebook_id(&plan),
+                   (unsigned long long)tq_rotation_id(&plan));
+    }
+}
+
+static const struct {
+    const char *name;
+    tq_cache_config config;
+    uint64_t first, sinks_end, codes_first, codes_end, end;
+    bool centre;
+} golden[] = {
+    {"centre.block",
+     {.size = sizeof(tq_cache_config),
+      .capacity = 20,
+      .recent = 3,
+      .sinks = 2,
+      .learn_centre = 8,
+      .layer = {2, {TQ_TQ6, 32, TQ_NORM_DEFAULT, 0}, {TQ_TQ4, 32, TQ_NORM_PLAIN, 0}}},
+     0,
+     2,
+     2,
+     7,
+     10,
+     true},
+    {"chunk.block",
+     {.size = sizeof(tq_cache_config),
+      .policy = TQ_CACHE_RING,
+      .capacity = 20,
+      .layer = {1, {TQ_TQ2, 576, TQ_NORM_UNBIASED, 0}, {TQ_TQ7, 576, TQ_NORM_MATCHED, 0}}},
+     256,
+     256,
+     256,
+     259,
+     259,
+     false},
+    {"ring.block",
+     {.size = sizeof(tq_cache_config),
+      .policy = TQ_CACHE_RING,
+      .capacity = 4,
+      .recent = 1,
+      .sinks = 1,
+      .layer = {1, {TQ_TQ8_V1, 512, TQ_NORM_PLAIN, 1.25f}, {TQ_TQ3, 512, TQ_NORM_MATCHED, 0}}},
+     0,
+     1,
+     20,
+     22,
+     23,
+     false},
+    {"pairs.block",
+     {.size = sizeof(tq_cache_config),
+      .capacity = 20,
+      .layer = {2, {TQ_TQ4_V1, 256, TQ_NORM_DEFAULT, 0}, {TQ_TQ5_V1, 256, TQ_NORM_PLAIN, 0}}},
+     0,
+     0,
+     0,
+     2,
+     2,
+     false},
+    {"dense.block",
+     {.size = sizeof(tq_cache_config),
+      .policy = TQ_CACHE_RING,
+      .capacity = 20,
+      .recent = 2,
+      .sinks = 1,
+      .layer = {2, {0, 48, 0, 0}, {TQ_TQ3, 80, TQ_NORM_MATCHED, 0}, TQ_STORE_BF16, TQ_STORE_CODES}},
+     0,
+     1,
+     1,
+     4,
+     6,
+     false},
+    {"mixed.block",
+     {.size = sizeof(tq_cache_config),
+      .policy = TQ_CACHE_RING,
+      .capacity = 4,
+      .recent = 1,
+      .sinks = 2,
+      .learn_centre = 3,
+      .layer = {1, {TQ_TQ6, 32, TQ_NORM_MATCHED, 0}, {0, 64, 0, 0}, TQ_STORE_CODES, TQ_STORE_F16}},
+     0,
+     2,
+     9,
+     12,
+     13,
+     true},
+    {"empty.block",
+     {.size = sizeof(tq_cache_config),
+      .capacity = 20,
+      .layer = {3, {TQ_TQ8, 1024, TQ_NORM_MATCHED, 0}, {TQ_TQ5, 1024, TQ_NORM_MATCHED, 0}}},
+     0,
+     0,
+     0,
+     0,
+     0,
+     false},
+};
+
+static blob read_file(const char *folder, const char *name) {
+    char path[1024];
+    snprintf(path, sizeof path, "%s%s", folder, name);
+    FILE *f = fopen(path, "rb");
+    if (f == NULL || fseek(f, 0, SEEK_END) != 0) broken("%s cannot be read", path);
+    blob b = blob_new((size_t)ftell(f));
+    rewind(f);
+    if (fread(b.bytes, 1, b.n, f) != b.n) broken("%s cannot be read", path);
+    fclose(f);
+    return b;
+}
+
+/* The generator's filler: a linear congruential generator's top byte. Dense sides come back as bytes. */
+static void check_filler(const tq_codec *codec, const tq_view *v, size_t rows, size_t heads) {
+    uint32_t seed = codec->head_dim + ((unsigned)codec->format & 0xFF);
+    size_t row_bytes, norms;
+    if (v->store != TQ_STORE_CODES) return;
+    assert_int_equal(tq_row_size(codec, &row_bytes, &norms), TQ_OK);
+    for (size_t h = 0, n = 0; h < heads; h++)
+        for (size_t i = 0; i < rows; i++) {
+            const size_t slot = (v->ring_start + i) % v->capacity; /* of the first block */
+            const uint8_t *data = v->blocks != NULL ? v->blocks[0] : v->data;
+            const float *norms_at = v->norm_blocks != NULL ? v->norm_blocks[0] : v->norms;
+            const uint8_t *codes = data + h * v->head_stride + slot * v->row_stride;
+            const float *norm = norms_at + h * v->norm_head_stride + slot * v->norm_row_stride;
+            for (size_t j = 0; j < row_bytes; j++) {
+                seed = seed * 1664525u + 1013904223u;
+                assert_int_equal(codes[j], seed >> 24);
+            }
+            for (size_t j = 0; j < norms; j++)
+                assert_true(norm[j] == (float)n++ / 4);
+        }
+}
+
+/* Written by tools/golden_block.py, which shares no line with the library. */
+static void golden_blocks(void **state) {
+    (void)state;
+    for (size_t i = 0; i < COUNT(golden); i++) {
+        const tq_cache_config *config = &golden[i].config;
+        blob b = read_file(GOLDEN, golden[i].name);
+        tq_cache *cache;
+        tq_cache_block info = {.size = sizeof info};
+        tq_segment segments[TQ_CACHE_SEGMENTS];
+        size_t n;
+        assert_int_equal(tq_cache_create(config, &cache), TQ_OK);
+        if (tq_cache_import(cache, b.bytes, b.n) != TQ_OK) broken("%s", tq_last_error()->message);
+        assert_int_equal(tq_cache_block_info(b.bytes, b.n, &info), TQ_OK);
+        assert_true(info.first == golden[i].first && info.sinks_end == golden[i].sinks_end &&
+                    info.codes_first == golden[i].codes_first && info.codes_end == golden[i].codes_end &&
+                    info.end == golden[i].end && info.bytes == b.n);
+        assert_int_equal(info.has_k_centre, golden[i].centre);
+        assert_int_equal(info.layer.k.format, config->layer.k.format);
+        assert_int_equal(info.layer.v.head_dim, config->layer.v.head_dim);
+        assert_int_equal(info.layer.k_store, config->layer.k_store);
+        assert_int_equal(info.layer.v_store, config->layer.v_store);
+        assert_int_equal(tq_cache_length(cache), golden[i].end);
+        assert_int_equal(tq_cache_encoded_end(cache), golden[i].codes_end);
+        assert_int_equal(tq_cache_segments(cache, segments, &n), TQ_OK);
+        for (size_t s = 0; s < n; s++)
+            if (segments[s].first_position == golden[i].codes_first) {
+                assert_int_equal(segments[s].length, golden[i].codes_end - golden[i].codes_first);
+                check_filler(&config->layer.k, &segments[s].k, segments[s].length,
+                             config->layer.n_kv_heads);
+                check_filler(&config->layer.v, &segments[s].v, segments[s].length,
+                             config->layer.n_kv_heads);
+            }
+        const float *centre = tq_cache_k_centre(cache);
+        const size_t values = config->layer.n_kv_heads * config->layer.k.head_dim;
+        for (size_t j = 0; centre != NULL && j < values; j++)
+            assert_true(centre[j] == (float)((int)(j % 7) - 3) / 8);
+        blob_same(blob_export(cache, golden[i].first, golden[i].end), b);
+        tq_cache_destroy(cache);
+    }
+}
+
+static void the_generator_writes_them(void **state) {
+    (void)state;
+    char folder[64] = "/tmp/tqkv-blocks-XXXXXX", command[1024];
+    if (system("python3 -c pass >/dev/null 2>&1") != 0) skip();
+    assert_non_null(mkdtemp(folder));
+    snprintf(command, sizeof command, "python3 -B '%s/../../tools/golden_block.py' --out %s",
+             TQKV_TEST_DIR, folder);
+    const int status = system(command);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    strcat(folder, "/");
+    for (size_t i = 0; i < COUNT(golden); i++) {
+        blob_same(read_file(folder, golden[i].name), read_file(GOLDEN, golden[i].name));
+        snprintf(command, sizeof command, "%s%s", folder, golden[i].name);
+        assert_int_equal(remove(command), 0);
+    }
+    assert_int_equal(remove(folder), 0); /* nothing else was written */
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tables_are_pinned),
+        cmocka_unit_test(golden_blocks),
+        cmocka_unit_test(the_generator_writes_them),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
