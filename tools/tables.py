@@ -144,7 +144,7 @@ def float32(x):
 
 def floats(name, values, comment):
     """Hexadecimal floats: exact, and the compiler has nothing to round."""
-    lines = [f"/* {comment} */", f"static const float {name}[{len(values)}] = {{"]
+    lines = [f"/* {comment} */", f"TQ_TABLE float {name}[{len(values)}] = {{"]
     text = [hexfloat(v) for v in values]
     for i in range(0, len(text), 6):
         lines.append("    " + ", ".join(text[i:i + 6]) + ",")
@@ -157,7 +157,7 @@ def hexfloat(x):
 
 
 def octets(name, data, comment):
-    lines = [f"/* {comment} */", f"static const uint8_t {name}[{len(data)}] = {{"]
+    lines = [f"/* {comment} */", f"TQ_TABLE uint8_t {name}[{len(data)}] = {{"]
     for i in range(0, len(data), 16):
         lines.append("    " + ", ".join(f"0x{b:02x}" for b in data[i:i + 16]) + ",")
     return lines + ["};"]
@@ -197,7 +197,7 @@ def read_v1():
     return sections
 
 
-HEAD = ["/* SPDX-License-Identifier: MIT", " * Written by tools/tables.py; do not edit. */"]
+HEAD = ["/* SPDX-License-Identifier: MIT", " * Written by tools/tables.py; do not edit. C, CUDA and OpenCL C: define TQ_TABLE first. */"]
 
 
 def codebooks():

@@ -127,19 +127,19 @@ tq_status tq_cache_extend(tq_cache *c, size_t n, const tq_source src[TQ_SIDES], 
     tq_room room;
     if (!may_fail_late(c, n) && find_bad(c, n, src, side, bad)) return TQ_E_RANGE;
     const uint64_t first = tq_most(c->encoded_end, c->sinks);
-    TRY(tq_room_take(&room, c, first, tq_cache_end_at(c, c->length + n)));
+    TRY(tq_room_reserve(&room, c, first, tq_cache_end_at(c, c->length + n)));
     if (advance(c, n, src)) {
-        tq_room_keep(&room, c);
+        tq_room_commit(&room, c);
         return TQ_OK;
     }
-    tq_room_undo(&room, c);
+    tq_room_rollback(&room, c);
     (void)find_bad(c, n, src, side, bad);
     return TQ_E_RANGE;
 }
 
 tq_status tq_cache_provide(tq_cache *c, uint64_t length) {
-    return tq_room_reserve(c, tq_most(c->encoded_end, c->sinks),
-                           tq_cache_end_at(c, tq_most(length, c->length)));
+    return tq_room_hold(c, tq_most(c->encoded_end, c->sinks),
+                        tq_cache_end_at(c, tq_most(length, c->length)));
 }
 
 /* What has aged goes from the float16 ring to codes. */

@@ -95,21 +95,21 @@ static size_t entries_for(const tq_cache *c, size_t n) {
     return entries < most ? entries : most;
 }
 
-tq_status tq_blocks_extend(tq_cache *c, size_t n, tq_block_table *before) {
+tq_status tq_blocks_reserve(tq_cache *c, size_t n, tq_block_table *before) {
     tq_status status = TQ_OK;
     *before = c->blocks;
     if (n > c->blocks.room) status = widen(&c->blocks, &c->allocator, entries_for(c, n));
     while (status == TQ_OK && c->blocks.n < n)
         status = add_block(c);
-    if (status != TQ_OK) tq_blocks_undo(c, before);
+    if (status != TQ_OK) tq_blocks_rollback(c, before);
     return status;
 }
 
-void tq_blocks_keep(tq_cache *c, const tq_block_table *before) {
+void tq_blocks_commit(tq_cache *c, const tq_block_table *before) {
     if (c->blocks.room != before->room) give_table(&c->allocator, before);
 }
 
-void tq_blocks_undo(tq_cache *c, const tq_block_table *before) {
+void tq_blocks_rollback(tq_cache *c, const tq_block_table *before) {
     drop_blocks(c, before->n);
     if (c->blocks.room != before->room) give_table(&c->allocator, &c->blocks);
     c->blocks = *before;

@@ -169,9 +169,9 @@ void tq_block_give(tq_block *block, const tq_allocator *allocator, const tq_bloc
 
 /* Makes a cache's blocks n; what they were goes to *before, and is either kept or gone back to. On
  * failure the cache is what it was. */
-tq_status tq_blocks_extend(tq_cache *cache, size_t n, tq_block_table *before);
-void tq_blocks_keep(tq_cache *cache, const tq_block_table *before);
-void tq_blocks_undo(tq_cache *cache, const tq_block_table *before);
+tq_status tq_blocks_reserve(tq_cache *cache, size_t n, tq_block_table *before);
+void tq_blocks_commit(tq_cache *cache, const tq_block_table *before);
+void tq_blocks_rollback(tq_cache *cache, const tq_block_table *before);
 void tq_blocks_release(tq_cache *cache);
 void tq_blocks_copy(const tq_cache *from, tq_cache *to); /* as many as `to` has */
 size_t tq_block_table_bytes(const tq_block_table *table);
@@ -215,18 +215,18 @@ typedef struct tq_room {
     size_t copy;    /* copied: the entry that has the copy */
     int32_t shared; /* and the page that others go on using */
 } tq_room;
-tq_status tq_room_take(tq_room *room, tq_cache *cache, uint64_t first, uint64_t end);
-void tq_room_keep(tq_room *room, tq_cache *cache);
-void tq_room_undo(tq_room *room, tq_cache *cache);
+tq_status tq_room_reserve(tq_room *room, tq_cache *cache, uint64_t first, uint64_t end);
+void tq_room_commit(tq_room *room, tq_cache *cache);
+void tq_room_rollback(tq_room *room, tq_cache *cache);
 /* The same for good, before there are such positions, and so that rewinds do not give it back. */
-tq_status tq_room_reserve(tq_cache *cache, uint64_t first, uint64_t end);
+tq_status tq_room_hold(tq_cache *cache, uint64_t first, uint64_t end);
 
 /* pages.c: the table of a paged cache. Makes it hold the pages up to `end`, or, to reserve, as many of
  * them as there will be at a time; what is written next is not in a page that others use too. */
-tq_status tq_pages_take(tq_room *room, tq_cache *cache, uint64_t first, uint64_t end);
 tq_status tq_pages_reserve(tq_room *room, tq_cache *cache, uint64_t first, uint64_t end);
-void tq_pages_keep(tq_room *room, tq_cache *cache);
-void tq_pages_undo(tq_room *room, tq_cache *cache);
+tq_status tq_pages_hold(tq_room *room, tq_cache *cache, uint64_t first, uint64_t end);
+void tq_pages_commit(tq_room *room, tq_cache *cache);
+void tq_pages_rollback(tq_room *room, tq_cache *cache);
 /* Gives back what holds nothing and is not reserved. */
 void tq_pages_trim(tq_cache *cache);
 /* A cache that has none takes those that it needs over from another. */

@@ -44,7 +44,7 @@ static tq_status take_parts(tq_cache *c) {
         c->pages = memory;
     }
     if (status == TQ_OK && c->policy == TQ_CACHE_RING && c->slots > 0)
-        status = tq_blocks_extend(c, 1, &none);
+        status = tq_blocks_reserve(c, 1, &none);
     return status;
 }
 
@@ -127,7 +127,7 @@ static void copy_halves(const tq_cache *from, tq_cache *to) {
 /* Room for what is encoded: a ring has it already. */
 static tq_status take_or_share(const tq_cache *from, tq_cache *to) {
     const uint64_t first = to->sinks, end = to->encoded_end;
-    if (to->pool == NULL) return tq_room_reserve(to, first, end);
+    if (to->pool == NULL) return tq_room_hold(to, first, end);
     tq_pages_share(from, to);
     return TQ_OK;
 }

@@ -147,9 +147,9 @@ static uint64_t encoded_after(const tq_cache *c, const tq_cache_block *i) {
 /* Memory for what will be encoded. Pages of what is left out are not among it. */
 static tq_status take_room(tq_cache *c, const tq_cache_block *i, tq_room *room) {
     const uint64_t oldest = c->oldest, end = encoded_after(c, i);
-    if (!skips(c, i)) return tq_room_take(room, c, tq_most(c->encoded_end, c->sinks), end);
+    if (!skips(c, i)) return tq_room_reserve(room, c, tq_most(c->encoded_end, c->sinks), end);
     c->oldest = gap_end(c, i);
-    const tq_status status = tq_room_take(room, c, c->oldest, end);
+    const tq_status status = tq_room_reserve(room, c, c->oldest, end);
     if (status != TQ_OK) c->oldest = oldest;
     return status;
 }
@@ -231,6 +231,6 @@ tq_status tq_cache_import(tq_cache *cache, const void *block, size_t bytes) {
     TRY(check_centre(cache, &b, block));
     TRY(take_room(cache, &b.info, &room));
     append_image(cache, &b, block);
-    tq_room_keep(&room, cache);
+    tq_room_commit(&room, cache);
     return TQ_OK;
 }

@@ -68,12 +68,12 @@ static tq_status set_pages(tq_room *room, tq_cache *c, uint64_t begin, size_t co
     return TQ_OK;
 }
 
-tq_status tq_pages_take(tq_room *room, tq_cache *c, uint64_t first, uint64_t end) {
+tq_status tq_pages_reserve(tq_room *room, tq_cache *c, uint64_t first, uint64_t end) {
     const uint64_t begin = page_of(c, tq_most(c->oldest, tq_less(end, c->slots)));
     return set_pages(room, c, begin, (size_t)(page_of(c, end - 1) + 1 - begin), first);
 }
 
-tq_status tq_pages_reserve(tq_room *room, tq_cache *c, uint64_t first, uint64_t end) {
+tq_status tq_pages_hold(tq_room *room, tq_cache *c, uint64_t first, uint64_t end) {
     const uint64_t begin = page_of(c, c->oldest), pages = page_of(c, end - 1) + 1 - begin;
     const size_t count = (size_t)tq_least(pages, most_pages(c)), reserved = c->reserved;
     c->reserved = (size_t)tq_most(count, c->n_pages);
@@ -82,11 +82,11 @@ tq_status tq_pages_reserve(tq_room *room, tq_cache *c, uint64_t first, uint64_t 
     return status;
 }
 
-void tq_pages_keep(tq_room *room, tq_cache *c) {
+void tq_pages_commit(tq_room *room, tq_cache *c) {
     if (room->copied) tq_pool_give(c->pool, room->shared);
 }
 
-void tq_pages_undo(tq_room *room, tq_cache *c) {
+void tq_pages_rollback(tq_room *room, tq_cache *c) {
     while (c->n_pages > room->pages_before)
         tq_pool_give(c->pool, c->pages[--c->n_pages]);
     if (!room->copied) return;

@@ -2,6 +2,7 @@
  * The codebooks, by format. */
 #include "format/plan.h"
 /* after the types */
+#define TQ_TABLE static const
 #include "format/codebooks.inc"
 
 #define V1(bits, packing, octets)                                                                        \

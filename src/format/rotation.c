@@ -4,6 +4,7 @@
 
 #include <math.h>
 
+#define TQ_TABLE static const
 #include "format/rotations.inc"
 
 /* Why v2 tilts its first stage: a plain Hadamard matrix sends a vector with a single channel to values
