@@ -88,16 +88,21 @@ static tq_status decode_side(side *s) {
     return cli_decode_all(e, TQ_ROTATED, s->decoded);
 }
 
-static tq_view view_of(const side *s) {
+static tq_status make_view(const side *s, tq_view *view) {
     const cli_shape shape = shape_of(s);
-    if (s->is_encoded && !s->decoded) return tq_encoded_view(&s->encoded);
-    return cli_dense_view(s->decoded ? s->decoded : s->heads.data, shape.n_heads, shape.n_rows, 0,
-                          (uint32_t)shape.head_dim);
+    if (!s->is_encoded || s->decoded)
+        return tq_view_dense(view, TQ_F32, (uint32_t)shape.head_dim, shape.n_heads, shape.n_rows,
+                             s->decoded ? s->decoded : s->heads.data,
+                             shape.n_heads * shape.n_rows * shape.head_dim);
+    *view = tq_encoded_view(&s->encoded);
+    return TQ_OK;
 }
 
 static tq_status compute(const request *want, const tq_attention_params *params, const side *k,
                          const side *v, const float *q, float *out, float *lse) {
-    tq_segment segment = {view_of(k), view_of(v), shape_of(k).n_rows, 0};
+    tq_segment segment = {.length = shape_of(k).n_rows};
+    TRY_STATUS(make_view(k, &segment.k));
+    TRY_STATUS(make_view(v, &segment.v));
     segment.k.domain = segment.v.domain = params->domain;
     segment.k.centre = segment.k.store == TQ_STORE_CODES ? k->encoded.centre : NULL;
     if (want->splits > 0) return cli_attend_split(params, &segment, want->splits, q, out, lse);

@@ -44,18 +44,14 @@ static tq_status encode(const peer_scene *s, tq_format format, const float *src,
     const size_t rows = s->kv_heads * s->positions;
     const tq_batch batch = {.heads = s->kv_heads, .rows = s->positions};
     size_t code_bytes, norms;
-    const tq_status status = tq_row_size(&codec, &code_bytes, &norms);
+    tq_status status = tq_row_size(&codec, &code_bytes, &norms);
     if (status != TQ_OK) return status;
     to->codes = room(rows * code_bytes);
     to->norms = room(rows * norms * sizeof(float));
     if (!to->codes || !to->norms) return TQ_E_NO_MEMORY;
-    *view = (tq_view){.store = TQ_STORE_CODES,
-                      .codec = codec,
-                      .data = to->codes,
-                      .data_bytes = rows * code_bytes,
-                      .norms = to->norms,
-                      .n_norms = rows * norms,
-                      .capacity = s->positions};
+    status = tq_view_codes(view, &codec, s->kv_heads, s->positions, to->codes, rows * code_bytes,
+                           to->norms, rows * norms);
+    if (status != TQ_OK) return status;
     return tq_encode(&codec, &batch, src, rows * s->dim, NULL, to->codes, rows * code_bytes, to->norms,
                      rows * norms);
 }

@@ -99,10 +99,11 @@ static void fill_units(const probe *p, size_t n, float factor, float *to) {
         to[r * dim + r % n] = factor;
 }
 
-static tq_view units_view(const probe *p, size_t n) {
-    tq_view view = cli_dense_view(p->units, p->params.n_heads, n, 0, p->params.head_dim);
-    view.domain = p->params.domain;
-    return view;
+static tq_status units_view(const probe *p, size_t n, tq_view *view) {
+    const size_t dim = p->params.head_dim, heads = p->params.n_heads;
+    TRY_STATUS(tq_view_dense(view, TQ_F32, p->params.head_dim, heads, n, p->units, heads * n * dim));
+    view->domain = p->params.domain;
+    return TQ_OK;
 }
 
 /* What queries of head g are multiplied by: the longest key then has scores of length sqrt(D)/4 or a
@@ -152,8 +153,8 @@ static tq_status probe_keys(const cli_path *path, probe *p, const double *gains,
         n = length - first < p->block ? length - first : p->block;
         tq_segment part = cli_stretch(&path->segment, first, n);
         fill_units(p, n, 1.0f, p->units);
-        part.v = units_view(p, n);
-        status = cli_attend_partial(&p->params, &part, p->q, &p->out);
+        status = units_view(p, n, &part.v);
+        if (status == TQ_OK) status = cli_attend_partial(&p->params, &part, p->q, &p->out);
         for (size_t g = 0; status == TQ_OK && g < heads; g++) {
             read_scores(p, g, gains[g], first, n, keys);
             for (size_t j = 0; j < dim; j++)
@@ -185,7 +186,7 @@ static tq_status read_values(probe *p, size_t first, size_t n, float *values) {
     tq_segment part = cli_stretch(&p->path->segment, first, n);
     fill_units(p, n, 1.0f, p->units);
     fill_units(p, n, 128.0f, p->q);
-    part.k = units_view(p, n);
+    TRY_STATUS(units_view(p, n, &part.k));
     p->params.n_queries = n;
     TRY_STATUS(cli_attend_partial(&p->params, &part, p->q, &p->out));
     TRY_STATUS(finish(p->path, p->params.n_heads * n, p->out.acc));

@@ -64,11 +64,6 @@ static int prepare_fault(lab *l) {
     return there ? CLI_DONE : cli_out_of_memory();
 }
 
-static tq_view ring_view(const lab *l, const float *slots) {
-    return cli_dense_view(slots, l->in->params.n_kv_heads, l->ring.capacity, l->ring.ring_start,
-                          l->in->params.head_dim);
-}
-
 static tq_view codes_view(const lab *l, const cli_ablate_side *s, const float *norms) {
     const size_t start = l->ring.ring_start + (l->in->fault == CLI_FAULT_RING ? 1 : 0);
     tq_view view = tq_encoded_view(&s->encoded);
@@ -77,41 +72,56 @@ static tq_view codes_view(const lab *l, const cli_ablate_side *s, const float *n
     return view;
 }
 
-static cli_path new_path(const lab *l, const char *name, tq_view k, tq_view v, const float *flat_k,
-                         const float *flat_v) {
-    cli_path path = {
+/* A path whose views are still to come. */
+static cli_path new_path(const lab *l, const char *name, const float *flat_k, const float *flat_v) {
+    return (cli_path){
         .name = name,
         .params = l->in->params,
-        .segment = {k, v, l->ring.held, l->ring.n_positions - l->ring.held},
+        .segment = {.length = l->ring.held, .first_position = l->ring.n_positions - l->ring.held},
         .q = l->in->q,
         .k = flat_k,
         .v = flat_v,
     };
-    return path;
+}
+
+static int ring_view(const lab *l, const float *slots, tq_domain domain, tq_view *view) {
+    const tq_attention_params *p = &l->in->params;
+    const size_t n = p->n_kv_heads * l->ring.capacity * p->head_dim;
+    TRY(cli_check(NULL,
+                  tq_view_dense(view, TQ_F32, p->head_dim, p->n_kv_heads, l->ring.capacity, slots, n)));
+    view->ring_start = l->ring.ring_start;
+    view->domain = domain;
+    return CLI_DONE;
+}
+
+static int ring_views(const lab *l, const float *ring_k, const float *ring_v, cli_path *path) {
+    TRY(ring_view(l, ring_k, path->params.domain, &path->segment.k));
+    return ring_view(l, ring_v, path->params.domain, &path->segment.v);
 }
 
 /* A dense cache of rotated vectors. */
-static cli_path shadow_path(const lab *l, const char *name, const float *ring_k, const float *ring_v,
-                            const float *flat_k, const float *flat_v) {
-    cli_path path = new_path(l, name, ring_view(l, ring_k), ring_view(l, ring_v), flat_k, flat_v);
-    path.params.domain = path.segment.k.domain = path.segment.v.domain = TQ_ROTATED;
-    path.k_codec = &l->k.codec;
-    path.v_codec = &l->v.codec;
-    return path;
+static int shadow_path(const lab *l, const float *ring_k, const float *ring_v, cli_path *path) {
+    path->params.domain = TQ_ROTATED;
+    path->k_codec = &l->k.codec;
+    path->v_codec = &l->v.codec;
+    return ring_views(l, ring_k, ring_v, path);
 }
 
-static void set_up(const lab *l, cli_path paths[CLI_N_PATHS]) {
-    paths[0] = new_path(l, "dense", ring_view(l, l->k.ring_original), ring_view(l, l->v.ring_original),
-                        l->k.flat_original, l->v.flat_original);
-    paths[1] = shadow_path(l, "decoded", l->k.ring_decoded, l->v.ring_decoded, l->k.flat_decoded,
-                           l->v.flat_decoded);
-    paths[2] = new_path(l, "fused", codes_view(l, &l->k, l->k_norms), codes_view(l, &l->v, l->v_norms),
-                        l->k.flat_decoded, l->v.flat_decoded);
+static int set_up(const lab *l, cli_path paths[CLI_N_PATHS]) {
+    const cli_ablate_side *k = &l->k, *v = &l->v;
+    paths[0] = new_path(l, "dense", k->flat_original, v->flat_original);
+    TRY(ring_views(l, k->ring_original, v->ring_original, &paths[0]));
+    paths[1] = new_path(l, "decoded", k->flat_decoded, v->flat_decoded);
+    TRY(shadow_path(l, k->ring_decoded, v->ring_decoded, &paths[1]));
+    paths[2] = new_path(l, "fused", k->flat_decoded, v->flat_decoded);
+    paths[2].segment.k = codes_view(l, k, l->k_norms);
+    paths[2].segment.v = codes_view(l, v, l->v_norms);
     paths[2].signs = l->signs;
     for (size_t b = 0; b < CLI_N_SNAPS; b++) {
-        paths[3 + b] = shadow_path(l, snap_names[b], l->k.ring_snapped[b], l->v.ring_snapped[b],
-                                   l->k.flat_snapped[b], l->v.flat_snapped[b]);
+        paths[3 + b] = new_path(l, snap_names[b], k->flat_snapped[b], v->flat_snapped[b]);
+        TRY(shadow_path(l, k->ring_snapped[b], v->ring_snapped[b], &paths[3 + b]));
     }
+    return CLI_DONE;
 }
 
 static measure_exact exact_on(const lab *l, const float *k, const float *v) {
@@ -139,7 +149,7 @@ static int run_paths(const lab *l, cli_ablation *result) {
     cli_references references;
     const measure_exact original = exact_on(l, l->k.flat_original, l->v.flat_original);
     const measure_exact decoded = exact_on(l, l->k.flat_decoded, l->v.flat_decoded);
-    set_up(l, paths);
+    TRY(set_up(l, paths));
     cli_progress_begin("ablating", (CLI_N_PATHS + 1) * (size_t)original.n_heads);
     int rc = cli_references_begin(&references, &original, &decoded);
     for (size_t i = 0; rc == CLI_DONE && i < CLI_N_PATHS; i++) {

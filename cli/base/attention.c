@@ -73,16 +73,6 @@ int cli_attention_params(const cli_attention_request *request, const cli_shape *
     return CLI_DONE;
 }
 
-tq_view cli_dense_view(const float *data, size_t n_kv_heads, size_t capacity, size_t ring_start,
-                       uint32_t head_dim) {
-    return (tq_view){.store = TQ_STORE_F32,
-                     .codec = {.head_dim = head_dim},
-                     .data = data,
-                     .data_bytes = n_kv_heads * capacity * head_dim * sizeof *data,
-                     .capacity = capacity,
-                     .ring_start = ring_start};
-}
-
 tq_segment cli_stretch(const tq_segment *whole, size_t first, size_t length) {
     tq_segment part = *whole;
     part.k.ring_start = (whole->k.ring_start + first) % whole->k.capacity;

@@ -32,10 +32,6 @@ typedef struct cli_shape {
 int cli_attention_params(const cli_attention_request *request, const cli_shape *q, const cli_shape *k,
                          const cli_shape *v, tq_attention_params *params);
 
-/* A view of a whole array: [n_kv_heads][capacity][D] values. */
-tq_view cli_dense_view(const float *data, size_t n_kv_heads, size_t capacity, size_t ring_start,
-                       uint32_t head_dim);
-
 /* Logical positions [first, first + length) of a segment. */
 tq_segment cli_stretch(const tq_segment *whole, size_t first, size_t length);
 

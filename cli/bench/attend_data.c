@@ -53,15 +53,10 @@ static int side_begin(cli_attend_side *side, tq_format format, const cli_attend_
     return side->codes && side->values ? CLI_DONE : cli_out_of_memory();
 }
 
-static tq_view view_of(const cli_attend_side *side, const cli_attend_case *c) {
+static int make_view(const cli_attend_side *side, const cli_attend_case *c, tq_view *view) {
     const size_t rows = c->kv_heads * c->positions;
-    return (tq_view){.store = TQ_STORE_CODES,
-                     .codec = side->codec,
-                     .data = side->codes,
-                     .data_bytes = rows * side->code_bytes,
-                     .norms = side->values,
-                     .n_norms = rows * side->norms,
-                     .capacity = c->positions};
+    return cli_check(NULL, tq_view_codes(view, &side->codec, c->kv_heads, c->positions, side->codes,
+                                         rows * side->code_bytes, side->values, rows * side->norms));
 }
 
 static int fill(cli_attend_data *data, const cli_attend_case *c) {
@@ -90,8 +85,9 @@ static int ready_call(cli_attend_data *data, const cli_attend_case *c) {
                                          .n_queries = c->queries,
                                          .scale = (float)(1.0 / sqrt((double)c->dim)),
                                          .parallel = c->parallel};
-    data->segment =
-        (tq_segment){.k = view_of(&data->k, c), .v = view_of(&data->v, c), .length = c->positions};
+    data->segment.length = c->positions;
+    TRY(make_view(&data->k, c, &data->segment.k));
+    TRY(make_view(&data->v, c, &data->segment.v));
     TRY(cli_check(NULL,
                   tq_attention_workspace(&data->params, &data->segment, 1, &data->workspace_bytes)));
     data->workspace = room(data->workspace_bytes);

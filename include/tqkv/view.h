@@ -2,6 +2,9 @@
  * Keys and values where they lie: codes of any format, float32, float16 or bfloat16, contiguous, in
  * rings, in pages of a pool or in blocks anywhere.
  *
+ * tq_view_codes() and tq_view_dense() make a view of arrays that lie side by side, tq_view_paged() one of
+ * a pool of pages; caches give theirs (cache.h). What lies otherwise is a field more: see tq_view.
+ *
  * Letters: G KV heads, D head dimension. Nothing is owned or copied. */
 #ifndef TQKV_VIEW_H
 #define TQKV_VIEW_H
@@ -56,6 +59,47 @@ typedef struct tq_view {
     tq_domain domain; /**< float16 and float32: the domain that these vectors are in, which must be that
                            of the call (TQ_E_DOMAIN). Codes are rotated, whatever is said here */
 } tq_view;
+
+/** Makes a view of codes that lie side by side. Fields that are not named here become 0: no ring, no
+ * centre, no pages; set them afterwards where there is one.
+ *
+ * view         out
+ * codec        format and D; scale_factor_d512 for v1 at D = 512 (norm_rule is not looked at)
+ * n_kv_heads   G
+ * capacity     slots a head, at least 1: for positions side by side, T; of a pool, all that its pages
+ * have codes        [G][capacity][code_bytes]; n_codes bytes are there norms        [G][capacity][norms]
+ * float32; n_norms floats are there
+ *
+ * TQ_E_NULL, TQ_E_FORMAT, TQ_E_HEAD_DIM, TQ_E_SCALE_FACTOR, TQ_E_HEADS, TQ_E_POSITION (capacity),
+ * TQ_E_OVERFLOW, TQ_E_SIZE (field "codes" or "norms"); view untouched on failure. */
+TQ_API tq_status tq_view_codes(tq_view *view, const tq_codec *codec, size_t n_kv_heads, size_t capacity,
+                               const void *codes, size_t n_codes, const float *norms, size_t n_norms);
+
+/** The same for vectors that are not encoded.
+ *
+ * view       out; in the original domain: set `domain` afterwards where it is not so
+ * type       of the values
+ * head_dim   D: a multiple of 16 from 32 to 1024
+ * values     [G][capacity][D], aligned as their type; n_values elements are there
+ *
+ * TQ_E_NULL, TQ_E_FORMAT (type), TQ_E_HEAD_DIM, TQ_E_HEADS, TQ_E_POSITION (capacity), TQ_E_OVERFLOW,
+ * TQ_E_SIZE (field "values"); view untouched on failure. */
+TQ_API tq_status tq_view_dense(tq_view *view, tq_type type, uint32_t head_dim, size_t n_kv_heads,
+                               size_t capacity, const void *values, size_t n_values);
+
+/** Turns a view of a whole pool into one of some of its pages.
+ *
+ * view        in and out: of tq_view_codes() or tq_view_dense(), its capacity being the slots of the
+ * pool, a multiple of page_rows. The pool lies [capacity / page_rows][G][page_rows][..]. Its capacity
+ *             becomes n_pages * page_rows
+ * pages       [n_pages] block table, read by each call that is given the view: it may be written to
+ *             between them. NULL with n_pages 0: none, as tq_attention_batch.pool wants it
+ * page_rows   positions of a page, at least 1
+ *
+ * TQ_E_NULL, TQ_E_POSITION (page_rows; pages without entries; a view that has pages, blocks or a ring
+ * start already), TQ_E_STRIDE (a view with strides of its own), TQ_E_OVERFLOW; view untouched on failure.
+ */
+TQ_API tq_status tq_view_paged(tq_view *view, const int32_t *pages, size_t n_pages, size_t page_rows);
 
 /** A run of consecutive positions with their keys and values, which may be stored differently. */
 typedef struct tq_segment {

@@ -100,14 +100,11 @@ static void block_tables(void **state) {
     for (size_t i = 0; i < SEQUENCES; i++)
         for (size_t j = 0; j <= TABLE; j++) /* entries that no position needs are not looked at */
             tables[i][j] = j * ROWS < (size_t)lengths[i] ? (int32_t)rng_below(&r, POOL_PAGES) : -1;
-    const tq_view pages = {.store = TQ_STORE_F32,
-                           .codec = {.head_dim = D},
-                           .data_bytes = sizeof k,
-                           .page_rows = ROWS,
-                           .pool_pages = POOL_PAGES};
-    tq_segment shared = {.k = pages, .v = pages}, each[SEQUENCES];
-    shared.k.data = k;
-    shared.v.data = v;
+    tq_segment shared = {.length = 0}, each[SEQUENCES];
+    assert_int_equal(tq_view_dense(&shared.k, TQ_F32, D, G, POOL_PAGES * ROWS, k, VALUES), TQ_OK);
+    assert_int_equal(tq_view_dense(&shared.v, TQ_F32, D, G, POOL_PAGES * ROWS, v, VALUES), TQ_OK);
+    assert_int_equal(tq_view_paged(&shared.k, NULL, 0, ROWS), TQ_OK);
+    assert_int_equal(tq_view_paged(&shared.v, NULL, 0, ROWS), TQ_OK);
     tq_sequence sequences[SEQUENCES] = {{0}};
     for (size_t i = 0; i < SEQUENCES; i++) {
         each[i] = shared;

@@ -316,12 +316,181 @@ static void v1_of_two_norms(void **state) {
     stage_close(&st);
 }
 
+/* The view once more, by the functions that make one. */
+static tq_status make_view(const tq_view *v, size_t heads, tq_view *made) {
+    const size_t capacity = v->pages == NULL ? v->capacity : v->pool_pages * v->page_rows;
+    const size_t size = v->store == TQ_STORE_F32 ? sizeof(float) : sizeof(uint16_t);
+    const tq_type type = v->store == TQ_STORE_F32 ? TQ_F32 : v->store == TQ_STORE_F16 ? TQ_F16 : TQ_BF16;
+    const size_t start = v->ring_start;
+    tq_status status = v->store == TQ_STORE_CODES
+                           ? tq_view_codes(made, &v->codec, heads, capacity, v->data, v->data_bytes,
+                                           v->norms, v->n_norms)
+                           : tq_view_dense(made, type, v->codec.head_dim, heads, capacity, v->data,
+                                           v->data_bytes / size);
+    if (status == TQ_OK && v->pages != NULL)
+        status = tq_view_paged(made, v->pages, v->n_pages, v->page_rows);
+    made->centre = v->centre;
+    made->ring_start = start;
+    return status;
+}
+
+static void assert_same_results(const scene *s, const scene *made) {
+    whole want = whole_new(s), got = whole_new(made);
+    attend(s, &want);
+    attend(made, &got);
+    assert_memory_equal(got.out.data, want.out.data, want.out.size);
+    assert_memory_equal(got.lse.data, want.lse.data, want.lse.size);
+    whole_free(&want);
+    whole_free(&got);
+}
+
+/* What is made reads as what is written by hand, in every store, in arrays, rings and pages. */
+static void made(void **state) {
+    (void)state;
+    rng r = {5};
+    for (unsigned i = 0; i < 6 * STORES; i++) {
+        scene_plan p = plain_plan(4, 2, i % 4 < 2 ? 256 : 512, 2, 21); /* whole pages of 7 */
+        p.centre = true;
+        side_plan *sides[] = {&p.segment[0].k, &p.segment[0].v};
+        for (size_t j = 0; j < 2; j++) {
+            set_store(sides[j], i / 6);
+            sides[j]->page_rows = i % 3 == 0 ? 7 : 0;
+            sides[j]->ring_start = i % 3 == 1 ? 5 : 0;
+        }
+        scene s, other;
+        scene_open(&s, &p, &r);
+        other = s;
+        assert_int_equal(make_view(&s.segments[0].k, 2, &other.segments[0].k), TQ_OK);
+        assert_int_equal(make_view(&s.segments[0].v, 2, &other.segments[0].v), TQ_OK);
+        assert_same_results(&s, &other);
+        scene_close(&s);
+    }
+}
+
+/* Fails unless the call of make said so and the view is what it was. */
+static void assert_unmade(const tq_view *v, tq_status got, tq_status want, const char *field) {
+    tq_view untouched;
+    memset(&untouched, 0x5A, sizeof untouched);
+    if (got != want || strcmp(tq_last_error()->field, field) != 0)
+        fail_msg("%s of \"%s\" wanted, got %s of \"%s\": %s", tq_status_name(want), field,
+                 tq_status_name(got), tq_last_error()->field, tq_last_error()->message);
+    assert_memory_equal(v, &untouched, sizeof untouched);
+}
+
+enum { SLOTS = 6, HEADS = 2, BYTES = HEADS * SLOTS * DIM / 2 }; /* of tq4 */
+
+static void codes_refused(void **state) {
+    (void)state;
+    static const uint8_t c[BYTES];
+    static const float n[HEADS * SLOTS * 16];
+    const tq_codec tq4 = {.format = TQ_TQ4, .head_dim = DIM}, no_format = {.head_dim = DIM},
+                   odd = {.format = TQ_TQ4, .head_dim = 65},
+                   no_scale = {.format = TQ_TQ4_V1, .head_dim = 512};
+    tq_view v;
+    memset(&v, 0x5A, sizeof v);
+    const struct {
+        const tq_codec *codec;
+        size_t heads, slots;
+        const void *codes;
+        size_t n_codes;
+        const float *norms;
+        size_t n_norms;
+        tq_status want;
+        const char *field;
+    } rows[] = {
+        {NULL, HEADS, SLOTS, c, BYTES, n, 12, TQ_E_NULL, "codec"},
+        {&no_format, HEADS, SLOTS, c, BYTES, n, 12, TQ_E_FORMAT, "format"},
+        {&odd, HEADS, SLOTS, c, BYTES, n, 12, TQ_E_HEAD_DIM, "head_dim"},
+        {&no_scale, 1, 1, c, BYTES, n, 12, TQ_E_SCALE_FACTOR, "scale_factor_d512"},
+        {&tq4, 0, SLOTS, c, BYTES, n, 12, TQ_E_HEADS, "n_kv_heads"},
+        {&tq4, HEADS, 0, c, BYTES, n, 12, TQ_E_POSITION, "capacity"},
+        {&tq4, HEADS, SLOTS, NULL, BYTES, n, 12, TQ_E_NULL, "codes"},
+        {&tq4, HEADS, SLOTS, c, BYTES, NULL, 12, TQ_E_NULL, "norms"},
+        {&tq4, HEADS, SLOTS, c, BYTES - 1, n, 12, TQ_E_SIZE, "codes"},
+        {&tq4, HEADS, SLOTS, c, BYTES, n, 11, TQ_E_SIZE, "norms"},
+        {&tq4, HEADS, SIZE_MAX, c, BYTES, n, 12, TQ_E_OVERFLOW, "codes"},
+        {&tq4, SIZE_MAX / 16, SLOTS, c, BYTES, n, 12, TQ_E_OVERFLOW, "codes"},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++)
+        assert_unmade(&v,
+                      tq_view_codes(&v, rows[i].codec, rows[i].heads, rows[i].slots, rows[i].codes,
+                                    rows[i].n_codes, rows[i].norms, rows[i].n_norms),
+                      rows[i].want, rows[i].field);
+    assert_int_equal(tq_view_codes(NULL, &tq4, HEADS, SLOTS, c, BYTES, n, 12), TQ_E_NULL);
+    assert_int_equal(tq_view_codes(&v, &tq4, HEADS, SLOTS, c, BYTES, n, 12), TQ_OK);
+}
+
+static void dense_refused(void **state) {
+    (void)state;
+    static const float x[HEADS * SLOTS * DIM];
+    tq_view v;
+    memset(&v, 0x5A, sizeof v);
+    const struct {
+        int type;
+        uint32_t dim;
+        size_t heads, slots;
+        const void *values;
+        size_t n;
+        tq_status want;
+        const char *field;
+    } rows[] = {
+        {3, DIM, HEADS, SLOTS, x, COUNT(x), TQ_E_FORMAT, "type"},
+        {TQ_F32, 16, HEADS, SLOTS, x, COUNT(x), TQ_E_HEAD_DIM, "head_dim"},
+        {TQ_F16, 65, HEADS, SLOTS, x, COUNT(x), TQ_E_HEAD_DIM, "head_dim"},
+        {TQ_F32, DIM, 0, SLOTS, x, COUNT(x), TQ_E_HEADS, "n_kv_heads"},
+        {TQ_F32, DIM, HEADS, 0, x, COUNT(x), TQ_E_POSITION, "capacity"},
+        {TQ_F32, DIM, HEADS, SLOTS, NULL, COUNT(x), TQ_E_NULL, "values"},
+        {TQ_BF16, DIM, HEADS, SLOTS, x, COUNT(x) - 1, TQ_E_SIZE, "values"},
+        {TQ_F32, DIM, HEADS, SIZE_MAX / DIM, x, COUNT(x), TQ_E_OVERFLOW, "values"},
+        {TQ_F32, DIM, HEADS, SLOTS, x, SIZE_MAX, TQ_E_OVERFLOW, "values"},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++)
+        assert_unmade(&v,
+                      tq_view_dense(&v, (tq_type)rows[i].type, rows[i].dim, rows[i].heads, rows[i].slots,
+                                    rows[i].values, rows[i].n),
+                      rows[i].want, rows[i].field);
+    assert_int_equal(tq_view_dense(NULL, TQ_F32, DIM, HEADS, SLOTS, x, COUNT(x)), TQ_E_NULL);
+    assert_int_equal(tq_view_dense(&v, TQ_F32, DIM, HEADS, SLOTS, x, COUNT(x)), TQ_OK);
+}
+
+#define SPOILED(name, statement, rows, n, status)                                                        \
+    {                                                                                                    \
+        tq_view v = pool;                                                                                \
+        statement;                                                                                       \
+        const tq_view before = v;                                                                        \
+        assert_int_equal(tq_view_paged(&v, table, n, rows), status);                                     \
+        assert_string_equal(tq_last_error()->field, name);                                               \
+        assert_memory_equal(&v, &before, sizeof v);                                                      \
+    }
+
+static void paged_refused(void **state) {
+    (void)state;
+    static const float x[HEADS * SLOTS * DIM];
+    static const int32_t pages[] = {2, 0}, *table = pages;
+    tq_view pool;
+    assert_int_equal(tq_view_dense(&pool, TQ_F32, DIM, HEADS, SLOTS, x, COUNT(x)), TQ_OK);
+    SPOILED("page_rows", (void)0, 0, 2, TQ_E_POSITION)
+    SPOILED("page_rows", (void)0, 4, 2, TQ_E_POSITION)
+    SPOILED("page_rows", v.capacity = 0, 2, 2, TQ_E_POSITION)
+    SPOILED("view", v.ring_start = 1, 2, 2, TQ_E_POSITION)
+    SPOILED("view", v.pages = pages, 2, 2, TQ_E_POSITION)
+    SPOILED("view", v.head_stride = SIZE_MAX / 2, 2, 2, TQ_E_STRIDE)
+    SPOILED("n_pages", (void)0, 2, 0, TQ_E_POSITION)
+    SPOILED("n_pages", (void)0, 2, SIZE_MAX, TQ_E_OVERFLOW)
+    table = NULL;
+    SPOILED("pages", (void)0, 2, 2, TQ_E_NULL)
+    assert_int_equal(tq_view_paged(NULL, pages, 2, 2), TQ_E_NULL);
+    assert_int_equal(tq_view_paged(&pool, pages, 2, 2), TQ_OK);
+    assert_int_equal(pool.capacity, 4);
+    assert_int_equal(pool.pool_pages, 3);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(views),
-        cmocka_unit_test(lengths),
-        cmocka_unit_test(rotations),
-        cmocka_unit_test(v1_of_two_norms),
+        cmocka_unit_test(made),          cmocka_unit_test(codes_refused),
+        cmocka_unit_test(dense_refused), cmocka_unit_test(paged_refused),
+        cmocka_unit_test(views),         cmocka_unit_test(lengths),
+        cmocka_unit_test(rotations),     cmocka_unit_test(v1_of_two_norms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Runs the README's shell blocks as they are typed in a fresh clone after `make`, its C example saved where they
-# want it. Of make itself each target must be there; what it would do is tested elsewhere.
+# Runs the README's shell blocks as they are typed in a fresh clone after `make`. Of make itself each target must be
+# there; what it would do is tested elsewhere.
 # Usage: readme-blocks.sh SOURCE BINDIR LIBDIR
 set -eu
 source=$1
@@ -18,7 +18,6 @@ ln -s "$3" "$clone/build/release/lib"
 block() {
     awk -v begin="\`\`\`$1" '$0 == begin { inside = 1; next } $0 == "```" { inside = 0 } inside' "$source/README.md"
 }
-block c >"$clone/example.c"
 block sh >"$clone/typed"
 for word in 'make ' 'tqkv encode' 'tqkv attend' 'cc '; do
     grep -q "^$word" "$clone/typed" || { echo "no line of README.md's shell blocks begins with '$word'"; exit 1; }
