@@ -80,10 +80,11 @@ static engine_kind global_kind(void) {
 }
 
 static tq_status paged_kind(engine *e, size_t n_pages, engine_kind *k) {
-    *k = (engine_kind){.type = TQ_F16,
-                       .v_dim = D,
-                       .cache = {.policy = TQ_CACHE_PAGED, .capacity = ENGINE_POSITIONS},
-                       .attention = {.max_positions = ENGINE_POSITIONS}};
+    *k = (engine_kind){
+        .type = TQ_F16,
+        .v_dim = D,
+        .cache = {.size = sizeof k->cache, .policy = TQ_CACHE_PAGED, .capacity = ENGINE_POSITIONS},
+        .attention = {.max_positions = ENGINE_POSITIONS}};
     TRY(tq_cache_config_from_name("tq5/tq4+recent=5", &k->cache));
     tq_page_pool_config pool = {.size = sizeof pool,
                                 .layer = k->cache.layer,
