@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Every kernel, for the instruction set whose vectors were included before; V_ISA is its name. */
+#include "kernels/vec/contract.h"
+
 #include "kernels/attend/attend_vec.h"
 #include "kernels/attend/codes_vec.h"
 #include "kernels/dequantize/dequantize_vec.h"
