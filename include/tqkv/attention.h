@@ -65,7 +65,8 @@ typedef struct tq_attention_config {
     uint64_t sink_positions; /**< so many first positions are seen whatever the window (StreamingLLM) */
     size_t max_sequences;    /**< of a run; 0: 1 */
     size_t max_queries;      /**< N, of all its sequences together; 0: one a sequence */
-    size_t max_positions;    /**< T of a sequence, at least 1 */
+    size_t max_positions;    /**< T of a sequence, at least 1: as many as its segments hold together. Of a
+                                  ring that is its sinks and capacity, however long the sequence is */
     size_t max_segments;     /**< of a sequence; 0: 3, what a cache has */
 } tq_attention_config;
 
@@ -80,7 +81,8 @@ typedef struct tq_attention_kind {
  * config            see above
  * kind              out
  * workspace_bytes   out: bytes of workspace that any run within the limits wants, a multiple of 64; known
- *                   before a token is there. Fewer of anything never want more
+ *                   before a token is there. Fewer of anything never want more. Nothing stays in it
+ *                   between runs: kinds and layers that take turns may share one, of the largest size
  *
  * TQ_E_NULL, TQ_E_SIZE (size, max_positions), TQ_E_HEADS, TQ_E_HEAD_DIM, TQ_E_FORMAT (formats, types),
  * TQ_E_SCALE, TQ_E_NOT_FINITE, TQ_E_DOMAIN, TQ_E_OVERFLOW; outputs untouched on failure. */
@@ -98,10 +100,11 @@ typedef struct tq_sequence {
                              must have been appended. A part of the positions does not tell: with max and
                              sum, a mask or window wants the number (TQ_E_POSITION) */
     uint64_t kept_first;  /**< of the positions below kept_from only so many first ones are there, the
-                             others  are gone: queries that would see them are refused (TQ_E_POSITION). */
+                             others are gone: queries that would see them are refused (TQ_E_POSITION). */
     uint64_t kept_from;   /**< 0: nothing is gone. tq_cache_sequence() sets both */
     const uint64_t *tree; /**< speculative decoding: bit j of row i, [n][(n_tree + 63) / 64], says whether
                                query i sees position query_end - n_tree + j, alone: its own counts too.
+                               Windows go by positions, not by depth.
                                NULL: none. Not for bidirectional kinds, and not with slopes: distances
                                would not be those of the tree (TQ_E_MASK) */
     size_t n_tree;        /**< last positions that the tree's bits stand for, at least 1 with a tree */
@@ -116,14 +119,17 @@ typedef struct tq_attention_batch {
     size_t n_sequences;           /**< 0: nothing to do */
     const tq_sequence *sequences; /**< [n_sequences]; NULL: the pool's, below */
     const int32_t *cu_seqlens;    /**< [n_sequences + 1] queries of sequence i are tokens cu_seqlens[i] to
-                                       cu_seqlens[i + 1] - 1; the first is 0. NULL: n_queries of each */
+                                       cu_seqlens[i + 1] - 1; the first is 0; n_queries of a sequence
+                                       is 0 or agrees (TQ_E_SIZE). NULL: n_queries of each, and 1 of
+                                       those that are block tables */
 
     /** Sequences that are block tables of one pool, as engines have them: [n_sequences] rows of
      * table_stride entries. Positions are counted from 0. NULL unless `sequences` is. */
-    const tq_segment *pool; /**< views of the pool with page_rows, page_stride and pool_pages; pages,
-                                 n_pages, capacity, length and first_position are not looked at */
+    const tq_segment *pool; /**< views of the pool with page_rows, page_stride and pool_pages, such as
+                                 tq_view_paged() makes without a table; pages, n_pages, capacity, length
+                                 and first_position are not looked at */
     const int32_t *block_tables;
-    size_t table_stride;    /**< entries of a row, in elements */
+    size_t table_stride;    /**< entries of a row, enough for each length (TQ_E_POSITION) */
     const int32_t *lengths; /**< [n_sequences] positions; the queries are the newest of them */
 
     const void *q; /**< [N][H][D] of the kind's q_type, finite */
@@ -221,7 +227,7 @@ TQ_API tq_status tq_attention_partial(const tq_attention_params *params, const t
  * n_heads, n_queries   H, n; head_dim E. What tq_attention_run() leaves open wants strides of [H][n] then
  * acc, max, sum        [n_partials] pointers to what tq_attention_partial() wrote
  * sinks                [H], finite, or NULL
- * out                  [H][n][D] out; may be acc[0]
+ * out                  [H][n][E] out; may be acc[0]
  * lse                  [H][n] out; NULL: not wanted
  *
  * TQ_E_NULL, TQ_E_SIZE if n_partials is 0, TQ_E_HEAD_DIM if head_dim is 0, TQ_E_OVERFLOW, TQ_E_OVERLAP,

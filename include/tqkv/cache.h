@@ -188,6 +188,9 @@ TQ_API tq_status tq_cache_reserve(tq_cache *cache, uint64_t positions);
 
 /** Forgets all positions from `length` on (speculative decoding throws tokens away).
  *
+ * Drafts that were a tree: of a path that leaves the first branch, what was appended in its order stays,
+ * and the rest is appended once more behind it; its keys and values need not be computed again.
+ *
  * What has been encoded stays so. The centre stays. Pages left without positions return to their pool,
  * unless they are reserved; a global cache keeps its blocks.
  *
@@ -241,7 +244,8 @@ TQ_API tq_status tq_cache_segments(const tq_cache *cache, tq_segment segments[TQ
 TQ_API tq_status tq_cache_attend(const tq_cache *cache, const tq_attention_params *params, const float *q,
                                  float *out, float *lse, void *workspace, size_t workspace_bytes);
 
-/** Bytes of workspace that it wants, a multiple of 64; they grow with the cache. Errors likewise; *bytes
+/** Bytes of workspace that it wants, a multiple of 64; they grow with the cache. What any length wants
+ * tq_attention_plan() says, for tq_cache_sequence() and tq_attention_run(). Errors likewise; *bytes
  * untouched on failure. */
 TQ_API tq_status tq_cache_attend_workspace(const tq_cache *cache, const tq_attention_params *params,
                                            size_t *bytes);

@@ -56,7 +56,7 @@ typedef struct tq_view {
     const void *const *blocks; /**< [n_pages] in place of data, data_bytes being there in each; NULL:
                                   none. Not together with pages (TQ_E_POSITION) */
     const float *const *norm_blocks; /**< codes: [n_pages] in place of norms, n_norms in each */
-    tq_domain domain; /**< float16 and float32: the domain that these vectors are in, which must be that
+    tq_domain domain; /**< dense vectors: the domain that these vectors are in, which must be that
                            of the call (TQ_E_DOMAIN). Codes are rotated, whatever is said here */
 } tq_view;
 
@@ -66,9 +66,9 @@ typedef struct tq_view {
  * view         out
  * codec        format and D; scale_factor_d512 for v1 at D = 512 (norm_rule is not looked at)
  * n_kv_heads   G
- * capacity     slots a head, at least 1: for positions side by side, T; of a pool, all that its pages
- * have codes        [G][capacity][code_bytes]; n_codes bytes are there norms        [G][capacity][norms]
- * float32; n_norms floats are there
+ * capacity     slots a head, at least 1: positions of an array, or all that the pages of a pool have
+ * codes        [G][capacity][code_bytes]; n_codes bytes are there
+ * norms        [G][capacity][norms] float32; n_norms floats are there
  *
  * TQ_E_NULL, TQ_E_FORMAT, TQ_E_HEAD_DIM, TQ_E_SCALE_FACTOR, TQ_E_HEADS, TQ_E_POSITION (capacity),
  * TQ_E_OVERFLOW, TQ_E_SIZE (field "codes" or "norms"); view untouched on failure. */
@@ -90,15 +90,14 @@ TQ_API tq_status tq_view_dense(tq_view *view, tq_type type, uint32_t head_dim, s
 /** Turns a view of a whole pool into one of some of its pages.
  *
  * view        in and out: of tq_view_codes() or tq_view_dense(), its capacity being the slots of the
- * pool, a multiple of page_rows. The pool lies [capacity / page_rows][G][page_rows][..]. Its capacity
- *             becomes n_pages * page_rows
+ *             pool, a multiple of page_rows. The pool lies [capacity / page_rows][G][page_rows][..].
+ *             The capacity becomes n_pages * page_rows
  * pages       [n_pages] block table, read by each call that is given the view: it may be written to
  *             between them. NULL with n_pages 0: none, as tq_attention_batch.pool wants it
  * page_rows   positions of a page, at least 1
  *
- * TQ_E_NULL, TQ_E_POSITION (page_rows; pages without entries; a view that has pages, blocks or a ring
- * start already), TQ_E_STRIDE (a view with strides of its own), TQ_E_OVERFLOW; view untouched on failure.
- */
+ * TQ_E_NULL, TQ_E_POSITION (page_rows; a table without entries; a view that has pages, blocks or a ring
+ * start), TQ_E_STRIDE (a view with strides of its own), TQ_E_OVERFLOW; view untouched on failure. */
 TQ_API tq_status tq_view_paged(tq_view *view, const int32_t *pages, size_t n_pages, size_t page_rows);
 
 /** A run of consecutive positions with their keys and values, which may be stored differently. */

@@ -60,7 +60,7 @@ static tq_status take_arrays(engine *e) {
 
 static engine_kind ring_kind(void) {
     engine_kind k = {.type = TQ_F32, .v_dim = 32};
-    k.cache = (tq_cache_config){.size = sizeof(tq_cache_config),
+    k.cache = (tq_cache_config){.size = sizeof k.cache,
                                 .policy = TQ_CACHE_RING,
                                 .layer = {.k = {.format = TQ_TQ8}, .v_store = TQ_STORE_BF16},
                                 .capacity = WINDOW + ENGINE_CHUNK -

@@ -216,7 +216,36 @@ static void promised(void **state) {
     play_close(&first);
 }
 
+/* A step for which the pool has no page leaves all layers as they were; another sequence's end makes
+ * room. */
+static void pages_run_out(void **state) {
+    (void)state;
+    enum { FEW_PAGES = 8 };
+    static const uint32_t tokens[ENGINE_CHUNK] = {1, 2, 3};
+    static memory m;
+    engine e;
+    pool threads = {.threads = 2};
+    const tq_allocator allocator = memory_allocator(&m);
+    ok(engine_open(&e, &allocator, &(tq_parallel){pool_run, &threads}, FEW_PAGES));
+    ok(engine_begin(&e, 0, 50));
+    ok(engine_begin(&e, 1, 50));
+    engine_work work = {.n = ENGINE_CHUNK, .tokens = tokens};
+    ok(engine_step(&e, &work, 1));
+    ok(engine_step(&e, &work, 1));
+    assert_int_equal(engine_step(&e, &work, 1), TQ_E_NO_MEMORY);
+    for (size_t l = 0; l < ENGINE_LAYERS; l++)
+        assert_int_equal(tq_cache_length(e.caches[0][l]), 2 * ENGINE_CHUNK);
+    assert_int_equal(engine_begin(&e, 2, 50), TQ_E_NO_MEMORY);
+    assert_null(e.caches[2][0]);
+    engine_end(&e, 1);
+    ok(engine_step(&e, &work, 1));
+    engine_end(&e, 0);
+    assert_int_equal(tq_page_pool_free_pages(e.pool), FEW_PAGES);
+    engine_close(&e);
+    memory_assert_empty(&m);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(promised)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(promised), cmocka_unit_test(pages_run_out)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
