@@ -185,9 +185,10 @@ static const narrow_type f16 = {tq_f16_to_f32_scalar, 0x7c00, 0x1p16},
                          bf16 = {tq_bf16_to_f32_scalar, 0x7f80, 0x1p128};
 
 static void around(const narrow_type *type, unsigned half, float x[OF_EACH], uint16_t want[OF_EACH]) {
-    const uint16_t magnitude = half & 0x7fff, sign = half & 0x8000, pair[] = {magnitude, magnitude + 1};
-    float low[2];
-    type->widen(2, pair, low);
+    const uint16_t magnitude = half & 0x7fff, sign = half & 0x8000;
+    const uint16_t pair[TQ_LANES] = {magnitude, magnitude + 1};
+    float low[TQ_LANES];
+    type->widen(TQ_LANES, pair, low);
     const double next = pair[1] == type->infinity ? type->past : (double)low[1];
     const float middle = (float)((double)low[0] / 2 + next / 2);
     const float magnitudes[OF_EACH] = {low[0], nextafterf(middle, 0.0f), middle,
