@@ -26,6 +26,7 @@ static tq_status sequence_at(const tq_attention_batch *b, size_t i, tq_sequence 
         tq_view *const views[] = {&segment->k, &segment->v};
         for (size_t side = 0; side < 2; side++) {
             views[side]->pages = table;
+            views[side]->ring_start = 0;
             views[side]->n_pages =
                 views[side]->page_rows == 0
                     ? 0

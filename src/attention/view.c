@@ -42,12 +42,11 @@ tq_status tq_view_codes(tq_view *view, const tq_codec *codec, size_t n_kv_heads,
     return TQ_OK;
 }
 
-static tq_status store_of(tq_type type, tq_store *store, size_t *size) {
+static tq_status store_of(tq_type type, tq_store *store) {
     if (type != TQ_F32 && type != TQ_F16 && type != TQ_BF16)
         return tq_fail(TQ_E_FORMAT, 0, "type", "type: %d is none of float32, float16 and bfloat16",
                        (int)type);
     *store = type == TQ_F32 ? TQ_STORE_F32 : type == TQ_F16 ? TQ_STORE_F16 : TQ_STORE_BF16;
-    *size = type == TQ_F32 ? sizeof(float) : sizeof(uint16_t);
     return TQ_OK;
 }
 
@@ -55,9 +54,9 @@ tq_status tq_view_dense(tq_view *view, tq_type type, uint32_t head_dim, size_t n
                         size_t capacity, const void *values, size_t n_values) {
     tq_view made = {.codec = {.head_dim = head_dim}, .data = values, .capacity = capacity};
     tq_plan plan;
-    size_t size;
+    const size_t size = type == TQ_F32 ? sizeof(float) : sizeof(uint16_t);
     TRY(tq_check_not_null("view", view));
-    TRY(store_of(type, &made.store, &size));
+    TRY(store_of(type, &made.store));
     /* Attention serves the dimensions of v2, whatever the store. */
     TRY(tq_plan_init(&plan, &(tq_codec){.format = TQ_TQ8, .head_dim = head_dim}));
     TRY(check_shape(n_kv_heads, capacity));
