@@ -38,7 +38,7 @@ static tq_status attend(const tq_segment *segments, size_t n_segments, const flo
     if (status != TQ_OK) return status;
     void *workspace = aligned_alloc(64, bytes);
     if (workspace == NULL) return tq_fail(TQ_E_NO_MEMORY, 0, "attend", "no memory for a workspace");
-    status = tq_attention(&params, segments, n_segments, q, out, lse, workspace, bytes);
+    status = tq_attention(&params, segments, n_segments, q, H * D, out, H * D, lse, H, workspace, bytes);
     free(workspace);
     return status;
 }

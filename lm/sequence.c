@@ -112,7 +112,9 @@ static tq_status attend(lm_sequence *s, size_t layer, size_t n, const float *q, 
     if (status == TQ_OK) status = tq_attention_workspace(&params, segments, n_segments, &bytes);
     if (status == TQ_OK) status = grow_workspace(s, bytes);
     if (status != TQ_OK) return status;
-    return tq_attention(&params, segments, n_segments, q, out, NULL, s->workspace, s->workspace_bytes);
+    const size_t values = (size_t)shape->n_heads * n * shape->head_dim;
+    return tq_attention(&params, segments, n_segments, q, values, out, values, NULL, 0, s->workspace,
+                        s->workspace_bytes);
 }
 
 tq_status lm_sequence_attend(lm_sequence *s, size_t layer, size_t n, const float *q, const float *k,

@@ -84,8 +84,9 @@ static int ours_run(peer_attend *side, size_t passes, double *seconds) {
     tq_status status = TQ_OK;
     const double begun = measure_now();
     for (size_t i = 0; i < passes && status == TQ_OK; i++) {
-        status = tq_attention(&o->params, &o->segment, 1, side->scene->q, o->out, NULL, o->workspace,
-                              o->workspace_bytes);
+        status = tq_attention(
+            &o->params, &o->segment, 1, side->scene->q, side->scene->heads * side->scene->dim, o->out,
+            side->scene->heads * side->scene->dim, NULL, 0, o->workspace, o->workspace_bytes);
     }
     *seconds = measure_now() - begun;
     return finish(status);

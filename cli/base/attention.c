@@ -110,7 +110,9 @@ tq_status cli_attend(const tq_attention_params *params, const tq_segment *segmen
     void *memory = NULL;
     size_t bytes;
     tq_status status = new_workspace(params, segment, &memory, &bytes);
-    if (status == TQ_OK) status = tq_attention(params, segment, 1, q, out, lse, memory, bytes);
+    const size_t rows = (size_t)params->n_heads * params->n_queries, values = rows * params->head_dim;
+    if (status == TQ_OK)
+        status = tq_attention(params, segment, 1, q, values, out, values, lse, rows, memory, bytes);
     free(memory);
     return status;
 }
@@ -120,10 +122,10 @@ tq_status cli_attend_partial(const tq_attention_params *params, const tq_segment
     void *memory = NULL;
     size_t bytes;
     tq_status status = new_workspace(params, segment, &memory, &bytes);
-    if (status == TQ_OK) {
-        status = tq_attention_partial(params, segment, 1, q, partial->acc, partial->max, partial->sum,
-                                      memory, bytes);
-    }
+    const size_t rows = (size_t)params->n_heads * params->n_queries, values = rows * params->head_dim;
+    if (status == TQ_OK)
+        status = tq_attention_partial(params, segment, 1, q, values, partial->acc, values, partial->max,
+                                      partial->sum, rows, memory, bytes);
     free(memory);
     return status;
 }

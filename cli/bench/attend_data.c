@@ -120,8 +120,10 @@ void cli_attend_data_free(cli_attend_data *data) {
 }
 
 tq_status cli_attend_call(cli_attend_data *data) {
-    return tq_attention(&data->params, &data->segment, 1, data->q, data->out, NULL, data->workspace,
-                        data->workspace_bytes);
+    const tq_attention_params *p = &data->params;
+    const size_t values = (size_t)p->n_heads * p->n_queries * p->head_dim;
+    return tq_attention(p, &data->segment, 1, data->q, values, data->out, values, NULL, 0,
+                        data->workspace, data->workspace_bytes);
 }
 
 /* What a head's check works on. */

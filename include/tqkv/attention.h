@@ -197,29 +197,30 @@ TQ_API tq_status tq_attention_workspace(const tq_attention_params *params, const
  *
  * params      shapes, masks, scale
  * segments    [n_segments], as in tq_sequence; codes may be of several formats
- * q           [H][n][D] float32, finite
- * out         [H][n][E] float32 out; must not overlap anything else
- * lse         [H][n], as in tq_attention_batch; NULL: not wanted
+ * q           [H][n][D] float32, finite; n_q floats
+ * out         [H][n][E] float32 out; must not overlap anything else; n_out floats
+ * lse         [H][n], as in tq_attention_batch; n_lse floats; NULL: not wanted
  * workspace   workspace_bytes bytes, at least what tq_attention_workspace() says, aligned to 64
  * (TQ_E_SIZE)
  *
  * Errors are those of tq_attention_plan() and tq_attention_run(). On failure nothing is written but the
  * workspace. */
 TQ_API tq_status tq_attention(const tq_attention_params *params, const tq_segment *segments,
-                              size_t n_segments, const float *q, float *out, float *lse, void *workspace,
-                              size_t workspace_bytes);
+                              size_t n_segments, const float *q, size_t n_q, float *out, size_t n_out,
+                              float *lse, size_t n_lse, void *workspace, size_t workspace_bytes);
 
 /** The same, left open: for work that is split over machines, pages or kinds of cache.
  *
- * acc   [H][n][E] out: sum of exp(score - max) * v
- * max   [H][n] out: the largest score, -infinity where nothing is seen
+ * acc   [H][n][E] out: sum of exp(score - max) * v; n_acc floats
+ * max   [H][n] out: the largest score, -infinity where nothing is seen; n_sum floats, as sum
  * sum   [H][n] out: sum of exp(score - max)
  *
  * params->sinks is not looked at: a sink belongs to the whole, and is given to the merge. TQ_E_POSITION
  * too if query_end is 0 and a causal mask or a window asks where the queries stand. */
 TQ_API tq_status tq_attention_partial(const tq_attention_params *params, const tq_segment *segments,
-                                      size_t n_segments, const float *q, float *acc, float *max,
-                                      float *sum, void *workspace, size_t workspace_bytes);
+                                      size_t n_segments, const float *q, size_t n_q, float *acc,
+                                      size_t n_acc, float *max, float *sum, size_t n_sum, void *workspace,
+                                      size_t workspace_bytes);
 
 /** Puts partial results together, in the order given.
  *

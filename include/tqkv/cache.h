@@ -242,7 +242,8 @@ TQ_API tq_status tq_cache_segments(const tq_cache *cache, tq_segment segments[TQ
  * a ring or window no longer holds what the first of the queries looks back on. Several threads may do so
  * at a time while nobody changes the cache. */
 TQ_API tq_status tq_cache_attend(const tq_cache *cache, const tq_attention_params *params, const float *q,
-                                 float *out, float *lse, void *workspace, size_t workspace_bytes);
+                                 size_t n_q, float *out, size_t n_out, float *lse, size_t n_lse,
+                                 void *workspace, size_t workspace_bytes);
 
 /** Bytes of workspace that it wants, a multiple of 64; they grow with the cache. What any length wants
  * tq_attention_plan() says, for tq_cache_sequence() and tq_attention_run(). Errors likewise; *bytes

@@ -25,7 +25,6 @@ static tq_status one_sequence(tq_attend_call *call, const tq_attention_params *p
                                        .lse_head_stride = p->n_queries};
     TRY(tq_check_product("n_queries", p->n_queries, call->kind.k_dim, 1, &call->batch.q_head_stride));
     TRY(tq_check_product("n_queries", p->n_queries, call->kind.v_dim, 1, &call->batch.out_head_stride));
-    call->batch.n_q = call->batch.n_out = call->batch.n_lse = SIZE_MAX;
     call->out_name = "out";
     return TQ_OK;
 }
@@ -41,21 +40,26 @@ tq_status tq_attention_workspace(const tq_attention_params *params, const tq_seg
 }
 
 tq_status tq_attention(const tq_attention_params *params, const tq_segment *segments, size_t n_segments,
-                       const float *q, float *out, float *lse, void *workspace, size_t workspace_bytes) {
+                       const float *q, size_t n_q, float *out, size_t n_out, float *lse, size_t n_lse,
+                       void *workspace, size_t workspace_bytes) {
     tq_attend_call call;
     tq_attention_params own;
     tq_sequence sequence;
     TRY(one_sequence(&call, params, &own, &sequence, segments, n_segments));
     call.batch.q = q;
+    call.batch.n_q = n_q;
     call.batch.out = out;
+    call.batch.n_out = n_out;
     call.batch.lse = lse;
+    call.batch.n_lse = n_lse;
     call.batch.sinks = own.sinks;
     return tq_attend_call_run(&call, workspace, workspace_bytes);
 }
 
 tq_status tq_attention_partial(const tq_attention_params *params, const tq_segment *segments,
-                               size_t n_segments, const float *q, float *acc, float *max, float *sum,
-                               void *workspace, size_t workspace_bytes) {
+                               size_t n_segments, const float *q, size_t n_q, float *acc, size_t n_acc,
+                               float *max, float *sum, size_t n_sum, void *workspace,
+                               size_t workspace_bytes) {
     tq_attend_call call;
     tq_attention_params own;
     tq_sequence sequence;
@@ -63,9 +67,12 @@ tq_status tq_attention_partial(const tq_attention_params *params, const tq_segme
     TRY(tq_check_not_null("max", max));
     TRY(tq_check_not_null("sum", sum));
     call.batch.q = q;
+    call.batch.n_q = n_q;
     call.batch.sinks = own.sinks;
     call.batch.out = acc;
+    call.batch.n_out = n_acc;
     call.batch.max = max;
+    call.batch.n_lse = n_sum;
     call.batch.sum = sum;
     call.out_name = "acc";
     return tq_attend_call_run(&call, workspace, workspace_bytes);

@@ -84,10 +84,12 @@ tq_status tq_cache_attend_workspace(const tq_cache *cache, const tq_attention_pa
 }
 
 tq_status tq_cache_attend(const tq_cache *cache, const tq_attention_params *params, const float *q,
-                          float *out, float *lse, void *workspace, size_t workspace_bytes) {
+                          size_t n_q, float *out, size_t n_out, float *lse, size_t n_lse, void *workspace,
+                          size_t workspace_bytes) {
     step s;
     TRY(compose(&s, cache, params));
-    return tq_attention(&s.params, s.segments, s.n_segments, q, out, lse, workspace, workspace_bytes);
+    return tq_attention(&s.params, s.segments, s.n_segments, q, n_q, out, n_out, lse, n_lse, workspace,
+                        workspace_bytes);
 }
 
 tq_status tq_cache_sequence(const tq_cache *cache, size_t n_queries,

@@ -153,8 +153,8 @@ tq_status tq_v1_attend_run(const tq_v1_attend *a, const tq_view *k, const tq_vie
                                     .v = view_from(a, v, first),
                                     .length = left < a->stretch ? left : a->stretch,
                                     .first_position = first};
-        TRY(tq_attention_partial(&a->params, &segment, 1, q, part_acc, part_max, part_sum,
-                                 base + a->at.inner, a->inner_bytes));
+        TRY(tq_attention_partial(&a->params, &segment, 1, q, a->values, part_acc, a->values, part_max,
+                                 part_sum, a->rows, base + a->at.inner, a->inner_bytes));
         acc[n] = part_acc;
         max[n] = part_max;
         sum[n++] = part_sum;

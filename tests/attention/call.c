@@ -47,8 +47,9 @@ edge workspace_new(const tq_attention_params *params, const tq_segment *segments
 
 void attend(const scene *s, whole *w) {
     edge e = workspace_new(&s->params, s->segments, s->n_segments, 0xFF);
-    assert_succeeds(tq_attention(&s->params, s->segments, s->n_segments, s->q, w->out.data, w->lse.data,
-                                 e.data, e.size));
+    assert_succeeds(tq_attention(
+        &s->params, s->segments, s->n_segments, s->q, scene_rows(s) * s->params.head_dim, w->out.data,
+        scene_rows(s) * scene_v_dim(s), w->lse.data, scene_rows(s), e.data, e.size));
     guard_assert_only(&w->out, 0, w->out.size);
     guard_assert_only(&w->lse, 0, w->lse.size);
     edge_free(&e);
@@ -56,8 +57,9 @@ void attend(const scene *s, whole *w) {
 
 void attend_partly(const scene *s, const tq_segment *segments, size_t n_segments, partial *p) {
     edge e = workspace_new(&s->params, segments, n_segments, 0xFF);
-    assert_succeeds(tq_attention_partial(&s->params, segments, n_segments, s->q, p->acc.data, p->max.data,
-                                         p->sum.data, e.data, e.size));
+    assert_succeeds(tq_attention_partial(
+        &s->params, segments, n_segments, s->q, scene_rows(s) * s->params.head_dim, p->acc.data,
+        scene_rows(s) * scene_v_dim(s), p->max.data, p->sum.data, scene_rows(s), e.data, e.size));
     guard_assert_only(&p->acc, 0, p->acc.size);
     guard_assert_only(&p->max, 0, p->max.size);
     guard_assert_only(&p->sum, 0, p->sum.size);

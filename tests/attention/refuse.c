@@ -33,6 +33,9 @@ void attempt_make(attempt *a, const stage *st) {
                    .p = &a->params,
                    .s = a->segments,
                    .q = st->scene.q,
+                   .n_q = SIZE_MAX, /* shapes are spoiled too, and are named first */
+                   .n_out = SIZE_MAX,
+                   .n_lse = SIZE_MAX,
                    .out = st->whole.out.data,
                    .lse = st->whole.lse.data,
                    .acc = st->partial.acc.data,
@@ -46,10 +49,10 @@ void attempt_make(attempt *a, const stage *st) {
 
 static tq_status make(const attempt *a, int by) {
     if (by == BY_WHOLE)
-        return tq_attention(a->p, a->s, a->n_segments, a->q, a->out, a->lse, a->workspace,
-                            a->workspace_bytes);
-    return tq_attention_partial(a->p, a->s, a->n_segments, a->q, a->acc, a->max, a->sum, a->workspace,
-                                a->workspace_bytes);
+        return tq_attention(a->p, a->s, a->n_segments, a->q, a->n_q, a->out, a->n_out, a->lse, a->n_lse,
+                            a->workspace, a->workspace_bytes);
+    return tq_attention_partial(a->p, a->s, a->n_segments, a->q, a->n_q, a->acc, a->n_out, a->max, a->sum,
+                                a->n_lse, a->workspace, a->workspace_bytes);
 }
 
 static void assert_record(const attempt *a, tq_status got, tq_status want, const char *field) {

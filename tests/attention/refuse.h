@@ -14,6 +14,7 @@ typedef struct attempt {
     const tq_segment *s;
     const float *q;
     float *out, *lse, *acc, *max, *sum;
+    size_t n_q, n_out, n_lse; /* of acc, and of max and sum, too */
     void *workspace;
     size_t workspace_bytes;
     const char *spoiled; /* what a test has done to it, for messages */

@@ -244,7 +244,8 @@ static void one_plan_for_ten_thousand_steps(void **state) {
         assert_int_equal(tq_attention_run(&kind, &args, work.data, bytes), TQ_OK);
         assert_int_equal(tq_attention_workspace(&p, &s, 1, &single_bytes), TQ_OK);
         assert_true(single_bytes <= bytes);
-        assert_int_equal(tq_attention(&p, &s, 1, q, again, NULL, work.data, bytes), TQ_OK);
+        assert_int_equal(tq_attention(&p, &s, 1, q, H * D, again, H * D, NULL, 0, work.data, bytes),
+                         TQ_OK);
         assert_memory_equal(out, again, sizeof out);
     }
     edge_free(&work);

@@ -150,6 +150,34 @@ static void numbers(void **state) {
     stage_close(&st);
 }
 
+/* Arrays with an element less than their shape asks for. */
+static void counts(void **state) {
+    (void)state;
+    stage st;
+    attempt good, a;
+    open_stage(&st);
+    attempt_make(&good, &st);
+    const size_t rows = scene_rows(&st.scene), dim = good.params.head_dim;
+    good.n_q = good.n_out = rows * dim;
+    good.n_lse = rows;
+    assert_accepted(&good);
+    stage_save(&st);
+    a = good;
+    a.p = &a.params;
+    a.s = a.segments;
+    a.n_q--;
+    assert_refused(&st, &a, BY_BOTH, TQ_E_SIZE, "q");
+    a.n_q++;
+    a.n_out--;
+    assert_refused(&st, &a, BY_WHOLE, TQ_E_SIZE, "out");
+    assert_refused(&st, &a, BY_PARTIAL, TQ_E_SIZE, "acc");
+    a.n_out++;
+    a.n_lse--;
+    assert_refused(&st, &a, BY_WHOLE, TQ_E_SIZE, "lse");
+    assert_refused(&st, &a, BY_PARTIAL, TQ_E_SIZE, "max");
+    stage_close(&st);
+}
+
 static void queries_that_are_not_finite(void **state) {
     (void)state;
     static const float bad[] = {NAN, INFINITY, -INFINITY};
@@ -343,6 +371,7 @@ int main(void) {
         cmocka_unit_test(centres),
         cmocka_unit_test(shapes),
         cmocka_unit_test(numbers),
+        cmocka_unit_test(counts),
         cmocka_unit_test(queries_that_are_not_finite),
         cmocka_unit_test(sinks_that_are_not_finite),
         cmocka_unit_test(query_positions),

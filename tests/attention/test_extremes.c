@@ -154,9 +154,10 @@ static void lse_is_optional(void **state) {
     whole with = whole_new(&s), without = whole_new(&s);
     attend(&s, &with);
     edge e = workspace_new(&s.params, s.segments, s.n_segments, 0);
-    assert_int_equal(
-        tq_attention(&s.params, s.segments, s.n_segments, s.q, without.out.data, NULL, e.data, e.size),
-        TQ_OK);
+    assert_int_equal(tq_attention(&s.params, s.segments, s.n_segments, s.q,
+                                  scene_rows(&s) * s.params.head_dim, without.out.data,
+                                  scene_rows(&s) * scene_v_dim(&s), NULL, 0, e.data, e.size),
+                     TQ_OK);
     assert_memory_equal(with.out.data, without.out.data, with.out.size);
     edge_free(&e);
     whole_free(&with);

@@ -29,8 +29,10 @@ static void no_segments(void **state) {
         check(&s, 12);
         whole got = whole_new(&s);
         edge e = workspace_new(&s.params, NULL, 0, 0xFF);
-        assert_int_equal(
-            tq_attention(&s.params, NULL, 0, s.q, got.out.data, got.lse.data, e.data, e.size), TQ_OK);
+        assert_int_equal(tq_attention(&s.params, NULL, 0, s.q, scene_rows(&s) * s.params.head_dim,
+                                      got.out.data, scene_rows(&s) * scene_v_dim(&s), got.lse.data,
+                                      scene_rows(&s), e.data, e.size),
+                         TQ_OK);
         worst w = {0};
         assert_attends(&s, got.out.data, got.lse.data, &w);
         edge_free(&e);

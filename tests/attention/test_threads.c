@@ -96,8 +96,10 @@ static void workspace_content_does_not_matter(void **state) {
         attend(&s, &first); /* NaN bytes */
         for (size_t f = 0; f < sizeof fills / sizeof fills[0]; f++) {
             edge e = workspace_new(&s.params, s.segments, s.n_segments, fills[f]);
-            assert_int_equal(tq_attention(&s.params, s.segments, s.n_segments, s.q, again.out.data,
-                                          again.lse.data, e.data, e.size),
+            assert_int_equal(tq_attention(&s.params, s.segments, s.n_segments, s.q,
+                                          scene_rows(&s) * s.params.head_dim, again.out.data,
+                                          scene_rows(&s) * scene_v_dim(&s), again.lse.data,
+                                          scene_rows(&s), e.data, e.size),
                              TQ_OK);
             edge_free(&e);
             assert_memory_equal(first.out.data, again.out.data, first.out.size);

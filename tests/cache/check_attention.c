@@ -81,6 +81,7 @@ static void attend(const tq_attention_params *p, const tq_cache *cache, const fl
     const tq_attention_params least = {
         .size = sizeof least, .n_heads = p->n_heads, .n_queries = p->n_queries, .scale = p->scale};
     const size_t values = (size_t)p->n_heads * p->n_queries * p->v_head_dim;
+    const size_t n_q = (size_t)p->n_heads * p->n_queries * p->head_dim;
     float *again = zeroed(values, sizeof *again);
     tq_segment segments[TQ_CACHE_SEGMENTS];
     size_t n = 0, bytes = 0, own = 0;
@@ -91,8 +92,8 @@ static void attend(const tq_attention_params *p, const tq_cache *cache, const fl
         broken("%s", tq_last_error()->message);
     if (own != bytes) broken("workspace of %zu bytes by hand, %zu by the cache", bytes, own);
     if (posix_memalign(&work, 64, bytes + 64) != 0) broken("no memory for %zu bytes", bytes);
-    if (tq_attention(p, segments, n, q, out, NULL, work, bytes) != TQ_OK ||
-        tq_cache_attend(cache, &least, q, again, NULL, work, bytes) != TQ_OK)
+    if (tq_attention(p, segments, n, q, n_q, out, values, NULL, 0, work, bytes) != TQ_OK ||
+        tq_cache_attend(cache, &least, q, n_q, again, values, NULL, 0, work, bytes) != TQ_OK)
         broken("%s", tq_last_error()->message);
     if (memcmp(out, again, values * sizeof *out) != 0) broken("tq_cache_attend() gives other bits");
     free(work);

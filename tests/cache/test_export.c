@@ -75,7 +75,9 @@ static void attend(const beside *b, float *out) {
     rng_gauss_fill(&r, q, values);
     assert_int_equal(tq_cache_attend_workspace(b->cache, &p, &bytes), TQ_OK);
     void *workspace = aligned_alloc(64, bytes);
-    assert_int_equal(tq_cache_attend(b->cache, &p, q, out, NULL, workspace, bytes), TQ_OK);
+    assert_int_equal(tq_cache_attend(b->cache, &p, q, values, out, b->model->heads * b->model->v.dim,
+                                     NULL, 0, workspace, bytes),
+                     TQ_OK);
     free(workspace);
     free(q);
 }

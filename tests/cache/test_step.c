@@ -44,8 +44,10 @@ static void close_stage(stage *st) {
     free(st->workspace);
 }
 
+/* Numbers of queries are spoiled too, and are named before there would be too many for the arrays. */
 static tq_status attend(stage *st, const tq_attention_params *p) {
-    return tq_cache_attend(st->cache, p, st->q, st->out.data, st->lse.data, st->workspace, BYTES);
+    return tq_cache_attend(st->cache, p, st->q, SIZE_MAX, st->out.data, SIZE_MAX, st->lse.data, SIZE_MAX,
+                           st->workspace, BYTES);
 }
 
 static const tq_attention_params least = {
@@ -134,10 +136,17 @@ static void contradictions(void **state) {
     assert_refused(&st, &p, TQ_E_POSITION, "query_end");
     tq_cache_clear(st.cache); /* a query comes after its key */
     assert_refused(&st, &least, TQ_E_POSITION, "query_end");
-    assert_int_equal(tq_cache_attend(NULL, &least, st.q, st.out.data, NULL, st.workspace, BYTES),
+    assert_int_equal(tq_cache_attend(NULL, &least, st.q, H * MOST * D, st.out.data, H * MOST * D, NULL, 0,
+                                     st.workspace, BYTES),
                      TQ_E_NULL);
-    assert_int_equal(tq_cache_attend(st.cache, NULL, st.q, st.out.data, NULL, st.workspace, BYTES),
+    assert_int_equal(tq_cache_attend(st.cache, NULL, st.q, H * MOST * D, st.out.data, H * MOST * D, NULL,
+                                     0, st.workspace, BYTES),
                      TQ_E_NULL);
+    assert_int_equal(tq_cache_append(st.cache, 1, st.q, st.q), TQ_OK);
+    assert_int_equal(tq_cache_attend(st.cache, &least, st.q, H * D - 1, st.out.data, H * D, NULL, 0,
+                                     st.workspace, BYTES),
+                     TQ_E_SIZE);
+    assert_string_equal(tq_last_error()->field, "q");
     guard_assert_untouched(&st.out);
     close_stage(&st);
 }

@@ -96,8 +96,8 @@ static bool same_attention(tq_cache *a, tq_cache *b) {
     float q[H * D], out[2][H * D] = {{0}};
     rng r = {7};
     draw(&r, q, H * D);
-    const tq_status got = tq_cache_attend(a, &p, q, out[0], NULL, work, sizeof work);
-    const tq_status want = tq_cache_attend(b, &p, q, out[1], NULL, work, sizeof work);
+    const tq_status got = tq_cache_attend(a, &p, q, H * D, out[0], H * D, NULL, 0, work, sizeof work);
+    const tq_status want = tq_cache_attend(b, &p, q, H * D, out[1], H * D, NULL, 0, work, sizeof work);
     return got == want && (got == TQ_OK || got == TQ_E_POSITION) &&
            memcmp(out[0], out[1], sizeof out[0]) == 0;
 }

@@ -125,8 +125,9 @@ static void a_run_that_is_null_is_refused(void **state) {
         tq_decode(&codec, &batch, TQ_ORIGINAL, codes, DIM / 2, &norm, 1, NULL, out, DIM),
         tq_cache_create(&config, &cache),
         tq_attention_workspace(&params, NULL, 0, &bytes),
-        tq_attention(&params, NULL, 0, x, out, NULL, workspace, sizeof workspace),
-        tq_attention_partial(&params, NULL, 0, x, out, &norm, &norm, workspace, sizeof workspace),
+        tq_attention(&params, NULL, 0, x, DIM, out, DIM, NULL, 0, workspace, sizeof workspace),
+        tq_attention_partial(&params, NULL, 0, x, DIM, out, DIM, &norm, &norm, 1, workspace,
+                             sizeof workspace),
     };
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
         assert_int_equal(refused[i], TQ_E_NULL);

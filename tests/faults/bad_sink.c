@@ -32,7 +32,7 @@ int main(void) {
                                        .sinks = &sinks[i]};
         if (tq_attention_workspace(&p, &s, 1, &bytes) != TQ_OK) return 2;
         void *w = aligned_alloc(64, bytes);
-        const tq_status status = tq_attention(&p, &s, 1, q, out, &lse, w, bytes);
+        const tq_status status = tq_attention(&p, &s, 1, q, D, out, D, &lse, 1, w, bytes);
         printf("sink %g: %s %s\n", (double)sinks[i], tq_status_name(status), tq_last_error()->message);
         bad |= status != TQ_E_NOT_FINITE;
         free(w);

@@ -36,7 +36,7 @@ int main(void) {
                                        .scale = 0.125f};
         if (tq_attention_workspace(&p, &s, 1, &bytes) != TQ_OK) return 2;
         void *w = aligned_alloc(64, bytes);
-        const tq_status status = tq_attention(&p, &s, 1, q, out, &lse, w, bytes);
+        const tq_status status = tq_attention(&p, &s, 1, q, D, out, D, &lse, 1, w, bytes);
         const int seen = status == TQ_OK && isnan(out[0]) && isnan(out[D - 1]) && isnan(lse);
         printf("%-11s %s lse %g: %s\n", tq_isa_name(isas[i]), tq_status_name(status), (double)lse,
                seen ? "shown" : "hidden");

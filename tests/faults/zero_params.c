@@ -45,16 +45,17 @@ static int check(size_t length) {
     if (tq_cache_segments(cache, s, &n) != TQ_OK || tq_attention_workspace(&p, s, n, &bytes) != TQ_OK)
         return 0;
     void *w = aligned_alloc(64, bytes);
-    if (tq_attention(&p, s, n, q, full, NULL, w, bytes) != TQ_OK) return 0;
+    if (tq_attention(&p, s, n, q, H * D, full, H * D, NULL, 0, w, bytes) != TQ_OK) return 0;
     p.query_end = 0;
-    holds &= is_same("query_end", tq_attention(&p, s, n, q, out, NULL, w, bytes));
+    holds &= is_same("query_end", tq_attention(&p, s, n, q, H * D, out, H * D, NULL, 0, w, bytes));
     p.n_kv_heads = p.head_dim = 0;
-    holds &= is_same("what the cache knows", tq_cache_attend(cache, &p, q, out, NULL, w, bytes));
+    holds &= is_same("what the cache knows",
+                     tq_cache_attend(cache, &p, q, H * D, out, H * D, NULL, 0, w, bytes));
     p.domain = TQ_ROTATED;
-    holds &= tq_cache_attend(cache, &p, q, out, NULL, w, bytes) == TQ_E_DOMAIN;
+    holds &= tq_cache_attend(cache, &p, q, H * D, out, H * D, NULL, 0, w, bytes) == TQ_E_DOMAIN;
     p.domain = TQ_ORIGINAL;
     p.scale = 0;
-    holds &= tq_cache_attend(cache, &p, q, out, NULL, w, bytes) == TQ_E_SCALE;
+    holds &= tq_cache_attend(cache, &p, q, H * D, out, H * D, NULL, 0, w, bytes) == TQ_E_SCALE;
     free(w);
     tq_cache_destroy(cache);
     return holds;

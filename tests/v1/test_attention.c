@@ -198,8 +198,9 @@ static void part_of(const attend_call *c, size_t first, size_t length, size_t pa
     size_t bytes;
     assert_int_equal(tq_attention_workspace(&p, &s, 1, &bytes), TQ_OK);
     edge workspace = edge_new((bytes + 63) / 64 * 64);
-    assert_int_equal(tq_attention_partial(&p, &s, 1, c->q, acc + part * rows * c->p.head_dim,
-                                          max + part * rows, sum + part * rows, workspace.data,
+    assert_int_equal(tq_attention_partial(&p, &s, 1, c->q, rows * c->p.head_dim,
+                                          acc + part * rows * c->p.head_dim, rows * c->p.head_dim,
+                                          max + part * rows, sum + part * rows, rows, workspace.data,
                                           workspace.size),
                      TQ_OK);
     edge_free(&workspace);
