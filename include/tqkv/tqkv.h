@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * Everything in libtqkv. tqkv/io.h belongs to libtqkv_io and is included on its own. */
+ * Everything in libtqkv. tqkv/io.h belongs to libtqkv_io and is included on its own.
+ *
+ * Structs that begin with `size` may grow: set it to the sizeof of yours. What an older caller lacks
+ * counts as 0; what a newer one has, and the library at hand does not know, must be 0 (TQ_E_UNSUPPORTED).
+ * The others (tq_codec, tq_batch, tq_view, tq_segment, tq_sequence, tq_cache_layer, tq_parallel,
+ * tq_allocator, and those of v1.h) are parts of arrays or of these, and do not change within a soname. */
 #ifndef TQKV_TQKV_H
 #define TQKV_TQKV_H
 
