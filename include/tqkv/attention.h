@@ -84,8 +84,9 @@ typedef struct tq_attention_kind {
  *                   before a token is there. Fewer of anything never want more. Nothing stays in it
  *                   between runs: kinds and layers that take turns may share one, of the largest size
  *
- * TQ_E_NULL, TQ_E_SIZE (size, max_positions), TQ_E_HEADS, TQ_E_HEAD_DIM, TQ_E_FORMAT (formats, types),
- * TQ_E_SCALE, TQ_E_NOT_FINITE, TQ_E_DOMAIN, TQ_E_OVERFLOW; outputs untouched on failure. */
+ * TQ_E_NULL, TQ_E_SIZE (size, max_positions), TQ_E_UNSUPPORTED (tqkv.h), TQ_E_HEADS, TQ_E_HEAD_DIM,
+ * TQ_E_FORMAT (formats, types), TQ_E_SCALE, TQ_E_NOT_FINITE, TQ_E_DOMAIN, TQ_E_OVERFLOW; outputs
+ * untouched on failure. */
 TQ_API tq_status tq_attention_plan(const tq_attention_config *config, tq_attention_kind *kind,
                                    size_t *workspace_bytes);
 
@@ -98,13 +99,15 @@ typedef struct tq_sequence {
     uint64_t query_end; /**< absolute position behind the last query: query i stands at query_end - n + i.
                              0: the segments' end, so that the queries are the newest n positions, which
                              must have been appended. A part of the positions does not tell: with max and
-                             sum, a mask or window wants the number (TQ_E_POSITION) */
+                             sum, a mask, a window or slopes want the number (TQ_E_POSITION) */
     uint64_t kept_first;  /**< of the positions below kept_from only so many first ones are there, the
                              others are gone: queries that would see them are refused (TQ_E_POSITION). */
     uint64_t kept_from;   /**< 0: nothing is gone. tq_cache_sequence() sets both */
     const uint64_t *tree; /**< speculative decoding: bit j of row i, [n][(n_tree + 63) / 64], says whether
                                query i sees position query_end - n_tree + j, alone: its own counts too.
-                               Windows go by positions, not by depth.
+                               A window does not touch the tree's
+                               positions, which must all be there (TQ_E_POSITION); the others it takes
+                               from the query's position, not from its depth.
                                NULL: none. Not for bidirectional kinds, and not with slopes: distances
                                would not be those of the tree (TQ_E_MASK) */
     size_t n_tree;        /**< last positions that the tree's bits stand for, at least 1 with a tree */
@@ -162,12 +165,12 @@ typedef struct tq_attention_batch {
  * workspace   workspace_bytes bytes, aligned to 64 (TQ_E_SIZE): what tq_attention_plan() said, or less if
  *             it is enough for this batch
  *
- * TQ_E_NULL, TQ_E_HEAD_DIM, TQ_E_FORMAT (views, other codes than planned), TQ_E_SCALE_FACTOR,
- * TQ_E_DOMAIN, TQ_E_SIZE, TQ_E_STRIDE, TQ_E_POSITION (length, capacity, ring start, pages, positions
- * beyond 2^64 or in two segments, queries before position 0 or on what is gone), TQ_E_MASK (tree),
- * TQ_E_OVERFLOW, TQ_E_OVERLAP; TQ_E_NOT_FINITE for q, sinks and slopes, with the index. On failure
- * nothing is written but the workspace. Cost: 2 H n T (D + E) operations a sequence, and the bytes of its
- * segments once for 32 rows that share a KV head; no allocation. */
+ * TQ_E_NULL, TQ_E_UNSUPPORTED (tqkv.h), TQ_E_HEAD_DIM, TQ_E_FORMAT (views, other codes than planned),
+ * TQ_E_SCALE_FACTOR, TQ_E_DOMAIN, TQ_E_SIZE, TQ_E_STRIDE, TQ_E_POSITION (length, capacity, ring start,
+ * pages, positions beyond 2^64 or in two segments, queries before position 0 or on what is gone),
+ * TQ_E_MASK (tree), TQ_E_OVERFLOW, TQ_E_OVERLAP; TQ_E_NOT_FINITE for q, sinks and slopes, with the index.
+ * On failure nothing is written but the workspace. Cost: 2 H n T (D + E) operations a sequence, and the
+ * bytes of its segments once for 32 rows that share a KV head; no allocation. */
 TQ_API tq_status tq_attention_run(const tq_attention_kind *kind, const tq_attention_batch *batch,
                                   void *workspace, size_t workspace_bytes);
 
@@ -216,7 +219,7 @@ TQ_API tq_status tq_attention(const tq_attention_params *params, const tq_segmen
  * sum   [H][n] out: sum of exp(score - max)
  *
  * params->sinks is not looked at: a sink belongs to the whole, and is given to the merge. TQ_E_POSITION
- * too if query_end is 0 and a causal mask or a window asks where the queries stand. */
+ * too if query_end is 0 and a causal mask, a window or slopes ask where the queries stand. */
 TQ_API tq_status tq_attention_partial(const tq_attention_params *params, const tq_segment *segments,
                                       size_t n_segments, const float *q, size_t n_q, float *acc,
                                       size_t n_acc, float *max, float *sum, size_t n_sum, void *workspace,

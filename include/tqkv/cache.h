@@ -114,10 +114,10 @@ static inline tq_cache_config tq_cache_config_default(uint32_t n_kv_heads, uint3
  * config   in and out: formats and norm rules, learn_centre, recent and sinks become what the name
  *          says, those that it leaves out the default rule and 0; all the rest stays
  *
- * TQ_E_NULL; TQ_E_FORMAT: no such format or suffix, or a centre of v1 keys; TQ_E_NORM_RULE: two rules, or
- * one for a v1 format; TQ_E_POSITION: a suffix twice, or its number. tq_last_error() says what is wrong,
- * its field is "name" and its index the place in the name. On failure config is as before. What does not
- * fit the rest of config tq_cache_create() tells. */
+ * TQ_E_NULL; TQ_E_SIZE: config->size is not set; TQ_E_FORMAT: no such format or suffix, or a centre of v1
+ * keys; TQ_E_NORM_RULE: two rules, or one for a v1 format; TQ_E_POSITION: a suffix twice, or its number.
+ * tq_last_error() says what is wrong, its field is "name" and its index the place in the name. On failure
+ * config is as before. What does not fit the rest of config tq_cache_create() tells. */
 TQ_API tq_status tq_cache_config_from_name(const char *name, tq_cache_config *config);
 
 /** Makes an empty cache.
@@ -159,10 +159,10 @@ typedef struct tq_cache_input {
     const void *k, *v;                       /**< [n][G][D], aligned as their type */
     size_t n_k, n_v;                         /**< elements there */
     size_t k_position_stride, k_head_stride; /**< elements from a position to the next, from a head to the
-                                                  next. 0: side by side, in the order [n][G][D]. Any order
-                                                  in which vectors keep apart will do: for the keys of a
-                                                  fused [n][H + 2G][D] let k begin at head H, and give
-                                                  (H + 2G) * D and 0 */
+                                                  next. 0: side by side, in the order [n][G][D]. Positions
+                                                  outermost or heads, with any gaps (TQ_E_STRIDE): for the
+                                                keys of a fused [n][H + 2G][D] let k begin at head H, and
+                                                give (H + 2G) * D and 0 */
     size_t v_position_stride, v_head_stride;
 } tq_cache_input;
 

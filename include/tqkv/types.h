@@ -29,7 +29,7 @@ typedef enum tq_format {
     TQ_TQ8_V1 = 0x108
 } tq_format;
 
-/** Whether a format is one of v1's: frozen, without a centre, with plain norms alone. */
+/** Whether a format is one of v1's: frozen, with plain norms alone. */
 #define TQ_IS_V1(format) (((unsigned)(format)&0x100u) != 0)
 
 /** What the stored norm of a v2 vector is. Decoding does not depend on it; v1 knows plain alone. */

@@ -11,6 +11,7 @@ static tq_status one_sequence(tq_attend_call *call, const tq_attention_params *p
                               size_t n_segments) {
     TRY(tq_take_struct("params", params, p, sizeof *p));
     TRY(tq_attend_kind_of(&call->kind, p));
+    call->kind.leans = p->slopes != NULL;
     *sequence = (tq_sequence){.segments = segments,
                               .n_segments = n_segments,
                               .n_queries = p->n_queries,

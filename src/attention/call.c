@@ -12,45 +12,53 @@ static size_t size_of(tq_type type) {
     return type == TQ_F32 ? sizeof(float) : sizeof(uint16_t);
 }
 
-/* Sequence i, out of the caller's or out of the pool: `segment` is then its memory. */
+/* How many queries a sequence has, with n as its own word for it. */
+static tq_status count_queries(const tq_attention_batch *b, size_t i, size_t *n) {
+    const int32_t *cu = b->cu_seqlens;
+    if (cu == NULL) return TQ_OK;
+    if (cu[0] != 0 || cu[i] < 0 || cu[i + 1] < cu[i])
+        return tq_fail(TQ_E_SIZE, i, "cu_seqlens", "cu_seqlens: from 0 on, none below the one before");
+    const size_t range = (size_t)(cu[i + 1] - cu[i]);
+    if (*n != 0 && *n != range)
+        return tq_fail(TQ_E_SIZE, i, "cu_seqlens", "sequences[%zu] has %zu queries, cu_seqlens %zu", i,
+                       *n, range);
+    *n = range;
+    return TQ_OK;
+}
+
+/* The pool's view through a row of block tables. */
+static tq_status view_through(const tq_attention_batch *b, size_t i, tq_view *view, size_t length) {
+    view->pages = b->block_tables + i * b->table_stride;
+    view->ring_start = 0;
+    view->n_pages = view->page_rows == 0 ? 0 : (length + view->page_rows - 1) / view->page_rows;
+    view->capacity = view->n_pages * view->page_rows;
+    if (view->n_pages <= b->table_stride) return TQ_OK;
+    return tq_fail(TQ_E_POSITION, i, "lengths",
+                   "lengths[%zu] is %zu: a row of block_tables has %zu pages of %zu", i, length,
+                   b->table_stride, view->page_rows);
+}
+
+/* Sequence i, out of the caller's or out of the pool: `segment` is then its memory. Of one without
+ * queries nothing else is looked at. */
 static tq_status sequence_at(const tq_attention_batch *b, size_t i, tq_sequence *sequence,
                              tq_segment *segment) {
     *sequence = (tq_sequence){0};
     if (b->sequences != NULL) {
         *sequence = b->sequences[i];
-    } else {
-        const int32_t length = b->lengths[i];
-        if (length < 0) return tq_fail(TQ_E_POSITION, i, "lengths", "lengths[%zu] is %d", i, (int)length);
-        const int32_t *table = b->block_tables + i * b->table_stride;
-        *segment = *b->pool;
-        tq_view *const views[] = {&segment->k, &segment->v};
-        for (size_t side = 0; side < 2; side++) {
-            views[side]->pages = table;
-            views[side]->ring_start = 0;
-            views[side]->n_pages =
-                views[side]->page_rows == 0
-                    ? 0
-                    : ((size_t)length + views[side]->page_rows - 1) / views[side]->page_rows;
-            if (views[side]->n_pages > b->table_stride)
-                return tq_fail(TQ_E_POSITION, i, "lengths",
-                               "lengths[%zu] is %d: a row of block_tables has %zu pages of %zu", i,
-                               (int)length, b->table_stride, views[side]->page_rows);
-            views[side]->capacity = views[side]->n_pages * views[side]->page_rows;
-        }
-        segment->length = (size_t)length;
-        segment->first_position = 0;
-        *sequence =
-            (tq_sequence){.segments = segment, .n_segments = 1, .n_queries = b->cu_seqlens == NULL};
+        return count_queries(b, i, &sequence->n_queries);
     }
-    if (b->cu_seqlens == NULL) return TQ_OK;
-    const int32_t n =
-        b->cu_seqlens[i + 1] < b->cu_seqlens[i] ? -1 : b->cu_seqlens[i + 1] - b->cu_seqlens[i];
-    if (n < 0 || b->cu_seqlens[0] != 0)
-        return tq_fail(TQ_E_SIZE, i, "cu_seqlens", "cu_seqlens: from 0 on, none below the one before");
-    if (sequence->n_queries != 0 && b->sequences != NULL && sequence->n_queries != (size_t)n)
-        return tq_fail(TQ_E_SIZE, i, "cu_seqlens", "sequences[%zu] has %zu queries, cu_seqlens %d", i,
-                       sequence->n_queries, (int)n);
-    sequence->n_queries = (size_t)n;
+    sequence->n_queries = b->cu_seqlens == NULL;
+    TRY(count_queries(b, i, &sequence->n_queries));
+    if (sequence->n_queries == 0) return TQ_OK;
+    const int32_t length = b->lengths[i];
+    if (length < 0) return tq_fail(TQ_E_POSITION, i, "lengths", "lengths[%zu] is %d", i, (int)length);
+    *segment = *b->pool;
+    TRY(view_through(b, i, &segment->k, (size_t)length));
+    TRY(view_through(b, i, &segment->v, (size_t)length));
+    segment->length = (size_t)length;
+    segment->first_position = 0;
+    sequence->segments = segment;
+    sequence->n_segments = 1;
     return TQ_OK;
 }
 
@@ -66,9 +74,9 @@ static tq_status check_limit(const char *name, size_t i, size_t n, size_t most) 
 
 static tq_status check_limits(const tq_attend_kind *kind, const tq_sequence *s, size_t i) {
     size_t positions = 0;
+    TRY(check_limit("max_segments", i, s->n_segments, kind->max_segments));
     for (size_t j = 0; j < s->n_segments && s->segments != NULL; j++)
         if (!tq_size_add(positions, s->segments[j].length, &positions)) positions = SIZE_MAX;
-    TRY(check_limit("max_segments", i, s->n_segments, kind->max_segments));
     return check_limit("max_positions", i, positions, kind->max_positions);
 }
 
@@ -113,7 +121,7 @@ static tq_status take_sequences(const tq_attend_call *call, const totals *all, t
         if (s->tree_words > 0 && b->slopes != NULL)
             return tq_fail(TQ_E_MASK, i, "tree", "tree: with slopes distances would not be the tree's");
         if (b->sum != NULL && from.query_end == 0 && b->sequences != NULL &&
-            (call->kind.causal || call->kind.window > 0))
+            tq_attend_is_placed(&call->kind))
             return tq_fail(TQ_E_POSITION, i, "query_end",
                            "query_end is 0: a part of the positions does not tell where the queries "
                            "stand");
@@ -204,6 +212,12 @@ static tq_status check_view_apart(const tq_rows *w, const char *name, const tq_v
     if (v->centre != NULL)
         TRY(tq_check_apart(w->name, w->data, bytes, name, v->centre,
                            bytes_of(heads, v->codec.head_dim * sizeof(float))));
+    if (v->blocks != NULL)
+        TRY(tq_check_apart(w->name, w->data, bytes, name, v->blocks,
+                           bytes_of(v->n_pages, sizeof *v->blocks)));
+    if (v->blocks != NULL && v->norm_blocks != NULL)
+        TRY(tq_check_apart(w->name, w->data, bytes, name, v->norm_blocks,
+                           bytes_of(v->n_pages, sizeof *v->norm_blocks)));
     const size_t blocks = v->blocks == NULL || v->page_rows == 0 || v->capacity == 0
                               ? 0
                               : (v->capacity - 1) / v->page_rows + 1;
@@ -223,6 +237,9 @@ static tq_status check_sequence_apart(const tq_attend_call *call, const tq_rows 
         TRY(check_view_apart(w, "k", &s->segments[j].k, heads));
         TRY(check_view_apart(w, "v", &s->segments[j].v, heads));
     }
+    if (s->segments != NULL)
+        TRY(tq_check_apart(w->name, w->data, tq_rows_bytes(w), "segments", s->segments,
+                           bytes_of(s->n_segments, sizeof *s->segments)));
     const size_t words = s->tree == NULL || s->n_tree == 0 ? 0 : (s->n_tree - 1) / 64 + 1;
     return tq_check_apart(w->name, w->data, tq_rows_bytes(w), "tree", s->tree,
                           words == 0 ? 0 : bytes_of(s->n_queries, words * sizeof *s->tree));
@@ -235,6 +252,12 @@ static tq_status check_apart(const tq_attend_call *call, const tq_rows *w, const
     TRY(tq_rows_check_apart(w, q));
     TRY(tq_check_apart(w->name, w->data, bytes, "sinks", b->sinks, b->sinks == NULL ? 0 : heads));
     TRY(tq_check_apart(w->name, w->data, bytes, "slopes", b->slopes, b->slopes == NULL ? 0 : heads));
+    TRY(tq_check_apart(w->name, w->data, bytes, "sequences", b->sequences,
+                       b->sequences == NULL ? 0 : bytes_of(b->n_sequences, sizeof *b->sequences)));
+    TRY(tq_check_apart(w->name, w->data, bytes, "lengths", b->lengths,
+                       b->lengths == NULL ? 0 : bytes_of(b->n_sequences, sizeof *b->lengths)));
+    TRY(tq_check_apart(w->name, w->data, bytes, "cu_seqlens", b->cu_seqlens,
+                       b->cu_seqlens == NULL ? 0 : bytes_of(b->n_sequences + 1, sizeof *b->cu_seqlens)));
     for (size_t i = 0; i < b->n_sequences; i++) {
         tq_sequence s;
         tq_segment pooled;

@@ -30,8 +30,14 @@ typedef struct tq_attend_kind {
     tq_type q_type, out_type;
     tq_format k_format, v_format; /* of codes; 0: there are none */
     bool any_format;              /* codes may be of any format, of several too */
+    bool leans;                   /* a run has slopes: scores depend on where queries stand */
     size_t max_sequences, max_queries, max_positions, max_segments;
 } tq_attend_kind;
+
+/* Whether it matters where the queries stand. */
+static inline bool tq_attend_is_placed(const tq_attend_kind *kind) {
+    return kind->causal || kind->window > 0 || kind->leans;
+}
 
 /* Checks a configuration but for its limits. */
 tq_status tq_attend_kind_init(tq_attend_kind *kind, const tq_attention_config *config);

@@ -51,6 +51,7 @@ static tq_status check_form(const tq_attention_batch *b, tq_type out_type) {
         return tq_fail(TQ_E_NULL, 0, "pool", "pool and sequences: it must be one of them");
     if (b->pool == NULL) return tq_fail(TQ_E_NULL, 0, "sequences", "sequences and pool are NULL");
     TRY(tq_check_not_null("block_tables", b->block_tables));
+    TRY(tq_check_product("block_tables", b->n_sequences, b->table_stride, sizeof *b->block_tables, NULL));
     return tq_check_not_null("lengths", b->lengths);
 }
 
@@ -64,5 +65,6 @@ tq_status tq_attention_run(const tq_attention_kind *kind, const tq_attention_bat
     tq_attend_call call = {.kind = p.kind, .out_name = "out"};
     TRY(tq_take_struct("batch", batch, &call.batch, sizeof call.batch));
     TRY(check_form(&call.batch, p.kind.out_type));
+    call.kind.leans = call.batch.slopes != NULL;
     return tq_attend_call_run(&call, workspace, workspace_bytes);
 }

@@ -101,26 +101,30 @@ static tq_status place_queries(tq_attend_sequence *s, const tq_attend_kind *kind
         if (from->segments[i].length > 0 && stop > end) end = stop;
     }
     s->first_query = end - from->n_queries;
-    if (from->n_queries <= end || (!kind->causal && kind->window == 0)) return TQ_OK;
+    if (from->n_queries <= end || !tq_attend_is_placed(kind)) return TQ_OK;
     return tq_fail(TQ_E_POSITION, end, "query_end",
                    "%zu queries before position %llu: their own keys are appended first, or query_end "
                    "says where they stand",
                    from->n_queries, (unsigned long long)end);
 }
 
-/* The first of the queries looks back furthest: nothing that it sees may be among what is gone. */
+/* Nothing that a query sees may be among what is gone. The first of them looks back furthest. */
 static tq_status check_kept(const tq_attend_sequence *s, const tq_attend_kind *kind,
                             const tq_sequence *from) {
     const uint64_t query = s->first_query, window = kind->window, end = from->kept_from;
     const uint64_t wanted = window == 0 || query < window ? 0 : query - window + 1;
-    if (end <= from->kept_first) return TQ_OK;
-    if (wanted >= end && kind->sink_positions <= from->kept_first) return TQ_OK;
-    return tq_fail(
-        TQ_E_POSITION, wanted, "n_queries",
-        "%zu queries look back to position %llu, with %llu first ones; kept are %llu first ones "
-        "and those from %llu on: a ring's capacity must be window + n_queries - 1 at least",
-        from->n_queries, (unsigned long long)wanted, (unsigned long long)kind->sink_positions,
-        (unsigned long long)from->kept_first, (unsigned long long)end);
+    if (end <= from->kept_first || (kind->causal && query + from->n_queries <= from->kept_first))
+        return TQ_OK;
+    if (window > 0 && kind->sink_positions > from->kept_first)
+        return tq_fail(TQ_E_POSITION, kind->sink_positions, "sink_positions",
+                       "sink_positions %llu: of the positions below %llu only the first %llu are there",
+                       (unsigned long long)kind->sink_positions, (unsigned long long)end,
+                       (unsigned long long)from->kept_first);
+    if (wanted >= end) return TQ_OK;
+    return tq_fail(TQ_E_POSITION, wanted, "n_queries",
+                   "%zu queries look back to position %llu, and those from %llu on are there: a ring's "
+                   "capacity must be window + n_queries - 1 at least",
+                   from->n_queries, (unsigned long long)wanted, (unsigned long long)end);
 }
 
 static tq_status take_tree(tq_attend_sequence *s, const tq_attend_kind *kind, const tq_sequence *from) {
@@ -131,6 +135,11 @@ static tq_status take_tree(tq_attend_sequence *s, const tq_attend_kind *kind, co
         return tq_fail(TQ_E_MASK, from->n_tree, "n_tree",
                        "n_tree %zu: the tree's bits stand for 1 to %llu last positions", from->n_tree,
                        (unsigned long long)end);
+    if (from->kept_from > from->kept_first && end - from->n_tree < from->kept_from)
+        return tq_fail(TQ_E_POSITION, end - from->n_tree, "n_tree",
+                       "n_tree %zu: the tree begins at position %llu, and those from %llu on are there",
+                       from->n_tree, (unsigned long long)(end - from->n_tree),
+                       (unsigned long long)from->kept_from);
     s->tree = from->tree;
     s->tree_words = (from->n_tree - 1) / 64 + 1;
     s->tree_start = end - from->n_tree;

@@ -150,10 +150,27 @@ static void weigh(tq_attend_task *t, const chunk *c, size_t r, size_t from, size
     if (bits != NULL) spread(bits, c->bit + from, to - from, n, scores);
 }
 
-static void accumulate_chunk(tq_attend_task *t, const chunk *c) {
+static void accumulate(tq_attend_task *t, const chunk *c, size_t first, size_t n) {
     const tq_view_reader *v = &c->segment->v;
-    tq_view_accumulate(v, t->batch->kernels, t->head, c->first, c->n, t->rows, t->scores, CHUNK,
-                       acc_of(t, 0, tq_view_is_encoded(v)), t->s->cut.splits * t->s->partial_floats);
+    tq_view_accumulate(v, t->batch->kernels, t->head, c->first + first, n, t->rows, t->scores + first,
+                       CHUNK, acc_of(t, 0, tq_view_is_encoded(v)),
+                       t->s->cut.splits * t->s->partial_floats);
+}
+
+/* A row by itself leaves out what its tree hides between positions that it sees: a NaN there weighed with
+ * 0 would be one in the row. */
+static void accumulate_chunk(tq_attend_task *t, const chunk *c) {
+    if (c->tree == NULL || t->rows > 1) {
+        accumulate(t, c, 0, c->n);
+        return;
+    }
+    const uint64_t *bits = tree_of(t, c, 0);
+    for (size_t first = 0, n; first < c->n; first += n) {
+        const bool seen = has_bit(bits, c->bit + first);
+        for (n = 1; first + n < c->n && has_bit(bits, c->bit + first + n) == seen;)
+            n++;
+        if (seen) accumulate(t, c, first, n);
+    }
 }
 
 /* The part of a chunk that some row sees: what nobody sees is not read. */

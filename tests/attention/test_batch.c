@@ -146,6 +146,15 @@ static void block_tables(void **state) {
         assert_string_equal(tq_last_error()->field, "lengths");
     }
     args.lengths = lengths;
+    args.table_stride = SIZE_MAX / 2;
+    assert_int_equal(tq_attention_run(&kind, &args, work.data, bytes), TQ_E_OVERFLOW);
+    args.table_stride = TABLE + 1;
+    static const int32_t padded[] = {0, 1, 1, 3}, stale[SEQUENCES] = {5, -7, 64};
+    args.cu_seqlens = padded; /* the second has no queries: its length is not looked at */
+    args.lengths = stale;
+    assert_int_equal(tq_attention_run(&kind, &args, work.data, bytes), TQ_OK);
+    args.cu_seqlens = NULL;
+    args.lengths = lengths;
     tables[1][11] = POOL_PAGES;
     assert_int_equal(tq_attention_run(&kind, &args, work.data, bytes), TQ_E_POSITION);
     edge_free(&work);
@@ -195,6 +204,55 @@ static void trees(void **state) {
         batch_close(&b);
     }
     worst_print("trees", &w);
+}
+
+/* What a tree hides from a row between positions that the row sees may be anything: siblings of a draft
+ * that went wrong do not suffer, and not a bit changes. */
+static void hidden_drafts(void **state) {
+    (void)state;
+    enum { T = 5, N = 3 };
+    static const uint64_t tree[N] = {0x15, 0x0B, 0x1F}; /* rows 1 and 2 see position 1 or 3 */
+    static float k[T * D], v[T * D], q[N * H * D], clean[N * H * D], out[N * H * D], lse[N * H];
+    rng r = {10};
+    tq_attention_kind kind;
+    size_t bytes;
+    tq_attention_config config = small_config();
+    config.n_kv_heads = 1;
+    assert_int_equal(tq_attention_plan(&config, &kind, &bytes), TQ_OK);
+    edge work = edge_new(bytes);
+    rng_gauss_fill(&r, k, T * D);
+    rng_gauss_fill(&r, v, T * D);
+    rng_gauss_fill(&r, q, N * H * D);
+    tq_segment s = {.length = T};
+    assert_int_equal(tq_view_dense(&s.k, TQ_F32, D, 1, T, k, T * D), TQ_OK);
+    assert_int_equal(tq_view_dense(&s.v, TQ_F32, D, 1, T, v, T * D), TQ_OK);
+    const tq_sequence sequence = {
+        .segments = &s, .n_segments = 1, .n_queries = N, .tree = tree, .n_tree = T};
+    tq_attention_batch args = {.size = sizeof args,
+                               .n_sequences = 1,
+                               .sequences = &sequence,
+                               .q = q,
+                               .n_q = N * H * D,
+                               .out = clean,
+                               .n_out = N * H * D,
+                               .lse = lse,
+                               .n_lse = N * H};
+    assert_int_equal(tq_attention_run(&kind, &args, work.data, bytes), TQ_OK);
+    args.out = out;
+    for (int of_values = 0; of_values < 2; of_values++)
+        for (size_t hidden = 1; hidden <= 3; hidden += 2) {
+            float *bad = (of_values ? v : k) + hidden * D;
+            const float kept = *bad;
+            *bad = of_values ? NAN : INFINITY;
+            assert_int_equal(tq_attention_run(&kind, &args, work.data, bytes), TQ_OK);
+            *bad = kept;
+            for (size_t row = 0; row < N; row++)
+                if ((tree[row] >> hidden & 1) == 0)
+                    assert_memory_equal(out + row * H * D, clean + row * H * D, H * D * sizeof *out);
+                else
+                    assert_true(isnan(out[row * H * D]) && isnan(lse[row * H]));
+        }
+    edge_free(&work);
 }
 
 /* One plan serves a sequence from its first token to its last, beside calls that plan anew. */
@@ -400,6 +458,11 @@ static void runs_refused(void **state) {
     tq_segment longer = b.scenes[0].segments[0];
     longer.length = b.config.max_positions + 1;
     REFUSED((sequences[0].segments = &longer, sequences[0].n_segments = 1), TQ_E_SIZE, "max_positions");
+    REFUSED(sequences[0].n_segments = SIZE_MAX, TQ_E_SIZE, "max_segments");
+    static const int32_t wrong_ranges[][MOST_SEQUENCES + 1] = {{1, 2}, {INT32_MIN, 5}, {0, -1}};
+    for (size_t i = 0; i < 3; i++)
+        REFUSED(u.args.cu_seqlens = wrong_ranges[i], TQ_E_SIZE, "cu_seqlens");
+    REFUSED(u.args.lse = (float *)(void *)sequences, TQ_E_OVERLAP, "lse");
     guard_assert_untouched(&u.out);
     guard_assert_untouched(&u.lse);
     u.args = good;
@@ -407,6 +470,59 @@ static void runs_refused(void **state) {
     assert_int_equal(tq_attention_run(&u.kind, &u.args, NULL, 0), TQ_OK);
     run_close(&u);
     batch_close(&b);
+}
+
+/* Positions that a ring has lost, and queries whose distances nobody knows. */
+static void places_refused(void **state) {
+    (void)state;
+    enum { T = 20 };
+    static float k[T * D], q[T * H * D], out[T * H * D], stats[2][T * H];
+    static const float slopes[H] = {0.5f, 0.25f, 0.1f, 0};
+    static const uint64_t tree[T] = {1};
+    tq_attention_kind causal, both;
+    size_t bytes, more;
+    tq_attention_config config = small_config();
+    config.n_kv_heads = 1;
+    config.max_queries = T;
+    config.window = 4;
+    assert_int_equal(tq_attention_plan(&config, &causal, &bytes), TQ_OK);
+    config.window = 0;
+    config.bidirectional = 1;
+    assert_int_equal(tq_attention_plan(&config, &both, &more), TQ_OK);
+    if (more > bytes) bytes = more;
+    edge work = edge_new(bytes);
+    tq_segment s = {.length = 8, .first_position = 12};
+    assert_int_equal(tq_view_dense(&s.k, TQ_F32, D, 1, T, k, T * D), TQ_OK);
+    s.v = s.k;
+    tq_sequence sequence = {.segments = &s,
+                            .n_segments = 1,
+                            .n_queries = 1,
+                            .kept_first = 2,
+                            .kept_from = 12,
+                            .tree = tree,
+                            .n_tree = 9};
+    tq_attention_batch args = {.size = sizeof args,
+                               .n_sequences = 1,
+                               .sequences = &sequence,
+                               .q = q,
+                               .n_q = T * H * D,
+                               .out = out,
+                               .n_out = T * H * D,
+                               .n_lse = T * H};
+    refused(&causal, &args, work.data, bytes, TQ_E_POSITION, "n_tree");
+    sequence.n_tree = 8;
+    assert_int_equal(tq_attention_run(&causal, &args, work.data, bytes), TQ_OK);
+    sequence = (tq_sequence){.segments = &s, .n_segments = 1, .n_queries = T};
+    s.first_position = 0;
+    args.slopes = slopes; /* 20 queries on 8 positions */
+    refused(&both, &args, work.data, bytes, TQ_E_POSITION, "query_end");
+    sequence.n_queries = 1;
+    args.max = stats[0];
+    args.sum = stats[1];
+    refused(&both, &args, work.data, bytes, TQ_E_POSITION, "query_end");
+    args.slopes = NULL;
+    assert_int_equal(tq_attention_run(&both, &args, work.data, bytes), TQ_OK);
+    edge_free(&work);
 }
 
 /* A batch makes tasks of sequences, KV heads and positions, so that threads have work whatever it is. */
@@ -435,10 +551,12 @@ int main(void) {
         cmocka_unit_test(ranges),
         cmocka_unit_test(block_tables),
         cmocka_unit_test(trees),
+        cmocka_unit_test(hidden_drafts),
         cmocka_unit_test(one_plan_for_ten_thousand_steps),
         cmocka_unit_test(plans_are_enough),
         cmocka_unit_test(plans_refused),
         cmocka_unit_test(runs_refused),
+        cmocka_unit_test(places_refused),
         cmocka_unit_test(batches_are_shared_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
