@@ -28,15 +28,16 @@ static const meaning meanings[] = {
 
 /* Everything set, so that what a name resets shows. */
 static tq_cache_config full(void) {
-    return (tq_cache_config){
-        .size = sizeof(tq_cache_config),
-        .policy = TQ_CACHE_RING,
-        .layer = {3, {TQ_TQ2, 96, TQ_NORM_PLAIN, 2.0f}, {TQ_TQ3, 96, TQ_NORM_UNBIASED, 3.0f}},
-        .capacity = 100,
-        .window = 50,
-        .recent = 11,
-        .sinks = 12,
-        .learn_centre = 13};
+    return (tq_cache_config){.size = sizeof(tq_cache_config),
+                             .policy = TQ_CACHE_RING,
+                             .layer = {.n_kv_heads = 3,
+                                       .k = {TQ_TQ2, 96, TQ_NORM_PLAIN, 2.0f},
+                                       .v = {TQ_TQ3, 96, TQ_NORM_UNBIASED, 3.0f}},
+                             .capacity = 100,
+                             .window = 50,
+                             .recent = 11,
+                             .sinks = 12,
+                             .learn_centre = 13};
 }
 
 static void names_say(void **state) {
