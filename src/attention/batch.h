@@ -56,7 +56,7 @@ typedef struct tq_attend_batch {
     const tq_kernels *kernels;
     tq_attend_io io;
     tq_attend_sequence *sequences; /* without those that have no queries */
-    size_t n_sequences, tokens;
+    size_t n_sequences;
     size_t tasks, blocks; /* blocks of rows that are split */
     size_t work;          /* products, as far as it can be counted */
     float *workspace;

@@ -8,10 +8,6 @@
 #include "codec/rows.h"
 #include "cpu/dispatch.h"
 
-static size_t size_of(tq_type type) {
-    return type == TQ_F32 ? sizeof(float) : sizeof(uint16_t);
-}
-
 /* How many queries a sequence has, with n as its own word for it. */
 static tq_status count_queries(const tq_attention_batch *b, size_t i, size_t *n) {
     const int32_t *cu = b->cu_seqlens;
@@ -160,12 +156,10 @@ typedef struct arrays {
     size_t n_written;
 } arrays;
 
-static tq_status take_array(tq_rows *r, size_t n, bool tokens_of_heads) {
-    if (tokens_of_heads) {
-        if (r->head_stride == 0) r->head_stride = r->length;
-        if (r->row_stride == 0)
-            TRY(tq_check_product(r->name, r->heads, r->head_stride, 1, &r->row_stride));
-    }
+/* Strides of 0: a token's heads side by side, tokens one after the other. */
+static tq_status take_array(tq_rows *r, size_t n) {
+    if (r->head_stride == 0) r->head_stride = r->length;
+    if (r->row_stride == 0) TRY(tq_check_product(r->name, r->heads, r->head_stride, 1, &r->row_stride));
     return tq_rows_check(r, n);
 }
 
@@ -178,9 +172,9 @@ static tq_rows stats_of(const tq_attend_call *call, const char *name, const floa
 static tq_status take_arrays(const tq_attend_call *call, size_t tokens, arrays *a) {
     const tq_attention_batch *b = &call->batch;
     const tq_attend_kind *kind = &call->kind;
-    *a = (arrays){.q = {"q", b->q, size_of(kind->q_type), kind->k_dim, kind->heads, tokens,
+    *a = (arrays){.q = {"q", b->q, tq_type_size(kind->q_type), kind->k_dim, kind->heads, tokens,
                         b->q_head_stride, b->q_token_stride},
-                  .out = {call->out_name, b->out, size_of(kind->out_type), kind->v_dim, kind->heads,
+                  .out = {call->out_name, b->out, tq_type_size(kind->out_type), kind->v_dim, kind->heads,
                           tokens, b->out_head_stride, b->out_token_stride},
                   .lse = stats_of(call, "lse", b->lse, tokens),
                   .max = stats_of(call, "max", b->max, tokens),
@@ -189,7 +183,7 @@ static tq_status take_arrays(const tq_attend_call *call, size_t tokens, arrays *
     const size_t n[] = {b->n_q, b->n_out, b->n_lse, b->n_lse, b->n_lse};
     for (size_t i = 0; i < 5; i++) {
         if (i > 1 && all[i]->data == NULL) continue;
-        TRY(take_array(all[i], n[i], true));
+        TRY(take_array(all[i], n[i]));
         if (i > 0) a->written[a->n_written++] = all[i];
     }
     return TQ_OK;
@@ -287,8 +281,7 @@ static tq_status check_row(const tq_attend_call *call, const tq_kernels *kernels
     if (call->kind.q_type == TQ_F32)
         row = (const float *)q->data + at;
     else
-        (call->kind.q_type == TQ_F16 ? kernels->f16_to_f32
-                                     : kernels->bf16_to_f32)(dim, (const uint16_t *)q->data + at, wide);
+        tq_widen(kernels, call->kind.q_type, dim, (const uint16_t *)q->data + at, wide);
     if (tq_check_finite(kernels, "q", row, dim) == TQ_OK) return TQ_OK;
     const size_t index = at + (size_t)tq_last_error()->index;
     return tq_fail(TQ_E_NOT_FINITE, index, "q", "q[%zu] is not finite", index);
@@ -372,7 +365,6 @@ tq_status tq_attend_call_run(tq_attend_call *call, void *workspace, size_t works
     if (wanted > workspace_bytes) return fail_short(wanted, workspace_bytes);
     TRY(check_values(call, batch.kernels, &a.q));
     batch.n_sequences = all.sequences;
-    batch.tokens = all.tokens;
     batch.io = io_of(b, &a);
     tq_attend_run(&batch, b->parallel);
     return TQ_OK;

@@ -84,22 +84,13 @@ static void collect(const tq_attend_batch *b, const tq_attend_sequence *s, size_
     if (s->cut.splits > 1 || s->encoded_v || !isfinite(*sum)) settle(b->kernels, dim, acc, top, sum);
 }
 
-static void store_row(const tq_attend_batch *b, size_t at, const float *row) {
-    const size_t dim = b->kind->v_dim;
-    if (b->kind->out_type == TQ_F32)
-        memcpy((float *)b->io.out + at, row, dim * sizeof *row);
-    else
-        (b->kind->out_type == TQ_F16 ? b->kernels->f32_to_f16
-                                     : b->kernels->f32_to_bf16)(dim, row, (uint16_t *)b->io.out + at);
-}
-
 void tq_attend_finish_row(const tq_attend_batch *b, const tq_attend_sequence *s, size_t row) {
     const tq_attend_io *io = &b->io;
     const size_t token = s->first_token + row % s->n_queries, head = row / s->n_queries;
     const size_t at = token * io->lse_token + head * io->lse_head;
     const size_t out_at = token * io->out_token + head * io->out_head;
-    float narrow[TQ_MAX_DIM], top, sum;
-    float *acc = b->kind->out_type == TQ_F32 ? (float *)io->out + out_at : narrow;
+    float wide[TQ_MAX_DIM], top, sum;
+    float *acc = b->kind->out_type == TQ_F32 ? (float *)io->out + out_at : wide;
     collect(b, s, row, acc, &top, &sum);
     if (io->sum == NULL) {
         tq_attend_finish(b->kernels, b->kind->v_dim, acc, top, sum,
@@ -109,7 +100,8 @@ void tq_attend_finish_row(const tq_attend_batch *b, const tq_attend_sequence *s,
         io->max[at] = top;
         io->sum[at] = sum;
     }
-    if (acc == narrow) store_row(b, out_at, acc);
+    if (acc == wide)
+        tq_narrow(b->kernels, b->kind->out_type, b->kind->v_dim, acc, (uint16_t *)io->out + out_at);
 }
 
 void tq_attend_merge_row(const tq_kernels *kernels, size_t n_partials, size_t dim, size_t r,

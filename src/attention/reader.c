@@ -2,8 +2,6 @@
  * Views: checked once, then read in runs of slots that lie evenly. */
 #include "attention/reader.h"
 
-#include <string.h>
-
 #include "base/size.h"
 
 static tq_status check_store(tq_view_reader *s, uint32_t head_dim) {
@@ -169,14 +167,11 @@ static const float *decode_run(const tq_view_reader *s, const tq_kernels *kernel
                        false);
         return tile;
     }
+    const tq_type type = v->store == TQ_STORE_F32 ? TQ_F32 : v->store == TQ_STORE_F16 ? TQ_F16 : TQ_BF16;
     const bool even = v->row_stride == s->row_bytes; /* then rows are as one */
     const size_t n = even ? s->dim * at.run : s->dim;
     for (size_t i = 0; i < (even ? 1 : at.run); i++, data += v->row_stride, row += s->dim)
-        if (v->store == TQ_STORE_F32)
-            memcpy(row, data, n * sizeof *row);
-        else
-            (v->store == TQ_STORE_F16 ? kernels->f16_to_f32 : kernels->bf16_to_f32)(
-                n, (const uint16_t *)(const void *)data, row);
+        tq_widen(kernels, type, n, data, row);
     return tile;
 }
 

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * A run as tasks. Rows of a sequence that is not split are prepared, worked on and finished in one; those
  * of a split one in three steps. */
-#include <string.h>
-
 #include "attention/task.h"
 #include "base/tasks.h"
 
@@ -15,11 +13,8 @@ static void load_queries(const tq_attend_batch *b, const tq_attend_sequence *s, 
     const tq_attend_kind *kind = b->kind;
     const size_t token = s->first_token + row % s->n_queries, head = row / s->n_queries;
     const size_t at = token * b->io.q_token + head * b->io.q_head, values = n * kind->k_dim;
-    if (kind->q_type == TQ_F32)
-        memcpy(to, (const float *)b->io.q + at, values * sizeof *to);
-    else
-        (kind->q_type == TQ_F16 ? b->kernels->f16_to_f32
-                                : b->kernels->bf16_to_f32)(values, (const uint16_t *)b->io.q + at, to);
+    tq_widen(b->kernels, kind->q_type, values, (const uint8_t *)b->io.q + at * tq_type_size(kind->q_type),
+             to);
 }
 
 /* Products of a block's queries with a centre, in the call's domain. */

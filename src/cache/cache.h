@@ -128,17 +128,10 @@ static inline size_t tq_half_bytes(const tq_cache *c, unsigned side) {
     return c->plan[side].dim * sizeof(uint16_t);
 }
 
-static inline size_t tq_type_size(tq_type type) {
-    return type == TQ_F32 ? sizeof(float) : sizeof(uint16_t);
-}
-
 /* cache.c: a side's plan, checked as tq_plan_init() does. */
 tq_status tq_cache_plan_side(tq_plan *plan, const tq_codec *codec, tq_store store);
 
-/* source.c: n values to float32, and to a type of two bytes; n is a multiple of 16. */
-void tq_widen(const tq_kernels *kernels, tq_type type, size_t n, const void *src, float *out);
-void tq_narrow(const tq_kernels *kernels, tq_type type, size_t n, const float *x, uint16_t *out);
-
+/* source.c */
 const void *tq_source_at(const tq_source *source, size_t position, size_t head);
 /* A vector as float32: where it lies, or in the buffer. */
 const float *tq_source_floats(const tq_source *source, const tq_kernels *kernels, size_t position,

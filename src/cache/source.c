@@ -1,19 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A caller's vectors, of any type and stride, and rows of two bytes a value. */
-#include <string.h>
-
+ * A caller's vectors, of any type and stride. */
 #include "cache/cache.h"
-
-void tq_widen(const tq_kernels *kernels, tq_type type, size_t n, const void *src, float *out) {
-    if (type == TQ_F32) memcpy(out, src, n * sizeof *out);
-    if (type == TQ_F16) kernels->f16_to_f32(n, src, out);
-    if (type == TQ_BF16) kernels->bf16_to_f32(n, src, out);
-}
-
-void tq_narrow(const tq_kernels *kernels, tq_type type, size_t n, const float *x, uint16_t *out) {
-    if (type == TQ_F16) kernels->f32_to_f16(n, x, out);
-    if (type == TQ_BF16) kernels->f32_to_bf16(n, x, out);
-}
 
 const void *tq_source_at(const tq_source *s, size_t position, size_t head) {
     const size_t at = position * s->position_stride + head * s->head_stride;

@@ -34,4 +34,12 @@ tq_status tq_rows_check_values(const tq_kernels *kernels, const tq_rows *r);
 /* TQ_E_NOT_FINITE, with the index, if one of n values side by side is not finite. */
 tq_status tq_check_finite(const tq_kernels *kernels, const char *name, const float *x, size_t n);
 
+static inline size_t tq_type_size(tq_type type) {
+    return type == TQ_F32 ? sizeof(float) : sizeof(uint16_t);
+}
+
+/* n values to float32, from any address; and to a type of two bytes. n is a multiple of 16. */
+void tq_widen(const tq_kernels *kernels, tq_type type, size_t n, const void *src, float *out);
+void tq_narrow(const tq_kernels *kernels, tq_type type, size_t n, const float *x, uint16_t *out);
+
 #endif

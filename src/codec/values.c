@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Values that cannot be encoded, by name and index. */
+ * Values of any type, and those that cannot be encoded, by name and index. */
 #include <float.h>
 #include <math.h>
+#include <string.h>
 
 #include "codec/rows.h"
 
@@ -30,4 +31,15 @@ tq_status tq_rows_check_values(const tq_kernels *kernels, const tq_rows *r) {
             if (bad != r->length) return tq_rows_fail_value(r, start + bad);
         }
     return TQ_OK;
+}
+
+void tq_widen(const tq_kernels *kernels, tq_type type, size_t n, const void *src, float *out) {
+    if (type == TQ_F32) memcpy(out, src, n * sizeof *out);
+    if (type == TQ_F16) kernels->f16_to_f32(n, src, out);
+    if (type == TQ_BF16) kernels->bf16_to_f32(n, src, out);
+}
+
+void tq_narrow(const tq_kernels *kernels, tq_type type, size_t n, const float *x, uint16_t *out) {
+    if (type == TQ_F16) kernels->f32_to_f16(n, x, out);
+    if (type == TQ_BF16) kernels->f32_to_bf16(n, x, out);
 }
