@@ -84,6 +84,18 @@ static tq_attention_config small_config(void) {
                                  .max_positions = TABLE * ROWS};
 }
 
+/* n queries and outputs side by side, in float32. */
+static tq_attention_batch small_batch(const tq_sequence *sequences, size_t n_sequences, const float *q,
+                                      float *out, size_t n) {
+    return (tq_attention_batch){.size = sizeof(tq_attention_batch),
+                                .n_sequences = n_sequences,
+                                .sequences = sequences,
+                                .q = q,
+                                .n_q = n * H * D,
+                                .out = out,
+                                .n_out = n * H * D};
+}
+
 /* Block tables of one pool, as engines have them, beside the same as sequences. */
 static void block_tables(void **state) {
     (void)state;
@@ -118,14 +130,8 @@ static void block_tables(void **state) {
     const tq_attention_config config = small_config();
     assert_int_equal(tq_attention_plan(&config, &kind, &bytes), TQ_OK);
     edge work = edge_new(bytes);
-    tq_attention_batch args = {.size = sizeof args,
-                               .n_sequences = SEQUENCES,
-                               .sequences = sequences,
-                               .cu_seqlens = cu,
-                               .q = q,
-                               .n_q = 8 * H * D,
-                               .out = out,
-                               .n_out = 8 * H * D};
+    tq_attention_batch args = small_batch(sequences, SEQUENCES, q, out, 8);
+    args.cu_seqlens = cu;
     assert_int_equal(tq_attention_run(&kind, &args, work.data, bytes), TQ_OK);
     args.sequences = NULL;
     args.pool = &shared;
@@ -228,15 +234,9 @@ static void hidden_drafts(void **state) {
     assert_int_equal(tq_view_dense(&s.v, TQ_F32, D, 1, T, v, T * D), TQ_OK);
     const tq_sequence sequence = {
         .segments = &s, .n_segments = 1, .n_queries = N, .tree = tree, .n_tree = T};
-    tq_attention_batch args = {.size = sizeof args,
-                               .n_sequences = 1,
-                               .sequences = &sequence,
-                               .q = q,
-                               .n_q = N * H * D,
-                               .out = clean,
-                               .n_out = N * H * D,
-                               .lse = lse,
-                               .n_lse = N * H};
+    tq_attention_batch args = small_batch(&sequence, 1, q, clean, N);
+    args.lse = lse;
+    args.n_lse = N * H;
     assert_int_equal(tq_attention_run(&kind, &args, work.data, bytes), TQ_OK);
     args.out = out;
     for (int of_values = 0; of_values < 2; of_values++)
@@ -285,13 +285,7 @@ static void one_plan_for_ten_thousand_steps(void **state) {
         s.first_position = t - s.length;
         s.k.ring_start = s.v.ring_start = (size_t)(s.first_position % WINDOW);
         const tq_sequence sequence = {.segments = &s, .n_segments = 1, .n_queries = 1};
-        const tq_attention_batch args = {.size = sizeof args,
-                                         .n_sequences = 1,
-                                         .sequences = &sequence,
-                                         .q = q,
-                                         .n_q = H * D,
-                                         .out = out,
-                                         .n_out = H * D};
+        const tq_attention_batch args = small_batch(&sequence, 1, q, out, 1);
         const tq_attention_params p = {.size = sizeof p,
                                        .n_heads = H,
                                        .n_kv_heads = G,
@@ -501,14 +495,8 @@ static void places_refused(void **state) {
                             .kept_from = 12,
                             .tree = tree,
                             .n_tree = 9};
-    tq_attention_batch args = {.size = sizeof args,
-                               .n_sequences = 1,
-                               .sequences = &sequence,
-                               .q = q,
-                               .n_q = T * H * D,
-                               .out = out,
-                               .n_out = T * H * D,
-                               .n_lse = T * H};
+    tq_attention_batch args = small_batch(&sequence, 1, q, out, T);
+    args.n_lse = T * H;
     refused(&causal, &args, work.data, bytes, TQ_E_POSITION, "n_tree");
     sequence.n_tree = 8;
     assert_int_equal(tq_attention_run(&causal, &args, work.data, bytes), TQ_OK);
