@@ -132,8 +132,12 @@ typedef struct tq_attention_batch {
                                  tq_view_paged() makes without a table; pages, n_pages, capacity, length
                                  and first_position are not looked at */
     const int32_t *block_tables;
-    size_t table_stride;    /**< entries of a row, enough for each length (TQ_E_POSITION) */
-    const int32_t *lengths; /**< [n_sequences] positions; the queries are the newest of them */
+    size_t table_stride;          /**< entries of a row, enough for each length (TQ_E_POSITION) */
+    const int32_t *lengths;       /**< [n_sequences] positions; the queries are the newest of them */
+    const int32_t *centre_tables; /**< keys with a centre per stretch: [n_sequences] rows of
+                                       centre_table_stride entries, number j the centre of stretch j among
+                                       the pool's. NULL: the pool's keys have one centre, or none */
+    size_t centre_table_stride;
 
     const void *q; /**< [N][H][D] of the kind's q_type, finite */
     size_t n_q;    /**< elements there, and so below */

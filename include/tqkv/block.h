@@ -3,13 +3,14 @@
  * process or another machine. docs/block.md has the layout.
  *
  * A block holds positions [first, end) as they are in the cache that it comes from: encoded ones as codes
- * and norms, sinks and recent ones in float16, the centre once it is known; of a dense side all of them
- * in its type. It says what the codes mean (formats, norm rules, hashes of the codebooks' and rotations'
- * tables) and ends with a hash of itself. How the cache keeps its memory is not in it: any policy takes a
- * block of any other. (The blocks of positions that a global cache grows by are another thing.)
+ * and norms, with the centres of their stretches, sinks and recent ones in float16; of a dense side all
+ * of them in its type. It says what the codes mean (formats, norm rules, hashes of the codebooks' and
+ * rotations' tables) and ends with a hash of itself. How the cache keeps its memory is not in it: any
+ * policy takes a block of any other. (The blocks of positions that a global cache grows by are another
+ * thing.)
  *
- * - All of a cache: export [0, length), import into an empty cache of the same sinks, recent and
- *   learn_centre. It goes on as the exported one would have, bit for bit.
+ * - All of a cache: export [0, length), import into an empty cache of the same sinks, recent,
+ *   learn_centre and centre_stretch. It goes on as the exported one would have, bit for bit.
  * - Chunks, such as prefixes of 256 positions: export each once it is encoded (up to
  *   tq_cache_encoded_end()), import one after the other, the rest in float16 last.
  *
@@ -37,8 +38,9 @@ typedef struct tq_cache_block {
                                TQ_NORM_DEFAULT; scale_factor_d512 is 0 where it is not used, and of a
                                dense side's codec all but head_dim */
     uint64_t first, sinks_end, codes_first, codes_end, end;
-    int has_k_centre; /**< the centre of the keys is known, and is in the block */
-    size_t bytes;     /**< of the whole block */
+    int has_k_centre;      /**< its encoded keys have a centre, which is in the block */
+    size_t centre_stretch; /**< positions that share one, as tq_cache_config has it; 0: all, or none */
+    size_t bytes;          /**< of the whole block */
 } tq_cache_block;
 
 /** Bytes of the block that tq_cache_export() writes for the same positions. *bytes is untouched on
@@ -81,8 +83,10 @@ TQ_API tq_status tq_cache_block_info(const void *block, size_t bytes, tq_cache_b
  * Errors of tq_cache_block_info(); TQ_E_HEADS, TQ_E_FORMAT, TQ_E_HEAD_DIM, TQ_E_NORM_RULE,
  * TQ_E_SCALE_FACTOR where the layers differ; TQ_E_NO_MEMORY, also for a pool without free pages; and
  *
- * - TQ_E_FILE_FIELD, "k_centre": keys without the cache's centre or with another. A cache that waits for
- *   its centre takes the block's if it holds nothing but sinks
+ * - TQ_E_FILE_FIELD, "k_centre": codes of keys without a centre, or with one, unlike the cache's; of
+ * other stretches; with another centre than the cache was given, or has for the stretch in which it
+ * stands
+ * - TQ_E_RANGE: float16 vectors longer than tq_cache_append() takes
  * - TQ_E_POSITION, "first": the block does not begin at tq_cache_length(). A ring, or a paged cache with
  *   a window, also takes one that begins later, and then holds nothing older than the block but its
  *   sinks, which must be there

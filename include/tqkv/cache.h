@@ -66,26 +66,31 @@ typedef struct tq_cache_config {
     size_t recent;         /**< last positions kept in float16; 0: none */
     size_t sinks;          /**< first positions kept in float16; 0: none. Rings and windows keep them
                                 besides the last `capacity` (StreamingLLM, arXiv:2309.17453) */
-    const float *k_centre; /**< [G][D], subtracted from keys before encoding, copied; NULL: none */
-    size_t learn_centre; /**< the mean of this many first keys, as they are in float16, summed in order in
-                              double precision, becomes the centre; zeros for heads in which it has less
-                              than half of the keys' mean square, since it would not hold for later ones.
-                              Until they are there positions stay in float16. 0: none is learned, as it
-                            must be with k_centre (TQ_E_POSITION); at most `capacity` */
-    tq_page_pool *pool;  /**< paged: must outlive the cache; otherwise NULL */
+    const float *k_centre; /**< [G][D], rounded to float16, subtracted from all keys before encoding; as
+                                long as a key may be; copied; NULL: none */
+    size_t learn_centre;   /**< the mean of this many first keys, as they are in float16, becomes the
+                              centre,   as tq_learn_centre() makes it; sinks do not count. Until they are
+                              there   positions stay in float16. 0: none is learned, as it must be with
+                              k_centre   (TQ_E_POSITION); at most `capacity` */
+    size_t centre_stretch; /**< L: positions s L to s L + L - 1 have a centre of their own, of their own
+                                first keys. 0: the first keys of all serve all. At least learn_centre
+                                (TQ_E_POSITION) */
+    tq_page_pool *pool;    /**< paged: must outlive the cache; otherwise NULL */
     const tq_parallel *parallel;   /**< copied: threads for encoding; NULL: the calling one alone */
     const tq_allocator *allocator; /**< copied; NULL: the C library's */
 } tq_cache_config;
 
-/** What docs/choosing.md comes to for models of which nothing else is known. The centre is learned from
+/** What docs/choosing.md comes to for models of which nothing else is known. A centre is learned from
  * as many positions as stay in float16 anyway, and so takes no memory but its own. */
-#define TQ_DEFAULT_K_FORMAT     TQ_TQ6
-#define TQ_DEFAULT_V_FORMAT     TQ_TQ4
-#define TQ_DEFAULT_LEARN_CENTRE 64
-#define TQ_DEFAULT_RECENT       64
+#define TQ_DEFAULT_K_FORMAT       TQ_TQ6
+#define TQ_DEFAULT_V_FORMAT       TQ_TQ4
+#define TQ_DEFAULT_LEARN_CENTRE   64
+#define TQ_DEFAULT_CENTRE_STRETCH 256
+#define TQ_DEFAULT_RECENT         64
+#define TQ_DEFAULT_SINKS          1
 
 /** A configuration with these defaults, to be used as it is or changed: policy TQ_CACHE_GLOBAL, no pool,
- * no sinks; learn_centre and recent at most `capacity`. What is wrong with the arguments,
+ * learn_centre and recent at most `capacity`. What is wrong with the arguments,
  * tq_cache_create() tells. */
 static inline tq_cache_config tq_cache_config_default(uint32_t n_kv_heads, uint32_t head_dim,
                                                       size_t capacity) {
@@ -100,19 +105,22 @@ static inline tq_cache_config tq_cache_config_default(uint32_t n_kv_heads, uint3
     c.capacity = capacity;
     c.recent = capacity < TQ_DEFAULT_RECENT ? capacity : TQ_DEFAULT_RECENT;
     c.learn_centre = capacity < TQ_DEFAULT_LEARN_CENTRE ? capacity : TQ_DEFAULT_LEARN_CENTRE;
+    c.centre_stretch = TQ_DEFAULT_CENTRE_STRETCH;
+    c.sinks = TQ_DEFAULT_SINKS;
     return c;
 }
 
-/** Fills in a way to keep keys and values from its name, such as "tq6/tq4+centre+recent=64".
+/** Fills in a way to keep keys and values from its name, such as "tq6/tq4+centre+recent=64+sinks".
  *
  * name     FORMAT for keys and values alike, or KFORMAT/VFORMAT, as tq_format_from_name() knows them.
  *          Then any of these, each once, in any order; N, R and S are whole numbers of 1 or more:
- *          +centre[=N]   learn_centre, TQ_DEFAULT_LEARN_CENTRE unless a number is given
+ *          +centre[=L]   centre_stretch, TQ_DEFAULT_CENTRE_STRETCH unless a number is given, or 0 for
+ *                        +centre=all; learn_centre TQ_DEFAULT_LEARN_CENTRE, L if that is less
  *          +recent[=R]   recent, TQ_DEFAULT_RECENT unless a number is given
- *          +sinks[=S]    sinks, 4 unless a number is given
+ *          +sinks[=S]    sinks, TQ_DEFAULT_SINKS unless a number is given
  *          +plain, +matched, +unbiased   the norm rule of keys and values; v2 formats only
- * config   in and out: formats and norm rules, learn_centre, recent and sinks become what the name
- *          says, those that it leaves out the default rule and 0; all the rest stays
+ * config   in and out: formats and norm rules, learn_centre and centre_stretch, recent and sinks become
+ * what the name says, those that it leaves out the default rule and 0; all the rest stays
  *
  * TQ_E_NULL; TQ_E_SIZE: config->size is not set; TQ_E_FORMAT: no such format or suffix, or a centre of v1
  * keys; TQ_E_NORM_RULE: two rules, or one for a v1 format; TQ_E_POSITION: a suffix twice, or its number.
@@ -137,7 +145,9 @@ TQ_API void tq_cache_destroy(tq_cache *cache);
  *
  * k, v   [n][G][D] float32, each of its D, original domain, finite and at most TQ_MAX_ABS; what is
  *        kept in float16 (with sinks, recent or learn_centre, or dense) at most 65504 too, the largest
- *        of that. n = 0: nothing to do
+ *        of that. What v2 encodes must be so short that float16
+ *        is sure to hold its norm: a length of 3,800 always is with `matched`, 1,500 with `unbiased`,
+ *        and mostly several times that; the error names the limit. n = 0: nothing to do
  *
  * A ring, or a paged cache with a window, takes any number of positions and keeps the last `capacity`.
  * For attention over a chunk of n queries at once it needs a capacity of at least window + n - 1, so that
@@ -212,9 +222,9 @@ TQ_API uint64_t tq_cache_first(const tq_cache *cache);
 /** Positions below this one are encoded or sinks, those from it on are in float16. 0 for NULL. */
 TQ_API uint64_t tq_cache_encoded_end(const tq_cache *cache);
 
-/** The centre that encoded keys lack, [G][D], NULL while there is none. Segments come with it. Valid as
- * long as the cache. */
-TQ_API const float *tq_cache_k_centre(const tq_cache *cache);
+/** The centre that the encoded key of a position lacks, float16 [G][D]; NULL: that position has none, or
+ * not yet. Segments come with theirs. Valid until the cache changes. */
+TQ_API const uint16_t *tq_cache_k_centre(const tq_cache *cache, uint64_t position);
 
 #define TQ_CACHE_SEGMENTS 3 /**< most that tq_cache_segments() gives */
 

@@ -41,7 +41,8 @@ typedef enum tq_status {
 
     /* data */
     TQ_E_NOT_FINITE = 40, /**< NaN or infinity in the input; tq_last_error() names the index */
-    TQ_E_RANGE = 41,      /**< a value beyond TQ_MAX_ABS; tq_last_error() names the index */
+    TQ_E_RANGE = 41,      /**< a value beyond TQ_MAX_ABS, or a vector's norm beyond TQ_MAX_NORM;
+                               tq_last_error() names the index */
     TQ_E_CODE = 42,       /**< a code that does not fit in the format's bits */
 
     /* system */

@@ -14,6 +14,9 @@
 /** Largest magnitude an encoder accepts, 2^57: the sum of 1024 squares then stays inside float32. */
 #define TQ_MAX_ABS 144115188075855872.0f
 
+/** Largest norm that v2 stores: the largest finite float16. */
+#define TQ_MAX_NORM 65504.0f
+
 /** How a vector is stored. The low byte is the number of bits of a code. v1 formats have 0x100 set. */
 typedef enum tq_format {
     TQ_TQ2 = 2,

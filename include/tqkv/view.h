@@ -36,16 +36,24 @@ typedef struct tq_view {
     tq_codec codec;         /**< head_dim always; format and scale_factor_d512 for codes */
     const void *data;       /**< codes, or values */
     size_t data_bytes;      /**< bytes there */
-    const float *norms;     /**< codes: [..][norms]; else NULL */
-    size_t n_norms;         /**< floats there */
-    const float *centre;    /**< codes of keys: [G][D], original domain, what was subtracted before
-                                 encoding; its products with the queries are added to the scores. NULL:
-                                 nothing was. Other views: NULL (TQ_E_FORMAT) */
+    const void *norms;      /**< codes: [..][norm_bytes] of tq_row_size(), at any address; else NULL */
+    size_t n_norms;         /**< bytes there */
+    const uint16_t *centre; /**< codes of keys: float16 [n_centres][G][D], original domain, what was
+                                 subtracted before encoding; its products with the queries are added to
+                                 the scores. NULL: nothing was. Other views: NULL (TQ_E_FORMAT) */
+    size_t n_centres;       /**< at least 1 with a centre (TQ_E_SIZE) */
+    size_t centre_stretch;  /**< L: positions that share a centre; 0: all do, the first. The absolute
+                                 position p (first_position of the segment on) has number
+                                 p / L % n_centres, so that a ring of them will do; two of the segment's
+                                 stretches must not fall on one (TQ_E_POSITION) */
+    const int32_t *centre_table; /**< not NULL: [n_centre_table], and p has the centre
+                                      centre_table[p / L % n_centre_table], below n_centres */
+    size_t n_centre_table;
     size_t capacity;        /**< slots per head, at least 1 */
     size_t ring_start;      /**< below capacity */
     size_t row_stride;      /**< of data, in bytes; 0: rows side by side */
     size_t head_stride;     /**< of data, in bytes; 0: heads side by side (within a page, with pages) */
-    size_t norm_row_stride; /**< in floats; 0: side by side */
+    size_t norm_row_stride; /**< in bytes; 0: side by side */
     size_t norm_head_stride;
     const int32_t *pages; /**< block table; NULL: no pages */
     size_t n_pages;       /**< entries of pages or blocks; at least capacity / page_rows, rounded up */
@@ -53,9 +61,9 @@ typedef struct tq_view {
     size_t page_stride;   /**< of data, in bytes, from a page to the next; 0: side by side */
     size_t norm_page_stride;
     size_t pool_pages; /**< pages that data holds: entries of pages are not negative and lie below it */
-    const void *const *blocks; /**< [n_pages] in place of data, data_bytes being there in each; NULL:
-                                  none. Not together with pages (TQ_E_POSITION) */
-    const float *const *norm_blocks; /**< codes: [n_pages] in place of norms, n_norms in each */
+    const void *const *blocks;      /**< [n_pages] in place of data, data_bytes being there in each; NULL:
+                                       none. Not together with pages (TQ_E_POSITION) */
+    const void *const *norm_blocks; /**< codes: [n_pages] in place of norms, n_norms in each */
     tq_domain domain; /**< dense vectors: the domain that these vectors are in, which must be that
                            of the call (TQ_E_DOMAIN). Codes are rotated, whatever is said here */
 } tq_view;
@@ -68,12 +76,12 @@ typedef struct tq_view {
  * n_kv_heads   G
  * capacity     slots a head, at least 1: positions of an array, or all that the pages of a pool have
  * codes        [G][capacity][code_bytes]; n_codes bytes are there
- * norms        [G][capacity][norms] float32; n_norms floats are there
+ * norms        [G][capacity][norm_bytes]; n_norms bytes are there
  *
  * TQ_E_NULL, TQ_E_FORMAT, TQ_E_HEAD_DIM, TQ_E_SCALE_FACTOR, TQ_E_HEADS, TQ_E_POSITION (capacity),
  * TQ_E_OVERFLOW, TQ_E_SIZE (field "codes" or "norms"); view untouched on failure. */
 TQ_API tq_status tq_view_codes(tq_view *view, const tq_codec *codec, size_t n_kv_heads, size_t capacity,
-                               const void *codes, size_t n_codes, const float *norms, size_t n_norms);
+                               const void *codes, size_t n_codes, const void *norms, size_t n_norms);
 
 /** The same for vectors that are not encoded.
  *

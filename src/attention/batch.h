@@ -6,20 +6,17 @@
 #include "attention/kind.h"
 #include "attention/reader.h"
 
-#define TQ_NO_BIAS SIZE_MAX
-
 typedef struct tq_attend_segment {
     tq_view_reader k, v;
     size_t length;
     uint64_t first_position;
     size_t start; /* its first position among those of all segments together */
-    size_t bias;  /* number of its keys' centre; TQ_NO_BIAS: it has none */
 } tq_attend_segment;
 
 /* Rows are [H][n]: those that share a KV head are neighbours. */
 typedef struct tq_attend_sequence {
     const tq_attend_segment *segments;
-    size_t n_segments, positions, n_biases;
+    size_t n_segments, positions;
     size_t n_queries;
     size_t first_token;   /* its first query among those of the run */
     uint64_t first_query; /* position of query 0 */
@@ -35,7 +32,6 @@ typedef struct tq_attend_sequence {
     /* where its arrays start in the workspace, in floats */
     size_t plain;   /* [H][n][D] queries times scale, in the call's domain; for dense keys */
     size_t rotated; /* [H][n][D] the same, rotated; for encoded keys */
-    size_t bias;    /* [centres][H][n] products with the centres */
     size_t partials;
     size_t first_task, first_block; /* tasks, and blocks that are split, of the sequences before */
 } tq_attend_sequence;

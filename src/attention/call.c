@@ -5,7 +5,7 @@
 
 #include "base/size.h"
 #include "base/tasks.h"
-#include "codec/rows.h"
+#include "codec/centre.h"
 #include "cpu/dispatch.h"
 
 /* How many queries a sequence has, with n as its own word for it. */
@@ -34,6 +34,19 @@ static tq_status view_through(const tq_attention_batch *b, size_t i, tq_view *vi
                    b->table_stride, view->page_rows);
 }
 
+/* The pool's centres through a row of tables. */
+static tq_status take_centres(const tq_attention_batch *b, size_t i, tq_view *view, size_t length) {
+    if (view->centre == NULL || length == 0) return TQ_OK;
+    if (b->centre_tables == NULL && view->centre_stretch == 0) return TQ_OK; /* one for all */
+    TRY(tq_check_not_null("centre_tables", b->centre_tables));
+    view->centre_table = b->centre_tables + i * b->centre_table_stride;
+    view->n_centre_table = (size_t)tq_stretch_of(length - 1, view->centre_stretch) + 1;
+    if (view->n_centre_table <= b->centre_table_stride) return TQ_OK;
+    return tq_fail(TQ_E_POSITION, i, "lengths",
+                   "lengths[%zu] is %zu: a row of centre_tables has %zu stretches of %zu", i, length,
+                   b->centre_table_stride, view->centre_stretch);
+}
+
 /* Sequence i, out of the caller's or out of the pool: `segment` is then its memory. Of one without
  * queries nothing else is looked at. */
 static tq_status sequence_at(const tq_attention_batch *b, size_t i, tq_sequence *sequence,
@@ -49,6 +62,7 @@ static tq_status sequence_at(const tq_attention_batch *b, size_t i, tq_sequence 
     const int32_t length = b->lengths[i];
     if (length < 0) return tq_fail(TQ_E_POSITION, i, "lengths", "lengths[%zu] is %d", i, (int)length);
     *segment = *b->pool;
+    TRY(take_centres(b, i, &segment->k, (size_t)length));
     TRY(view_through(b, i, &segment->k, (size_t)length));
     TRY(view_through(b, i, &segment->v, (size_t)length));
     segment->length = (size_t)length;
@@ -196,7 +210,7 @@ static size_t bytes_of(size_t n, size_t size) {
 
 /* Something written, apart from what a view points to. */
 static tq_status check_view_apart(const tq_rows *w, const char *name, const tq_view *v, size_t heads) {
-    const size_t bytes = tq_rows_bytes(w), norm_bytes = bytes_of(v->n_norms, sizeof(float));
+    const size_t bytes = tq_rows_bytes(w), norm_bytes = v->n_norms;
     TRY(tq_check_apart(w->name, w->data, bytes, name, v->data, v->blocks == NULL ? v->data_bytes : 0));
     if (v->pages != NULL)
         TRY(tq_check_apart(w->name, w->data, bytes, name, v->pages,
@@ -204,8 +218,12 @@ static tq_status check_view_apart(const tq_rows *w, const char *name, const tq_v
     if (v->store == TQ_STORE_CODES && v->blocks == NULL)
         TRY(tq_check_apart(w->name, w->data, bytes, name, v->norms, norm_bytes));
     if (v->centre != NULL)
-        TRY(tq_check_apart(w->name, w->data, bytes, name, v->centre,
-                           bytes_of(heads, v->codec.head_dim * sizeof(float))));
+        TRY(tq_check_apart(
+            w->name, w->data, bytes, name, v->centre,
+            bytes_of(v->n_centres, bytes_of(heads, v->codec.head_dim * sizeof *v->centre))));
+    if (v->centre != NULL && v->centre_table != NULL)
+        TRY(tq_check_apart(w->name, w->data, bytes, name, v->centre_table,
+                           bytes_of(v->n_centre_table, sizeof *v->centre_table)));
     if (v->blocks != NULL)
         TRY(tq_check_apart(w->name, w->data, bytes, name, v->blocks,
                            bytes_of(v->n_pages, sizeof *v->blocks)));
@@ -250,6 +268,11 @@ static tq_status check_apart(const tq_attend_call *call, const tq_rows *w, const
                        b->sequences == NULL ? 0 : bytes_of(b->n_sequences, sizeof *b->sequences)));
     TRY(tq_check_apart(w->name, w->data, bytes, "lengths", b->lengths,
                        b->lengths == NULL ? 0 : bytes_of(b->n_sequences, sizeof *b->lengths)));
+    TRY(tq_check_apart(
+        w->name, w->data, bytes, "centre_tables", b->centre_tables,
+        b->centre_tables == NULL
+            ? 0
+            : bytes_of(b->n_sequences, b->centre_table_stride * sizeof *b->centre_tables)));
     TRY(tq_check_apart(w->name, w->data, bytes, "cu_seqlens", b->cu_seqlens,
                        b->cu_seqlens == NULL ? 0 : bytes_of(b->n_sequences + 1, sizeof *b->cu_seqlens)));
     for (size_t i = 0; i < b->n_sequences; i++) {

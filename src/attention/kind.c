@@ -164,17 +164,15 @@ static bool all_rows(const tq_attend_kind *kind, size_t *rows) {
 tq_status tq_attend_workspace_most(const tq_attend_kind *kind, size_t *bytes) {
     const bool k_codes = (int)kind->k_format != 0, v_codes = (int)kind->v_format != 0;
     const size_t partial = tq_attend_partial_floats(kind->v_dim * (v_codes ? 2 : 1), true);
-    size_t total = 0, at, segments, values, biases, partials;
+    size_t total = 0, at, segments, values, partials;
     const bool fits =
         tq_size_mul(kind->max_sequences, kind->max_segments, &segments) &&
         tq_size_mul(kind->heads, kind->max_queries, &values) &&
-        tq_size_mul(values, k_codes ? kind->max_segments : 0, &biases) &&
         tq_size_mul(values, kind->k_dim * (k_codes ? 2 : 1), &values) && all_rows(kind, &partials) &&
         tq_size_mul(partials, kind->heads * partial, &partials) &&
         tq_size_place(&total, &at, kind->max_sequences, sizeof(tq_attend_sequence)) &&
         tq_size_place(&total, &at, segments, sizeof(tq_attend_segment)) &&
         tq_size_place(&total, &at, values, sizeof(float)) &&
-        tq_size_place(&total, &at, biases, sizeof(float)) &&
         tq_size_place(&total, &at, partials, sizeof(float)) &&
         /* every array of a sequence begins on a multiple of 64 bytes */
         tq_size_place(&total, &at, kind->max_sequences, (size_t)4 * 64) && total <= PTRDIFF_MAX;

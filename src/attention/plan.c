@@ -52,6 +52,9 @@ static tq_status check_form(const tq_attention_batch *b, tq_type out_type) {
     if (b->pool == NULL) return tq_fail(TQ_E_NULL, 0, "sequences", "sequences and pool are NULL");
     TRY(tq_check_not_null("block_tables", b->block_tables));
     TRY(tq_check_product("block_tables", b->n_sequences, b->table_stride, sizeof *b->block_tables, NULL));
+    if (b->centre_tables != NULL)
+        TRY(tq_check_product("centre_tables", b->n_sequences, b->centre_table_stride,
+                             sizeof *b->centre_tables, NULL));
     return tq_check_not_null("lengths", b->lengths);
 }
 

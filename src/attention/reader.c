@@ -46,8 +46,9 @@ static tq_status check_blocks(const tq_view_reader *s) {
     return TQ_OK;
 }
 
-static tq_status check_positions(const tq_view_reader *s, size_t length) {
+static tq_status check_positions(const tq_view_reader *s) {
     const tq_view *v = &s->view;
+    const size_t length = s->length;
     if (v->capacity == 0 || length > v->capacity)
         return tq_fail(TQ_E_POSITION, length, s->name, "%s: %zu positions in a capacity of %zu", s->name,
                        length, v->capacity);
@@ -85,18 +86,68 @@ static tq_status check_extent(const char *name, extent e, size_t n) {
         (e.pages > 1 && *e.page_stride < e.length))
         return tq_fail(TQ_E_STRIDE, 0, name, "%s: a stride is shorter than a row of %zu", name, e.length);
     if (end > n)
-        return tq_fail(TQ_E_SIZE, end, name, "%s: %zu bytes or norms are needed, %zu are there", name,
-                       end, n);
+        return tq_fail(TQ_E_SIZE, end, name, "%s: %zu bytes are needed, %zu are there", name, end, n);
     return TQ_OK;
 }
 
+/* Stretches of a segment, from `first` on. */
+static uint64_t stretches_of(const tq_view_reader *s, uint64_t *first) {
+    const size_t stretch = s->view.centre_stretch;
+    *first = tq_stretch_of(s->first_position, stretch);
+    return tq_stretch_of(s->first_position + (s->length - 1), stretch) - *first + 1;
+}
+
+/* Number of a stretch's centre: one for all is the first of them. */
+static size_t centre_number(const tq_view *v, uint64_t stretch) {
+    if (v->centre_table == NULL) return (size_t)(stretch % v->n_centres);
+    return (size_t)v->centre_table[stretch % v->n_centre_table];
+}
+
+static tq_status check_centre(const tq_view_reader *s) {
+    const tq_view *v = &s->view;
+    const char *name = s->name;
+    const size_t there = v->centre_table == NULL ? v->n_centres : v->n_centre_table;
+    uint64_t first;
+    if (v->n_centres == 0 || there == 0)
+        return tq_fail(TQ_E_SIZE, 0, name, "%s: there is a centre, but %s is 0", name,
+                       v->n_centres == 0 ? "n_centres" : "n_centre_table");
+    TRY(tq_check_product(name, v->n_centres, s->heads * s->dim, sizeof *v->centre, NULL));
+    const uint64_t stretches = stretches_of(s, &first);
+    if (stretches > there)
+        return tq_fail(TQ_E_POSITION, there, name,
+                       "%s: %zu centres for the %llu stretches of %zu positions that the segment has",
+                       name, there, (unsigned long long)stretches, v->centre_stretch);
+    for (uint64_t i = first; v->centre_table != NULL && i < first + stretches; i++) {
+        const int32_t entry = v->centre_table[i % v->n_centre_table];
+        if (entry < 0 || (size_t)entry >= v->n_centres)
+            return tq_fail(TQ_E_POSITION, i % v->n_centre_table, name,
+                           "%s: centre_table[%llu] is %d, there are %zu centres", name,
+                           (unsigned long long)(i % v->n_centre_table), (int)entry, v->n_centres);
+    }
+    return TQ_OK;
+}
+
+const uint16_t *tq_view_centre(const tq_view_reader *s, size_t head, size_t position, size_t *n) {
+    const tq_view *v = &s->view;
+    const uint64_t at = s->first_position + position;
+    if (v->centre == NULL) return NULL;
+    if (v->centre_stretch != 0 && v->centre_stretch - at % v->centre_stretch < *n)
+        *n = v->centre_stretch - (size_t)(at % v->centre_stretch);
+    const size_t number = centre_number(v, tq_stretch_of(at, v->centre_stretch));
+    return v->centre + (number * s->heads + head) * s->dim;
+}
+
 tq_status tq_view_reader_init(tq_view_reader *s, const char *name, const tq_view *view, size_t n_kv_heads,
-                              size_t length, uint32_t head_dim) {
-    *s = (tq_view_reader){.view = *view, .length = length, .name = name};
+                              const tq_segment *segment, uint32_t head_dim) {
+    *s = (tq_view_reader){.view = *view,
+                          .heads = n_kv_heads,
+                          .length = segment->length,
+                          .first_position = segment->first_position,
+                          .name = name};
     if (view->pages == NULL) s->view.pool_pages = 1;
     if (view->pages == NULL && view->blocks == NULL) s->view.page_rows = view->capacity;
     tq_status status = check_store(s, head_dim);
-    if (status == TQ_OK) status = check_positions(s, length);
+    if (status == TQ_OK) status = check_positions(s);
     if (status != TQ_OK) return status;
     tq_view *v = &s->view;
     if (v->pool_pages == 0) v->pool_pages = 1; /* a table without entries needs none */
@@ -108,12 +159,12 @@ tq_status tq_view_reader_init(tq_view_reader *s, const char *name, const tq_view
         status = tq_fail(TQ_E_NULL, 0, name, "%s: data is NULL", name);
     if (status != TQ_OK || !tq_view_is_encoded(s)) return status;
     status = check_extent(name,
-                          (extent){s->plan.n_norms, v->page_rows, n_kv_heads, v->pool_pages,
+                          (extent){s->plan.norm_bytes, v->page_rows, n_kv_heads, v->pool_pages,
                                    &v->norm_row_stride, &v->norm_head_stride, &v->norm_page_stride},
                           v->n_norms);
     if (status == TQ_OK && v->blocks == NULL && v->norms == NULL)
         status = tq_fail(TQ_E_NULL, 0, name, "%s: norms is NULL", name);
-    return status;
+    return status == TQ_OK && v->centre != NULL ? check_centre(s) : status;
 }
 
 /* Where a logical position lies, and how many after it lie evenly, n at most. */
@@ -138,10 +189,10 @@ static const uint8_t *data_at(const tq_view_reader *s, size_t head, place at) {
     return page + head * v->head_stride + at.row * v->row_stride;
 }
 
-static const float *norms_at(const tq_view_reader *s, size_t head, place at) {
+static const uint8_t *norms_at(const tq_view_reader *s, size_t head, place at) {
     const tq_view *v = &s->view;
-    const float *page =
-        v->blocks != NULL ? v->norm_blocks[at.page] : v->norms + at.page * v->norm_page_stride;
+    const uint8_t *page = v->blocks != NULL ? v->norm_blocks[at.page]
+                                            : (const uint8_t *)v->norms + at.page * v->norm_page_stride;
     return page + head * v->norm_head_stride + at.row * v->norm_row_stride;
 }
 
@@ -178,12 +229,14 @@ static const float *decode_run(const tq_view_reader *s, const tq_kernels *kernel
 /* x[r][i] times the scale of position i of a run. */
 static void scale_run(const tq_view_reader *s, const tq_kernels *kernels, size_t head, place at,
                       size_t rows, float *x, size_t n_stride) {
-    const float *norms = norms_at(s, head, at);
+    const size_t stride = s->view.norm_row_stride;
+    const uint8_t *norms = norms_at(s, head, at);
     float scales[SCALES];
     for (size_t first = 0; first < at.run; first += SCALES, x += SCALES) {
         const size_t n = at.run - first < SCALES ? at.run - first : SCALES;
+        tq_load_norms(kernels, &s->plan, n, norms + first * stride, stride, 0, scales);
         for (size_t i = 0; i < n; i++)
-            scales[i] = norms[(first + i) * s->view.norm_row_stride] * s->plan.norm_scale;
+            scales[i] *= s->plan.norm_scale;
         for (size_t r = 0; r < rows; r++)
             kernels->multiply(n, scales, x + r * n_stride);
     }

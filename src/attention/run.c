@@ -17,22 +17,7 @@ static void load_queries(const tq_attend_batch *b, const tq_attend_sequence *s, 
              to);
 }
 
-/* Products of a block's queries with a centre, in the call's domain. */
-static void add_bias(const tq_attend_task *t, const float *centre, float *bias) {
-    const tq_attend_batch *b = t->batch;
-    const size_t dim = b->kind->k_dim;
-    const float *queries = b->workspace + t->s->plain;
-    float rotated[TQ_MAX_DIM];
-    centre += t->head * dim;
-    if (b->kind->domain == TQ_ROTATED) {
-        b->kernels->rotate(&t->s->k_rotation, TQ_ROTATE_IN, 1, centre, dim, rotated, dim);
-        centre = rotated;
-    }
-    for (size_t r = t->row; r < t->row + t->rows; r++)
-        b->kernels->score(dim, 1, queries + r * dim, 1, centre, bias + r, 1);
-}
-
-/* Queries times scale, in the domains that the keys need, and their products with the centres. */
+/* Queries times scale, in the domains that the keys need. */
 static void prepare(const tq_attend_task *t) {
     const tq_attend_batch *b = t->batch;
     const tq_attend_sequence *s = t->s;
@@ -45,10 +30,6 @@ static void prepare(const tq_attend_task *t) {
     if (s->rotated != s->plain)
         b->kernels->rotate(&s->k_rotation, TQ_ROTATE_IN, t->rows, plain, dim,
                            b->workspace + s->rotated + t->row * dim, dim);
-    for (size_t i = 0, next = 0; i < s->n_segments; i++)
-        if (s->segments[i].bias == next)
-            add_bias(t, s->segments[i].k.view.centre,
-                     b->workspace + s->bias + next++ * b->kind->heads * s->n_queries);
 }
 
 static void finish(const tq_attend_task *t) {
@@ -80,6 +61,7 @@ static void take_block(tq_attend_task *t, const tq_attend_batch *b, const tq_att
     t->head = index / cut->row_blocks;
     t->row = t->head * cut->rows + first;
     t->rows = left < cut->row_block ? left : cut->row_block;
+    t->centre = NULL;
 }
 
 static void run_task(void *work, size_t index) {

@@ -37,10 +37,13 @@ static tq_status check_centre(const tq_segment *s) {
     return TQ_OK;
 }
 
+static tq_status check_end(const tq_segment *segments, size_t i) {
+    if (segments[i].first_position <= UINT64_MAX - segments[i].length) return TQ_OK;
+    return tq_fail(TQ_E_POSITION, i, "segments", "segments[%zu]: positions beyond 2^64", i);
+}
+
 static tq_status check_positions(const tq_segment *segments, size_t i) {
     const uint64_t first = segments[i].first_position, length = segments[i].length;
-    if (first > UINT64_MAX - length)
-        return tq_fail(TQ_E_POSITION, i, "segments", "segments[%zu]: positions beyond 2^64", i);
     for (size_t j = 0; j < i && length > 0; j++)
         if (segments[j].first_position < first + length &&
             first < segments[j].first_position + segments[j].length)
@@ -54,23 +57,17 @@ static tq_status check_positions(const tq_segment *segments, size_t i) {
 /* What the segments of a sequence have been found to be so far. */
 typedef struct survey {
     bool v1_k, v1_v;
-    const float *centre;
 } survey;
 
 static tq_status take_views(tq_attend_sequence *s, const tq_attend_kind *kind, const tq_segment *from,
                             tq_attend_segment *to, survey *seen) {
-    TRY(tq_view_reader_init(&to->k, "k", &from->k, kind->kv_heads, to->length, (uint32_t)kind->k_dim));
-    TRY(tq_view_reader_init(&to->v, "v", &from->v, kind->kv_heads, to->length, (uint32_t)kind->v_dim));
+    TRY(check_centre(from));
+    TRY(tq_view_reader_init(&to->k, "k", &from->k, kind->kv_heads, from, (uint32_t)kind->k_dim));
+    TRY(tq_view_reader_init(&to->v, "v", &from->v, kind->kv_heads, from, (uint32_t)kind->v_dim));
     TRY(note_view(&to->k, kind->domain, &s->dense_k, &s->encoded_k, &s->k_rotation, &seen->v1_k));
     TRY(note_view(&to->v, kind->domain, &s->dense_v, &s->encoded_v, &s->v_rotation, &seen->v1_v));
     TRY(check_format(kind, &to->k, kind->k_format));
-    TRY(check_format(kind, &to->v, kind->v_format));
-    TRY(check_centre(from));
-    if (from->k.centre == NULL) return TQ_OK;
-    s->n_biases += from->k.centre != seen->centre; /* neighbours often share one */
-    seen->centre = from->k.centre;
-    to->bias = s->n_biases - 1;
-    return TQ_OK;
+    return check_format(kind, &to->v, kind->v_format);
 }
 
 static tq_status take_segments(tq_attend_sequence *s, const tq_attend_kind *kind, const tq_sequence *from,
@@ -80,10 +77,10 @@ static tq_status take_segments(tq_attend_sequence *s, const tq_attend_kind *kind
         return tq_fail(TQ_E_NULL, 0, "segments", "segments is NULL");
     for (size_t i = 0; i < from->n_segments; i++) {
         tq_attend_segment scratch, *to = segments == NULL ? &scratch : &segments[i];
+        TRY(check_end(from->segments, i));
         to->length = from->segments[i].length;
         to->first_position = from->segments[i].first_position;
         to->start = s->positions;
-        to->bias = TQ_NO_BIAS;
         if (to->length > 0) TRY(take_views(s, kind, &from->segments[i], to, &seen));
         TRY(check_positions(from->segments, i));
         if (!tq_size_add(s->positions, to->length, &s->positions))
@@ -163,7 +160,7 @@ static bool place_floats(size_t *total, size_t *where, size_t n) {
 }
 
 tq_status tq_attend_sequence_place(tq_attend_sequence *s, const tq_attend_kind *kind, size_t *total) {
-    size_t rows, values, biases, partials, most_floats = 0;
+    size_t rows, values, partials, most_floats = 0;
     bool fits = tq_size_mul(kind->heads, s->n_queries, &rows) && tq_size_mul(rows, kind->k_dim, &values);
     if (fits) {
         s->cut = tq_attend_cut_of(kind, s->n_queries, s->positions);
@@ -174,12 +171,10 @@ tq_status tq_attend_sequence_place(tq_attend_sequence *s, const tq_attend_kind *
         most_floats = tq_attend_partial_floats(s->acc_floats, s->positions > TQ_ATTEND_FOLD);
     }
     const bool rotates = s->encoded_k && kind->domain == TQ_ORIGINAL;
-    fits = fits && tq_size_mul(rows, s->n_biases, &biases) &&
-           tq_size_mul(rows, s->cut.most_splits, &partials) &&
+    fits = fits && tq_size_mul(rows, s->cut.most_splits, &partials) &&
            tq_size_mul(partials, most_floats, &partials) && place_floats(total, &s->plain, values) &&
            place_floats(total, &s->rotated, rotates ? values : 0) &&
-           place_floats(total, &s->bias, biases) && place_floats(total, &s->partials, partials) &&
-           *total <= PTRDIFF_MAX;
+           place_floats(total, &s->partials, partials) && *total <= PTRDIFF_MAX;
     if (!fits)
         return tq_fail(TQ_E_OVERFLOW, 0, "n_queries", "%zu heads of %zu queries do not fit in memory",
                        kind->heads, s->n_queries);

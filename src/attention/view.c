@@ -23,7 +23,7 @@ static tq_status check_array(const char *name, const void *data, size_t n, size_
 }
 
 tq_status tq_view_codes(tq_view *view, const tq_codec *codec, size_t n_kv_heads, size_t capacity,
-                        const void *codes, size_t n_codes, const float *norms, size_t n_norms) {
+                        const void *codes, size_t n_codes, const void *norms, size_t n_norms) {
     tq_plan plan;
     TRY(tq_check_not_null("view", view));
     TRY(tq_check_not_null("codec", codec));
@@ -31,7 +31,7 @@ tq_status tq_view_codes(tq_view *view, const tq_codec *codec, size_t n_kv_heads,
     TRY(tq_plan_check_scale_factor(&plan, codec->scale_factor_d512));
     TRY(check_shape(n_kv_heads, capacity));
     TRY(check_array("codes", codes, n_codes, 1, n_kv_heads, capacity, plan.row_bytes));
-    TRY(check_array("norms", norms, n_norms, sizeof *norms, n_kv_heads, capacity, plan.n_norms));
+    TRY(check_array("norms", norms, n_norms, 1, n_kv_heads, capacity, plan.norm_bytes));
     *view = (tq_view){.store = TQ_STORE_CODES,
                       .codec = *codec,
                       .data = codes,

@@ -8,13 +8,6 @@
 
 enum { CHUNK = TQ_ATTEND_CHUNK, ROWS = TQ_ATTEND_ROWS };
 
-/* What a row's scores of a segment lack. */
-static float bias_of(const tq_attend_task *t, const tq_attend_segment *seg, size_t r) {
-    const tq_attend_sequence *s = t->s;
-    if (seg->bias == TQ_NO_BIAS) return 0.0f;
-    return t->batch->workspace[s->bias + seg->bias * t->batch->kind->heads * s->n_queries + t->row + r];
-}
-
 static float *partial_of(const tq_attend_task *t, size_t r) {
     return tq_attend_partial(t->batch, t->s, t->row + r, t->split);
 }
@@ -38,11 +31,40 @@ typedef struct chunk {
     size_t bit;           /* the first position's */
 } chunk;
 
+/* The rows' products with a centre, in the call's domain. */
+static void take_centre(tq_attend_task *t, const uint16_t *centre) {
+    const tq_attend_batch *b = t->batch;
+    const size_t dim = b->kind->k_dim;
+    float wide[TQ_MAX_DIM];
+    if (t->centre == centre) return; /* neighbours share it */
+    t->centre = centre;
+    tq_widen(b->kernels, TQ_F16, dim, centre, wide);
+    if (b->kind->domain == TQ_ROTATED)
+        b->kernels->rotate(&t->s->k_rotation, TQ_ROTATE_IN, 1, wide, dim, wide, dim);
+    for (size_t r = 0; r < t->rows; r++)
+        b->kernels->score(dim, 1, b->workspace + t->s->plain + (t->row + r) * dim, 1, wide, &t->bias[r],
+                          1);
+}
+
+/* Adds what scores lack of keys that were encoded without their centre. */
+static void add_centres(tq_attend_task *t, const chunk *c) {
+    for (size_t done = 0, n; done < c->n; done += n) {
+        n = c->n - done;
+        const uint16_t *centre = tq_view_centre(&c->segment->k, t->head, c->first + done, &n);
+        if (centre == NULL) return;
+        take_centre(t, centre);
+        for (size_t r = 0; r < t->rows; r++)
+            for (size_t i = done; i < done + n; i++)
+                t->scores[r * CHUNK + i] += t->bias[r];
+    }
+}
+
 static void score_chunk(tq_attend_task *t, const chunk *c) {
     const tq_attend_batch *b = t->batch;
     const size_t from = tq_view_is_encoded(&c->segment->k) ? t->s->rotated : t->s->plain;
     tq_view_score(&c->segment->k, b->kernels, t->head, c->first, c->n, t->rows,
                   b->workspace + from + t->row * b->kind->k_dim, t->scores, CHUNK);
+    add_centres(t, c);
 }
 
 static size_t query_of(const tq_attend_task *t, size_t r) {
@@ -108,11 +130,7 @@ static void lean(const tq_attend_task *t, size_t r, uint64_t position, size_t n,
 static float shape(const tq_attend_task *t, const chunk *c, size_t r, size_t from, size_t n,
                    float *scores) {
     const tq_attend_batch *b = t->batch;
-    const float bias = bias_of(t, c->segment, r);
     float top = tail_of(t, r)[0];
-    if (bias != 0.0f)
-        for (size_t i = 0; i < n; i++)
-            scores[i] += bias;
     if (b->kind->softcap > 0.0f) { /* which would make infinities look like numbers */
         if (b->kernels->scan(n, scores, FLT_MAX) < n) top = NAN;
         b->kernels->softcap(n, b->kind->softcap, scores);
@@ -275,6 +293,7 @@ void tq_attend_work(tq_attend_task *t) {
         finite = finite && is_finite(t, r);
     if (finite) return;
     for (t->rows = 1; t->row < first + rows; t->row++) {
+        t->centre = NULL; /* its products are those of other rows */
         if (rows > 1) attend_rows(t);
         if (!is_finite(t, 0)) tail_of(t, 0)[0] = NAN;
     }

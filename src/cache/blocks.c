@@ -10,10 +10,9 @@ tq_status tq_block_shape_init(tq_block_shape *s, const tq_plan plan[TQ_SIDES], s
     *s = (tq_block_shape){.rows = rows};
     bool fits = tq_size_mul(heads, rows, &s->vectors) && tq_size_mul(s->vectors, pages, &s->vectors);
     for (unsigned side = TQ_K; fits && side < TQ_SIDES; side++) {
-        const size_t norm_bytes = plan[side].n_norms * sizeof(float);
         fits = tq_size_place(&s->bytes, &s->codes_at[side], s->vectors, plan[side].row_bytes);
         s->code_bytes[side] = s->bytes - s->codes_at[side];
-        fits = fits && tq_size_place(&s->bytes, &s->norms_at[side], s->vectors, norm_bytes);
+        fits = fits && tq_size_place(&s->bytes, &s->norms_at[side], s->vectors, plan[side].norm_bytes);
         s->norm_bytes[side] = s->bytes - s->norms_at[side];
     }
     if (fits) return TQ_OK;
@@ -27,7 +26,7 @@ tq_status tq_block_take(tq_block *b, const tq_allocator *allocator, const tq_blo
     TRY(tq_take(allocator, "codes", 1, s->bytes, &memory));
     for (unsigned side = TQ_K; side < TQ_SIDES; side++) {
         b->codes[side] = (uint8_t *)memory + s->codes_at[side];
-        b->norms[side] = (float *)(void *)((uint8_t *)memory + s->norms_at[side]);
+        b->norms[side] = (uint8_t *)memory + s->norms_at[side];
     }
     return TQ_OK;
 }
@@ -55,7 +54,7 @@ static tq_status widen(tq_block_table *t, const tq_allocator *allocator, size_t 
     TRY(tq_take(allocator, "block table", room, TABLE_ARRAYS * sizeof *wide.codes[TQ_K], &memory));
     for (unsigned side = TQ_K; side < TQ_SIDES; side++) {
         wide.codes[side] = (void **)memory + 2 * side * room;
-        wide.norms[side] = (float **)memory + (2 * side + 1) * room;
+        wide.norms[side] = (void **)memory + (2 * side + 1) * room;
         if (t->n == 0) continue;
         memcpy(wide.codes[side], t->codes[side], t->n * sizeof *wide.codes[side]);
         memcpy(wide.norms[side], t->norms[side], t->n * sizeof *wide.norms[side]);
@@ -145,6 +144,6 @@ tq_place tq_cache_place(const tq_cache *c, unsigned side, uint64_t position, siz
     const size_t rows = c->shape.rows, slot = tq_cache_slot(c, position), row = slot % rows;
     const size_t vector = head * rows + row;
     const tq_block b = block_at(c, slot / rows);
-    return (tq_place){b.codes[side] + vector * plan->row_bytes, b.norms[side] + vector * plan->n_norms,
+    return (tq_place){b.codes[side] + vector * plan->row_bytes, b.norms[side] + vector * plan->norm_bytes,
                       rows - row};
 }

@@ -75,6 +75,14 @@ static tq_status check_capacity(const tq_cache_config *config) {
         return tq_fail(TQ_E_POSITION, config->learn_centre, "learn_centre",
                        "learn_centre %zu: with k_centre there is none to learn, it must be 0",
                        config->learn_centre);
+    if (config->centre_stretch > 0 && config->centre_stretch < config->learn_centre)
+        return tq_fail(TQ_E_POSITION, config->centre_stretch, "centre_stretch",
+                       "centre_stretch %zu: its centre is learned from learn_centre, %zu positions",
+                       config->centre_stretch, config->learn_centre);
+    if (config->centre_stretch > 0 && config->learn_centre == 0)
+        return tq_fail(TQ_E_POSITION, config->centre_stretch, "centre_stretch",
+                       "centre_stretch %zu: no centre is learned, learn_centre is 0",
+                       config->centre_stretch);
     return TQ_OK;
 }
 
@@ -135,6 +143,27 @@ static tq_status lay_out(tq_cache *c) {
     return TQ_OK;
 }
 
+/* Of a centre that is given, which float16 holds too. */
+static tq_vector_limit centre_limit(const tq_cache *c) {
+    tq_vector_limit limit = tq_cache_limit(c, TQ_K);
+    limit.value = TQ_MAX_HALF;
+    return limit;
+}
+
+static tq_status fail_value(const char *name, tq_vector_limit limit, const tq_bad_value *bad) {
+    if (bad->is_length)
+        return tq_fail(
+            TQ_E_RANGE, bad->index, name,
+            "%s: the vector that begins at %s[%zu] is %g long: the limit of this cache is %g, so "
+            "that float16 holds every norm",
+            name, name, bad->index, (double)bad->value, (double)limit.length);
+    if (isfinite(bad->value))
+        return tq_fail(TQ_E_RANGE, bad->index, name, "%s[%zu] is %g: the limit of this cache is %g", name,
+                       bad->index, (double)bad->value, (double)limit.value);
+    return tq_fail(TQ_E_NOT_FINITE, bad->index, name, "%s[%zu] is %s: it must be finite", name,
+                   bad->index, isnan(bad->value) ? "NaN" : "infinite");
+}
+
 tq_status tq_cache_create(const tq_cache_config *from, tq_cache **cache) {
     tq_cache_config own;
     const tq_cache_config *config = &own;
@@ -150,6 +179,7 @@ tq_status tq_cache_create(const tq_cache_config *from, tq_cache **cache) {
                       .recent = config->recent,
                       .sinks = config->sinks,
                       .learn = config->learn_centre,
+                      .stretch = config->centre_stretch,
                       .pool = config->pool,
                       .allocator = tq_allocator_or_default(config->allocator),
                       .centre_given = config->k_centre != NULL};
@@ -158,10 +188,10 @@ tq_status tq_cache_create(const tq_cache_config *from, tq_cache **cache) {
     TRY(check_capacity(config));
     TRY(check_centre(&model, config));
     if (config->k_centre != NULL) {
-        const tq_rows centre = {"k_centre",           config->k_centre,    sizeof(float),
-                                model.plan[TQ_K].dim, model.heads,         1,
-                                model.plan[TQ_K].dim, model.plan[TQ_K].dim};
-        TRY(tq_rows_check_values(model.kernels, &centre));
+        tq_bad_value bad;
+        if (tq_find_bad_row(model.kernels, model.plan[TQ_K].dim, model.heads, config->k_centre,
+                            centre_limit(&model), &bad))
+            return fail_value("k_centre", centre_limit(&model), &bad);
     }
     if (config->parallel != NULL) model.parallel = *config->parallel;
     TRY(lay_out(&model));
@@ -172,15 +202,6 @@ tq_status tq_cache_create(const tq_cache_config *from, tq_cache **cache) {
 
 void tq_cache_destroy(tq_cache *cache) {
     if (cache != NULL) tq_cache_release(cache);
-}
-
-static tq_status fail_value(const tq_cache *c, unsigned side, const tq_bad_value *bad) {
-    const char *name = side == TQ_K ? "k" : "v";
-    if (isfinite(bad->value))
-        return tq_fail(TQ_E_RANGE, bad->index, name, "%s[%zu] is %g: the limit of this cache is %g", name,
-                       bad->index, (double)bad->value, (double)tq_cache_limit(c, side));
-    return tq_fail(TQ_E_NOT_FINITE, bad->index, name, "%s[%zu] is %s: it must be finite", name,
-                   bad->index, isnan(bad->value) ? "NaN" : "infinite");
 }
 
 static tq_status check_positions(const tq_cache *c, size_t n) {
@@ -222,7 +243,8 @@ tq_status tq_cache_append_input(tq_cache *cache, size_t n, const tq_cache_input 
     TRY(check_source(cache, "v", &src[TQ_V], n, input->n_v));
     TRY(check_positions(cache, n));
     const tq_status status = tq_cache_extend(cache, n, src, &side, &bad);
-    return status == TQ_E_RANGE ? fail_value(cache, side, &bad) : status;
+    return status == TQ_E_RANGE ? fail_value(side == TQ_K ? "k" : "v", tq_cache_limit(cache, side), &bad)
+                                : status;
 }
 
 tq_status tq_cache_append(tq_cache *cache, size_t n, const float *k, const float *v) {
@@ -268,8 +290,8 @@ uint64_t tq_cache_encoded_end(const tq_cache *cache) {
     return cache == NULL ? 0 : cache->encoded_end;
 }
 
-const float *tq_cache_k_centre(const tq_cache *cache) {
-    return cache != NULL && cache->centre_known ? cache->centre : NULL;
+const uint16_t *tq_cache_k_centre(const tq_cache *cache, uint64_t position) {
+    return cache != NULL && tq_centre_is_known(cache, position) ? tq_centre_at(cache, position, 0) : NULL;
 }
 
 tq_status tq_cache_segments(const tq_cache *cache, tq_segment segments[TQ_CACHE_SEGMENTS],

@@ -6,7 +6,7 @@
 #include <stdatomic.h>
 
 #include "cache/memory.h"
-#include "codec/rows.h"
+#include "codec/centre.h"
 #include "tqkv/cache.h"
 
 /* Keys and values: index of whatever there are two of. */
@@ -30,19 +30,26 @@ typedef struct tq_block_shape {
 
 typedef struct tq_block {
     uint8_t *codes[TQ_SIDES];
-    float *norms[TQ_SIDES];
+    uint8_t *norms[TQ_SIDES];
 } tq_block;
 
 /* Blocks as views take them: an array of pointers for each of their parts. */
 typedef struct tq_block_table {
     size_t room, n;
     void **codes[TQ_SIDES];
-    float **norms[TQ_SIDES];
+    void **norms[TQ_SIDES];
 } tq_block_table;
 
 static inline tq_block tq_block_table_at(const tq_block_table *t, size_t i) {
     return (tq_block){{t->codes[TQ_K][i], t->codes[TQ_V][i]}, {t->norms[TQ_K][i], t->norms[TQ_V][i]}};
 }
+
+/* Centres of keys, float16 [rows][G][D]: that of stretch s is row s % rows. Without stretches it is one.
+ */
+typedef struct tq_centres {
+    uint16_t *values;
+    size_t rows;
+} tq_centres;
 
 struct tq_page_pool {
     tq_cache_layer layer;
@@ -65,13 +72,14 @@ struct tq_cache {
     tq_cache_layer layer;
     size_t heads;
     const tq_kernels *kernels;
-    size_t capacity, window, recent, sinks, learn;
+    size_t capacity, window, recent, sinks;
+    size_t learn, stretch; /* keys that a centre is learned from, positions that share it; 0: all do */
     tq_page_pool *pool;
     tq_allocator allocator;
     tq_parallel parallel; /* run is NULL: the calling thread alone */
 
     /* what follows from it */
-    tq_plan plan[TQ_SIDES]; /* dense: dim, row_bytes and n_norms, which is 0 */
+    tq_plan plan[TQ_SIDES]; /* dense: dim, row_bytes, and no norms */
     tq_store store[TQ_SIDES];
     size_t half_rows;     /* positions of the float16 ring, slot p % half_rows; 0: there is none */
     size_t slots;         /* most encoded positions; without pages p lies in slot (p - sinks) % slots */
@@ -83,11 +91,10 @@ struct tq_cache {
     tq_block_table blocks;           /* unless there is a pool */
     uint16_t *sink_halves[TQ_SIDES]; /* [G][sinks][D], of tq_half_type() */
     uint16_t *halves[TQ_SIDES];      /* [G][half_rows][D] */
-    float *centre;                   /* [G][D]; NULL: there will be none */
+    tq_centres centres;
     int32_t *pages; /* [page_entries], n_pages of them held; the first is page first_page of positions */
 
     /* state */
-    bool centre_known;
     size_t n_pages;
     size_t reserved; /* paged: that many pages are held at least */
     uint64_t first_page;
@@ -137,13 +144,23 @@ const void *tq_source_at(const tq_source *source, size_t position, size_t head);
 const float *tq_source_floats(const tq_source *source, const tq_kernels *kernels, size_t position,
                               size_t head, float *buffer);
 
-/* A value beyond the limit or not finite, at data[index]. */
+/* What a vector may be: its values' magnitude, and its length, 0 for any. */
+typedef struct tq_vector_limit {
+    float value, length;
+} tq_vector_limit;
+
+/* A value beyond the limit or not finite, at data[index]; or the length of the vector that begins there.
+ */
 typedef struct tq_bad_value {
     size_t index;
     float value;
+    bool is_length;
 } tq_bad_value;
 bool tq_source_find_bad(const tq_source *source, const tq_kernels *kernels, size_t n, size_t heads,
-                        float limit, tq_bad_value *bad);
+                        tq_vector_limit limit, tq_bad_value *bad);
+/* The same for rows of dim values side by side. */
+bool tq_find_bad_row(const tq_kernels *kernels, size_t dim, size_t rows, const float *x,
+                     tq_vector_limit limit, tq_bad_value *bad);
 
 /* create.c: a cache with a model's fields and memory of its own. TQ_E_OVERFLOW, TQ_E_NO_MEMORY. */
 tq_status tq_cache_build(const tq_cache *model, const float *k_centre, tq_cache **cache);
@@ -179,10 +196,28 @@ size_t tq_cache_slot(const tq_cache *cache, uint64_t position);
  * heads are shape.rows vectors apart. */
 typedef struct tq_place {
     uint8_t *codes;
-    float *norms;
+    uint8_t *norms;
     size_t run;
 } tq_place;
 tq_place tq_cache_place(const tq_cache *cache, unsigned side, uint64_t position, size_t head);
+
+/* centres.c */
+static inline bool tq_cache_has_centre(const tq_cache *c) {
+    return c->centre_given || c->learn > 0;
+}
+/* Room for the centres of positions up to `end`; as tq_blocks_reserve(). */
+tq_status tq_centres_reserve(tq_cache *cache, uint64_t end, tq_centres *before);
+void tq_centres_commit(tq_cache *cache, const tq_centres *before);
+void tq_centres_rollback(tq_cache *cache, const tq_centres *before);
+void tq_centres_release(tq_cache *cache);
+void tq_centres_copy(const tq_cache *from, tq_cache *to);
+size_t tq_centres_bytes(const tq_cache *cache);
+uint16_t *tq_centre_at(const tq_cache *cache, uint64_t position, size_t head);
+/* Whether a position's stretch has its centre: something of it is encoded. */
+bool tq_centre_is_known(const tq_cache *cache, uint64_t position);
+/* The keys that the centre of a position's stretch is learned from, where `first` is the next to be
+ * encoded: the first so many from *begin on. */
+uint64_t tq_centre_keys(const tq_cache *cache, uint64_t first, uint64_t position, uint64_t *begin);
 
 /* pool.c: a pool with a model's fields and pages of `rows` positions. */
 tq_status tq_pool_build(const tq_page_pool *model, size_t rows, tq_page_pool **pool);
@@ -203,6 +238,7 @@ bool tq_pool_is_shared(const tq_page_pool *pool, int32_t page);
  * fails after all. Caches that forget what is old take it for good: they must not fail any more. */
 typedef struct tq_room {
     tq_block_table before; /* global */
+    tq_centres centres;    /* what they were */
     size_t pages_before;
     bool copied;
     size_t copy;    /* copied: the entry that has the copy */
@@ -228,20 +264,23 @@ void tq_pages_share(const tq_cache *from, tq_cache *to);
 size_t tq_pages_entries(const tq_cache *cache);
 
 /* encode.c: positions [first, end), of which those from `start` on come from the caller's vectors and
- * those before from the float16 ring. False if a value could not be encoded. */
+ * those before from the float16 ring. check: vectors may be beyond the cache's limits, or not
+ * finite; then false if one is. */
 bool tq_cache_encode(tq_cache *cache, const tq_source src[TQ_SIDES], uint64_t start, uint64_t first,
-                     uint64_t end);
+                     uint64_t end, bool check);
 
 /* append.c: n positions. A value that cannot be kept is TQ_E_RANGE, not yet recorded as an error; *side
  * and *bad tell which. */
 tq_status tq_cache_extend(tq_cache *cache, size_t n, const tq_source src[TQ_SIDES], unsigned *side,
                           tq_bad_value *bad);
-float tq_cache_limit(const tq_cache *cache, unsigned side);
+tq_vector_limit tq_cache_limit(const tq_cache *cache, unsigned side);
 /* Memory for the appends up to that length. */
 tq_status tq_cache_provide(tq_cache *cache, uint64_t length);
 
-/* Where encoding stands once there are so many positions. */
+/* Where encoding stands once there are so many positions; and as far as it gets on the way, while no more
+ * than `there` of them are. */
 uint64_t tq_cache_end_at(const tq_cache *cache, uint64_t length);
+uint64_t tq_cache_end_with(const tq_cache *cache, uint64_t length, uint64_t there);
 /* The row of a position that is in float16, or comes next and will be. */
 uint16_t *tq_cache_half_row(const tq_cache *cache, unsigned side, uint64_t position, size_t head);
 

@@ -21,24 +21,18 @@ static void give_halves(const tq_cache *c, unsigned side, size_t rows, uint16_t 
     tq_give(&c->allocator, halves, c->heads * rows, tq_half_bytes(c, side));
 }
 
-static bool wants_centre(const tq_cache *c) {
-    return c->centre_given || c->learn > 0;
-}
-
-/* Everything but the blocks of a global cache, which come as they are needed, and pages. */
+/* Everything but what grows with the positions: blocks and centres of a global cache, and pages. */
 static tq_status take_parts(tq_cache *c) {
     void *memory = NULL;
     tq_block_table none;
+    tq_centres no_centres;
     tq_status status = TQ_OK;
     for (unsigned side = TQ_K; side < TQ_SIDES && status == TQ_OK; side++) {
         status = take_halves(c, side, c->sinks, &c->sink_halves[side]);
         if (status == TQ_OK) status = take_halves(c, side, c->half_rows, &c->halves[side]);
     }
-    if (status == TQ_OK && wants_centre(c)) {
-        status =
-            tq_take(&c->allocator, "k_centre", c->heads, c->plan[TQ_K].dim * sizeof *c->centre, &memory);
-        c->centre = memory;
-    }
+    if (status == TQ_OK && (c->centre_given || tq_cache_forgets(c)))
+        status = tq_centres_reserve(c, 0, &no_centres);
     if (status == TQ_OK && c->page_entries > 0) {
         status = tq_take(&c->allocator, "block table", c->page_entries, sizeof *c->pages, &memory);
         c->pages = memory;
@@ -53,7 +47,7 @@ static void without_memory(tq_cache *c) {
     c->blocks = (tq_block_table){0};
     for (unsigned side = TQ_K; side < TQ_SIDES; side++)
         c->sink_halves[side] = c->halves[side] = NULL;
-    c->centre = NULL;
+    c->centres = (tq_centres){NULL, 0};
     c->pages = NULL;
     c->n_pages = c->reserved = 0;
 }
@@ -70,7 +64,8 @@ tq_status tq_cache_build(const tq_cache *model, const float *k_centre, tq_cache 
         tq_cache_release(c);
         return status;
     }
-    if (k_centre != NULL) memcpy(c->centre, k_centre, c->heads * c->plan[TQ_K].dim * sizeof *k_centre);
+    if (k_centre != NULL)
+        c->kernels->f32_to_f16(c->heads * c->plan[TQ_K].dim, k_centre, c->centres.values);
     *cache = c;
     return TQ_OK;
 }
@@ -83,7 +78,7 @@ void tq_cache_release(tq_cache *c) {
         give_halves(c, side, c->sinks, c->sink_halves[side]);
         give_halves(c, side, c->half_rows, c->halves[side]);
     }
-    tq_give(&to, c->centre, c->heads, c->plan[TQ_K].dim * sizeof *c->centre);
+    tq_centres_release(c);
     tq_give(&to, c->pages, c->page_entries, sizeof *c->pages);
     tq_give(&to, c, 1, sizeof *c);
 }
@@ -91,7 +86,6 @@ void tq_cache_release(tq_cache *c) {
 void tq_cache_empty(tq_cache *c) {
     c->length = c->encoded_end = c->reserved = 0;
     c->oldest = c->sinks;
-    c->centre_known = c->centre_given;
     if (c->pool != NULL) tq_pages_trim(c);
 }
 
@@ -127,14 +121,17 @@ static void copy_halves(const tq_cache *from, tq_cache *to) {
 /* Room for what is encoded: a ring has it already. */
 static tq_status take_or_share(const tq_cache *from, tq_cache *to) {
     const uint64_t first = to->sinks, end = to->encoded_end;
+    tq_centres before;
     if (to->pool == NULL) return tq_room_hold(to, first, end);
+    if (end > first) TRY(tq_centres_reserve(to, end, &before));
+    if (end > first) tq_centres_commit(to, &before);
     tq_pages_share(from, to);
     return TQ_OK;
 }
 
 tq_status tq_cache_copy(const tq_cache *from, uint64_t length, tq_cache **cache) {
     tq_cache *c;
-    TRY(tq_cache_build(from, from->centre_known ? from->centre : NULL, &c));
+    TRY(tq_cache_build(from, NULL, &c));
     tq_cache_shorten(c, length);
     const tq_status status = take_or_share(from, c);
     if (status != TQ_OK) {
@@ -143,6 +140,7 @@ tq_status tq_cache_copy(const tq_cache *from, uint64_t length, tq_cache **cache)
     }
     copy_halves(from, c);
     tq_blocks_copy(from, c);
+    tq_centres_copy(from, c);
     *cache = c;
     return TQ_OK;
 }

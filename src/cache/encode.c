@@ -15,6 +15,7 @@ typedef struct job {
     uint64_t start; /* position of src's first vectors; those before are in the float16 ring */
     uint64_t first, end;
     tq_pieces pieces; /* of positions from `first` on; keys and values of a head are two heads to them */
+    bool check;
     atomic_bool failed;
 } job;
 
@@ -36,25 +37,37 @@ static void fetch(const job *j, unsigned side, uint64_t position, size_t head, f
     tq_widen(c->kernels, type, dim, half, out);
 }
 
-static const float *centre_of(const tq_cache *c, unsigned side, size_t head) {
-    return side == TQ_K && c->centre_known ? c->centre + head * c->plan[side].dim : NULL;
-}
-
-/* Rows of float32 to where they are to lie; false if one cannot be encoded. */
-static bool put_rows(const tq_cache *c, unsigned side, size_t head, const tq_row_set *set, const float *x,
-                     const tq_place *to) {
-    const tq_plan *plan = &c->plan[side];
-    if (c->store[side] == TQ_STORE_CODES)
-        return tq_encode_rows(c->kernels, plan, set, x, centre_of(c, side, head), to->codes, to->norms) ==
-               SIZE_MAX;
-    for (size_t i = 0; i < set->rows; i++)
-        tq_narrow(c->kernels, tq_half_type(c, side), plan->dim, x + i * set->dense_stride,
-                  (uint16_t *)(void *)(to->codes + i * set->code_stride));
+static bool is_good(const tq_cache *c, unsigned side, const tq_row_set *set, const float *x) {
+    const size_t dim = c->plan[side].dim;
+    const tq_vector_limit limit = tq_cache_limit(c, side);
+    const bool even = set->dense_stride == dim;
+    tq_bad_value bad;
+    for (size_t i = 0; i < set->rows; i += even ? set->rows : 1)
+        if (tq_find_bad_row(c->kernels, dim, even ? set->rows : 1, x + i * set->dense_stride, limit,
+                            &bad))
+            return false;
     return true;
 }
 
-/* n vectors to where they are to lie, from (position, head) on: positions side by side, or, `across`,
- * heads of one position, which share no centre. */
+/* Rows of float32 to where they are to lie. They can be encoded: what a cache takes is. */
+static void put_rows(const tq_cache *c, unsigned side, const float *centre, const tq_row_set *set,
+                     const float *x, const tq_place *to) {
+    const tq_plan *plan = &c->plan[side];
+    if (c->store[side] == TQ_STORE_CODES) {
+        (void)tq_encode_rows(c->kernels, plan, set, x, centre, to->codes, to->norms);
+        return;
+    }
+    for (size_t i = 0; i < set->rows; i++)
+        tq_narrow(c->kernels, tq_half_type(c, side), plan->dim, x + i * set->dense_stride,
+                  (uint16_t *)(void *)(to->codes + i * set->code_stride));
+}
+
+static bool is_centred(const tq_cache *c, unsigned side) {
+    return side == TQ_K && tq_cache_has_centre(c);
+}
+
+/* n vectors to where they are to lie, from (position, head) on: positions of one stretch side by side,
+ * or, `across`, heads of one position, which share no centre. */
 static void encode_rows(job *j, unsigned side, uint64_t position, size_t head, size_t n, bool across) {
     const tq_cache *c = j->cache;
     const tq_plan *plan = &c->plan[side];
@@ -63,20 +76,28 @@ static void encode_rows(job *j, unsigned side, uint64_t position, size_t head, s
     const size_t step = across ? c->shape.rows : 1, most = BUFFER_VALUES / plan->dim;
     tq_place at = tq_cache_place(c, side, position, head);
     tq_row_set set = {n, across ? src->head_stride : src->position_stride, step * plan->row_bytes,
-                      step * plan->n_norms};
+                      step * plan->norm_bytes};
     _Alignas(64) float buffer[BUFFER_VALUES];
+    float wide[TQ_MAX_DIM];
+    const float *centre = is_centred(c, side) ? wide : NULL;
+    if (centre != NULL) tq_widen(c->kernels, TQ_F16, plan->dim, tq_centre_at(c, position, head), wide);
     if (gather) set.dense_stride = plan->dim;
     for (size_t done = 0; done < n; done += set.rows) {
         const float *x = buffer;
+        set.rows = n - done < most ? n - done : most;
         if (gather) {
-            set.rows = n - done < most ? n - done : most;
             for (size_t i = 0; i < set.rows; i++)
                 fetch(j, side, position + (across ? 0 : done + i), head + (across ? done + i : 0),
                       buffer + i * plan->dim);
         } else {
-            x = tq_source_at(src, (size_t)(position - j->start), head);
+            x = tq_source_at(src, (size_t)(position - j->start) + (across ? 0 : done),
+                             head + (across ? done : 0));
         }
-        if (!put_rows(c, side, head, &set, x, &at)) atomic_store(&j->failed, true);
+        if (j->check && !is_good(c, side, &set, x)) {
+            atomic_store(&j->failed, true);
+            return;
+        }
+        put_rows(c, side, centre, &set, x, &at);
         at.codes += set.rows * set.code_stride;
         at.norms += set.rows * set.norm_stride;
     }
@@ -86,6 +107,8 @@ static void encode_head(job *j, unsigned side, size_t head, uint64_t first, uint
     while (first < end) {
         size_t run = tq_cache_place(j->cache, side, first, head).run;
         if (run > end - first) run = (size_t)(end - first);
+        const size_t stretch = is_centred(j->cache, side) ? j->cache->stretch : 0;
+        if (stretch != 0 && run > stretch - first % stretch) run = stretch - (size_t)(first % stretch);
         encode_rows(j, side, first, head, run, false);
         first += run;
     }
@@ -102,7 +125,7 @@ static void run_task(void *work, size_t index) {
 static void encode_few(job *j) {
     const tq_cache *c = j->cache;
     for (unsigned side = TQ_K; side < TQ_SIDES; side++) {
-        const bool across = j->end - j->first < c->heads && centre_of(c, side, 0) == NULL;
+        const bool across = j->end - j->first < c->heads && !is_centred(c, side);
         for (uint64_t p = j->first; across && p < j->end; p++)
             encode_rows(j, side, p, 0, c->heads, true);
         for (size_t h = 0; !across && h < c->heads; h++)
@@ -110,13 +133,51 @@ static void encode_few(job *j) {
     }
 }
 
+/* The stretches that encoding enters, their keys being there, in the ring or among the caller's. */
+typedef struct lesson {
+    const job *j;
+    uint64_t next;  /* the position that is encoded next */
+    uint64_t first; /* stretch */
+    size_t stretches;
+} lesson;
+
+static void learn_head(void *work, size_t index) {
+    const lesson *l = work;
+    const tq_cache *c = l->j->cache;
+    const size_t head = index % c->heads;
+    const uint64_t position = (l->first + index / c->heads) * c->stretch;
+    float key[TQ_MAX_DIM];
+    tq_mean mean = {.dim = c->plan[TQ_K].dim};
+    uint64_t begin;
+    const uint64_t keys = tq_centre_keys(c, l->next, position, &begin);
+    for (uint64_t p = begin; p < begin + keys; p++) {
+        fetch(l->j, TQ_K, p, head, key);
+        tq_mean_add(&mean, key);
+    }
+    tq_mean_round(&mean, c->kernels, tq_centre_at(c, position, head));
+}
+
+/* Centres of positions [first, end), as far as they are not known; `next` is the first of all that are to
+ * be encoded, of which some may be left out. */
+static void learn(const job *j, uint64_t next) {
+    const tq_cache *c = j->cache;
+    lesson l = {.j = j, .next = next, .first = tq_stretch_of(j->first, c->stretch)};
+    if (l.first == tq_stretch_of(next, c->stretch) && tq_centre_is_known(c, next)) l.first++;
+    l.stretches = (size_t)(tq_stretch_of(j->end - 1, c->stretch) + 1 - l.first);
+    const bool few = l.stretches * c->heads * c->learn * c->plan[TQ_K].dim <= TQ_TASK_VALUES;
+    tq_run_tasks(few || c->parallel.run == NULL ? NULL : &c->parallel, l.stretches * c->heads, learn_head,
+                 &l);
+}
+
 bool tq_cache_encode(tq_cache *c, const tq_source src[TQ_SIDES], uint64_t start, uint64_t first,
-                     uint64_t end) {
+                     uint64_t end, bool check) {
+    const uint64_t next = first;
     first = tq_most(first, tq_cache_placed_from(c, end)); /* the others would be overwritten at once */
     if (first >= end) return true;
-    job j = {.cache = c, .src = src, .start = start, .first = first, .end = end};
+    job j = {.cache = c, .src = src, .start = start, .first = first, .end = end, .check = check};
     const size_t n = (size_t)(end - first);
     atomic_init(&j.failed, false);
+    if (c->learn > 0) learn(&j, next);
     const size_t dim = (size_t)tq_most(c->plan[TQ_K].dim, c->plan[TQ_V].dim);
     if (n * c->heads * dim <= TQ_TASK_VALUES) { /* not worth handing out */
         encode_few(&j);

@@ -30,15 +30,16 @@ static void take_codec(tq_codec *to, const tq_codec *from, tq_store store, const
 static tq_status describe(const tq_cache *c, uint64_t first, uint64_t end, tq_image *b) {
     TRY(tq_check_not_null("cache", c));
     TRY(check_range(c, first, end));
-    *b = (tq_image){
-        .info = {.layer = c->layer, .first = first, .end = end, .has_k_centre = c->centre_known},
-        .plan = {c->plan[TQ_K], c->plan[TQ_V]}};
+    *b = (tq_image){.info = {.layer = c->layer, .first = first, .end = end},
+                    .plan = {c->plan[TQ_K], c->plan[TQ_V]}};
     tq_cache_block *i = &b->info;
     take_codec(&i->layer.k, &c->layer.k, c->store[TQ_K], &c->plan[TQ_K]);
     take_codec(&i->layer.v, &c->layer.v, c->store[TQ_V], &c->plan[TQ_V]);
     i->sinks_end = clamp(c->sinks, first, end);
     i->codes_end = clamp(c->encoded_end, i->sinks_end, end);
     i->codes_first = clamp(c->oldest, i->sinks_end, i->codes_end);
+    i->has_k_centre = tq_cache_has_centre(c) && i->codes_first < i->codes_end;
+    i->centre_stretch = i->has_k_centre ? c->stretch : 0;
     if (tq_image_lay_out(b)) return TQ_OK;
     return tq_fail(TQ_E_OVERFLOW, end, "end", "a block of %llu positions does not fit in memory",
                    (unsigned long long)(end - first));
@@ -56,6 +57,13 @@ static void write_halves(const tq_cache *c, const tq_image *b, unsigned part, ui
     }
 }
 
+static void write_centres(const tq_cache *c, const tq_image *b, uint8_t *at) {
+    const size_t n = c->heads * b->plan[TQ_K].dim;
+    for (size_t i = 0; i < b->rows[TQ_PART_CENTRE]; i++)
+        tq_put_halves(at + i * n * sizeof(uint16_t),
+                      tq_centre_at(c, b->info.codes_first + i * c->stretch, 0), n);
+}
+
 /* n vectors that lie side by side. */
 static void write_vectors(const tq_image *b, unsigned side, const tq_place *from, size_t n,
                           uint8_t *codes, uint8_t *norms) {
@@ -64,12 +72,15 @@ static void write_vectors(const tq_image *b, unsigned side, const tq_place *from
         memcpy(codes, from->codes, n * plan->row_bytes);
     else
         tq_put_halves(codes, (const uint16_t *)(const void *)from->codes, n * plan->dim);
-    tq_put_floats(norms, from->norms, n * plan->n_norms);
+    if (plan->v1)
+        tq_put_floats(norms, (const float *)(const void *)from->norms, n * plan->n_norms);
+    else
+        tq_put_halves(norms, (const uint16_t *)(const void *)from->norms, n * plan->n_norms);
 }
 
 static void write_codes(const tq_cache *c, const tq_image *b, uint8_t *bytes) {
     for (unsigned side = TQ_K; side < TQ_SIDES; side++) {
-        const size_t code_row = b->plan[side].row_bytes, n_norms = b->plan[side].n_norms;
+        const size_t code_row = b->plan[side].row_bytes, norm_row = b->plan[side].norm_bytes;
         uint8_t *codes = bytes + b->at[TQ_PART_CODES][side], *norms = bytes + b->at[TQ_PART_NORMS][side];
         for (size_t h = 0; h < c->heads; h++)
             for (size_t i = 0, n; i < b->rows[TQ_PART_CODES]; i += n) {
@@ -77,7 +88,7 @@ static void write_codes(const tq_cache *c, const tq_image *b, uint8_t *bytes) {
                 n = (size_t)tq_least(at.run, b->rows[TQ_PART_CODES] - i);
                 write_vectors(b, side, &at, n, codes, norms);
                 codes += n * code_row;
-                norms += n * n_norms * sizeof(float);
+                norms += n * norm_row;
             }
     }
 }
@@ -100,9 +111,7 @@ tq_status tq_cache_export(const tq_cache *cache, uint64_t first, uint64_t end, v
                        b.info.bytes);
     tq_image_write_header(&b, block);
     uint8_t *at = block;
-    if (b.rows[TQ_PART_CENTRE] > 0)
-        tq_put_floats(at + b.at[TQ_PART_CENTRE][TQ_K], cache->centre,
-                      cache->heads * cache->plan[TQ_K].dim);
+    write_centres(cache, &b, at + b.at[TQ_PART_CENTRE][TQ_K]);
     write_halves(cache, &b, TQ_PART_SINKS, b.info.first, at);
     write_halves(cache, &b, TQ_PART_RECENT, b.info.codes_end, at);
     write_codes(cache, &b, at);

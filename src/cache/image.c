@@ -34,11 +34,12 @@ enum {
     SIDE_UNUSED = 28,
     SIDE_CODEBOOK = 32,
     SIDE_ROTATION = 40,
-    SIDE_UNUSED_TOO = 48,
+    SIDE_STRETCH = 48,
+    SIDE_UNUSED_TOO = 56,
     SIDE_BYTES = 64,
     HEADER_BYTES = AT_SIDE + TQ_SIDES * SIDE_BYTES,
     HASH_BYTES = 8,
-    VERSION = 1
+    VERSION = 2
 };
 
 static size_t side_at(unsigned side) {
@@ -49,9 +50,9 @@ static size_t row_bytes(const tq_image *b, unsigned part, unsigned side) {
     const tq_plan *plan = &b->plan[side];
     switch (part) {
     case TQ_PART_CENTRE:
-        return side == TQ_K ? plan->dim * sizeof(float) : 0;
+        return side == TQ_K ? plan->dim * sizeof(uint16_t) : 0;
     case TQ_PART_NORMS:
-        return plan->n_norms * sizeof(float);
+        return plan->norm_bytes;
     case TQ_PART_CODES:
         return plan->row_bytes;
     default:
@@ -59,9 +60,16 @@ static size_t row_bytes(const tq_image *b, unsigned part, unsigned side) {
     }
 }
 
+/* Stretches that its codes lie in. */
+static uint64_t centres_of(const tq_cache_block *i) {
+    if (!i->has_k_centre) return 0;
+    return tq_stretch_of(i->codes_end - 1, i->centre_stretch) -
+           tq_stretch_of(i->codes_first, i->centre_stretch) + 1;
+}
+
 bool tq_image_lay_out(tq_image *b) {
     tq_cache_block *i = &b->info;
-    const uint64_t rows[TQ_PARTS] = {i->has_k_centre != 0, i->sinks_end - i->first, i->end - i->codes_end,
+    const uint64_t rows[TQ_PARTS] = {centres_of(i), i->sinks_end - i->first, i->end - i->codes_end,
                                      i->codes_end - i->codes_first, i->codes_end - i->codes_first};
     i->bytes = HEADER_BYTES;
     for (unsigned part = 0; part < TQ_PARTS; part++)
@@ -106,6 +114,7 @@ static void write_side(const tq_image *b, unsigned side, uint8_t *at) {
     tq_put_u32(at + SIDE_CENTRE, side == TQ_K && b->info.has_k_centre);
     tq_put_u64(at + SIDE_CODEBOOK, codebook_of(b, side));
     tq_put_u64(at + SIDE_ROTATION, rotation_of(b, side));
+    tq_put_u64(at + SIDE_STRETCH, side == TQ_K ? b->info.centre_stretch : 0);
 }
 
 void tq_image_write_header(const tq_image *b, uint8_t *bytes) {
@@ -202,11 +211,16 @@ static tq_status read_side(tq_image *b, unsigned side, const uint8_t *bytes) {
     NEED(SIDE_CENTRE, "centre", tq_get_u32(at + SIDE_CENTRE) <= (side == TQ_K && !dense ? 1 : 0));
     NEED(SIDE_CODEBOOK, "codebook", tq_get_u64(at + SIDE_CODEBOOK) == codebook_of(b, side));
     NEED(SIDE_ROTATION, "rotation", tq_get_u64(at + SIDE_ROTATION) == rotation_of(b, side));
+    const bool centred = tq_get_u32(at + SIDE_CENTRE) != 0;
+    NEED(SIDE_STRETCH, "centre_stretch", centred || tq_get_u64(at + SIDE_STRETCH) == 0);
+    NEED(SIDE_STRETCH, "centre_stretch", tq_get_u64(at + SIDE_STRETCH) <= SIZE_MAX);
     NEED(SIDE_UNUSED, "unused", memcmp(at + SIDE_UNUSED, zeros, SIDE_CODEBOOK - SIDE_UNUSED) == 0);
     NEED(SIDE_UNUSED_TOO, "unused",
          memcmp(at + SIDE_UNUSED_TOO, zeros, SIDE_BYTES - SIDE_UNUSED_TOO) == 0);
 #undef NEED
-    if (side == TQ_K) b->info.has_k_centre = tq_get_u32(at + SIDE_CENTRE) != 0;
+    if (side == TQ_V) return TQ_OK;
+    b->info.has_k_centre = centred;
+    b->info.centre_stretch = (size_t)tq_get_u64(at + SIDE_STRETCH);
     return TQ_OK;
 }
 
@@ -214,7 +228,8 @@ static tq_status read_side(tq_image *b, unsigned side, const uint8_t *bytes) {
 static tq_status check_shape(tq_image *b, size_t n) {
     const tq_cache_block *i = &b->info;
     if (i->first > i->sinks_end || i->sinks_end > i->codes_first || i->codes_first > i->codes_end ||
-        i->codes_end > i->end || (i->first > 0 && i->sinks_end < i->codes_first))
+        i->codes_end > i->end || (i->first > 0 && i->sinks_end < i->codes_first) ||
+        (i->has_k_centre && i->codes_first == i->codes_end))
         return tq_fail(TQ_E_FILE_SHAPE, AT_FIRST, "positions",
                        "block: byte %d: positions %llu, %llu, %llu, %llu, %llu contradict each other",
                        AT_FIRST, (unsigned long long)i->first, (unsigned long long)i->sinks_end,
@@ -235,8 +250,9 @@ static bool is_half(const tq_image *b, unsigned side, uint16_t half) {
 static bool is_value(const tq_image *b, unsigned part, unsigned side, const uint8_t *at) {
     switch (part) {
     case TQ_PART_CENTRE:
-        return fabsf(tq_get_f32(at)) <= TQ_MAX_ABS;
+        return (tq_get_u16(at) & 0x7C00) != 0x7C00; /* finite */
     case TQ_PART_NORMS:
+        if (!b->plan[side].v1) return tq_get_u16(at) < 0x7C00; /* positive and finite */
         return tq_get_f32(at) >= 0.0f && isfinite(tq_get_f32(at));
     default:
         return is_half(b, side, tq_get_u16(at));
@@ -245,8 +261,8 @@ static bool is_value(const tq_image *b, unsigned part, unsigned side, const uint
 
 static tq_status check_part(const tq_image *b, unsigned part, unsigned side, const uint8_t *bytes) {
     static const char *const names[] = {"centre", "sinks", "recent", "norms", "codes"};
-    const size_t size = part == TQ_PART_CENTRE || part == TQ_PART_NORMS ? 4 : 2,
-                 first = b->at[part][side];
+    const size_t first = b->at[part][side];
+    const size_t size = part == TQ_PART_NORMS && b->plan[side].v1 ? sizeof(float) : sizeof(uint16_t);
     const size_t end = first + b->info.layer.n_kv_heads * b->rows[part] * row_bytes(b, part, side);
     for (size_t at = first; at < end; at += size)
         if (!is_value(b, part, side, bytes + at))

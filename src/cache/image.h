@@ -9,10 +9,10 @@
 
 /* Its parts, in order; keys before values in each. */
 typedef enum tq_image_part {
-    TQ_PART_CENTRE, /* [G][D] float32 */
+    TQ_PART_CENTRE, /* [stretches][G][D] float16 */
     TQ_PART_SINKS,  /* [G][rows][D], of tq_image_half_type() */
     TQ_PART_RECENT, /* likewise */
-    TQ_PART_NORMS,  /* [G][rows][norms] float32 */
+    TQ_PART_NORMS,  /* [G][rows][norm_bytes]: float16 of v2, float32 of v1 */
     TQ_PART_CODES,  /* [G][rows][row_bytes]; a dense side's are halves too */
     TQ_PARTS
 } tq_image_part;
@@ -21,7 +21,7 @@ typedef struct tq_image {
     tq_cache_block info;
     tq_plan plan[TQ_SIDES]; /* as a cache's: dense sides have dim and row_bytes */
     size_t at[TQ_PARTS][TQ_SIDES];
-    size_t rows[TQ_PARTS]; /* a head's */
+    size_t rows[TQ_PARTS]; /* a head's; of centres, stretches */
 } tq_image;
 
 /* Finds sizes and places from info and plans; false: more than an address can hold. */

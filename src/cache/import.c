@@ -109,37 +109,66 @@ static tq_status check_parts(const tq_cache *c, const tq_cache_block *i) {
     return TQ_OK;
 }
 
+/* The block's centre of the first of its codes is the cache's own. */
 static bool same_centre(const tq_cache *c, const tq_image *b, const uint8_t *bytes) {
     const uint8_t *at = bytes + b->at[TQ_PART_CENTRE][TQ_K];
-    uint8_t own[sizeof(float)];
-    for (size_t i = 0; i < c->heads * c->plan[TQ_K].dim; i++) {
-        tq_put_f32(own, c->centre[i]);
-        if (memcmp(own, at + i * sizeof own, sizeof own) != 0) return false;
-    }
+    const uint16_t *own = tq_centre_at(c, b->info.codes_first, 0);
+    for (size_t i = 0; i < c->heads * c->plan[TQ_K].dim; i++)
+        if (own[i] != tq_get_u16(at + i * sizeof *own)) return false;
     return true;
 }
 
 static tq_status check_centre(const tq_cache *c, const tq_image *b, const uint8_t *bytes) {
+    const tq_cache_block *i = &b->info;
     const char *why = NULL;
-    if (!b->info.has_k_centre) {
-        if (c->centre != NULL && (has_codes(&b->info) || (skips(c, &b->info) && !c->centre_known)))
-            why = "the block's keys have no centre, and the cache's have one";
-    } else if (c->centre == NULL) {
+    if (!has_codes(i)) return TQ_OK;
+    if (!i->has_k_centre) {
+        if (tq_cache_has_centre(c)) why = "the block's keys have no centre, and the cache's have one";
+    } else if (!tq_cache_has_centre(c)) {
         why = "the block's keys have a centre, and the cache's have none";
-    } else if (c->centre_known) {
-        if (!same_centre(c, b, bytes)) why = "the block's keys have another centre than the cache's";
-    } else if (c->length > c->sinks) {
-        why = "the cache holds keys from which it learns a centre: it cannot take the block's";
+    } else if (i->centre_stretch != c->stretch) {
+        why = "the block's keys have centres of other stretches than the cache's";
+    } else if ((c->centre_given || (!skips(c, i) && tq_centre_is_known(c, i->codes_first))) &&
+               !same_centre(c, b, bytes)) {
+        why = "the block's keys have another centre than the cache's";
     }
     return why == NULL ? TQ_OK
                        : tq_fail(TQ_E_FILE_FIELD, b->at[TQ_PART_CENTRE][TQ_K], "k_centre", "%s", why);
 }
 
+/* What is to be encoded later can be. */
+static tq_status check_lengths(const tq_cache *c, const tq_image *b, unsigned part, unsigned side,
+                               const uint8_t *bytes) {
+    const size_t dim = b->plan[side].dim;
+    const tq_vector_limit limit = tq_cache_limit(c, side);
+    const uint8_t *at = bytes + b->at[part][side];
+    uint16_t halves[TQ_MAX_DIM];
+    float x[TQ_MAX_DIM];
+    tq_bad_value bad;
+    for (size_t i = 0; limit.length > 0.0f && i < c->heads * b->rows[part]; i++) {
+        tq_get_halves(halves, at + i * sizeof *halves * dim, dim);
+        tq_widen(c->kernels, tq_half_type(c, side), dim, halves, x);
+        if (tq_find_bad_row(c->kernels, dim, 1, x, limit, &bad))
+            return tq_fail(TQ_E_RANGE, (size_t)(at - bytes) + i * sizeof *halves * dim, "recent",
+                           "the block has a vector in float16 that is %g long: the limit of the cache is "
+                           "%g",
+                           (double)bad.value, (double)limit.length);
+    }
+    return TQ_OK;
+}
+
+static tq_status check_vectors(const tq_cache *c, const tq_image *b, const uint8_t *bytes) {
+    for (unsigned side = TQ_K; side < TQ_SIDES; side++) {
+        TRY(check_lengths(c, b, TQ_PART_SINKS, side, bytes));
+        TRY(check_lengths(c, b, TQ_PART_RECENT, side, bytes));
+    }
+    return TQ_OK;
+}
+
 /* Where encoding will stand. */
 static uint64_t encoded_after(const tq_cache *c, const tq_cache_block *i) {
     tq_cache planned = *c;
-    if (i->has_k_centre) planned.centre_known = true;
-    if (skips(c, i)) planned.encoded_end = gap_end(c, i);
+    if (skips(c, i)) planned.encoded_end = planned.oldest = gap_end(c, i);
     if (has_codes(i)) planned.encoded_end = i->codes_end;
     return tq_cache_end_at(&planned, i->end);
 }
@@ -173,7 +202,19 @@ static void read_vectors(const tq_image *b, unsigned side, const tq_place *to, s
         memcpy(to->codes, codes, n * plan->row_bytes);
     else
         tq_get_halves((uint16_t *)(void *)to->codes, codes, n * plan->dim);
-    tq_get_floats(to->norms, norms, n * plan->n_norms);
+    if (plan->v1)
+        tq_get_floats((float *)(void *)to->norms, norms, n * plan->n_norms);
+    else
+        tq_get_halves((uint16_t *)(void *)to->norms, norms, n * plan->n_norms);
+}
+
+/* Those of positions from `from` on. */
+static void read_centres(const tq_cache *c, const tq_image *b, uint64_t from, const uint8_t *bytes) {
+    const size_t n = c->heads * c->plan[TQ_K].dim;
+    const uint64_t first = tq_stretch_of(b->info.codes_first, c->stretch);
+    const uint8_t *at = bytes + b->at[TQ_PART_CENTRE][TQ_K];
+    for (size_t i = (size_t)(tq_stretch_of(from, c->stretch) - first); i < b->rows[TQ_PART_CENTRE]; i++)
+        tq_get_halves(tq_centre_at(c, (first + i) * c->stretch, 0), at + i * n * sizeof(uint16_t), n);
 }
 
 /* Positions that will have been forgotten when encoding stands at `end` are left out. */
@@ -181,10 +222,11 @@ static void append_codes(tq_cache *c, const tq_image *b, const uint8_t *bytes, u
     const uint64_t first = b->info.codes_first;
     const size_t rows = b->rows[TQ_PART_CODES];
     const size_t start = (size_t)tq_least(tq_less(tq_cache_placed_from(c, end), first), rows);
+    if (start < rows && !c->centre_given) read_centres(c, b, first + start, bytes);
     for (unsigned side = TQ_K; side < TQ_SIDES; side++) {
         const uint8_t *codes = bytes + b->at[TQ_PART_CODES][side];
         const uint8_t *norms = bytes + b->at[TQ_PART_NORMS][side];
-        const size_t norm_row = b->plan[side].n_norms * sizeof(float);
+        const size_t norm_row = b->plan[side].norm_bytes;
         for (size_t h = 0; h < c->heads; h++)
             for (size_t i = start, n; i < rows; i += n) {
                 const tq_place to = tq_cache_place(c, side, first + i, h);
@@ -207,10 +249,6 @@ static size_t sinks_taken(const tq_cache *c, const tq_cache_block *i) {
 static void append_image(tq_cache *c, const tq_image *b, const uint8_t *bytes) {
     const tq_cache_block *i = &b->info;
     const uint64_t end = encoded_after(c, i);
-    if (i->has_k_centre && !c->centre_known) {
-        tq_get_floats(c->centre, bytes + b->at[TQ_PART_CENTRE][TQ_K], c->heads * c->plan[TQ_K].dim);
-        c->centre_known = true;
-    }
     if (i->first > c->length) skip_to(c, i->first);
     append_halves(c, b, TQ_PART_SINKS, bytes, sinks_taken(c, i));
     if (i->codes_first > i->sinks_end) skip_to(c, i->codes_first);
@@ -229,6 +267,7 @@ tq_status tq_cache_import(tq_cache *cache, const void *block, size_t bytes) {
     TRY(check_range(cache, &b.info));
     TRY(check_parts(cache, &b.info));
     TRY(check_centre(cache, &b, block));
+    TRY(check_vectors(cache, &b, block));
     TRY(take_room(cache, &b.info, &room));
     append_image(cache, &b, block);
     tq_room_commit(&room, cache);

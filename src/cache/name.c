@@ -7,7 +7,7 @@
 #include "base/check.h"
 #include "tqkv/cache.h"
 
-enum { USUAL_SINKS = 4, WORD_SIZE = 16 };
+enum { WORD_SIZE = 16 };
 
 /* What is read: all of it, and the rest. */
 typedef struct reader {
@@ -70,15 +70,31 @@ static size_t *count_of(const char *word, tq_cache_config *c, size_t *usual) {
     const struct {
         const char *word;
         size_t *count, usual;
-    } known[] = {{"centre", &c->learn_centre, TQ_DEFAULT_LEARN_CENTRE},
+    } known[] = {{"centre", &c->centre_stretch, TQ_DEFAULT_CENTRE_STRETCH},
                  {"recent", &c->recent, TQ_DEFAULT_RECENT},
-                 {"sinks", &c->sinks, USUAL_SINKS}};
+                 {"sinks", &c->sinks, TQ_DEFAULT_SINKS}};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         if (strcmp(word, known[i].word) == 0) {
             *usual = known[i].usual;
             return known[i].count;
         }
     return NULL;
+}
+
+/* A stretch, or all positions; and as many of its keys as are learned from. */
+static tq_status take_stretch(reader *r, tq_cache_config *c) {
+    char word[WORD_SIZE];
+    const reader before = *r;
+    c->learn_centre = TQ_DEFAULT_LEARN_CENTRE;
+    take_word(r, "+", word);
+    if (strcmp(word, "all") == 0) {
+        c->centre_stretch = 0;
+        return TQ_OK;
+    }
+    *r = before;
+    TRY(take_count(r, &c->centre_stretch));
+    if (c->centre_stretch < c->learn_centre) c->learn_centre = c->centre_stretch;
+    return TQ_OK;
 }
 
 static tq_status take_suffix(reader *r, tq_cache_config *c) {
@@ -88,22 +104,24 @@ static tq_status take_suffix(reader *r, tq_cache_config *c) {
     const char *begin = r->at++;
     take_word(r, "+=", word);
     size_t *count = count_of(word, c, &usual);
-    if (count != NULL && *count != 0)
+    const bool centre = count == &c->centre_stretch;
+    if (count != NULL && (centre ? c->learn_centre : *count) != 0)
         return tq_fail(TQ_E_POSITION, place(r, begin), "name", "'+%s' is there twice", word);
-    if (count == &c->learn_centre && TQ_IS_V1(c->layer.k.format))
+    if (centre && TQ_IS_V1(c->layer.k.format))
         return tq_fail(TQ_E_FORMAT, place(r, begin), "name",
                        "v1 formats have no centre, and no norm rule to choose");
     if (count != NULL) {
         *count = usual;
+        if (centre) c->learn_centre = TQ_DEFAULT_LEARN_CENTRE;
         if (*r->at != '=') return TQ_OK;
         r->at++;
-        return take_count(r, count);
+        return centre ? take_stretch(r, c) : take_count(r, count);
     }
     if (*r->at != '=' && tq_norm_rule_from_name(word, &rule) == TQ_OK)
         return set_rule(r, begin, rule, &c->layer);
     const size_t length = 1 + strcspn(begin + 1, "+");
     return tq_fail(TQ_E_FORMAT, place(r, begin), "name",
-                   "'%.*s' is no suffix here; there are +centre[=N], +recent[=R], +sinks[=S], +plain, "
+                   "'%.*s' is no suffix here; there are +centre[=L], +recent[=R], +sinks[=S], +plain, "
                    "+matched and +unbiased",
                    (int)(length < 40 ? length : 40), begin);
 }
@@ -114,7 +132,7 @@ tq_status tq_cache_config_from_name(const char *name, tq_cache_config *config) {
     reader r = {name, name};
     tq_cache_config c;
     TRY(tq_take_struct("config", config, &c, sizeof c));
-    c.learn_centre = c.recent = c.sinks = 0;
+    c.learn_centre = c.centre_stretch = c.recent = c.sinks = 0;
     c.layer.k.norm_rule = c.layer.v.norm_rule = TQ_NORM_DEFAULT;
     TRY(take_format(&r, &c.layer.k.format));
     c.layer.v.format = c.layer.k.format;

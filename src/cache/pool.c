@@ -100,7 +100,7 @@ tq_block tq_pool_page(const tq_page_pool *p, int32_t page) {
     tq_block b;
     for (unsigned side = TQ_K; side < TQ_SIDES; side++) {
         b.codes[side] = p->block.codes[side] + first * p->plan[side].row_bytes;
-        b.norms[side] = p->block.norms[side] + first * p->plan[side].n_norms;
+        b.norms[side] = p->block.norms[side] + first * p->plan[side].norm_bytes;
     }
     return b;
 }
@@ -110,6 +110,6 @@ void tq_pool_copy(tq_page_pool *p, int32_t from, int32_t to) {
     const size_t vectors = vectors_of_page(p);
     for (unsigned side = TQ_K; side < TQ_SIDES; side++) {
         memcpy(target.codes[side], source.codes[side], vectors * p->plan[side].row_bytes);
-        memcpy(target.norms[side], source.norms[side], vectors * p->plan[side].n_norms * sizeof(float));
+        memcpy(target.norms[side], source.norms[side], vectors * p->plan[side].norm_bytes);
     }
 }

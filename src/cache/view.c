@@ -13,18 +13,18 @@ static tq_view code_view(const tq_cache *c, unsigned side, size_t start) {
     tq_view v = {.store = c->store[side],
                  .codec = *codec_of(c, side),
                  .data_bytes = c->shape.vectors * plan->row_bytes,
-                 .n_norms = c->shape.vectors * plan->n_norms,
+                 .n_norms = c->shape.vectors * plan->norm_bytes,
                  .n_pages = paged ? c->n_pages : c->blocks.n,
                  .page_rows = rows,
                  .ring_start = start,
                  .row_stride = plan->row_bytes,
                  .head_stride = rows * plan->row_bytes,
-                 .norm_row_stride = plan->n_norms,
-                 .norm_head_stride = rows * plan->n_norms};
+                 .norm_row_stride = plan->norm_bytes,
+                 .norm_head_stride = rows * plan->norm_bytes};
     v.capacity = v.n_pages * rows;
     if (!paged) {
         v.blocks = (const void *const *)c->blocks.codes[side];
-        v.norm_blocks = (const float *const *)c->blocks.norms[side];
+        v.norm_blocks = (const void *const *)c->blocks.norms[side];
         return v;
     }
     v.data = c->pool->block.codes[side];
@@ -80,7 +80,12 @@ size_t tq_cache_view(const tq_cache *c, tq_segment segments[TQ_CACHE_SEGMENTS]) 
         const size_t start = tq_cache_slot(c, p.codes.first);
         segments[n] = (tq_segment){code_view(c, TQ_K, start), code_view(c, TQ_V, start),
                                    length_of(p.codes), p.codes.first};
-        segments[n++].k.centre = c->centre; /* known, or nothing would be encoded */
+        if (tq_cache_has_centre(c)) { /* known, or nothing would be encoded */
+            segments[n].k.centre = c->centres.values;
+            segments[n].k.n_centres = c->centres.rows;
+            segments[n].k.centre_stretch = c->stretch;
+        }
+        n++;
     }
     if (length_of(p.recent) > 0) {
         const size_t start = (size_t)(p.recent.first % c->half_rows);
@@ -110,14 +115,14 @@ static void measure_codes(const tq_cache *c, tq_cache_bytes *b) {
         return;
     }
     b->k_codes = vectors * c->plan[TQ_K].row_bytes;
-    b->k_norms = vectors * c->plan[TQ_K].n_norms * sizeof(float);
+    b->k_norms = vectors * c->plan[TQ_K].norm_bytes;
     b->v_codes = vectors * c->plan[TQ_V].row_bytes;
-    b->v_norms = vectors * c->plan[TQ_V].n_norms * sizeof(float);
+    b->v_norms = vectors * c->plan[TQ_V].norm_bytes;
 }
 
 static size_t code_row_bytes(const tq_cache *c) {
-    return c->plan[TQ_K].row_bytes + c->plan[TQ_V].row_bytes +
-           (c->plan[TQ_K].n_norms + c->plan[TQ_V].n_norms) * sizeof(float);
+    return c->plan[TQ_K].row_bytes + c->plan[TQ_V].row_bytes + c->plan[TQ_K].norm_bytes +
+           c->plan[TQ_V].norm_bytes;
 }
 
 void tq_cache_measure(const tq_cache *c, tq_cache_bytes *b) {
@@ -128,7 +133,7 @@ void tq_cache_measure(const tq_cache *c, tq_cache_bytes *b) {
         .size = sizeof(tq_cache_bytes),
         .k_dense = (c->sinks + c->half_rows) * k_half,
         .v_dense = (c->sinks + c->half_rows) * v_half,
-        .centre = c->centre == NULL ? 0 : c->heads * c->plan[TQ_K].dim * sizeof *c->centre,
+        .centre = tq_centres_bytes(c),
         .table = c->page_entries * sizeof *c->pages + tq_block_table_bytes(&c->blocks),
         .object = sizeof *c,
         .used = length_of(p.codes) * c->heads * code_row_bytes(c) + halves * (k_half + v_half),

@@ -3,8 +3,9 @@
  * does not depend on the number of threads. */
 #include <stdatomic.h>
 
+#include "base/size.h"
 #include "base/tasks.h"
-#include "codec/rows.h"
+#include "codec/centre.h"
 #include "cpu/dispatch.h"
 
 /* From here on decoded vectors bypass the caches, which they would only sweep: a plain store to memory
@@ -19,7 +20,10 @@ typedef struct job {
     tq_plan plan;
     const tq_kernels *kernels;
     const tq_parallel *parallel;
-    tq_rows dense, codes, norms, centre; /* centre: one row a head, its data NULL if there is none */
+    tq_rows dense, codes, norms,
+        centre;     /* centre: a row a head and stretch, its data NULL if there is none */
+    size_t stretch; /* positions that share one, 0: all */
+    size_t centre_first;
     tq_domain domain;
     bool stream;
     atomic_size_t first_bad; /* index in dense of a value that cannot be encoded; SIZE_MAX */
@@ -37,21 +41,33 @@ static tq_rows rows_of(const tq_batch *b, const char *name, const void *data, si
     return (tq_rows){name, data, size, length, b->heads, b->rows, head_stride, row_stride};
 }
 
+/* Centres lie [stretches][G][D]. */
+static tq_status check_centre(job *j, const tq_batch *b, const uint16_t *centre, size_t n_centre) {
+    size_t last, row;
+    j->stretch = b->centre_stretch;
+    j->centre_first = b->centre_first;
+    j->centre = (tq_rows){"centre", centre, sizeof *centre, j->plan.dim, b->heads, 1, j->plan.dim, 0};
+    if (centre == NULL) return TQ_OK;
+    if (!tq_size_add(b->centre_first, b->rows - 1, &last))
+        return tq_fail(TQ_E_OVERFLOW, 0, "centre_first", "more positions than can be counted");
+    TRY(tq_check_product("centre", b->heads, j->plan.dim, sizeof *centre, &row));
+    j->centre.row_stride = row / sizeof *centre;
+    j->centre.rows = (size_t)tq_stretch_of(last, j->stretch) + 1;
+    return tq_rows_check(&j->centre, n_centre);
+}
+
 /* Shapes and sizes of everything. */
 static tq_status check_arrays(job *j, const tq_batch *b, const char *dense_name, const float *dense,
-                              size_t n_dense, const uint8_t *codes, size_t n_codes, const float *norms,
-                              size_t n_norms, const float *centre) {
+                              size_t n_dense, const uint8_t *codes, size_t n_codes, const void *norms,
+                              size_t n_norms, const uint16_t *centre, size_t n_centre) {
     j->dense = rows_of(b, dense_name, dense, sizeof(float), j->plan.dim, b->dense_head_stride,
                        b->dense_row_stride);
     j->codes = rows_of(b, "codes", codes, 1, j->plan.row_bytes, b->code_head_stride, b->code_row_stride);
-    j->norms = rows_of(b, "norms", norms, sizeof(float), j->plan.n_norms, b->norm_head_stride,
-                       b->norm_row_stride);
-    j->centre = (tq_rows){"centre", centre, sizeof(float), j->plan.dim, b->heads, 1, 0, 0};
+    j->norms = rows_of(b, "norms", norms, 1, j->plan.norm_bytes, b->norm_head_stride, b->norm_row_stride);
     TRY(tq_rows_check(&j->dense, n_dense));
     TRY(tq_rows_check(&j->codes, n_codes));
     TRY(tq_rows_check(&j->norms, n_norms));
-    if (centre != NULL) TRY(tq_rows_check(&j->centre, SIZE_MAX));
-    return TQ_OK;
+    return check_centre(j, b, centre, n_centre);
 }
 
 /* Long heads are cut into pieces; pieces of short ones are bundled. */
@@ -78,9 +94,15 @@ static void run(job *j, void (*piece)(job *j, size_t head, size_t row, size_t n)
     tq_run_tasks(j->parallel, tasks, run_task, j);
 }
 
-static const float *centre_of(const job *j, size_t head) {
-    return j->centre.data == NULL ? NULL
-                                  : (const float *)j->centre.data + tq_rows_at(&j->centre, head, 0);
+/* How many of the next n rows share a centre, and that centre as float32; NULL if there is none. */
+static const float *centre_of(const job *j, size_t head, size_t row, size_t *n, float *wide) {
+    const size_t position = j->centre_first + row;
+    if (j->centre.data == NULL) return NULL;
+    if (j->stretch != 0 && j->stretch - position % j->stretch < *n)
+        *n = j->stretch - position % j->stretch;
+    const size_t at = tq_rows_at(&j->centre, head, (size_t)tq_stretch_of(position, j->stretch));
+    tq_widen(j->kernels, TQ_F16, j->plan.dim, (const uint16_t *)j->centre.data + at, wide);
+    return wide;
 }
 
 static tq_row_set row_set(const job *j, size_t n) {
@@ -89,13 +111,12 @@ static tq_row_set row_set(const job *j, size_t n) {
 
 /* Arrays are const in a job so that inputs and outputs are described alike; the pieces alone write, each
  * to its own rows of the outputs. */
-static void encode_piece(job *j, size_t head, size_t row, size_t n) {
+static void encode_rows(job *j, size_t head, size_t row, size_t n, const float *centre) {
     const tq_row_set set = row_set(j, n);
     const size_t start = tq_rows_at(&j->dense, head, row);
-    const size_t bad =
-        tq_encode_rows(j->kernels, &j->plan, &set, (const float *)j->dense.data + start,
-                       centre_of(j, head), (uint8_t *)j->codes.data + tq_rows_at(&j->codes, head, row),
-                       (float *)j->norms.data + tq_rows_at(&j->norms, head, row));
+    const size_t bad = tq_encode_rows(j->kernels, &j->plan, &set, (const float *)j->dense.data + start,
+                                      centre, (uint8_t *)j->codes.data + tq_rows_at(&j->codes, head, row),
+                                      (uint8_t *)j->norms.data + tq_rows_at(&j->norms, head, row));
     if (bad == SIZE_MAX) return;
     /* The lowest index, so that the value named does not depend on the order of tasks. */
     size_t lowest = atomic_load(&j->first_bad);
@@ -103,16 +124,50 @@ static void encode_piece(job *j, size_t head, size_t row, size_t n) {
         continue;
 }
 
-static void decode_piece(job *j, size_t head, size_t row, size_t n) {
+static void decode_rows(job *j, size_t head, size_t row, size_t n, const float *centre) {
     const tq_row_set set = row_set(j, n);
     tq_decode_rows(j->kernels, &j->plan, &set, j->domain,
                    (const uint8_t *)j->codes.data + tq_rows_at(&j->codes, head, row),
-                   (const float *)j->norms.data + tq_rows_at(&j->norms, head, row), centre_of(j, head),
+                   (const uint8_t *)j->norms.data + tq_rows_at(&j->norms, head, row), centre,
                    (float *)j->dense.data + tq_rows_at(&j->dense, head, row), j->stream);
 }
 
+static void encode_piece(job *j, size_t head, size_t row, size_t rows) {
+    float wide[TQ_MAX_DIM];
+    for (size_t done = 0, n; done < rows; done += n) {
+        n = rows - done;
+        const float *centre = centre_of(j, head, row + done, &n, wide);
+        encode_rows(j, head, row + done, n, centre);
+    }
+}
+
+static void decode_piece(job *j, size_t head, size_t row, size_t rows) {
+    float wide[TQ_MAX_DIM];
+    for (size_t done = 0, n; done < rows; done += n) {
+        n = rows - done;
+        const float *centre = centre_of(j, head, row + done, &n, wide);
+        if (centre != NULL && j->domain == TQ_ROTATED)
+            j->kernels->rotate(&j->plan.rotation, TQ_ROTATE_IN, 1, wide, j->plan.dim, wide, j->plan.dim);
+        decode_rows(j, head, row + done, n, centre);
+    }
+}
+
+/* Centres are finite. */
+static tq_status check_centres(const job *j) {
+    float wide[TQ_MAX_DIM];
+    for (size_t s = 0; s < j->centre.rows; s++)
+        for (size_t h = 0; h < j->centre.heads; h++) {
+            const size_t at = tq_rows_at(&j->centre, h, s);
+            tq_widen(j->kernels, TQ_F16, j->plan.dim, (const uint16_t *)j->centre.data + at, wide);
+            const size_t bad = j->kernels->scan(j->plan.dim, wide, TQ_MAX_HALF);
+            if (bad < j->plan.dim) return tq_fail_value("centre", at + bad, wide[bad], TQ_MAX_HALF);
+        }
+    return TQ_OK;
+}
+
 tq_status tq_encode(const tq_codec *codec, const tq_batch *batch, const float *src, size_t n_src,
-                    const float *centre, uint8_t *codes, size_t n_codes, float *norms, size_t n_norms) {
+                    const uint16_t *centre, size_t n_centre, uint8_t *codes, size_t n_codes, void *norms,
+                    size_t n_norms) {
     job j;
     TRY(tq_plan_init(&j.plan, codec));
     TRY(tq_active_kernels(&j.kernels));
@@ -121,14 +176,14 @@ tq_status tq_encode(const tq_codec *codec, const tq_batch *batch, const float *s
     TRY(tq_check_not_null("batch", batch));
     TRY(tq_check_parallel(batch->parallel));
     if (is_empty(batch)) return TQ_OK;
-    TRY(check_arrays(&j, batch, "src", src, n_src, codes, n_codes, norms, n_norms, centre));
+    TRY(check_arrays(&j, batch, "src", src, n_src, codes, n_codes, norms, n_norms, centre, n_centre));
     TRY(tq_rows_check_apart(&j.codes, &j.norms));
     TRY(tq_rows_check_apart(&j.codes, &j.dense));
     TRY(tq_rows_check_apart(&j.norms, &j.dense));
     if (centre != NULL) {
         TRY(tq_rows_check_apart(&j.codes, &j.centre));
         TRY(tq_rows_check_apart(&j.norms, &j.centre));
-        TRY(tq_rows_check_values(j.kernels, &j.centre));
+        TRY(check_centres(&j));
     }
     cut(&j, batch);
     atomic_init(&j.first_bad, SIZE_MAX);
@@ -145,8 +200,8 @@ static bool past_caches(const tq_rows *dense) {
 }
 
 tq_status tq_decode(const tq_codec *codec, const tq_batch *batch, tq_domain domain, const uint8_t *codes,
-                    size_t n_codes, const float *norms, size_t n_norms, const float *centre, float *dst,
-                    size_t n_dst) {
+                    size_t n_codes, const void *norms, size_t n_norms, const uint16_t *centre,
+                    size_t n_centre, float *dst, size_t n_dst) {
     job j;
     TRY(tq_plan_init(&j.plan, codec));
     TRY(tq_active_kernels(&j.kernels));
@@ -155,7 +210,7 @@ tq_status tq_decode(const tq_codec *codec, const tq_batch *batch, tq_domain doma
     TRY(tq_check_not_null("batch", batch));
     TRY(tq_check_parallel(batch->parallel));
     if (is_empty(batch)) return TQ_OK;
-    TRY(check_arrays(&j, batch, "dst", dst, n_dst, codes, n_codes, norms, n_norms, centre));
+    TRY(check_arrays(&j, batch, "dst", dst, n_dst, codes, n_codes, norms, n_norms, centre, n_centre));
     TRY(tq_rows_check_apart(&j.dense, &j.codes));
     TRY(tq_rows_check_apart(&j.dense, &j.norms));
     if (centre != NULL) TRY(tq_rows_check_apart(&j.dense, &j.centre));

@@ -3,11 +3,11 @@
 #include "codec/rows.h"
 #include "cpu/dispatch.h"
 
-tq_status tq_row_size(const tq_codec *codec, size_t *code_bytes, size_t *norms) {
+tq_status tq_row_size(const tq_codec *codec, size_t *code_bytes, size_t *norm_bytes) {
     tq_plan plan;
     TRY(tq_plan_init(&plan, codec));
     if (code_bytes != NULL) *code_bytes = plan.row_bytes;
-    if (norms != NULL) *norms = plan.n_norms;
+    if (norm_bytes != NULL) *norm_bytes = plan.norm_bytes;
     return TQ_OK;
 }
 

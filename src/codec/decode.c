@@ -9,20 +9,19 @@ enum { BATCH_VALUES = 8192, BATCH_ROWS = 1024 };
 
 /* One block of each row: all of it, or one of v1's halves. */
 static void dequantize_block(const tq_kernels *kernels, const tq_plan *plan, const tq_row_set *set,
-                             size_t block, const uint8_t *codes, const float *norms, float *dst,
+                             size_t block, const uint8_t *codes, const uint8_t *norms, float *dst,
                              bool stream) {
     float scales[BATCH_ROWS];
-    for (size_t t = 0; t < set->rows; t++) {
-        const float norm = norms[t * set->norm_stride + block];
-        /* With two norms `unit` is v1's scale factor, and the reference divides by it. */
-        scales[t] = plan->n_norms == 2 ? norm / plan->unit : norm * plan->norm_scale;
-    }
+    tq_load_norms(kernels, plan, set->rows, norms, set->norm_stride, block, scales);
+    /* With two norms `unit` is v1's scale factor, and the reference divides by it. */
+    for (size_t t = 0; t < set->rows; t++)
+        scales[t] = plan->n_norms == 2 ? scales[t] / plan->unit : scales[t] * plan->norm_scale;
     kernels->dequantize(plan->book, plan->block, set->rows, codes + block * plan->block_bytes,
                         set->code_stride, scales, dst + block * plan->block, set->dense_stride, stream);
 }
 
 void tq_decode_rows(const tq_kernels *kernels, const tq_plan *plan, const tq_row_set *set,
-                    tq_domain domain, const uint8_t *codes, const float *norms, const float *centre,
+                    tq_domain domain, const uint8_t *codes, const uint8_t *norms, const float *centre,
                     float *dst, bool stream) {
     tq_row_set part = *set;
     /* What is touched again must stay in the caches. */

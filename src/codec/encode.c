@@ -21,12 +21,12 @@ typedef struct batch {
 
 /* Norms of all blocks of the rows, then their codes row by row: blocks follow each other within a row. */
 static void encode_v1(const tq_plan *plan, batch *b, const tq_row_set *set, uint8_t *codes,
-                      float *norms) {
+                      uint8_t *norms) {
     const size_t per_row = plan->n_norms;
     for (size_t i = 0; i < set->rows * per_row; i++) {
         /* two norms are root mean squares, one is a length */
         const float norm = sqrtf(per_row == 2 ? b->squares[i] * (1.0f / 256.0f) : b->squares[i]);
-        norms[i / per_row * set->norm_stride + i % per_row] = norm;
+        memcpy(norms + i / per_row * set->norm_stride + i % per_row * sizeof norm, &norm, sizeof norm);
         b->scales[i] = norm <= v1_tiny ? 0.0f : 1.0f / norm;
     }
     for (size_t t = 0; t < set->rows; t++)
@@ -35,34 +35,53 @@ static void encode_v1(const tq_plan *plan, batch *b, const tq_row_set *set, uint
                              codes + t * set->code_stride, plan->block_bytes);
 }
 
-static float stored_norm(const tq_plan *plan, float norm, const float *sum) {
+/* What the rule makes of a length, before it is rounded. Subnormal sums have lost their digits: such rows
+ * are zero. */
+static float norm_of(const tq_plan *plan, float squares, float sum) {
+    if (squares < FLT_MIN) return 0.0f;
+    const float norm = sqrtf(squares);
     switch (plan->norm_rule) {
     case TQ_NORM_MATCHED:
-        return norm * plan->unit / sqrtf(*sum);
+        return norm * plan->unit / sqrtf(sum);
     case TQ_NORM_UNBIASED:
-        return norm * (float)plan->dim / *sum;
+        return norm * (float)plan->dim / sum;
     default:
         return norm;
     }
 }
 
-static void encode_v2(const tq_plan *plan, batch *b, const tq_row_set *set, uint8_t *codes,
-                      float *norms) {
+/* Norms of the first rows to float16 and to where they are to lie. What is stored as zero has no codes.
+ */
+static void store_norms(const tq_plan *plan, batch *b, const tq_row_set *set, size_t rows, uint8_t *codes,
+                        uint8_t *norms) {
+    uint16_t halves[BATCH_ROWS];
+    for (size_t t = rows; t % TQ_LANES != 0; t++)
+        b->sums[t] = 0.0f;
+    b->kernels->f32_to_f16((rows + TQ_LANES - 1) / TQ_LANES * TQ_LANES, b->sums, halves);
+    for (size_t t = 0; t < rows; t++) {
+        if (halves[t] == 0) memset(codes + t * set->code_stride, 0, plan->row_bytes);
+        memcpy(norms + t * set->norm_stride, &halves[t], sizeof halves[t]);
+    }
+}
+
+/* Returns the first row whose norm float16 cannot hold, or how many there are. */
+static size_t encode_v2(const tq_plan *plan, batch *b, const tq_row_set *set, uint8_t *codes,
+                        uint8_t *norms) {
     static const tq_code_sum sum_of[] = {
         [TQ_NORM_PLAIN] = TQ_SUM_NONE,
         [TQ_NORM_MATCHED] = TQ_SUM_CC,
         [TQ_NORM_UNBIASED] = TQ_SUM_UC,
     };
-    /* Subnormal sums have lost their digits: such rows are zero. */
-    for (size_t t = 0; t < set->rows; t++)
+    size_t rows = b->kernels->scan(set->rows, b->squares, TQ_MAX_NORM * TQ_MAX_NORM);
+    for (size_t t = 0; t < rows; t++)
         b->scales[t] = b->squares[t] < FLT_MIN ? 0.0f : plan->unit / sqrtf(b->squares[t]);
-    b->kernels->quantize(plan->book, plan->dim, set->rows, b->y, b->scales, 1.0f, sum_of[plan->norm_rule],
+    b->kernels->quantize(plan->book, plan->dim, rows, b->y, b->scales, 1.0f, sum_of[plan->norm_rule],
                          b->sums, codes, set->code_stride);
-    for (size_t t = 0; t < set->rows; t++) {
-        const bool zero = b->squares[t] < FLT_MIN;
-        if (zero) memset(codes + t * set->code_stride, 0, plan->row_bytes);
-        norms[t * set->norm_stride] = zero ? 0.0f : stored_norm(plan, sqrtf(b->squares[t]), &b->sums[t]);
-    }
+    for (size_t t = 0; t < rows; t++)
+        b->sums[t] = norm_of(plan, b->squares[t], b->sums[t]);
+    rows = b->kernels->scan(rows, b->sums, TQ_MAX_NORM);
+    store_norms(plan, b, set, rows, codes, norms);
+    return rows;
 }
 
 /* Rows that hold a NaN, an infinity or a value beyond the limit show it in their sums of squares (of
@@ -95,20 +114,32 @@ static void rotate_batch(const tq_plan *plan, batch *b, const tq_row_set *set, c
     b->kernels->sum_squares(plan->block, set->rows * plan->n_norms, b->y, b->squares);
 }
 
+/* Rows before one that cannot be encoded are: one of them may have to be named first. */
+static size_t encode_batch(const tq_plan *plan, batch *b, const tq_row_set *set, const float *src,
+                           const float *centre, uint8_t *codes, uint8_t *norms) {
+    tq_row_set good = *set;
+    rotate_batch(plan, b, set, src, centre);
+    const size_t bad = find_bad(plan, b, set, src, centre);
+    if (bad != SIZE_MAX) good.rows = bad / set->dense_stride;
+    if (plan->v1) {
+        encode_v1(plan, b, &good, codes, norms);
+        return bad;
+    }
+    const size_t rows = encode_v2(plan, b, &good, codes, norms);
+    return rows < good.rows ? rows * set->dense_stride : bad;
+}
+
 size_t tq_encode_rows(const tq_kernels *kernels, const tq_plan *plan, const tq_row_set *set,
-                      const float *src, const float *centre, uint8_t *codes, float *norms) {
+                      const float *src, const float *centre, uint8_t *codes, uint8_t *norms) {
     const size_t most = BATCH_VALUES / plan->dim;
     tq_row_set part = *set;
     batch b;
     b.kernels = kernels;
     for (size_t t = 0; t < set->rows; t += most) {
-        const float *rows = src + t * set->dense_stride;
         part.rows = set->rows - t < most ? set->rows - t : most;
-        rotate_batch(plan, &b, &part, rows, centre);
-        const size_t bad = find_bad(plan, &b, &part, rows, centre);
+        const size_t bad = encode_batch(plan, &b, &part, src + t * set->dense_stride, centre,
+                                        codes + t * set->code_stride, norms + t * set->norm_stride);
         if (bad != SIZE_MAX) return t * set->dense_stride + bad;
-        (plan->v1 ? encode_v1 : encode_v2)(plan, &b, &part, codes + t * set->code_stride,
-                                           norms + t * set->norm_stride);
     }
     return SIZE_MAX;
 }

@@ -6,21 +6,27 @@
 
 #include "codec/rows.h"
 
-static tq_status fail_value(const char *name, size_t index, float value) {
+tq_status tq_fail_value(const char *name, size_t index, float value, float limit) {
+    if (fabsf(value) <= limit)
+        return tq_fail(TQ_E_RANGE, index, name,
+                       "%s: the vector that begins at %s[%zu] has a norm above %g, which float16 cannot "
+                       "hold",
+                       name, name, index, (double)TQ_MAX_NORM);
     if (isfinite(value))
-        return tq_fail(TQ_E_RANGE, index, name, "%s[%zu] is %g: the limit is 2^57, %g", name, index,
-                       (double)value, (double)TQ_MAX_ABS);
+        return tq_fail(TQ_E_RANGE, index, name, "%s[%zu] is %g: the limit is %g", name, index,
+                       (double)value, (double)limit);
     return tq_fail(TQ_E_NOT_FINITE, index, name, "%s[%zu] is %s: it must be finite", name, index,
                    isnan(value) ? "NaN" : "infinite");
 }
 
 tq_status tq_check_finite(const tq_kernels *kernels, const char *name, const float *x, size_t n) {
     const size_t bad = kernels->scan(n, x, FLT_MAX);
-    return bad == n ? TQ_OK : fail_value(name, bad, x[bad]);
+    return bad == n ? TQ_OK : tq_fail_value(name, bad, x[bad], FLT_MAX);
 }
 
 tq_status tq_rows_fail_value(const tq_rows *r, size_t index) {
-    return index == SIZE_MAX ? TQ_OK : fail_value(r->name, index, ((const float *)r->data)[index]);
+    return index == SIZE_MAX ? TQ_OK
+                             : tq_fail_value(r->name, index, ((const float *)r->data)[index], TQ_MAX_ABS);
 }
 
 tq_status tq_rows_check_values(const tq_kernels *kernels, const tq_rows *r) {

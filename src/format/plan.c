@@ -29,6 +29,7 @@ tq_status tq_plan_init(tq_plan *plan, const tq_codec *codec) {
     plan->norm_rule = tq_norm_rule_of(codec->format, codec->norm_rule);
     plan->dim = codec->head_dim;
     plan->n_norms = plan->v1 && plan->dim == 512 ? 2 : 1;
+    plan->norm_bytes = plan->n_norms * (plan->v1 ? sizeof(float) : sizeof(uint16_t));
     plan->block = plan->dim / plan->n_norms;
     plan->block_bytes =
         plan->book->packing == TQ_PACK_BYTES ? plan->block : plan->block * plan->book->bits / 8;

@@ -16,6 +16,7 @@ typedef struct tq_plan {
     tq_rotation rotation;
     size_t dim;
     size_t n_norms;     /* norms of a vector */
+    size_t norm_bytes;  /* what they take: float16 in v2, float32 in v1 */
     size_t block;       /* coordinates that share a norm: dim / n_norms */
     size_t block_bytes; /* their codes */
     size_t row_bytes;   /* a vector's codes */

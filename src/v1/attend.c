@@ -112,7 +112,7 @@ tq_status tq_v1_attend_init(tq_v1_attend *a, const tq_flash_attn_vec_tq_hb_param
                         .codec = codec,
                         .dense = dense,
                         .row_bytes = dense ? plan.dim * sizeof(float) : plan.row_bytes,
-                        .row_norms = dense ? 0 : plan.n_norms,
+                        .norm_bytes = dense ? 0 : plan.norm_bytes,
                         .positions = p->kv_seq_len,
                         .capacity = p->kv_capacity,
                         .ring_start = dense ? 0 : p->ring_start};

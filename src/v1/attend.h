@@ -23,7 +23,7 @@ typedef struct tq_v1_attend {
     tq_codec codec;
     bool dense;                     /* float32 vectors; otherwise codes */
     size_t cache_rows;              /* vectors of a cache, G * C */
-    size_t row_bytes, row_norms;    /* of a vector */
+    size_t row_bytes, norm_bytes;   /* of a vector */
     size_t rows, values;            /* of queries: H * n, and H * n * D floats */
     size_t positions, capacity;     /* T, C */
     size_t ring_start;              /* slot of position 0 */

@@ -58,7 +58,7 @@ static tq_status check_size(const buffer *b, size_t needed_bytes) {
 /* Large enough all of them, and what is written apart from everything else. */
 static tq_status check_buffers(const tq_v1_attend *a, const arguments *args) {
     const size_t cache = a->cache_rows * a->row_bytes, rows = a->values * sizeof(float);
-    const size_t norms = a->cache_rows * a->row_norms * sizeof(float);
+    const size_t norms = a->cache_rows * a->norm_bytes;
     const buffer all[ALL] = {[Q] = args->q,
                              [K] = args->k,
                              [K_NORMS] = args->k_norms,
@@ -86,7 +86,7 @@ static tq_view view_of(const tq_v1_attend *a, const buffer *data, const buffer *
                      .data = data->data,
                      .data_bytes = a->cache_rows * a->row_bytes,
                      .norms = norms->data,
-                     .n_norms = a->cache_rows * a->row_norms,
+                     .n_norms = a->cache_rows * a->norm_bytes,
                      .capacity = a->capacity};
 }
 

@@ -71,7 +71,7 @@ static tq_row_set heads_of(const v1_cache *c) {
     return (tq_row_set){.rows = c->heads,
                         .dense_stride = c->plan.dim,
                         .code_stride = c->capacity * c->plan.row_bytes,
-                        .norm_stride = c->capacity * c->plan.n_norms};
+                        .norm_stride = c->capacity * c->plan.norm_bytes};
 }
 
 static tq_status dequantize(const tq_dequantize_hb_kv_params *p, const uint8_t *packed,
@@ -89,7 +89,7 @@ static tq_status dequantize(const tq_dequantize_hb_kv_params *p, const uint8_t *
     TRY(check_buffers(&c, packed, packed_bytes, norms, n_norms, "dst", dst, n_dst, c.heads * c.plan.dim));
     const tq_row_set set = heads_of(&c);
     tq_decode_rows(c.kernels, &c.plan, &set, TQ_ROTATED, packed + p->read_pos * c.plan.row_bytes,
-                   norms + p->read_pos * c.plan.n_norms, NULL, dst, false);
+                   (const uint8_t *)(norms + p->read_pos * c.plan.n_norms), NULL, dst, false);
     return TQ_OK;
 }
 
@@ -128,7 +128,7 @@ static void encode_tokens(const v1_cache *c, uint64_t write_pos, const float *sr
         /* Below the capacity already in a global cache; there the remainder changes nothing. */
         const size_t slot = (size_t)((write_pos + t) % c->capacity);
         tq_encode_rows(c->kernels, &c->plan, &set, src + t * c->heads * c->plan.dim, NULL,
-                       packed + slot * c->plan.row_bytes, norms + slot * c->plan.n_norms);
+                       packed + slot * c->plan.row_bytes, (uint8_t *)(norms + slot * c->plan.n_norms));
     }
 }
 
