@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * Batches: heads, rows and strides on both sides, centres per head, and the bytes between rows. */
 #include <stdbool.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "model.h"
 #include "support/cm.h"
 #include "support/guard.h"
+#include "support/levels.h"
 #include "support/rng.h"
 
 enum { HEADS = 3, ROWS = 4 };
@@ -172,6 +173,60 @@ static void positions_outermost(void **state) {
     check_all_formats(128, batch);
 }
 
+enum { MANY = 40 };
+
+/* Rows enough for whole vectors of norms, at any address and stride of norms. */
+static void check_addresses_of(tq_format format, const float *x) {
+    enum { D = 256, MOST = MANY * (D + 8) + 4 };
+    static float y[2][MANY * D];
+    static uint8_t want[MOST], codes[MOST], norms[MANY * 4], moved[MOST];
+    const tq_codec codec = {.format = format, .head_dim = D};
+    const tq_batch plain = {.heads = 1, .rows = MANY};
+    size_t code_bytes, norm_bytes;
+    assert_int_equal(tq_row_size(&codec, &code_bytes, &norm_bytes), TQ_OK);
+    assert_int_equal(
+        tq_encode(&codec, &plain, x, MANY * D, NULL, 0, want, sizeof want, norms, sizeof norms), TQ_OK);
+    assert_int_equal(tq_decode(&codec, &plain, TQ_ORIGINAL, want, sizeof want, norms, sizeof norms, NULL,
+                               0, y[0], MANY * D),
+                     TQ_OK);
+    for (size_t at = 0; at < 4; at++) {
+        for (size_t gap = 0; gap < 4; gap++) {
+            const tq_batch batch = {.heads = 1,
+                                    .rows = MANY,
+                                    .code_row_stride = code_bytes + gap,
+                                    .norm_row_stride = norm_bytes + gap};
+            assert_int_equal(tq_encode(&codec, &batch, x, MANY * D, NULL, 0, codes + at, MOST - at,
+                                       moved + at, MOST - at),
+                             TQ_OK);
+            assert_int_equal(tq_decode(&codec, &batch, TQ_ORIGINAL, codes + at, MOST - at, moved + at,
+                                       MOST - at, NULL, 0, y[1], MANY * D),
+                             TQ_OK);
+            assert_memory_equal(y[0], y[1], sizeof y[0]);
+            for (size_t t = 0; t < MANY; t++) {
+                assert_memory_equal(codes + at + t * (code_bytes + gap), want + t * code_bytes,
+                                    code_bytes);
+                assert_memory_equal(moved + at + t * (norm_bytes + gap), norms + t * norm_bytes,
+                                    norm_bytes);
+            }
+        }
+    }
+}
+
+static void check_addresses(void) {
+    static float x[MANY * 256];
+    size_t n;
+    const tq_format *formats = tq_formats(&n);
+    rng r = {75};
+    rng_gauss_fill(&r, x, sizeof x / sizeof x[0]);
+    for (size_t i = 0; i < n; i++)
+        check_addresses_of(formats[i], x);
+}
+
+static void codes_and_norms_at_any_address(void **state) {
+    (void)state;
+    at_every_level(check_addresses);
+}
+
 /* Where a record of codes and a norm of (head, row) lies. */
 typedef struct records {
     size_t heads, rows, row_stride, head_stride;
@@ -181,9 +236,30 @@ typedef struct records {
 
 enum { RECORD_DIM = 64, RECORD_CODES = RECORD_DIM / 2, MOST_RECORDS = 1200 };
 
+/* Vectors there and back, codes at `codes` and norms at `norms`. */
+static void through(const tq_batch *batch, const float *x, uint8_t *codes, size_t n_codes, uint8_t *norms,
+                    size_t n_norms, float *y) {
+    const tq_codec codec = {.format = TQ_TQ4, .head_dim = RECORD_DIM};
+    const size_t n = batch->heads * batch->rows * RECORD_DIM;
+    assert_int_equal(tq_encode(&codec, batch, x, n, NULL, 0, codes, n_codes, norms, n_norms), TQ_OK);
+    assert_int_equal(tq_decode(&codec, batch, TQ_ORIGINAL, codes, n_codes, norms, n_norms, NULL, 0, y, n),
+                     TQ_OK);
+}
+
+static void check_record(const records *l, size_t i, const uint8_t *codes, const uint8_t *norms,
+                         guard *all) {
+    const size_t h = i / l->rows, t = i % l->rows;
+    const size_t code_at = l->code_at + h * l->head_stride + t * l->row_stride;
+    const size_t norm_at = l->norm_at + h * l->norm_head + t * l->norm_row;
+    const uint8_t *together = all->data;
+    assert_memory_equal(together + code_at, codes + i * RECORD_CODES, RECORD_CODES);
+    assert_memory_equal(together + norm_at, norms + 2 * i, 2);
+    guard_accept(all, code_at, RECORD_CODES);
+    guard_accept(all, norm_at, 2);
+}
+
 /* Both pieces of all records, in one array, are those of separate arrays, and nothing else is written. */
 static void check_records(const records *l) {
-    tq_codec codec = {.format = TQ_TQ4, .head_dim = RECORD_DIM};
     const tq_batch plain = {.heads = l->heads, .rows = l->rows};
     const tq_batch batch = {.heads = l->heads,
                             .rows = l->rows,
@@ -191,36 +267,20 @@ static void check_records(const records *l) {
                             .code_head_stride = l->head_stride,
                             .norm_row_stride = l->norm_row,
                             .norm_head_stride = l->norm_head};
-    const size_t n = HEADS * ROWS, values = l->heads * l->rows * RECORD_DIM;
+    const size_t n = l->heads * l->rows;
     float x[HEADS * ROWS * RECORD_DIM], y[2][HEADS * ROWS * RECORD_DIM];
     uint8_t codes[HEADS * ROWS * RECORD_CODES], norms[HEADS * ROWS * 2];
     guard all = guard_new(MOST_RECORDS);
     uint8_t *together = all.data;
-    const size_t n_codes = all.size - l->code_at, n_norms = all.size - l->norm_at;
     rng r = {70};
-    assert_true(l->heads * l->rows <= n);
-    rng_gauss_fill(&r, x, values);
-    assert_int_equal(
-        tq_encode(&codec, &plain, x, values, NULL, 0, codes, sizeof codes, norms, sizeof norms), TQ_OK);
-    assert_int_equal(tq_encode(&codec, &batch, x, values, NULL, 0, together + l->code_at, n_codes,
-                               together + l->norm_at, n_norms),
-                     TQ_OK);
-    assert_int_equal(tq_decode(&codec, &plain, TQ_ORIGINAL, codes, sizeof codes, norms, sizeof norms,
-                               NULL, 0, y[0], values),
-                     TQ_OK);
-    assert_int_equal(tq_decode(&codec, &batch, TQ_ORIGINAL, together + l->code_at, n_codes,
-                               together + l->norm_at, n_norms, NULL, 0, y[1], values),
-                     TQ_OK);
-    assert_memory_equal(y[0], y[1], values * sizeof(float));
-    for (size_t i = 0; i < l->heads * l->rows; i++) {
-        const size_t h = i / l->rows, t = i % l->rows;
-        const size_t code_at = l->code_at + h * l->head_stride + t * l->row_stride;
-        const size_t norm_at = l->norm_at + h * l->norm_head + t * l->norm_row;
-        assert_memory_equal(together + code_at, codes + i * RECORD_CODES, RECORD_CODES);
-        assert_memory_equal(together + norm_at, norms + 2 * i, 2);
-        guard_accept(&all, code_at, RECORD_CODES);
-        guard_accept(&all, norm_at, 2);
-    }
+    assert_true(n <= HEADS * ROWS);
+    rng_gauss_fill(&r, x, n * RECORD_DIM);
+    through(&plain, x, codes, sizeof codes, norms, sizeof norms, y[0]);
+    through(&batch, x, together + l->code_at, all.size - l->code_at, together + l->norm_at,
+            all.size - l->norm_at, y[1]);
+    assert_memory_equal(y[0], y[1], n * RECORD_DIM * sizeof(float));
+    for (size_t i = 0; i < n; i++)
+        check_record(l, i, codes, norms, &all);
     guard_assert_untouched(&all);
     guard_free(&all);
 }
@@ -238,8 +298,8 @@ static void records_of_codes_and_norms(void **state) {
         {HEADS, ROWS, R * HEADS, R, 2, 0, R * HEADS, R},       /* positions outermost */
         {HEADS, ROWS, WIDE * HEADS + 7, WIDE, 3, 0, WIDE * HEADS + 7, WIDE},
         {HEADS, ROWS, R * HEADS, C, 0, C * HEADS, R * HEADS, 2}, /* all codes of a position, all norms */
-        {HEADS, ROWS, C, R * ROWS + 1, 2 * ROWS + 1, 0, 2,
-         R * ROWS + 1},               /* all norms of a head, all codes */
+        /* all norms of a head, all codes */
+        {HEADS, ROWS, C, R * ROWS + 1, 2 * ROWS + 1, 0, 2, R * ROWS + 1},
         {HEADS, 1, 0, R, 0, C, 0, R}, /* one position */
         {HEADS, 1, 0, C, 0, C * HEADS, 0, 2},
         {1, 1, 0, 0, 5, 1, 0, 0},
@@ -279,6 +339,51 @@ static void records_that_touch(void **state) {
         guard_assert_untouched(&all);
     }
     guard_free(&all);
+}
+
+/* Whether no byte of codes (8 a row) and norms (2) is of two pieces. */
+static bool are_apart(const tq_batch *b, size_t code_at, size_t norm_at) {
+    bool taken[MOST_RECORDS] = {false};
+    for (size_t i = 0; i < b->heads * b->rows * 10; i++) {
+        const size_t h = i / 10 / b->rows, t = i / 10 % b->rows, k = i % 10;
+        const size_t at = k < 8 ? code_at + h * b->code_head_stride + t * b->code_row_stride + k
+                                : norm_at + h * b->norm_head_stride + t * b->norm_row_stride + k - 8;
+        assert_true(at < MOST_RECORDS);
+        if (taken[at]) return false;
+        taken[at] = true;
+    }
+    return true;
+}
+
+/* Strides and places at random: what is taken does not overlap. */
+static void strides_at_random(void **state) {
+    (void)state;
+    enum { D = 32 };
+    const tq_codec codec = {.format = TQ_TQ2, .head_dim = D};
+    const float x[HEADS * ROWS * D] = {1};
+    uint8_t all[MOST_RECORDS];
+    size_t taken = 0, refused = 0, needlessly = 0;
+    rng r = {77};
+    for (int i = 0; i < 50000; i++) {
+        const size_t small = 8 + rng_below(&r, 12), large = small * rng_below(&r, 6) + rng_below(&r, 30);
+        const bool rows_inside = rng_below(&r, 2) == 0, alike = rng_below(&r, 4) != 0;
+        tq_batch b = {.heads = 1 + rng_below(&r, HEADS), .rows = 1 + rng_below(&r, ROWS)};
+        b.code_row_stride = rows_inside ? small : large + 8;
+        b.code_head_stride = rows_inside ? large + 8 : small;
+        b.norm_row_stride = alike ? b.code_row_stride : 2 + rng_below(&r, 40);
+        b.norm_head_stride = alike ? b.code_head_stride : 2 + rng_below(&r, 40);
+        const size_t code_at = rng_below(&r, 200), norm_at = rng_below(&r, 200);
+        const tq_status status = tq_encode(&codec, &b, x, HEADS * ROWS * D, NULL, 0, all + code_at,
+                                           sizeof all - code_at, all + norm_at, sizeof all - norm_at);
+        if (status == TQ_E_STRIDE) continue;
+        const bool apart = are_apart(&b, code_at, norm_at);
+        if (status == TQ_OK) assert_true(apart);
+        taken += status == TQ_OK;
+        refused += status == TQ_E_OVERLAP && !apart;
+        needlessly += status == TQ_E_OVERLAP && apart;
+    }
+    printf("  %zu layouts taken, %zu overlap, %zu more refused\n", taken, refused, needlessly);
+    assert_true(taken > 10000 && refused > 5000);
 }
 
 /* Codes in the gaps between vectors: ten floats of gap hold the 32 bytes at their first three places
@@ -350,10 +455,16 @@ static void a_centre_pays_off(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(contiguous),          cmocka_unit_test(gaps_between_rows_and_heads),
-        cmocka_unit_test(positions_outermost), cmocka_unit_test(records_of_codes_and_norms),
-        cmocka_unit_test(records_that_touch),  cmocka_unit_test(codes_between_vectors),
-        cmocka_unit_test(nothing_to_do),       cmocka_unit_test(a_centre_pays_off),
+        cmocka_unit_test(contiguous),
+        cmocka_unit_test(gaps_between_rows_and_heads),
+        cmocka_unit_test(positions_outermost),
+        cmocka_unit_test(codes_and_norms_at_any_address),
+        cmocka_unit_test(records_of_codes_and_norms),
+        cmocka_unit_test(records_that_touch),
+        cmocka_unit_test(strides_at_random),
+        cmocka_unit_test(codes_between_vectors),
+        cmocka_unit_test(nothing_to_do),
+        cmocka_unit_test(a_centre_pays_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
