@@ -85,6 +85,12 @@ static void the_first_bad_value_is_named(void **state) {
     assert_int_equal(tq_last_error()->index, 12345);
     for (size_t i = 0; i < DIM / 2; i++) /* its vector is not written */
         assert_int_equal(out->codes[12345 / DIM * (DIM / 2) + i], 0);
+    src[12345] = 1e6f; /* a norm that float16 does not hold: its vector is named */
+    assert_int_equal(tq_encode(&codec, &batch, src, VALUES, NULL, 0, out->codes, sizeof out->codes,
+                               out->norms, sizeof out->norms),
+                     TQ_E_RANGE);
+    assert_int_equal(tq_last_error()->index, 12345 / DIM * DIM);
+    assert_int_equal(out->norms[12345 / DIM], 0);
     free(src);
     free(out);
 }
