@@ -210,6 +210,8 @@ class RoundTrips(CommandTest):
                             self.assertAlmostEqual(x, y, delta=2 ** -11 * abs(y) + 1e-6)
                 self.tqkv("decode", "x.st", "-o", "y.npy")
                 held = self.read_npy("y.npy")
+                first = self.json("info", "x.st")["metadata"].get("tqkv.first_position")
+                self.assertEqual(first, None if stretch == "all" else str(200 - held[0][1]))
                 kept = [x for g in range(3) for x in values[(g * 200 + 200 - held[0][1]) * 64:(g + 1) * 200 * 64]]
                 self.assertAlmostEqual(told["rel_mse"] / relative_error(kept, held[1]), 1.0, delta=1e-4)
 
