@@ -175,7 +175,11 @@ float cli_half(uint16_t half) {
 void cli_report_centre(cli_report *report, const tq_encoded *encoded) {
     cli_report_flag(report, "centre", "centre", encoded->n_centres != 0);
     cli_report_count(report, "n_centres", "centres", encoded->n_centres);
-    cli_report_count(report, "centre_stretch", "positions a centre", encoded->centre_stretch);
+    if (report->as_json || encoded->centre_stretch != 0)
+        cli_report_count(report, "centre_stretch", "positions a centre", encoded->centre_stretch);
+    else
+        cli_report_text(report, "centre_stretch", "positions a centre",
+                        encoded->n_centres ? "all" : "none");
 }
 
 size_t cli_centre_values(const tq_encoded *encoded) {

@@ -50,7 +50,8 @@ tq_status cli_decode_all(const tq_encoded *encoded, tq_domain domain, float *dst
  * which the last n_positions are compared). A unit of progress a position. */
 tq_status cli_measure(const tq_encoded *encoded, const cli_heads *original, measure_distance *distance);
 
-/* Which positions have a centre, and how many share one: fields for encode and info. */
+/* Whether there are centres, how many, and how many positions share one (in JSON 0: all, or none): fields
+ * for encode and info. */
 void cli_report_centre(cli_report *report, const tq_encoded *encoded);
 
 /* Numbers in all centres. */

@@ -69,6 +69,14 @@ class Output(CommandTest):
         self.assertEqual((plain["shape"], plain["data_bytes"]), ([2, 5, 256], 2 * 5 * 256 * 4))
         self.assertEqual(plain["file_bytes"], os.path.getsize(self.path("x.npy")))
 
+    def test_positions_of_a_centre(self):
+        for options, words, number in (((), "none", 0), (("--center", "mean"), "256", 256),
+                                       (("--center", "mean", "--center-stretch", "all"), "all", 0)):
+            text = self.tqkv("encode", "x.npy", "-o", "y.st", "--format", "tq4", *options)
+            for shown in (text, self.tqkv("info", "y.st")):
+                self.assertRegex(shown, rf"(?m)^positions a centre +{words}$")
+            self.assertEqual(self.json("info", "y.st")["centre_stretch"], number)
+
     def test_sweep(self):
         self.write_npy("narrow.npy", (1, 4, 64), gaussian(4 * 64))
         done = self.run_raw("sweep", "x.npy", "narrow.npy", "--json")
