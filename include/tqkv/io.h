@@ -82,11 +82,10 @@ typedef struct tq_encoded {
     size_t n_norms;        /**< bytes: G * C * norm_bytes */
     void *norms;           /**< [G][C][norm_bytes]: float16 of v2, float32 of v1, aligned as such */
     uint16_t *centre;      /**< float16 [n_centres][G][D], original domain; NULL: none */
-    size_t n_centres;      /**< 0: none; 1 without stretches; else as many as the stretches that the held
-                                positions lie in, or more */
+    size_t n_centres;      /**< 0: none; 1 without stretches; else at least the stretches that the held
+                                positions lie in, and at most those that `capacity` positions can lie in */
     size_t centre_stretch; /**< L; 0: one centre for all, or none */
-    size_t
-        first_position; /**< of the sequence: where the oldest vector held stands; 0 without stretches */
+    size_t first_position; /**< the oldest vector's, in the sequence; 0 without stretches */
 } tq_encoded;
 
 /** Allocates zeroed codes, norms and n_centres centres for codec, n_kv_heads and capacity.
