@@ -19,11 +19,10 @@ static void draw(float *x, size_t n) {
 static tq_status encode(const float *x, uint8_t *codes, uint8_t *norms, tq_view *view) {
     const tq_codec tq4 = {.format = TQ_TQ4, .head_dim = D};
     const tq_batch batch = {.heads = G, .rows = OLD};
-    const size_t n_codes = G * OLD * CODE_BYTES, n_norms = G * OLD * NORM_BYTES;
-    const tq_status status =
-        tq_encode(&tq4, &batch, x, G * OLD * D, NULL, 0, codes, n_codes, norms, n_norms);
+    const tq_status status = tq_encode(&tq4, &batch, x, G * OLD * D, NULL, 0, codes, G * OLD * CODE_BYTES,
+                                       norms, G * OLD * NORM_BYTES);
     if (status != TQ_OK) return status;
-    return tq_view_codes(view, &tq4, G, OLD, codes, n_codes, norms, n_norms);
+    return tq_view_codes(view, &tq4, G, OLD, codes, G * OLD * CODE_BYTES, norms, G * OLD * NORM_BYTES);
 }
 
 static tq_status attend(const tq_segment *segments, size_t n_segments, const float *q, float *out,
