@@ -36,10 +36,15 @@ static bool find_bad(const tq_cache *c, size_t n, const tq_source src[TQ_SIDES],
     return false;
 }
 
+/* All that may be encoded at that length. */
+static uint64_t aged_at(const tq_cache *c, uint64_t length) {
+    const uint64_t aged = tq_less(length, c->recent);
+    return tq_most(c->encoded_end, tq_most(tq_least(length, c->sinks), aged));
+}
+
 /* What has aged is encoded, up to a stretch whose first keys are not all there. */
 uint64_t tq_cache_end_with(const tq_cache *c, uint64_t length, uint64_t there) {
-    const uint64_t first = tq_most(c->encoded_end, c->sinks), aged = tq_less(length, c->recent);
-    const uint64_t end = tq_most(c->encoded_end, tq_most(tq_least(length, c->sinks), aged));
+    const uint64_t first = tq_most(c->encoded_end, c->sinks), end = aged_at(c, length);
     uint64_t begin;
     if (c->learn == 0 || end <= first) return end;
     const bool known = tq_stretch_of(end - 1, c->stretch) == tq_stretch_of(first, c->stretch) &&
@@ -101,9 +106,9 @@ tq_status tq_cache_extend(tq_cache *c, size_t n, const tq_source src[TQ_SIDES], 
     return TQ_E_RANGE;
 }
 
+/* A stretch that waits for its keys now may have its centre when a rewind has led back there. */
 tq_status tq_cache_provide(tq_cache *c, uint64_t length) {
-    return tq_room_hold(c, tq_most(c->encoded_end, c->sinks),
-                        tq_cache_end_at(c, tq_most(length, c->length)));
+    return tq_room_hold(c, tq_most(c->encoded_end, c->sinks), aged_at(c, length));
 }
 
 /* What has aged goes from the float16 ring to codes. */
