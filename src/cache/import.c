@@ -139,6 +139,7 @@ static tq_status check_centre(const tq_cache *c, const tq_image *b, const uint8_
 /* What is to be encoded later can be. */
 static tq_status check_lengths(const tq_cache *c, const tq_image *b, unsigned part, unsigned side,
                                const uint8_t *bytes) {
+    const char *name = part == TQ_PART_SINKS ? "sinks" : "recent";
     const size_t dim = b->plan[side].dim;
     const tq_vector_limit limit = tq_cache_limit(c, side);
     const uint8_t *at = bytes + b->at[part][side];
@@ -149,7 +150,7 @@ static tq_status check_lengths(const tq_cache *c, const tq_image *b, unsigned pa
         tq_get_halves(halves, at + i * sizeof *halves * dim, dim);
         tq_widen(c->kernels, tq_half_type(c, side), dim, halves, x);
         if (tq_find_bad_row(c->kernels, dim, 1, x, limit, &bad))
-            return tq_fail(TQ_E_RANGE, (size_t)(at - bytes) + i * sizeof *halves * dim, "recent",
+            return tq_fail(TQ_E_RANGE, (size_t)(at - bytes) + i * sizeof *halves * dim, name,
                            "the block has a vector in float16 that is %g long: the limit of the cache is "
                            "%g",
                            (double)bad.value, (double)limit.length);
