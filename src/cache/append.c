@@ -76,6 +76,13 @@ static void store_halves(const tq_cache *c, const tq_source src[TQ_SIDES], uint6
             }
 }
 
+/* What a later position lies over, and what is older than the last `capacity` while some of those wait
+ * for their centre. */
+static void forget(tq_cache *c) {
+    c->oldest =
+        tq_most(c->oldest, tq_most(tq_less(c->encoded_end, c->slots), tq_less(c->length, c->capacity)));
+}
+
 /* n positions; encoding is to stand at `end` after them. What ages out leaves the float16 ring before
  * what comes in takes its place. */
 static bool step(tq_cache *c, size_t n, const tq_source src[TQ_SIDES], uint64_t end, bool check) {
@@ -85,7 +92,7 @@ static bool step(tq_cache *c, size_t n, const tq_source src[TQ_SIDES], uint64_t 
     store_halves(c, src, start, tq_most(start, tq_most(end, c->sinks)), stop);
     c->length = stop;
     c->encoded_end = end;
-    c->oldest = tq_most(c->oldest, tq_less(end, c->slots));
+    forget(c);
     return true;
 }
 
@@ -116,7 +123,7 @@ static void encode_aged(tq_cache *c, uint64_t end) {
     static const tq_source none[TQ_SIDES];
     (void)tq_cache_encode(c, none, c->length, tq_most(c->encoded_end, c->sinks), end, false);
     c->encoded_end = end;
-    c->oldest = tq_most(c->oldest, tq_less(end, c->slots));
+    forget(c);
 }
 
 /* How many positions more find a row of float16 before something must age. */

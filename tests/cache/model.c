@@ -218,6 +218,11 @@ static uint64_t forgotten_below(const model *m, uint64_t end) {
     return most(most(m->oldest, m->sinks), m->forgets ? less(end, m->capacity - m->recent) : 0);
 }
 
+/* The same, and what is not among the last `capacity`, however many of those are encoded. */
+static uint64_t lost_below(const model *m, uint64_t end) {
+    return most(forgotten_below(m, end), m->forgets ? less(m->length, m->capacity) : 0);
+}
+
 /* The next position is encoded now: it is old enough, and so are the keys that its centre takes. Only the
  * position before it can have that already. */
 static bool is_due(const model *m) {
@@ -237,9 +242,11 @@ static void note_encoded(model *m) {
 /* Where encoding stands at that length. */
 static uint64_t end_at(const model *m, uint64_t length) {
     model then = *m;
-    while (then.length < length)
+    while (then.length < length) {
         for (then.length++; is_due(&then);)
             note_encoded(&then);
+        then.oldest = lost_below(&then, then.encoded_end);
+    }
     return then.encoded_end;
 }
 
@@ -346,6 +353,7 @@ static void append_one(model *m, const float *k, const float *v) {
         encode(m, &m->k, m->encoded_end, take_centre(m, m->encoded_end));
         encode(m, &m->v, m->encoded_end, NULL);
     }
+    m->oldest = lost_below(m, m->encoded_end);
 }
 
 tq_status model_append(model *m, size_t n, const float *k, const float *v) {
@@ -446,7 +454,7 @@ void model_adopt(model *m, const model *from, uint64_t end) {
     if (m->pool != NULL && take_pages(m, encoded_end) != TQ_OK) broken("the model has no pages left");
     m->length = end;
     m->encoded_end = encoded_end;
-    m->oldest = least(forgotten_below(m, encoded_end), most(end, m->sinks));
+    m->oldest = least(lost_below(m, encoded_end), most(end, m->sinks));
     if (m->pool != NULL) trim_pages(m);
 }
 
