@@ -151,6 +151,8 @@ static void stored_values_here(void) {
             for (int keys = 0; keys < 2; keys++) {
                 const uint32_t dim = store >= V2_STORES && store < ENCODED_STORES ? 256 : 64;
                 scene_plan p = plain_plan(2, 2, dim, cases[c].queries, cases[c].length);
+                p.centre = true; /* rows that are worked on again by themselves have theirs */
+                p.stretch = c % 2 == 0 ? 0 : 50;
                 set_store(&p.segment[0].k, store);
                 set_store(&p.segment[0].v, store);
                 char what[64];
