@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Any bytes as the name of a cache's configuration: refused, with the place and nothing changed, or what
  * it says has a name that says it too. */
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,8 +10,9 @@
 #include "tqkv/cache.h"
 
 static void check_again(const tq_cache_config *config) {
-    const size_t counts[] = {config->learn_centre, config->recent, config->sinks};
+    const size_t counts[] = {config->centre_stretch, config->recent, config->sinks};
     const char *const words[] = {"centre", "recent", "sinks"};
+    const bool one_for_all = config->learn_centre > 0 && config->centre_stretch == 0;
     const tq_norm_rule rule = config->layer.k.norm_rule;
     tq_cache_config again = {.size = sizeof again, .capacity = 7, .window = 5};
     char name[160];
@@ -20,6 +22,7 @@ static void check_again(const tq_cache_config *config) {
     for (size_t i = 0; i < 3; i++)
         if (counts[i] > 0)
             used += snprintf(name + used, sizeof name - (size_t)used, "+%s=%zu", words[i], counts[i]);
+    if (one_for_all) snprintf(name + used, sizeof name - (size_t)used, "+centre=all");
     REQUIRE(tq_cache_config_from_name(name, &again) == TQ_OK);
     REQUIRE(memcmp(&again, config, sizeof again) == 0);
 }

@@ -69,9 +69,9 @@ typedef struct tq_cache_config {
     const float *k_centre; /**< [G][D], rounded to float16, subtracted from all keys before encoding; as
                                 long as a key may be; copied; NULL: none */
     size_t learn_centre;   /**< the mean of this many first keys, as they are in float16, becomes the
-                              centre,   as tq_learn_centre() makes it; sinks do not count. Until they are
-                              there   positions stay in float16. 0: none is learned, as it must be with
-                              k_centre   (TQ_E_POSITION); at most `capacity` */
+                                centre, as tq_learn_centre() makes it; sinks do not count. Until they are
+                                there positions stay in float16. 0: none is learned, as it must be with
+                                k_centre (TQ_E_POSITION); at most `capacity` */
     size_t centre_stretch; /**< L: positions s L to s L + L - 1 have a centre of their own, of their own
                                 first keys. 0: the first keys of all serve all. At least learn_centre
                                 (TQ_E_POSITION) */
@@ -187,7 +187,7 @@ TQ_API tq_status tq_cache_append_input(tq_cache *cache, size_t n, const tq_cache
  *
  * positions   length of the cache up to which; at most `capacity`, or, with a window, any: pages for as
  *             many as are kept at a time are then taken, and go from old positions to new ones. Less than
- *             is there: nothing to do
+ *             is encoded: nothing to do
  *
  * It lasts until the cache is cleared: rewinds and what is appended after them do not give it back. A
  * ring has all of its memory from the start. Pages that a fork shares are not this cache's alone: to
@@ -201,7 +201,8 @@ TQ_API tq_status tq_cache_reserve(tq_cache *cache, uint64_t positions);
  * Drafts that were a tree: of a path that leaves the first branch, what was appended in its order stays,
  * and the rest is appended once more behind it; its keys and values need not be computed again.
  *
- * What has been encoded stays so. The centre stays. Pages left without positions return to their pool,
+ * What has been encoded stays so. A stretch keeps its centre while a position of it is left that was
+ * encoded with it; rewound further, it learns another. Pages left without positions return to their pool,
  * unless they are reserved; a global cache keeps its blocks.
  *
  * TQ_E_NULL; TQ_E_POSITION if length is beyond what is there, or a ring or window has forgotten positions
@@ -209,7 +210,7 @@ TQ_API tq_status tq_cache_reserve(tq_cache *cache, uint64_t positions);
  * to 0 is always possible). On failure the cache is what it was. No allocation. */
 TQ_API tq_status tq_cache_truncate(tq_cache *cache, uint64_t length);
 
-/** Forgets everything, a learned centre too; memory is kept, pages return to their pool. NULL is fine. */
+/** Forgets everything, learned centres too; memory is kept, pages return to their pool. NULL is fine. */
 TQ_API void tq_cache_clear(tq_cache *cache);
 
 /** Positions appended and not forgotten: the absolute position of the next one. 0 for NULL. */
@@ -222,8 +223,8 @@ TQ_API uint64_t tq_cache_first(const tq_cache *cache);
 /** Positions below this one are encoded or sinks, those from it on are in float16. 0 for NULL. */
 TQ_API uint64_t tq_cache_encoded_end(const tq_cache *cache);
 
-/** The centre that the encoded key of a position lacks, float16 [G][D]; NULL: that position has none, or
- * not yet. Segments come with theirs. Valid until the cache changes. */
+/** The centre of the stretch that a position lies in, which its encoded keys lack, float16 [G][D]; NULL:
+ * it has none, or not yet, or no more. Segments come with theirs. Valid until the cache changes. */
 TQ_API const uint16_t *tq_cache_k_centre(const tq_cache *cache, uint64_t position);
 
 #define TQ_CACHE_SEGMENTS 3 /**< most that tq_cache_segments() gives */
@@ -280,12 +281,12 @@ typedef struct tq_cache_bytes {
     size_t k_codes, k_norms, v_codes, v_norms; /**< held; of a dense side, its vectors. Paged: pages of
                                                   the cache, shared ones in full */
     size_t k_dense, v_dense;                   /**< held: sinks and recent positions */
-    size_t centre;                             /**< held */
-    size_t table;                              /**< held: block table */
-    size_t object;                             /**< held: the cache itself */
-    size_t held;                               /**< the sum of the above */
-    size_t shared;                             /**< of held: pages that other caches use too */
-    size_t used; /**< codes, norms and float16 of the positions that segments give */
+    size_t centre; /**< held: centres, of as many stretches as may be needed */
+    size_t table;  /**< held: block table */
+    size_t object; /**< held: the cache itself */
+    size_t held;   /**< the sum of the above */
+    size_t shared; /**< of held: pages that other caches use too */
+    size_t used;   /**< codes, norms and float16 of the positions that segments give */
 } tq_cache_bytes;
 
 /** Fills in *bytes. Without pages, `held` is exactly what the allocator has given and not got back.
@@ -323,7 +324,7 @@ TQ_API size_t tq_page_pool_bytes(const tq_page_pool *pool);
  * cache    out; NULL on failure. For tq_cache_destroy()
  *
  * Paged: pages are shared, not copied, and counted; the last, part-filled one is copied when either cache
- * writes to it. Everything else is copied: sinks, recent positions, the centre, the codes of a global
+ * writes to it. Everything else is copied: sinks, recent positions, centres, the codes of a global
  * cache or a ring. What is reserved is not taken over.
  *
  * A fork is also a snapshot: keep one of the present length, and go back to it, whatever was appended,

@@ -36,10 +36,15 @@ static bool find_bad(const tq_cache *c, size_t n, const tq_source src[TQ_SIDES],
     return false;
 }
 
+/* All that may be encoded at that length. */
+static uint64_t aged_at(const tq_cache *c, uint64_t length) {
+    const uint64_t aged = tq_less(length, c->recent);
+    return tq_most(c->encoded_end, tq_most(tq_least(length, c->sinks), aged));
+}
+
 /* What has aged is encoded, up to a stretch whose first keys are not all there. */
 uint64_t tq_cache_end_with(const tq_cache *c, uint64_t length, uint64_t there) {
-    const uint64_t first = tq_most(c->encoded_end, c->sinks), aged = tq_less(length, c->recent);
-    const uint64_t end = tq_most(c->encoded_end, tq_most(tq_least(length, c->sinks), aged));
+    const uint64_t first = tq_most(c->encoded_end, c->sinks), end = aged_at(c, length);
     uint64_t begin;
     if (c->learn == 0 || end <= first) return end;
     const bool known = tq_stretch_of(end - 1, c->stretch) == tq_stretch_of(first, c->stretch) &&
@@ -71,6 +76,13 @@ static void store_halves(const tq_cache *c, const tq_source src[TQ_SIDES], uint6
             }
 }
 
+/* What a later position lies over, and what is older than the last `capacity` while some of those wait
+ * for their centre. */
+static void forget(tq_cache *c) {
+    c->oldest =
+        tq_most(c->oldest, tq_most(tq_less(c->encoded_end, c->slots), tq_less(c->length, c->capacity)));
+}
+
 /* n positions; encoding is to stand at `end` after them. What ages out leaves the float16 ring before
  * what comes in takes its place. */
 static bool step(tq_cache *c, size_t n, const tq_source src[TQ_SIDES], uint64_t end, bool check) {
@@ -80,7 +92,7 @@ static bool step(tq_cache *c, size_t n, const tq_source src[TQ_SIDES], uint64_t 
     store_halves(c, src, start, tq_most(start, tq_most(end, c->sinks)), stop);
     c->length = stop;
     c->encoded_end = end;
-    c->oldest = tq_most(c->oldest, tq_less(end, c->slots));
+    forget(c);
     return true;
 }
 
@@ -101,9 +113,9 @@ tq_status tq_cache_extend(tq_cache *c, size_t n, const tq_source src[TQ_SIDES], 
     return TQ_E_RANGE;
 }
 
+/* A stretch that waits for its keys now may have its centre when a rewind has led back there. */
 tq_status tq_cache_provide(tq_cache *c, uint64_t length) {
-    return tq_room_hold(c, tq_most(c->encoded_end, c->sinks),
-                        tq_cache_end_at(c, tq_most(length, c->length)));
+    return tq_room_hold(c, tq_most(c->encoded_end, c->sinks), aged_at(c, length));
 }
 
 /* What has aged goes from the float16 ring to codes. */
@@ -111,7 +123,7 @@ static void encode_aged(tq_cache *c, uint64_t end) {
     static const tq_source none[TQ_SIDES];
     (void)tq_cache_encode(c, none, c->length, tq_most(c->encoded_end, c->sinks), end, false);
     c->encoded_end = end;
-    c->oldest = tq_most(c->oldest, tq_less(end, c->slots));
+    forget(c);
 }
 
 /* How many positions more find a row of float16 before something must age. */

@@ -17,10 +17,11 @@ static uint64_t most_rows(const tq_cache *c) {
     return tq_stretch_of(last, c->stretch) + (tq_cache_forgets(c) && last % c->stretch != 0 ? 2 : 1);
 }
 
-/* Twice as many each time, so that growing costs little, and never more than can be wanted. */
+/* As many as there are, or twice as many, so that growing costs little; never more than can be wanted. */
 static size_t rows_for(const tq_cache *c, uint64_t end) {
     const uint64_t most = most_rows(c), needed = tq_stretch_of(end == 0 ? 0 : end - 1, c->stretch) + 1;
     if (tq_cache_forgets(c) || needed >= most) return (size_t)most;
+    if (needed <= c->centres.rows) return c->centres.rows;
     return (size_t)tq_least(tq_most(needed, 2 * (uint64_t)c->centres.rows), most);
 }
 

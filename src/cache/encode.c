@@ -157,11 +157,12 @@ static void learn_head(void *work, size_t index) {
     tq_mean_round(&mean, c->kernels, tq_centre_at(c, position, head));
 }
 
-/* Centres of positions [first, end), as far as they are not known; `next` is the first of all that are to
- * be encoded, of which some may be left out. */
+/* Centres of positions [first, end), as far as they are not known, and of the last one in any case: those
+ * that come after it go by it. `next` is the first of all that are to be encoded, of which some, or all,
+ * may be left out. */
 static void learn(const job *j, uint64_t next) {
     const tq_cache *c = j->cache;
-    lesson l = {.j = j, .next = next, .first = tq_stretch_of(j->first, c->stretch)};
+    lesson l = {.j = j, .next = next, .first = tq_stretch_of(tq_least(j->first, j->end - 1), c->stretch)};
     if (l.first == tq_stretch_of(next, c->stretch) && tq_centre_is_known(c, next)) l.first++;
     l.stretches = (size_t)(tq_stretch_of(j->end - 1, c->stretch) + 1 - l.first);
     const bool few = l.stretches * c->heads * c->learn * c->plan[TQ_K].dim <= TQ_TASK_VALUES;
@@ -172,12 +173,13 @@ static void learn(const job *j, uint64_t next) {
 bool tq_cache_encode(tq_cache *c, const tq_source src[TQ_SIDES], uint64_t start, uint64_t first,
                      uint64_t end, bool check) {
     const uint64_t next = first;
+    if (first >= end || c->slots == 0) return true;
     first = tq_most(first, tq_cache_placed_from(c, end)); /* the others would be overwritten at once */
-    if (first >= end) return true;
     job j = {.cache = c, .src = src, .start = start, .first = first, .end = end, .check = check};
-    const size_t n = (size_t)(end - first);
     atomic_init(&j.failed, false);
     if (c->learn > 0) learn(&j, next);
+    if (first >= end) return true;
+    const size_t n = (size_t)(end - first);
     const size_t dim = (size_t)tq_most(c->plan[TQ_K].dim, c->plan[TQ_V].dim);
     if (n * c->heads * dim <= TQ_TASK_VALUES) { /* not worth handing out */
         encode_few(&j);

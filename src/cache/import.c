@@ -139,6 +139,7 @@ static tq_status check_centre(const tq_cache *c, const tq_image *b, const uint8_
 /* What is to be encoded later can be. */
 static tq_status check_lengths(const tq_cache *c, const tq_image *b, unsigned part, unsigned side,
                                const uint8_t *bytes) {
+    const char *name = part == TQ_PART_SINKS ? "sinks" : "recent";
     const size_t dim = b->plan[side].dim;
     const tq_vector_limit limit = tq_cache_limit(c, side);
     const uint8_t *at = bytes + b->at[part][side];
@@ -149,7 +150,7 @@ static tq_status check_lengths(const tq_cache *c, const tq_image *b, unsigned pa
         tq_get_halves(halves, at + i * sizeof *halves * dim, dim);
         tq_widen(c->kernels, tq_half_type(c, side), dim, halves, x);
         if (tq_find_bad_row(c->kernels, dim, 1, x, limit, &bad))
-            return tq_fail(TQ_E_RANGE, (size_t)(at - bytes) + i * sizeof *halves * dim, "recent",
+            return tq_fail(TQ_E_RANGE, (size_t)(at - bytes) + i * sizeof *halves * dim, name,
                            "the block has a vector in float16 that is %g long: the limit of the cache is "
                            "%g",
                            (double)bad.value, (double)limit.length);
@@ -208,12 +209,14 @@ static void read_vectors(const tq_image *b, unsigned side, const tq_place *to, s
         tq_get_halves((uint16_t *)(void *)to->norms, norms, n * plan->n_norms);
 }
 
-/* Those of positions from `from` on. */
+/* Those of positions from `from` on, and the last in any case: what comes after the codes may go by it.
+ */
 static void read_centres(const tq_cache *c, const tq_image *b, uint64_t from, const uint8_t *bytes) {
     const size_t n = c->heads * c->plan[TQ_K].dim;
     const uint64_t first = tq_stretch_of(b->info.codes_first, c->stretch);
+    const uint64_t kept = tq_stretch_of(tq_least(from, b->info.codes_end - 1), c->stretch);
     const uint8_t *at = bytes + b->at[TQ_PART_CENTRE][TQ_K];
-    for (size_t i = (size_t)(tq_stretch_of(from, c->stretch) - first); i < b->rows[TQ_PART_CENTRE]; i++)
+    for (size_t i = (size_t)(kept - first); i < b->rows[TQ_PART_CENTRE]; i++)
         tq_get_halves(tq_centre_at(c, (first + i) * c->stretch, 0), at + i * n * sizeof(uint16_t), n);
 }
 
@@ -222,7 +225,7 @@ static void append_codes(tq_cache *c, const tq_image *b, const uint8_t *bytes, u
     const uint64_t first = b->info.codes_first;
     const size_t rows = b->rows[TQ_PART_CODES];
     const size_t start = (size_t)tq_least(tq_less(tq_cache_placed_from(c, end), first), rows);
-    if (start < rows && !c->centre_given) read_centres(c, b, first + start, bytes);
+    if (tq_cache_has_centre(c) && !c->centre_given) read_centres(c, b, first + start, bytes);
     for (unsigned side = TQ_K; side < TQ_SIDES; side++) {
         const uint8_t *codes = bytes + b->at[TQ_PART_CODES][side];
         const uint8_t *norms = bytes + b->at[TQ_PART_NORMS][side];

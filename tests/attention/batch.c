@@ -29,7 +29,7 @@ static void draw_kind(batch *b, rng *r, scene_plan *kind, unsigned *k, unsigned 
     *kind = plain_plan(kv_heads * groups[rng_below(r, 4)], kv_heads, dims[rng_below(r, 5)], 1, 0);
     kind->v_head_dim = rng_below(r, 2) == 0 ? 0 : dims[rng_below(r, 5)];
     kind->domain = rng_below(r, 2) == 0 ? TQ_ORIGINAL : TQ_ROTATED;
-    kind->centre = rng_below(r, 2) == 0;
+    draw_centres(kind, r);
     kind->sinks = rng_below(r, 2) == 0;
     kind->slopes = rng_below(r, 3) == 0;
     *k = rng_below(r, V2_STORES);

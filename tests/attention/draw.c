@@ -87,6 +87,13 @@ void draw_layouts(scene_plan *p, rng *r) {
     }
 }
 
+void draw_centres(scene_plan *p, rng *r) {
+    static const size_t stretches[] = {0, 1, 3, 7, 64, 256};
+    p->centre = rng_below(r, 2) == 0;
+    p->stretch = stretches[rng_below(r, COUNT(stretches))];
+    p->centre_table = rng_below(r, 3) == 0;
+}
+
 void draw_plan(scene_plan *p, double work, rng *r) {
     static const uint32_t groups[] = {1, 2, 4, 8},
                           dims[] = {32, 64, 80, 96, 112, 128, 192, 256, 512, 576};
@@ -102,7 +109,7 @@ void draw_plan(scene_plan *p, double work, rng *r) {
     draw_segments(p, length, r);
     draw_layouts(p, r);
     p->domain = rng_below(r, 2) == 0 ? TQ_ORIGINAL : TQ_ROTATED;
-    p->centre = rng_below(r, 2) == 0;
+    draw_centres(p, r);
     p->sinks = rng_below(r, 2) == 0;
     p->spread = ldexp(1, (int)rng_below(r, 3) - 1);
 }

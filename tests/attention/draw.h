@@ -22,6 +22,9 @@ void draw_segments(scene_plan *p, size_t length, rng *r);
 /* Random layouts, rings and pages for all views of the plan. */
 void draw_layouts(scene_plan *p, rng *r);
 
+/* None, or one for a segment or for every few positions. */
+void draw_centres(scene_plan *p, rng *r);
+
 /* All of it, of any shape whose float64 model takes about `work` multiplications at most. */
 void draw_plan(scene_plan *p, double work, rng *r);
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "half.h"
 #include "support/cm.h"
 #include "support/guard.h"
 
@@ -67,10 +68,13 @@ static double float_length(const float *x, size_t dim) {
 }
 
 /* |k| + 2 |c| of a key. */
-static double reach(const scene *s, size_t t, size_t g, const double *key) {
+static double reach(const scene *s, size_t t, size_t g, size_t j, const double *key) {
     const size_t dim = s->params.head_dim;
-    const float *centre = s->segments[t].k.centre;
-    return length_of(key, dim) + (centre == NULL ? 0 : 2 * float_length(centre + g * dim, dim));
+    const uint16_t *centre = scene_centre(s, t, g, j);
+    double square = 0;
+    for (size_t d = 0; d < dim && centre != NULL; d++)
+        square += half_to(centre[d]) * half_to(centre[d]);
+    return length_of(key, dim) + 2 * sqrt(square);
 }
 
 /* Scores of all positions, in the order of the segments, and the bound that goes with them; returns how
@@ -92,7 +96,7 @@ static size_t all_scores(const scene *s, size_t h, size_t i, double *scores, dou
             if (!sees(s, i, query, at)) continue;
             scores[n] = score_of(s, q, key, slope, query, at);
             lean = fmax(lean, fabs(slope * ((double)query - (double)at)));
-            most = fmax(most, reach(s, t, g, key));
+            most = fmax(most, reach(s, t, g, j, key));
             seen++;
         }
     }

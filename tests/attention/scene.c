@@ -94,7 +94,7 @@ static void scatter(side *s, tq_view *view, const rows *data, const rows *norms)
     if (norms != NULL) {
         view->norm_blocks = addresses(&s->norm_blocks, view, s->norms.data, norms->page_stride);
         view->norms = NULL;
-        view->n_norms = norms->page_bytes / norms->unit;
+        view->n_norms = norms->page_bytes;
         view->norm_page_stride = 0;
     }
     view->pages = NULL;
@@ -124,57 +124,61 @@ static void place(side *s, tq_view *view, const side_plan *p, size_t heads, size
     }
     arrange(norms, p, heads, blocks, block_rows, p->gap * norms->unit);
     s->norms = put(norms, view, p->layout, heads, length);
-    view->norms = (const float *)(const void *)s->norms.data;
-    view->n_norms = norms->bytes / norms->unit;
-    view->norm_row_stride = implied ? 0 : norms->row_stride / norms->unit;
-    view->norm_head_stride = implied ? 0 : norms->head_stride / norms->unit;
-    view->norm_page_stride = view->pages == NULL ? 0 : norms->page_stride / norms->unit;
+    view->norms = s->norms.data;
+    view->n_norms = norms->bytes;
+    view->norm_row_stride = implied ? 0 : norms->row_stride;
+    view->norm_head_stride = implied ? 0 : norms->head_stride;
+    view->norm_page_stride = view->pages == NULL ? 0 : norms->page_stride;
     if (view->pages != NULL && p->blocks) scatter(s, view, data, norms);
 }
 
-/* What the codes say, centre added: in the rotated domain that is the rotated centre. */
-static void decoded_values(const scene *s, const tq_codec *codec, const tq_batch *batch,
-                           const uint8_t *codes, size_t n_codes, const float *norms, size_t n_norms,
-                           const float *centre, double *values) {
-    const size_t dim = codec->head_dim, n = batch->heads * batch->rows * dim;
-    float *x = test_alloc(n * sizeof *x), *c = calloc(batch->heads * dim, sizeof *c);
-    assert_non_null(c);
+/* A vector's codes, and what they say: in the rotated domain with the rotated centre. */
+static void code_vector(const scene *s, const tq_codec *codec, const float *x, const uint16_t *centre,
+                        uint8_t *code, size_t code_bytes, uint8_t *norm, size_t norm_bytes,
+                        double *values) {
+    const size_t dim = codec->head_dim;
+    const tq_batch one = {.heads = 1, .rows = 1};
+    float *y = test_alloc(dim * sizeof *y), *c = calloc(dim, sizeof *c), *turned = calloc(dim, sizeof *c);
+    assert_true(c != NULL && turned != NULL);
+    assert_int_equal(tq_encode(codec, &one, x, dim, centre, centre == NULL ? 0 : dim, code, code_bytes,
+                               norm, norm_bytes),
+                     TQ_OK);
     assert_int_equal(
-        tq_decode(codec, batch, s->params.domain, codes, n_codes, norms, n_norms, NULL, x, n), TQ_OK);
-    if (centre != NULL && s->params.domain == TQ_ROTATED)
-        assert_int_equal(tq_rotate(codec, TQ_ROTATED, batch->heads, centre, c), TQ_OK);
-    else if (centre != NULL)
-        memcpy(c, centre, batch->heads * dim * sizeof *c);
-    for (size_t i = 0; i < n; i++)
-        values[i] = (double)x[i] + (double)c[i / (batch->rows * dim) * dim + i % dim];
-    free(x);
+        tq_decode(codec, &one, s->params.domain, code, code_bytes, norm, norm_bytes, NULL, 0, y, dim),
+        TQ_OK);
+    for (size_t i = 0; i < dim && centre != NULL; i++)
+        c[i] = (float)half_to(centre[i]);
+    if (s->params.domain == TQ_ROTATED)
+        assert_int_equal(tq_rotate(codec, TQ_ROTATED, 1, c, turned), TQ_OK);
+    for (size_t i = 0; i < dim; i++)
+        values[i] = (double)y[i] + (double)(s->params.domain == TQ_ROTATED ? turned : c)[i];
+    free(y);
     free(c);
+    free(turned);
 }
 
+/* segment: whose keys these are; MOST_SEGMENTS: values, without a centre. */
 static void store_codes(scene *s, side *to, tq_view *view, const side_plan *p, const float *x,
-                        const float *centre, size_t length, rng *r) {
-    size_t code_bytes, norms;
-    const size_t heads = s->params.n_kv_heads;
+                        size_t segment, size_t length, rng *r) {
+    size_t code_bytes, norm_bytes;
+    const size_t heads = s->params.n_kv_heads, dim = view->codec.head_dim;
     const bool v1 = TQ_IS_V1(p->format);
     view->codec.format = p->format;
     view->codec.scale_factor_d512 = p->scale_factor;
     view->codec.norm_rule = v1 ? TQ_NORM_PLAIN : (tq_norm_rule)rng_below(r, 4);
-    assert_int_equal(tq_row_size(&view->codec, &code_bytes, &norms), TQ_OK);
-    const tq_batch batch = {.heads = heads, .rows = length};
-    const size_t n = heads * length * view->codec.head_dim;
+    assert_int_equal(tq_row_size(&view->codec, &code_bytes, &norm_bytes), TQ_OK);
     uint8_t *codes = test_alloc(heads * length * code_bytes);
-    float *norm = test_alloc(heads * length * norms * sizeof *norm);
-    assert_int_equal(tq_encode(&view->codec, &batch, x, n, centre, codes, heads * length * code_bytes,
-                               norm, heads * length * norms),
-                     TQ_OK);
-    decoded_values(s, &view->codec, &batch, codes, heads * length * code_bytes, norm,
-                   heads * length * norms, centre, to->values);
+    uint8_t *norms = test_alloc(heads * length * norm_bytes);
+    for (size_t i = 0; i < heads * length; i++)
+        code_vector(s, &view->codec, x + i * dim,
+                    segment == MOST_SEGMENTS ? NULL : scene_centre(s, segment, i / length, i % length),
+                    codes + i * code_bytes, code_bytes, norms + i * norm_bytes, norm_bytes,
+                    to->values + i * dim);
     rows data = {.from = codes, .row_bytes = code_bytes, .unit = 1};
-    rows scales = {
-        .from = (const uint8_t *)norm, .row_bytes = norms * sizeof *norm, .unit = sizeof *norm};
+    rows scales = {.from = norms, .row_bytes = norm_bytes, .unit = 1};
     place(to, view, p, heads, length, &data, &scales, r);
     free(codes);
-    free(norm);
+    free(norms);
 }
 
 static void store_values(scene *s, side *to, tq_view *view, const side_plan *p, const float *x,
@@ -194,24 +198,70 @@ static void store_values(scene *s, side *to, tq_view *view, const side_plan *p, 
     free(halves);
 }
 
-/* Draws the vectors of a side around the centre, if there is one, and stores them. */
-static void fill_side(scene *s, side *to, tq_view *view, const side_plan *p, const float *centre,
-                      size_t dim, size_t length, rng *r) {
+/* Draws the vectors of a side around the centres, if there are any, and stores them. */
+static void fill_side(scene *s, side *to, tq_view *view, const side_plan *p, size_t segment, size_t dim,
+                      size_t length, rng *r) {
     const size_t n = s->params.n_kv_heads * length * dim;
     float *x = test_alloc(n * sizeof *x);
     rng_gauss_fill(r, x, n);
-    for (size_t i = 0; i < n && centre != NULL; i++)
-        x[i] += centre[i / (length * dim) * dim + i % dim];
+    for (size_t i = 0; i < n && view->centre != NULL; i++)
+        x[i] += (float)half_to(scene_centre(s, segment, i / (length * dim), i / dim % length)[i % dim]);
     to->values = test_alloc(n * sizeof *to->values);
     view->store = p->store;
     view->domain = p->store == TQ_STORE_CODES ? TQ_ORIGINAL : s->params.domain;
     view->codec.head_dim = (uint32_t)dim;
-    view->centre = p->store == TQ_STORE_CODES ? centre : NULL;
     if (p->store == TQ_STORE_CODES)
-        store_codes(s, to, view, p, x, centre, length, r);
+        store_codes(s, to, view, p, x, segment, length, r);
     else
         store_values(s, to, view, p, x, length, r);
     free(x);
+}
+
+const uint16_t *scene_centre(const scene *s, size_t segment, size_t g, size_t i) {
+    const tq_view *v = &s->segments[segment].k;
+    const uint64_t position = s->segments[segment].first_position + i;
+    if (v->centre == NULL) return NULL;
+    uint64_t number = v->centre_stretch == 0 ? 0 : position / v->centre_stretch;
+    number = v->centre_table == NULL ? number % v->n_centres
+                                     : (uint64_t)v->centre_table[number % v->n_centre_table];
+    return v->centre + (number * s->params.n_kv_heads + g) * s->params.head_dim;
+}
+
+/* Entries of other stretches are not looked at: they are of no centre. */
+static void draw_table(scene *s, size_t i, uint64_t first, size_t stretches, rng *r) {
+    tq_view *v = &s->segments[i].k;
+    v->n_centre_table = stretches + rng_below(r, 3);
+    s->tables[i] = edge_new(v->n_centre_table * sizeof(int32_t));
+    int32_t *table = (int32_t *)(void *)s->tables[i].data;
+    for (size_t j = 0; j < v->n_centre_table; j++)
+        table[j] = j % 2 == 0 ? -1 : INT32_MAX;
+    for (size_t j = 0; j < stretches; j++) /* two may have the same */
+        table[(first + j) % v->n_centre_table] = (int32_t)rng_below(r, (uint32_t)v->n_centres);
+    v->centre_table = table;
+}
+
+/* Centres of a segment's stretches, in a ring of as many or more, or through a table; the others are NaN.
+ */
+static void draw_centres(scene *s, size_t i, const scene_plan *plan, rng *r) {
+    const segment_plan *g = &plan->segment[i];
+    tq_view *v = &s->segments[i].k;
+    const size_t row = s->params.n_kv_heads * s->params.head_dim, l = plan->stretch;
+    const uint64_t first = l == 0 ? 0 : g->first_position / l;
+    const size_t stretches =
+        l == 0 || g->length == 0 ? 1 : (size_t)((g->first_position + g->length - 1) / l - first) + 1;
+    v->n_centres = stretches + rng_below(r, 3);
+    v->centre_stretch = l;
+    if (plan->centre_table) draw_table(s, i, first, stretches, r);
+    s->centres[i] = edge_new(v->n_centres * row * sizeof(uint16_t));
+    uint16_t *centre = (uint16_t *)(void *)s->centres[i].data;
+    for (size_t j = 0; j < v->n_centres * row; j++)
+        centre[j] = 0x7E00;
+    v->centre = centre;
+    for (size_t j = 0; j < g->length; j++) {
+        uint16_t *at = centre + (scene_centre(s, i, 0, j) - centre);
+        for (size_t k = 0; k < row && at[0] == 0x7E00; k++)
+            at[row - 1 - k] = half_from(rng_gauss(r));
+    }
 }
 
 static const float *drawn(edge *e, size_t n, double spread, rng *r) {
@@ -237,16 +287,20 @@ void scene_open(scene *s, const scene_plan *plan, rng *r) {
     s->q = drawn(&s->q_memory, scene_rows(s) * p->head_dim, plan->spread, r);
     if (plan->sinks) p->sinks = drawn(&s->sinks, p->n_heads, 2, r);
     if (plan->slopes) p->slopes = drawn(&s->slopes, p->n_heads, 0.05, r);
-    const float *centre = NULL;
     s->n_segments = plan->n_segments;
     for (size_t i = 0; i < plan->n_segments; i++) {
         const segment_plan *g = &plan->segment[i];
         s->segments[i].length = g->length;
         s->segments[i].first_position = g->first_position;
-        if (plan->centre && i != 1) /* the second has the first one's, later ones their own */
-            centre = drawn(&s->centres[i], (size_t)p->n_kv_heads * p->head_dim, 1, r);
-        fill_side(s, &s->k[i], &s->segments[i].k, &g->k, centre, p->head_dim, g->length, r);
-        fill_side(s, &s->v[i], &s->segments[i].v, &g->v, NULL, scene_v_dim(s), g->length, r);
+        const bool again = i == 1 && plan->stretch == 0 && s->segments[0].k.centre != NULL &&
+                           s->segments[0].length > 0 && !plan->centre_table;
+        if (plan->centre && g->k.store == TQ_STORE_CODES && !again) draw_centres(s, i, plan, r);
+        if (plan->centre && g->k.store == TQ_STORE_CODES && again) { /* neighbours may share one */
+            s->segments[1].k.centre = s->segments[0].k.centre;
+            s->segments[1].k.n_centres = s->segments[0].k.n_centres;
+        }
+        fill_side(s, &s->k[i], &s->segments[i].k, &g->k, i, p->head_dim, g->length, r);
+        fill_side(s, &s->v[i], &s->segments[i].v, &g->v, MOST_SEGMENTS, scene_v_dim(s), g->length, r);
     }
 }
 
@@ -264,6 +318,7 @@ void scene_close(scene *s) {
         side_close(&s->k[i]);
         side_close(&s->v[i]);
         edge_free(&s->centres[i]);
+        edge_free(&s->tables[i]);
     }
     edge_free(&s->q_memory);
     edge_free(&s->sinks);

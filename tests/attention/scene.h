@@ -25,7 +25,7 @@ typedef struct side_plan {
     tq_format format;   /* of codes */
     float scale_factor; /* of v1 codes */
     layout layout;
-    size_t gap;        /* elements left free behind every row: bytes of codes, else values */
+    size_t gap;        /* elements left free behind every row: bytes of codes and norms, else values */
     size_t spare;      /* slots beyond the length */
     size_t ring_start; /* taken modulo the capacity */
     size_t page_rows;  /* 0: no pages */
@@ -43,7 +43,9 @@ typedef struct scene_plan {
     size_t n_queries;
     tq_domain domain;
     bool centre, sinks, slopes;
-    double spread; /* standard deviation of the queries' coordinates; that of keys and values is 1 */
+    size_t stretch;    /* positions that share a centre; 0: all of a segment do */
+    bool centre_table; /* centres are found through a table */
+    double spread;     /* standard deviation of the queries' coordinates; that of keys and values is 1 */
     size_t n_segments;
     segment_plan segment[MOST_SEGMENTS];
 } scene_plan;
@@ -61,7 +63,7 @@ typedef struct scene {
     size_t n_tree;
     const float *q;
     side k[MOST_SEGMENTS], v[MOST_SEGMENTS];
-    edge q_memory, sinks, slopes, centres[MOST_SEGMENTS];
+    edge q_memory, sinks, slopes, centres[MOST_SEGMENTS], tables[MOST_SEGMENTS];
 } scene;
 
 void scene_open(scene *s, const scene_plan *plan, rng *r);
@@ -70,5 +72,8 @@ void scene_close(scene *s);
 /* Rows of results, H * n, and values of one. */
 size_t scene_rows(const scene *s);
 size_t scene_v_dim(const scene *s);
+
+/* What position i of a view's key lacks in KV head g, [D], by the rule of tqkv/view.h; NULL: nothing. */
+const uint16_t *scene_centre(const scene *s, size_t segment, size_t g, size_t i);
 
 #endif

@@ -20,37 +20,41 @@ static void open_stage(stage *st) {
     set_store(&p.segment[0].v, 4);
     p.segment[0].v.page_rows = 6;
     p.segment[1].first_position = 20;
-    p.sinks = p.centre = true;
+    p.sinks = p.centre = p.centre_table = true;
+    p.stretch = 7;
     stage_open(st, &p, &r);
 }
 
-/* Arguments that a call reads: queries, sinks, centre, and of four views codes, norms and pages. */
-enum { INPUTS = 3 + 4 * 3 };
+/* Arguments that a call reads: queries, sinks, centres and their table, and of four views codes, norms
+ * and pages. */
+enum { INPUTS = 4 + 4 * 3 };
 
 /* The size of input `which`, 0 if there is none. Unless `to` is NULL the input is moved there. */
 static size_t move_input(attempt *a, unsigned which, void *to) {
     const tq_attention_params *p = &a->params;
     tq_view *const views[] = {&a->segments[0].k, &a->segments[0].v, &a->segments[1].k, &a->segments[1].v};
-    const void *from[INPUTS] = {a->q, p->sinks, views[0]->centre};
+    const void *from[INPUTS] = {a->q, p->sinks, views[0]->centre, views[0]->centre_table};
     size_t size[INPUTS] = {(size_t)p->n_heads * p->n_queries * p->head_dim * sizeof(float),
                            p->n_heads * sizeof(float),
-                           (size_t)p->n_kv_heads * p->head_dim * sizeof(float)};
+                           views[0]->n_centres * p->n_kv_heads * p->head_dim * sizeof(uint16_t),
+                           views[0]->n_centre_table * sizeof(int32_t)};
     for (size_t i = 0; i < COUNT(views); i++) {
-        from[3 + i] = views[i]->data;
-        size[3 + i] = views[i]->data_bytes;
-        from[7 + i] = views[i]->norms;
-        size[7 + i] = views[i]->n_norms * sizeof(float);
-        from[11 + i] = views[i]->pages;
-        size[11 + i] = views[i]->n_pages * sizeof(int32_t);
+        from[4 + i] = views[i]->data;
+        size[4 + i] = views[i]->data_bytes;
+        from[8 + i] = views[i]->norms;
+        size[8 + i] = views[i]->n_norms;
+        from[12 + i] = views[i]->pages;
+        size[12 + i] = views[i]->n_pages * sizeof(int32_t);
     }
     if (to == NULL || size[which] == 0) return size[which];
     memcpy(to, from[which], size[which]);
     if (which == 0) a->q = to;
     if (which == 1) a->params.sinks = to;
     if (which == 2) views[0]->centre = to;
-    if (which >= 3 && which < 7) views[which - 3]->data = to;
-    if (which >= 7 && which < 11) views[which - 7]->norms = to;
-    if (which >= 11) views[which - 11]->pages = to;
+    if (which == 3) views[0]->centre_table = to;
+    if (which >= 4 && which < 8) views[which - 4]->data = to;
+    if (which >= 8 && which < 12) views[which - 8]->norms = to;
+    if (which >= 12) views[which - 12]->pages = to;
     return size[which];
 }
 
@@ -76,10 +80,10 @@ static int callers(output which) {
 }
 
 static const char *const output_names[OUTPUTS] = {"out", "lse", "acc", "max", "sum", "workspace"};
-static const char *const input_names[INPUTS] = {"q",          "sinks",      "k[0].centre", "k[0].data",
-                                                "v[0].data",  "k[1].data",  "v[1].data",   "k[0].norms",
-                                                "v[0].norms", "k[1].norms", "v[1].norms",  "k[0].pages",
-                                                "v[0].pages", "k[1].pages", "v[1].pages"};
+static const char *const input_names[INPUTS] = {
+    "q",          "sinks",      "k[0].centre", "k[0].centre_table", "k[0].data",  "v[0].data",
+    "k[1].data",  "v[1].data",  "k[0].norms",  "v[0].norms",        "k[1].norms", "v[1].norms",
+    "k[0].pages", "v[0].pages", "k[1].pages",  "v[1].pages"};
 
 /* An output on the first byte of an input, on its last, and around it, in memory that could hold both. */
 static void refuse_overlap(const stage *st, unsigned input, output which) {
@@ -130,9 +134,9 @@ static void absurd_counts(void **state) {
     open_stage(&st);
     for (size_t i = 0; i < COUNT(counts); i++) {
         attempt_make(&a, &st);
-        float *norms = (float *)(void *)st.scene.k[0].norms.data;
+        uint8_t *norms = st.scene.k[0].norms.data;
         a.segments[0].k.n_norms = counts[i];
-        a.lse = norms + 4;
+        a.lse = (float *)(void *)(norms + 16);
         a.spoiled = "lse on norms of an absurd count";
         assert_refused(&st, &a, BY_WHOLE, TQ_E_OVERLAP, NULL);
     }

@@ -40,7 +40,7 @@ static void lose_block(tq_view *v, size_t index) {
 }
 
 static void lose_norm_block(tq_view *v, size_t index) {
-    static const float *spoiled[COUNT(spoiled_blocks)];
+    static const void *spoiled[COUNT(spoiled_blocks)];
     assert_true(v->n_pages <= COUNT(spoiled));
     memcpy(spoiled, v->norm_blocks, v->n_pages * sizeof *v->norm_blocks);
     spoiled[index] = NULL;
@@ -330,6 +330,7 @@ static tq_status make_view(const tq_view *v, size_t heads, tq_view *made) {
     if (status == TQ_OK && v->pages != NULL)
         status = tq_view_paged(made, v->pages, v->n_pages, v->page_rows);
     made->centre = v->centre;
+    made->n_centres = v->n_centres;
     made->ring_start = start;
     return status;
 }
@@ -382,7 +383,7 @@ enum { SLOTS = 6, HEADS = 2, BYTES = HEADS * SLOTS * DIM / 2 }; /* of tq4 */
 static void codes_refused(void **state) {
     (void)state;
     static const uint8_t c[BYTES];
-    static const float n[HEADS * SLOTS * 16];
+    static const uint16_t n[HEADS * SLOTS];
     const tq_codec tq4 = {.format = TQ_TQ4, .head_dim = DIM}, no_format = {.head_dim = DIM},
                    odd = {.format = TQ_TQ4, .head_dim = 65},
                    no_scale = {.format = TQ_TQ4_V1, .head_dim = 512};
@@ -393,31 +394,31 @@ static void codes_refused(void **state) {
         size_t heads, slots;
         const void *codes;
         size_t n_codes;
-        const float *norms;
+        const void *norms;
         size_t n_norms;
         tq_status want;
         const char *field;
     } rows[] = {
-        {NULL, HEADS, SLOTS, c, BYTES, n, 12, TQ_E_NULL, "codec"},
-        {&no_format, HEADS, SLOTS, c, BYTES, n, 12, TQ_E_FORMAT, "format"},
-        {&odd, HEADS, SLOTS, c, BYTES, n, 12, TQ_E_HEAD_DIM, "head_dim"},
-        {&no_scale, 1, 1, c, BYTES, n, 12, TQ_E_SCALE_FACTOR, "scale_factor_d512"},
-        {&tq4, 0, SLOTS, c, BYTES, n, 12, TQ_E_HEADS, "n_kv_heads"},
-        {&tq4, HEADS, 0, c, BYTES, n, 12, TQ_E_POSITION, "capacity"},
-        {&tq4, HEADS, SLOTS, NULL, BYTES, n, 12, TQ_E_NULL, "codes"},
-        {&tq4, HEADS, SLOTS, c, BYTES, NULL, 12, TQ_E_NULL, "norms"},
-        {&tq4, HEADS, SLOTS, c, BYTES - 1, n, 12, TQ_E_SIZE, "codes"},
-        {&tq4, HEADS, SLOTS, c, BYTES, n, 11, TQ_E_SIZE, "norms"},
-        {&tq4, HEADS, SIZE_MAX, c, BYTES, n, 12, TQ_E_OVERFLOW, "codes"},
-        {&tq4, SIZE_MAX / 16, SLOTS, c, BYTES, n, 12, TQ_E_OVERFLOW, "codes"},
+        {NULL, HEADS, SLOTS, c, BYTES, n, 24, TQ_E_NULL, "codec"},
+        {&no_format, HEADS, SLOTS, c, BYTES, n, 24, TQ_E_FORMAT, "format"},
+        {&odd, HEADS, SLOTS, c, BYTES, n, 24, TQ_E_HEAD_DIM, "head_dim"},
+        {&no_scale, 1, 1, c, BYTES, n, 24, TQ_E_SCALE_FACTOR, "scale_factor_d512"},
+        {&tq4, 0, SLOTS, c, BYTES, n, 24, TQ_E_HEADS, "n_kv_heads"},
+        {&tq4, HEADS, 0, c, BYTES, n, 24, TQ_E_POSITION, "capacity"},
+        {&tq4, HEADS, SLOTS, NULL, BYTES, n, 24, TQ_E_NULL, "codes"},
+        {&tq4, HEADS, SLOTS, c, BYTES, NULL, 24, TQ_E_NULL, "norms"},
+        {&tq4, HEADS, SLOTS, c, BYTES - 1, n, 24, TQ_E_SIZE, "codes"},
+        {&tq4, HEADS, SLOTS, c, BYTES, n, 23, TQ_E_SIZE, "norms"},
+        {&tq4, HEADS, SIZE_MAX, c, BYTES, n, 24, TQ_E_OVERFLOW, "codes"},
+        {&tq4, SIZE_MAX / 16, SLOTS, c, BYTES, n, 24, TQ_E_OVERFLOW, "codes"},
     };
     for (size_t i = 0; i < COUNT(rows); i++)
         assert_unmade(&v,
                       tq_view_codes(&v, rows[i].codec, rows[i].heads, rows[i].slots, rows[i].codes,
                                     rows[i].n_codes, rows[i].norms, rows[i].n_norms),
                       rows[i].want, rows[i].field);
-    assert_int_equal(tq_view_codes(NULL, &tq4, HEADS, SLOTS, c, BYTES, n, 12), TQ_E_NULL);
-    assert_int_equal(tq_view_codes(&v, &tq4, HEADS, SLOTS, c, BYTES, n, 12), TQ_OK);
+    assert_int_equal(tq_view_codes(NULL, &tq4, HEADS, SLOTS, c, BYTES, n, 24), TQ_E_NULL);
+    assert_int_equal(tq_view_codes(&v, &tq4, HEADS, SLOTS, c, BYTES, n, 24), TQ_OK);
 }
 
 static void dense_refused(void **state) {

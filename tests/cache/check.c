@@ -12,7 +12,7 @@ static size_t or_else(size_t stride, size_t side_by_side) {
     return stride == 0 ? side_by_side : stride;
 }
 
-/* Element (head, slot) of an array of a view; fails unless `length` elements lie within `size`. */
+/* Byte (head, slot) of an array of a view; fails unless `length` bytes lie within `size`. */
 static size_t place(const tq_view *v, size_t heads, size_t head, size_t slot, size_t length,
                     size_t row_stride, size_t head_stride, size_t page_stride, size_t size) {
     const size_t rows = v->pages == NULL && v->blocks == NULL ? v->capacity : v->page_rows;
@@ -36,10 +36,10 @@ static const uint8_t *data_at(const tq_view *v, size_t heads, size_t head, size_
     return (const uint8_t *)(v->blocks != NULL ? v->blocks[slot / v->page_rows] : v->data) + at;
 }
 
-static const float *norms_at(const tq_view *v, size_t heads, size_t head, size_t slot, size_t n) {
-    const size_t at = place(v, heads, head, slot, n, v->norm_row_stride, v->norm_head_stride,
+static const uint8_t *norms_at(const tq_view *v, size_t heads, size_t head, size_t slot, size_t bytes) {
+    const size_t at = place(v, heads, head, slot, bytes, v->norm_row_stride, v->norm_head_stride,
                             v->norm_page_stride, v->n_norms);
-    return (v->blocks != NULL ? v->norm_blocks[slot / v->page_rows] : v->norms) + at;
+    return (const uint8_t *)(v->blocks != NULL ? v->norm_blocks[slot / v->page_rows] : v->norms) + at;
 }
 
 static void same(const char *what, uint64_t position, size_t head, const void *got, const void *want,
@@ -65,8 +65,8 @@ static void check_codes(const model *m, const lane *l, const tq_view *v, const p
             const size_t slot = (v->ring_start + i) % v->capacity, row = lane_row(m, p->first + i, g);
             same("codes", p->first + i, g, data_at(v, m->heads, g, slot, l->row_bytes),
                  l->codes + row * l->row_bytes, l->row_bytes);
-            same("norms", p->first + i, g, norms_at(v, m->heads, g, slot, l->row_norms),
-                 l->norms + row * l->row_norms, l->row_norms * sizeof *l->norms);
+            same("norms", p->first + i, g, norms_at(v, m->heads, g, slot, l->norm_bytes),
+                 l->norms + row * l->norm_bytes, l->norm_bytes);
         }
 }
 
@@ -97,6 +97,29 @@ static void check_pages(const model *m, const tq_view *v) {
     }
 }
 
+/* Every encoded key's centre through the view, by the rule of tqkv/view.h. */
+static void check_view_centres(const model *m, const tq_view *v, const part *p) {
+    const size_t n = m->heads * m->k.dim;
+    if ((v->centre != NULL) != (m->given != NULL || m->learn > 0)) broken("a centre, or the lack of one");
+    if (v->centre_stretch != m->stretch) broken("stretches of %zu", v->centre_stretch);
+    for (uint64_t i = p->first; v->centre != NULL && i < p->first + p->n; i++) {
+        const uint64_t number = v->centre_stretch == 0 ? 0 : i / v->centre_stretch % v->n_centres;
+        same("centre", i, 0, v->centre + number * n, model_centre(m, i), n * sizeof *v->centre);
+        if (m->given == NULL) same("centre", i, 0, v->centre + number * n, m->centres + i * n, n * 2);
+    }
+}
+
+/* Of every position's stretch, those that have none yet too. */
+static void check_centres(const model *m, const tq_cache *cache) {
+    const size_t bytes = m->heads * m->k.dim * sizeof *m->centres;
+    for (uint64_t p = 0; p < m->length + 2; p++) {
+        const uint16_t *got = tq_cache_k_centre(cache, p), *want = model_centre(m, p);
+        if ((got != NULL) != (want != NULL))
+            broken("position %llu %s a centre", (ull)p, got != NULL ? "has" : "lacks");
+        if (got != NULL) same("centre", p, 0, got, want, bytes);
+    }
+}
+
 static void check_segments(const model *m, const tq_cache *cache) {
     const part parts[] = {model_sinks(m), model_codes(m), model_recent(m)};
     tq_segment segments[TQ_CACHE_SEGMENTS];
@@ -111,7 +134,8 @@ static void check_segments(const model *m, const tq_cache *cache) {
                    (ull)parts[i].first, parts[i].n);
         (i == 1 && m->k.store == TQ_STORE_CODES ? check_codes : check_halves)(m, &m->k, &s->k, &parts[i]);
         (i == 1 && m->v.store == TQ_STORE_CODES ? check_codes : check_halves)(m, &m->v, &s->v, &parts[i]);
-        if (s->k.centre != (i == 1 ? tq_cache_k_centre(cache) : NULL) || s->v.centre != NULL)
+        if (i == 1) check_view_centres(m, &s->k, &parts[i]);
+        if ((i != 1 && s->k.centre != NULL) || s->v.centre != NULL)
             broken("part %zu has the centre of another", i);
         if (i == 1 && m->pool != NULL) check_pages(m, &s->k);
         if (i == 1 && m->pool != NULL) check_pages(m, &s->v);
@@ -120,7 +144,17 @@ static void check_segments(const model *m, const tq_cache *cache) {
 }
 
 static size_t row_bytes(const lane *l) {
-    return l->row_bytes + l->row_norms * sizeof *l->norms;
+    return l->row_bytes + l->norm_bytes;
+}
+
+/* Of the stretches that encoded positions lie in. */
+static size_t centre_bytes(const model *m) {
+    const part p = model_codes(m);
+    size_t n = p.n > 0 || m->given != NULL;
+    if (m->given == NULL && m->learn == 0) return 0;
+    for (uint64_t i = p.first + 1; m->stretch > 0 && i < p.first + p.n; i++)
+        n += i % m->stretch == 0;
+    return n * m->heads * m->k.dim * sizeof *m->centres;
 }
 
 tq_cache_bytes check_bytes(const model *m, const tq_cache *cache, size_t *pages) {
@@ -137,14 +171,13 @@ tq_cache_bytes check_bytes(const model *m, const tq_cache *cache, size_t *pages)
     if (b.used != used) broken("%zu bytes in use, %zu wanted", b.used, used);
     if (b.held != encoded + b.k_dense + b.v_dense + b.centre + b.table + b.object)
         broken("%zu bytes held are not the sum of the parts", b.held);
-    if (b.object == 0 || (m->has_centre && b.centre < m->heads * m->k.dim * sizeof *m->centre))
-        broken("%zu bytes of object, %zu of centre", b.object, b.centre);
+    if (b.object == 0 || b.centre < centre_bytes(m))
+        broken("%zu bytes of object, %zu of centres, %zu wanted", b.object, b.centre, centre_bytes(m));
     if (b.k_dense < n_dense * k_dense || b.v_dense < n_dense * v_dense)
         broken("%zu and %zu bytes of float16 hold %zu", b.k_dense, b.v_dense,
                n_dense * (k_dense + v_dense));
     if (b.k_codes < n_codes * m->k.row_bytes || b.v_codes < n_codes * m->v.row_bytes ||
-        b.k_norms < n_codes * m->k.row_norms * sizeof(float) ||
-        b.v_norms < n_codes * m->v.row_norms * sizeof(float))
+        b.k_norms < n_codes * m->k.norm_bytes || b.v_norms < n_codes * m->v.norm_bytes)
         broken("parts hold less than is in use");
     *pages = 0;
     if (m->pool == NULL && b.shared != 0) broken("%zu bytes shared without pages", b.shared);
@@ -168,9 +201,7 @@ void check_cache(const model *m, const tq_cache *cache) {
     if (length != m->length) broken("length %llu, %llu wanted", (ull)length, (ull)m->length);
     if (end != m->encoded_end) broken("encoded_end %llu, %llu wanted", (ull)end, (ull)m->encoded_end);
     if (first != want) broken("first %llu, %llu wanted", (ull)first, (ull)want);
-    const float *centre = tq_cache_k_centre(cache);
-    if ((centre != NULL) != m->has_centre) broken("a centre that is not there, or the reverse");
-    if (centre != NULL) same("centre", 0, 0, centre, m->centre, m->heads * m->k.dim * sizeof *centre);
+    check_centres(m, cache);
     check_segments(m, cache);
     check_bytes(m, cache, &pages);
     if (m->pool != NULL && tq_page_pool_free_pages(m->pool->pool) != pool_model_free_pages(m->pool))

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "attention/half.h"
 #include "broken.h"
 #include "check.h"
 #include "memory.h"
@@ -11,7 +12,8 @@
 /* What tqkv/attention.h promises, in units of the norm of an output's absolute terms. */
 static const double bound = 2e-6;
 
-static void decoded(const model *m, const lane *l, uint64_t p, size_t g, const float *centre, double *x) {
+static void decoded(const model *m, const lane *l, uint64_t p, size_t g, const uint16_t *centre,
+                    double *x) {
     const size_t row = lane_row(m, p, g);
     const tq_batch one = {.heads = 1, .rows = 1};
     float *y = zeroed(l->dim, sizeof *y);
@@ -20,10 +22,10 @@ static void decoded(const model *m, const lane *l, uint64_t p, size_t g, const f
             x[i] = lane_value(l, l->halves[row * l->dim + i]);
     } else {
         if (tq_decode(&l->codec, &one, TQ_ORIGINAL, l->codes + row * l->row_bytes, l->row_bytes,
-                      l->norms + row * l->row_norms, l->row_norms, NULL, y, l->dim) != TQ_OK)
+                      l->norms + row * l->norm_bytes, l->norm_bytes, NULL, 0, y, l->dim) != TQ_OK)
             broken("%s", tq_last_error()->message);
         for (size_t i = 0; i < l->dim; i++)
-            x[i] = (double)y[i] + (centre == NULL ? 0 : (double)centre[g * l->dim + i]);
+            x[i] = (double)y[i] + (centre == NULL ? 0 : half_to(centre[g * l->dim + i]));
     }
     free(y);
 }
@@ -46,12 +48,12 @@ static double check_row(const model *m, const tq_attention_params *p, size_t g, 
     const uint64_t sinks = p->sink_positions < from ? p->sink_positions : from;
     const size_t n = (size_t)(position - from + sinks) + 1;
     const size_t widest = m->k.dim > m->v.dim ? m->k.dim : m->v.dim;
-    const float *centre = m->has_centre ? m->centre : NULL;
     double *x = zeroed(widest, sizeof *x), *score = zeroed(n, sizeof *score);
     double *sum = zeroed(m->v.dim, sizeof *sum), *terms = zeroed(m->v.dim, sizeof *terms);
     double top = -HUGE_VAL, total = 0;
     for (size_t j = 0; j < n; j++) {
-        decoded(m, &m->k, j < sinks ? j : from + j - sinks, g, centre, x);
+        const uint64_t at = j < sinks ? j : from + j - sinks;
+        decoded(m, &m->k, at, g, model_centre(m, at), x);
         for (size_t i = 0; i < m->k.dim; i++)
             score[j] += (double)q[i] * x[i] * (double)p->scale;
         top = fmax(top, score[j]);
@@ -105,8 +107,8 @@ static float modest_scale(const model *m) {
     float largest = 0;
     for (size_t i = 0; i < (size_t)m->length * m->heads * m->k.dim; i++)
         largest = fmaxf(largest, fabsf(m->k.x[i]));
-    for (size_t i = 0; i < m->heads * m->k.dim; i++) /* learned from keys that are gone, perhaps */
-        largest = fmaxf(largest, fabsf(m->centre[i]));
+    for (size_t i = 0; m->given != NULL && i < m->heads * m->k.dim; i++)
+        largest = fmaxf(largest, fabsf((float)half_to(m->given[i])));
     return (largest > 8 ? 1 / largest : 1) / sqrtf((float)m->k.dim);
 }
 

@@ -53,7 +53,7 @@ static void lane_open(lane *l, const tq_codec *codec, tq_store store) {
     l->store = store;
     l->dim = codec->head_dim;
     l->row_bytes = codec->head_dim * sizeof *l->halves;
-    if (store == TQ_STORE_CODES && tq_row_size(codec, &l->row_bytes, &l->row_norms) != TQ_OK)
+    if (store == TQ_STORE_CODES && tq_row_size(codec, &l->row_bytes, &l->norm_bytes) != TQ_OK)
         broken("not a codec");
 }
 
@@ -75,12 +75,13 @@ model *model_new(const tq_cache_config *c, pool_model *pool) {
     m->recent = c->recent;
     m->sinks = c->sinks;
     m->learn = c->learn_centre;
+    m->stretch = c->centre_stretch;
     lane_open(&m->k, &c->layer.k, c->layer.k_store);
     lane_open(&m->v, &c->layer.v, c->layer.v_store);
-    m->centre = zeroed(m->heads * m->k.dim, sizeof *m->centre);
     if (c->k_centre != NULL) {
-        m->given_centre = m->has_centre = true;
-        memcpy(m->centre, c->k_centre, m->heads * m->k.dim * sizeof *m->centre);
+        m->given = zeroed(m->heads * m->k.dim, sizeof *m->given);
+        for (size_t i = 0; i < m->heads * m->k.dim; i++)
+            m->given[i] = half_from((double)c->k_centre[i]);
     }
     m->pool = pool;
     if (pool != NULL) m->pages = zeroed(pool->n_pages, sizeof *m->pages);
@@ -104,7 +105,8 @@ void model_free(model *m) {
     give_pages_back(m, 0);
     lane_close(&m->k);
     lane_close(&m->v);
-    free(m->centre);
+    free(m->given);
+    free(m->centres);
     free(m->pages);
     free(m);
 }
@@ -119,7 +121,13 @@ static void make_room(const model *m, lane *l, size_t room) {
     l->x = grown(l->x, room * m->heads * l->dim, sizeof *l->x);
     l->halves = grown(l->halves, room * m->heads * l->dim, sizeof *l->halves);
     l->codes = grown(l->codes, room * m->heads, l->row_bytes);
-    if (l->row_norms > 0) l->norms = grown(l->norms, room * m->heads * l->row_norms, sizeof *l->norms);
+    if (l->norm_bytes > 0) l->norms = grown(l->norms, room * m->heads, l->norm_bytes);
+}
+
+static void make_all_room(model *m, size_t room) {
+    make_room(m, &m->k, room);
+    make_room(m, &m->v, room);
+    m->centres = grown(m->centres, room * m->heads * m->k.dim, sizeof *m->centres);
 }
 
 bool model_is_dense_first(const model *m, uint64_t p) {
@@ -136,50 +144,115 @@ static void keep(const model *m, lane *l, uint64_t p, const float *x) {
     }
 }
 
-static void encode(const model *m, lane *l, uint64_t p, const float *centre) {
+static void encode(const model *m, lane *l, uint64_t p, const uint16_t *centre) {
     const tq_batch one = {.heads = 1, .rows = 1};
     for (size_t g = 0; l->store == TQ_STORE_CODES && g < m->heads; g++) {
         const size_t row = lane_row(m, p, g);
         if (tq_encode(&l->codec, &one, l->x + row * l->dim, l->dim,
-                      centre == NULL ? NULL : centre + g * l->dim, l->codes + row * l->row_bytes,
-                      l->row_bytes, l->norms + row * l->row_norms, l->row_norms) != TQ_OK)
+                      centre == NULL ? NULL : centre + g * l->dim, centre == NULL ? 0 : l->dim,
+                      l->codes + row * l->row_bytes, l->row_bytes, l->norms + row * l->norm_bytes,
+                      l->norm_bytes) != TQ_OK)
             broken("the model cannot encode position %llu: %s", (unsigned long long)p,
                    tq_last_error()->message);
     }
 }
 
-/* The share of the mean's square in the mean square of a head's keys. */
-static double shared(const model *m, size_t g) {
+static bool learns(const model *m) {
+    return m->learn > 0;
+}
+
+static bool same_stretch(const model *m, uint64_t p, uint64_t q) {
+    return m->stretch == 0 || p / m->stretch == q / m->stretch;
+}
+
+/* An encoded position that is still there and has the centre of position p; UINT64_MAX: there is none. */
+static uint64_t akin(const model *m, uint64_t p) {
+    const uint64_t begin = m->stretch == 0 ? 0 : p / m->stretch * m->stretch;
+    for (uint64_t q = most(begin, most(m->oldest, m->sinks)); q < m->encoded_end; q++)
+        if (same_stretch(m, p, q)) return q;
+    return UINT64_MAX;
+}
+
+const uint16_t *model_centre(const model *m, uint64_t p) {
+    if (m->given != NULL || !learns(m)) return m->given;
+    const uint64_t q = akin(m, p);
+    return q == UINT64_MAX ? NULL : m->centres + lane_row(m, q, 0) * m->k.dim;
+}
+
+/* Keys from p on that p's centre is learned from, if it is the first of its stretch to be encoded. */
+static size_t lesson(const model *m, uint64_t p) {
+    size_t n = 0;
+    while (n < m->learn && same_stretch(m, p, p + n))
+        n++;
+    return n;
+}
+
+/* A mean that has less than half of the mean square is none. */
+static void learn_head(const model *m, uint64_t first, size_t n, size_t g, uint16_t *centre) {
     double of_mean = 0, all = 0;
     for (size_t i = 0; i < m->k.dim; i++) {
         double sum = 0;
-        for (size_t p = 0; p < m->learn; p++) {
+        for (uint64_t p = first; p < first + n; p++) {
             const double x = (double)m->k.x[lane_row(m, p, g) * m->k.dim + i];
             sum += x;
-            all += x * x / (double)m->learn;
+            all += x * x / (double)n;
         }
-        of_mean += pow(sum / (double)m->learn, 2);
+        centre[i] = half_from((double)(float)(sum / (double)n));
+        of_mean += pow(sum / (double)n, 2);
     }
-    return all > 0 ? of_mean / all : 1;
+    if (of_mean < all / 2) memset(centre, 0, m->k.dim * sizeof *centre);
 }
 
-static void learn(model *m) {
-    bool worth = false; /* of the head at hand */
-    for (size_t i = 0; i < m->heads * m->k.dim; i++) {
-        double sum = 0;
-        if (i % m->k.dim == 0) worth = shared(m, i / m->k.dim) >= 0.5;
-        for (size_t p = 0; p < m->learn; p++)
-            sum += (double)m->k.x[lane_row(m, p, 0) * m->k.dim + i];
-        m->centre[i] = worth ? (float)(sum / (double)m->learn) : 0;
-    }
-    m->has_centre = true;
+/* The centre of a position that is encoded next. */
+static const uint16_t *take_centre(model *m, uint64_t p) {
+    uint16_t *own = m->centres + lane_row(m, p, 0) * m->k.dim;
+    const uint16_t *known = model_centre(m, p);
+    if (known == NULL && !learns(m)) return NULL;
+    for (size_t g = 0; known == NULL && g < m->heads; g++)
+        learn_head(m, p, lesson(m, p), g, own + g * m->k.dim);
+    if (known != NULL) memmove(own, known, m->heads * m->k.dim * sizeof *own);
+    return own;
 }
 
-/* Where encoding stands at that length, if it stands at encoded_end now. */
+static uint64_t forgotten_below(const model *m, uint64_t end) {
+    return most(most(m->oldest, m->sinks), m->forgets ? less(end, m->capacity - m->recent) : 0);
+}
+
+/* The same, and what is not among the last `capacity`, however many of those are encoded. */
+static uint64_t lost_below(const model *m, uint64_t end) {
+    return most(forgotten_below(m, end), m->forgets ? less(m->length, m->capacity) : 0);
+}
+
+/* The next position is encoded now: it is old enough, and so are the keys that its centre takes. Only the
+ * position before it can have that already. */
+static bool is_due(const model *m) {
+    const uint64_t p = m->encoded_end;
+    if (p >= m->length) return false;
+    if (p < m->sinks) return true;
+    if (p + m->recent >= m->length) return false;
+    const bool known = p > most(m->oldest, m->sinks) && same_stretch(m, p, p - 1);
+    return !learns(m) || known || p + lesson(m, p) <= m->length;
+}
+
+static void note_encoded(model *m) {
+    m->encoded_end++;
+    m->oldest = forgotten_below(m, m->encoded_end);
+}
+
+/* Where encoding stands at that length. */
 static uint64_t end_at(const model *m, uint64_t length) {
-    const bool waits = m->learn > 0 && !m->has_centre && length < m->learn;
-    const uint64_t aged = waits ? 0 : less(length, m->recent);
-    return most(m->encoded_end, most(least(length, m->sinks), aged));
+    model then = *m;
+    while (then.length < length) {
+        for (then.length++; is_due(&then);)
+            note_encoded(&then);
+        then.oldest = lost_below(&then, then.encoded_end);
+    }
+    return then.encoded_end;
+}
+
+/* The most that may be encoded then, whatever is rewound before. */
+static uint64_t most_end_at(const model *m, uint64_t length) {
+    return most(m->encoded_end, most(least(length, m->sinks), less(length, m->recent)));
 }
 
 static size_t page_of(const model *m, uint64_t p) {
@@ -238,10 +311,6 @@ static uint64_t first_encoded(const model *m) {
     return most(m->encoded_end, m->sinks);
 }
 
-static uint64_t forgotten_below(const model *m, uint64_t end) {
-    return most(most(m->oldest, m->sinks), m->forgets ? less(end, m->capacity - m->recent) : 0);
-}
-
 static tq_status take_pages(model *m, uint64_t end) {
     if (end <= first_encoded(m) || most_pages(m) == 0) return TQ_OK;
     const size_t begin = page_of(m, forgotten_below(m, end));
@@ -279,14 +348,12 @@ static void trim_pages(model *m) {
 static void append_one(model *m, const float *k, const float *v) {
     keep(m, &m->k, m->length, k);
     keep(m, &m->v, m->length, v);
-    const uint64_t end = end_at(m, ++m->length);
-    if (m->length == m->learn && !m->has_centre) learn(m);
-    for (; m->encoded_end < end; m->encoded_end++) {
+    for (m->length++; is_due(m); note_encoded(m)) {
         if (m->encoded_end < m->sinks) continue;
-        encode(m, &m->k, m->encoded_end, m->has_centre ? m->centre : NULL);
+        encode(m, &m->k, m->encoded_end, take_centre(m, m->encoded_end));
         encode(m, &m->v, m->encoded_end, NULL);
     }
-    m->oldest = forgotten_below(m, end);
+    m->oldest = lost_below(m, m->encoded_end);
 }
 
 tq_status model_append(model *m, size_t n, const float *k, const float *v) {
@@ -295,8 +362,7 @@ tq_status model_append(model *m, size_t n, const float *k, const float *v) {
     if (m->pool != NULL && take_pages(m, end_at(m, m->length + n)) != TQ_OK) return TQ_E_NO_MEMORY;
     if (m->length + n > m->room) {
         m->room = 2 * ((size_t)m->length + n);
-        make_room(m, &m->k, m->room);
-        make_room(m, &m->v, m->room);
+        make_all_room(m, m->room);
     }
     for (size_t i = 0; i < n; i++)
         append_one(m, k + i * m->heads * m->k.dim, v + i * m->heads * m->v.dim);
@@ -319,7 +385,7 @@ tq_status model_truncate(model *m, uint64_t length) {
 
 tq_status model_reserve(model *m, uint64_t positions) {
     if (!m->forgets && positions > m->capacity) return TQ_E_POSITION;
-    const uint64_t end = end_at(m, most(positions, m->length));
+    const uint64_t end = most_end_at(m, positions);
     if (m->pool != NULL && reserve_pages(m, end) != TQ_OK) return TQ_E_NO_MEMORY;
     m->reserved = most(m->reserved, positions);
     return TQ_OK;
@@ -327,21 +393,28 @@ tq_status model_reserve(model *m, uint64_t positions) {
 
 void model_clear(model *m) {
     m->length = m->encoded_end = m->oldest = m->reserved = m->reserved_pages = m->first_page = 0;
-    m->has_centre = m->given_centre;
     give_pages_back(m, 0);
 }
 
 static void copy_lane(const model *m, lane *to, const lane *from) {
-    to->x = to->norms = NULL;
-    to->halves = NULL;
-    to->codes = NULL;
-    make_room(m, to, m->room + 1);
+    const size_t rows = m->room * m->heads;
+    memcpy(to->x, from->x, rows * to->dim * sizeof *to->x);
+    memcpy(to->halves, from->halves, rows * to->dim * sizeof *to->halves);
+    memcpy(to->codes, from->codes, rows * to->row_bytes);
+    if (to->norm_bytes > 0) memcpy(to->norms, from->norms, rows * to->norm_bytes);
+}
+
+/* Everything that positions are, in memory of its own. */
+static void copy_positions(model *m, const model *from) {
+    m->k.x = m->v.x = NULL;
+    m->k.halves = m->v.halves = m->centres = NULL;
+    m->k.codes = m->v.codes = m->k.norms = m->v.norms = NULL;
+    m->room = from->room;
+    make_all_room(m, m->room + 1);
     if (m->room == 0) return;
-    memcpy(to->x, from->x, m->room * m->heads * to->dim * sizeof *to->x);
-    memcpy(to->halves, from->halves, m->room * m->heads * to->dim * sizeof *to->halves);
-    memcpy(to->codes, from->codes, m->room * m->heads * to->row_bytes);
-    if (to->row_norms > 0)
-        memcpy(to->norms, from->norms, m->room * m->heads * to->row_norms * sizeof *to->norms);
+    copy_lane(m, &m->k, &from->k);
+    copy_lane(m, &m->v, &from->v);
+    memcpy(m->centres, from->centres, m->room * m->heads * m->k.dim * sizeof *m->centres);
 }
 
 /* The pages that hold something are the other's too. */
@@ -362,10 +435,11 @@ model *model_fork(const model *from, uint64_t length) {
     m->encoded_end = least(from->encoded_end, length);
     m->oldest = least(from->oldest, length);
     m->reserved = m->reserved_pages = 0;
-    m->centre = zeroed(m->heads * m->k.dim, sizeof *m->centre);
-    memcpy(m->centre, from->centre, m->heads * m->k.dim * sizeof *m->centre);
-    copy_lane(from, &m->k, &from->k);
-    copy_lane(from, &m->v, &from->v);
+    copy_positions(m, from);
+    if (from->given != NULL) {
+        m->given = zeroed(m->heads * m->k.dim, sizeof *m->given);
+        memcpy(m->given, from->given, m->heads * m->k.dim * sizeof *m->given);
+    }
     if (m->pool != NULL) share_pages(m, from);
     return m;
 }
@@ -374,16 +448,13 @@ void model_adopt(model *m, const model *from, uint64_t end) {
     const uint64_t encoded_end = least(from->encoded_end, end);
     lane_close(&m->k);
     lane_close(&m->v);
-    m->room = from->room;
-    copy_lane(m, &m->k, &from->k);
-    copy_lane(m, &m->v, &from->v);
-    m->has_centre = from->has_centre;
-    memcpy(m->centre, from->centre, m->heads * m->k.dim * sizeof *m->centre);
+    free(m->centres);
+    copy_positions(m, from);
     m->oldest = most(m->oldest, from->oldest);
     if (m->pool != NULL && take_pages(m, encoded_end) != TQ_OK) broken("the model has no pages left");
     m->length = end;
     m->encoded_end = encoded_end;
-    m->oldest = least(forgotten_below(m, encoded_end), most(end, m->sinks));
+    m->oldest = least(lost_below(m, encoded_end), most(end, m->sinks));
     if (m->pool != NULL) trim_pages(m);
 }
 

@@ -14,11 +14,11 @@
 typedef struct lane {
     tq_codec codec;
     tq_store store;
-    size_t dim, row_bytes, row_norms;
+    size_t dim, row_bytes, norm_bytes;
     float *x;         /* as they came, rounded to float16 where the cache keeps them so at first */
     uint16_t *halves; /* of positions that are ever in float16, or in what a dense side is */
     uint8_t *codes;   /* of positions that are encoded */
-    float *norms;
+    uint8_t *norms;
 } lane;
 
 /* A page by its users, and where the cache was seen to have it. */
@@ -36,11 +36,11 @@ typedef struct pool_model {
 
 typedef struct model {
     tq_cache_policy policy;
-    size_t heads, capacity, window, recent, sinks, learn;
-    bool forgets; /* keeps the last `capacity`: a ring, or pages with a window */
-    bool given_centre, has_centre;
-    float *centre; /* [G][D] */
+    size_t heads, capacity, window, recent, sinks, learn, stretch;
+    bool forgets;    /* keeps the last `capacity`: a ring, or pages with a window */
+    uint16_t *given; /* [G][D]: the centre of all keys; NULL: none is given */
     lane k, v;
+    uint16_t *centres; /* [room][G][D]: what each encoded key lacks */
     size_t room;
     uint64_t length, encoded_end;
     uint64_t oldest; /* encoded positions below it are forgotten */
@@ -66,9 +66,8 @@ void model_clear(model *m);
 tq_status model_reserve(model *m, uint64_t positions);
 bool model_can_go_back(const model *m, uint64_t length);
 model *model_fork(const model *from, uint64_t length); /* to where it can go back */
-model *model_fork(const model *from, uint64_t length);
 /* An empty model takes over another's first `end` positions as they are, of the same sinks, recent ones
- * and centre; but for those below its `oldest`, if that is set. */
+ * and centres; but for those below its `oldest`, if that is set. */
 void model_adopt(model *m, const model *from, uint64_t end);
 
 /* Where positions are: first to first + n - 1. */
@@ -83,6 +82,9 @@ part model_recent(const model *m);
 
 /* Every position that a query at `position` looks back on is there. */
 bool model_sees_all(const model *m, uint64_t position);
+
+/* The centre of the stretch that position p lies in, [G][D]; NULL: it has none, or not yet. */
+const uint16_t *model_centre(const model *m, uint64_t p);
 
 /* Position p passes through float16. */
 bool model_is_dense_first(const model *m, uint64_t p);

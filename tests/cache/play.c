@@ -40,12 +40,14 @@ static void open_setup(game *g) {
                          .recent = b[2] % 10,
                          .learn_centre = b[3] % 3 == 0 ? b[3] / 3 % 12 : 0};
     c.capacity = largest(largest(c.recent, c.learn_centre), 1) + b[4] % 40;
+    if (c.learn_centre > 0 && b[8] / 48 > 0)
+        c.centre_stretch = c.learn_centre + (size_t)(b[8] / 48 - 1) * (b[8] % 8);
     if (c.policy == TQ_CACHE_GLOBAL) c.capacity += 100;
     if (c.policy == TQ_CACHE_RING) c.window = b[5] % (c.capacity + 1);
     if (c.policy == TQ_CACHE_PAGED && b[5] % 2 == 1) c.window = 1 + b[5] / 2 % c.capacity;
     if (b[8] % 4 == 1) c.layer.v_store = b[8] % 8 == 1 ? TQ_STORE_F16 : TQ_STORE_BF16;
     if (b[8] % 6 == 1) c.layer.k_store = b[8] % 12 == 1 ? TQ_STORE_F16 : TQ_STORE_BF16;
-    if (c.layer.k_store != TQ_STORE_CODES) c.learn_centre = 0;
+    if (c.layer.k_store != TQ_STORE_CODES) c.learn_centre = c.centre_stretch = 0;
     if (b[8] / 12 % 4 == 1) c.layer.v.head_dim += 16;
     setup_open_config(&g->setup, &c, 1 + b[6] % 16, 1 + b[7] % 6);
     const size_t n = c.layer.n_kv_heads * c.layer.k.head_dim;
@@ -56,15 +58,20 @@ static void open_setup(game *g) {
     g->setup.config.k_centre = g->setup.centre;
 }
 
+/* As large as a side's vectors may be: float16 holds the norms of v2. */
+static float large(const lane *l, float dense) {
+    return l->store == TQ_STORE_CODES && !TQ_IS_V1(l->codec.format) ? 20 : dense;
+}
+
 /* Small, large, tiny or equal values, all of which can be kept. */
 static void draw(const model *m, size_t n, uint8_t how, rng *r, float *k, float *v) {
     static const float scales[] = {1, 16000, 1e-6f, 0, 1e-30f};
     const float scale = scales[how % 5];
     draw_vectors(m, n, r, k, v);
     for (size_t i = 0; i < n * m->heads * m->k.dim; i++)
-        k[i] *= how % 5 == 1 ? 8000 : scale;
+        k[i] *= how % 5 == 1 ? large(&m->k, 8000) : scale;
     for (size_t i = 0; i < n * m->heads * m->v.dim; i++)
-        v[i] *= scale;
+        v[i] *= how % 5 == 1 ? large(&m->v, scale) : scale;
 }
 
 static void spoil(game *g, beside *b, size_t n, float *k, float *v) {

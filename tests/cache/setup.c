@@ -93,10 +93,12 @@ void setup_open_config(setup *s, const tq_cache_config *config, size_t n_pages, 
 
 void setup_open(setup *s, unsigned kind, unsigned codecs, uint32_t heads) {
     static const size_t recents[SETUP_RECENTS] = {0, 1, 3}, sinks[SETUP_SINKS] = {0, 1, 3};
-    static const size_t learned[SETUP_CENTRES] = {0, 0, 5, 2};
+    static const size_t learned[SETUP_CENTRES] = {0, 0, 5, 2, 2, 3, 1};
+    static const size_t stretches[SETUP_CENTRES] = {0, 0, 0, 0, 7, 3, 64};
     tq_cache_config c = {.size = sizeof c, .layer = setup_layer(codecs, heads)};
     const unsigned centre = c.layer.k_store == TQ_STORE_CODES ? kind % SETUP_CENTRES : 0;
     c.learn_centre = learned[centre];
+    c.centre_stretch = stretches[centre];
     c.sinks = sinks[kind / SETUP_CENTRES % SETUP_SINKS];
     c.recent = recents[kind / (SETUP_CENTRES * SETUP_SINKS) % SETUP_RECENTS];
     set_policy(&c, kind / (SETUP_CENTRES * SETUP_SINKS * SETUP_RECENTS));
@@ -127,8 +129,8 @@ const char *setup_name(const setup *s) {
     static char text[128];
     const tq_cache_config *c = &s->config;
     snprintf(text, sizeof text,
-             "policy %d, capacity %zu, window %zu, recent %zu, sinks %zu, centre %s %zu", (int)c->policy,
-             c->capacity, c->window, c->recent, c->sinks, c->k_centre != NULL ? "given" : "learned from",
-             c->learn_centre);
+             "policy %d, capacity %zu, window %zu, recent %zu, sinks %zu, centre %s %zu of %zu",
+             (int)c->policy, c->capacity, c->window, c->recent, c->sinks,
+             c->k_centre != NULL ? "given" : "learned from", c->learn_centre, c->centre_stretch);
     return text;
 }

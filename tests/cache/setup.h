@@ -11,7 +11,8 @@ enum {
                            with a window */
     SETUP_RECENTS = 3,
     SETUP_SINKS = 3,
-    SETUP_CENTRES = 4, /* none, given, learned from more keys than are recent, or from fewer */
+    SETUP_CENTRES = 7, /* none; given; learned once from more keys than are recent, or from fewer; for
+                          stretches, from some keys, from all, and for a long one from the first */
     SETUP_KINDS = SETUP_POLICIES * SETUP_RECENTS * SETUP_SINKS * SETUP_CENTRES,
     SETUP_CODECS = 13, /* of the last five three have a dense side or two, and two unequal sides */
     SETUP_CHEAP = 3,   /* pairs of formats with a small head_dim; they come first */

@@ -152,7 +152,7 @@ static void absurd_headers(void **state) {
         {32, 8, 0, TQ_E_FILE_SHAPE, "bytes"},
         {32, 8, 3, TQ_E_FILE_SHAPE, "positions"},
         {40, 8, 1, TQ_E_FILE_SHAPE, "positions"},
-        {40, 8, 6, TQ_E_FILE_SHAPE, "bytes"},
+        {40, 8, 6, TQ_E_FILE_SHAPE, "positions"}, /* a centre of no codes */
         {48, 8, 1, TQ_E_FILE_SHAPE, "positions"},
         {48, 8, 10, TQ_E_FILE_SHAPE, "positions"},
         {48, 8, 7, TQ_E_FILE_SHAPE, "bytes"},
@@ -188,18 +188,23 @@ static void absurd_headers(void **state) {
         {V(32), 8, 0, TQ_E_FILE_FIELD, "v.codebook"},
         {K(40), 8, NO_SUCH_ID, TQ_E_FILE_FIELD, "k.rotation"},
         {V(40), 8, 0, TQ_E_FILE_FIELD, "v.rotation"},
+        {K(48), 8, 1, TQ_E_FILE_SHAPE, "bytes"}, /* as many centres as positions */
+        {K(48), 8, 5, TQ_E_FILE_SHAPE, "bytes"},
+        {K(56), 1, 1, TQ_E_FILE_FIELD, "k.unused"},
         {K(63), 1, 1, TQ_E_FILE_FIELD, "k.unused"},
-        {V(48), 1, 1, TQ_E_FILE_FIELD, "v.unused"},
-        {HEADER, 4, NAN_BITS, TQ_E_FILE_FIELD, "centre"},
-        {HEADER + 4, 4, 0x7F800000, TQ_E_FILE_FIELD, "centre"},
-        {HEADER + 31 * 4, 4, 0x5C000001, TQ_E_FILE_FIELD, "centre"}, /* just beyond TQ_MAX_ABS */
-        {HEADER + 128, 2, HALF_INF, TQ_E_FILE_FIELD, "sinks"},
-        {HEADER + 128 + 254, 2, 0xFE00, TQ_E_FILE_FIELD, "sinks"},
-        {HEADER + 384, 2, HALF_INF, TQ_E_FILE_FIELD, "recent"},
-        {HEADER + 384 + 382, 2, 0xFFFF, TQ_E_FILE_FIELD, "recent"},
-        {HEADER + 768, 4, NAN_BITS, TQ_E_FILE_FIELD, "norms"},
-        {HEADER + 772, 4, 0x7F800000, TQ_E_FILE_FIELD, "norms"},
-        {HEADER + 768 + 28, 4, 0xBF800000, TQ_E_FILE_FIELD, "norms"},
+        {V(48), 8, 1, TQ_E_FILE_FIELD, "v.centre_stretch"},
+        {V(56), 1, 1, TQ_E_FILE_FIELD, "v.unused"},
+        {HEADER, 2, 0x7E00, TQ_E_FILE_FIELD, "centre"},
+        {HEADER + 2, 2, HALF_INF, TQ_E_FILE_FIELD, "centre"},
+        {HEADER + 31 * 2, 2, 0xFC00, TQ_E_FILE_FIELD, "centre"},
+        {HEADER + 64, 2, HALF_INF, TQ_E_FILE_FIELD, "sinks"},
+        {HEADER + 64 + 254, 2, 0xFE00, TQ_E_FILE_FIELD, "sinks"},
+        {HEADER + 320, 2, HALF_INF, TQ_E_FILE_FIELD, "recent"},
+        {HEADER + 320 + 382, 2, 0xFFFF, TQ_E_FILE_FIELD, "recent"},
+        {HEADER + 704, 2, 0x7E00, TQ_E_FILE_FIELD, "norms"},
+        {HEADER + 706, 2, HALF_INF, TQ_E_FILE_FIELD, "norms"},
+        {HEADER + 704 + 14, 2, 0xBC00, TQ_E_FILE_FIELD, "norms"},
+        {HEADER + 704 + 14, 2, 0x8000, TQ_E_FILE_FIELD, "norms"},
     };
     pair p;
     open_pair(&p, TQ_CACHE_RING);
@@ -284,7 +289,7 @@ static void gaps(void **state) {
 /* The block of open_pair() for caches that differ in one thing each. */
 static void other_caches(void **state) {
     (void)state;
-    enum { OTHERS = 18 };
+    enum { OTHERS = 20 };
     static const struct {
         tq_status status;
         const char *field;
@@ -307,6 +312,8 @@ static void other_caches(void **state) {
         {TQ_E_FORMAT, "store"},
         {TQ_E_FORMAT, "store"},
         {TQ_E_HEAD_DIM, "head_dim"},
+        {TQ_E_FILE_FIELD, "k_centre"},
+        {TQ_OK, NULL},
     };
     static float wide[64];
     for (unsigned i = 0; i < OTHERS; i++) {
@@ -322,10 +329,12 @@ static void other_caches(void **state) {
         if (i == 4) c.layer.k.norm_rule = TQ_NORM_UNBIASED;
         if (i == 5) c.layer.v.norm_rule = TQ_NORM_PLAIN;
         if (i == 6) c.k_centre = NULL;
-        if (i == 7) centre[31] = nextafterf(centre[31], 0);
+        if (i == 7) centre[31] = nextafterf(centre[31], 0) - 1.0f / 256; /* the next float16 */
         if (i == 7) c.k_centre = centre;
         if (i == 8) c.k_centre = NULL;
         if (i == 8) c.learn_centre = 30;
+        if (i == 18) c.k_centre = NULL, c.learn_centre = 5, c.centre_stretch = 7;
+        if (i == 19) centre[31] = nextafterf(centre[31], 0), c.k_centre = centre; /* the same float16 */
         if (i == 9) c.sinks = 3;
         if (i == 10) c.sinks = 1;
         if (i == 11) c.capacity = 8, c.recent = 2;
@@ -368,7 +377,7 @@ static void keys_without_a_centre(void **state) {
         setup s, of_other;
         beside a, b;
         rng r = {3};
-        if (i < 2) c.recent = 1; /* otherwise nothing is encoded, and yet positions are missing */
+        if (i < 2) c.recent = 1; /* otherwise nothing is encoded that a centre could lack */
         if (i % 2 == 0) other.learn_centre = 9;
         if (i % 2 == 1) other.k_centre = centre;
         setup_open_config(&s, &c, 0, 0);
@@ -377,7 +386,7 @@ static void keys_without_a_centre(void **state) {
         setup_cache(&of_other, &b);
         assert_int_equal(beside_append_drawn(&a, 20, &r), TQ_OK);
         blob block = blob_whole(a.cache);
-        if (i < 3) {
+        if (i < 2) {
             blob_refused(&b, &block, TQ_E_FILE_FIELD, "k_centre");
         } else {
             assert_int_equal(tq_cache_import(b.cache, block.bytes, block.n), TQ_OK);
@@ -392,7 +401,8 @@ static void keys_without_a_centre(void **state) {
     }
 }
 
-/* A centre that is not known yet is taken from a block by what holds no keys to learn from. */
+/* A stretch that has no centre yet takes the block's, if what it holds of it are sinks alone; one that
+ * has it takes no other. */
 static void waiting_caches(void **state) {
     (void)state;
     const tq_cache_config c = {.size = sizeof c,
@@ -400,49 +410,80 @@ static void waiting_caches(void **state) {
                                .recent = 2,
                                .sinks = 2,
                                .learn_centre = 6,
+                               .centre_stretch = 10,
                                .layer = setup_layer(0, 1)};
     setup s, other;
-    beside a, b;
+    beside a, b, z;
     rng r = {4};
     setup_open_config(&s, &c, 0, 0);
     setup_open_config(&other, &c, 0, 0);
     setup_cache(&s, &a);
+    setup_cache(&s, &z);
     setup_cache(&other, &b);
+    z.alone = a.alone = false;
     assert_int_equal(beside_append_drawn(&a, 4, &r), TQ_OK);
     blob early = blob_export(a.cache, 0, 4);
+    assert_int_equal(beside_append(&z, 4, a.model->k.x, a.model->v.x), TQ_OK);
     assert_int_equal(beside_append_drawn(&a, 20, &r), TQ_OK);
-    blob sinks = blob_export(a.cache, 0, 2), rest = blob_export(a.cache, 2, 24),
-         late = blob_export(a.cache, 4, 24);
+    assert_int_equal(beside_append_drawn(&z, 20, &r), TQ_OK); /* others */
+    assert_int_equal(tq_cache_encoded_end(a.cache), 20);
+    blob sinks = blob_export(a.cache, 0, 2), start = blob_export(a.cache, 2, 5),
+         rest = blob_export(a.cache, 5, 24), late = blob_export(a.cache, 4, 24),
+         foreign = blob_export(z.cache, 5, 24), next = blob_export(z.cache, 10, 24);
     assert_int_equal(tq_cache_import(b.cache, early.bytes, early.n), TQ_OK);
     model_adopt(b.model, a.model, 4);
     b.model->encoded_end = 2;
-    b.model->has_centre = false;
     blob_refused(&b, &late, TQ_E_POSITION, "codes");
-    blob near_end =
-        blob_export(a.cache, 22, 24); /* float16 alone, and another centre than it will learn */
-    put(near_end.bytes + 24, 8, 4), put(near_end.bytes + 32, 8, 4), put(near_end.bytes + 40, 8, 4);
-    put(near_end.bytes + 48, 8, 4), put(near_end.bytes + 56, 8, 6);
-    blob_seal(&near_end);
-    blob_refused(&b, &near_end, TQ_E_FILE_FIELD, "k_centre");
     beside_clear(&b);
     assert_int_equal(tq_cache_import(b.cache, sinks.bytes, sinks.n), TQ_OK);
+    assert_int_equal(tq_cache_import(b.cache, start.bytes, start.n), TQ_OK);
+    model_adopt(b.model, a.model, 5);
+    blob_refused(&b, &foreign, TQ_E_FILE_FIELD, "k_centre"); /* its stretch has another centre */
     assert_int_equal(tq_cache_import(b.cache, rest.bytes, rest.n), TQ_OK);
     model_adopt(b.model, a.model, 24);
     beside_check(&b);
-    /* Once known it stays: through a rewind, not through clear(). */
-    beside_truncate(&a, 0);
-    blob nothing = blob_whole(a.cache);
-    beside_clear(&b);
-    assert_int_equal(tq_cache_import(b.cache, nothing.bytes, nothing.n), TQ_OK);
-    model_adopt(b.model, a.model, 0);
-    beside_check(&b);
-    blob *all[] = {&early, &sinks, &rest, &late, &near_end, &nothing};
+    assert_int_equal(beside_truncate(&b, 11), TQ_OK); /* stretch 1 is still known */
+    blob_free(&foreign);
+    foreign = blob_export(z.cache, 11, 24);
+    blob_refused(&b, &foreign, TQ_E_FILE_FIELD, "k_centre");
+    assert_int_equal(beside_truncate(&b, 10), TQ_OK); /* and now no more */
+    assert_int_equal(tq_cache_import(b.cache, next.bytes, next.n), TQ_OK);
+    assert_memory_equal(tq_cache_k_centre(b.cache, 10), tq_cache_k_centre(z.cache, 10), 2 * 32);
+    assert_memory_equal(tq_cache_k_centre(b.cache, 9), tq_cache_k_centre(a.cache, 9), 2 * 32);
+    blob_same(blob_export(b.cache, 10, 24), blob_copy(&next, next.n));
+    tq_cache_clear(b.cache);
+    model_clear(b.model);
+    blob *all[] = {&early, &sinks, &start, &rest, &late, &foreign, &next};
     for (size_t i = 0; i < COUNT(all); i++)
         blob_free(all[i]);
     beside_close(&a);
+    beside_close(&z);
     beside_close(&b);
     setup_close(&s);
     setup_close(&other);
+}
+
+/* What an append would not take, since its norm might be more than float16 holds. */
+static void vectors_too_long(void **state) {
+    (void)state;
+    pair p;
+    open_pair(&p, TQ_CACHE_GLOBAL);
+    const size_t k_sink = HEADER + 64, v_sink = k_sink + 2 * 64, k_recent = HEADER + 320,
+                 v_recent = k_recent + 3 * 64;
+    const size_t places[] = {k_sink,   k_sink + 64,   v_sink + 64, k_recent + 2 * 64,
+                             v_recent, v_recent + 128};
+    for (size_t i = 0; i < COUNT(places); i++) {
+        blob b = blob_copy(&p.block, p.block.n);
+        tq_put_u16(b.bytes + places[i] + 6, 0x7BFF); /* 65504 */
+        blob_seal(&b);
+        tq_cache_block info = {.size = sizeof info};
+        assert_int_equal(tq_cache_block_info(b.bytes, b.n, &info), TQ_OK); /* of no cache in particular */
+        assert_int_equal(tq_cache_import(p.to.cache, b.bytes, b.n), TQ_E_RANGE);
+        assert_int_equal(tq_last_error()->index, places[i]);
+        blob_refused(&p.to, &b, TQ_E_RANGE, i < 3 ? "sinks" : "recent");
+        blob_free(&b);
+    }
+    close_pair(&p);
 }
 
 static void bad_calls(void **state) {
@@ -511,6 +552,7 @@ int main(void) {
         cmocka_unit_test(other_caches),
         cmocka_unit_test(keys_without_a_centre),
         cmocka_unit_test(waiting_caches),
+        cmocka_unit_test(vectors_too_long),
         cmocka_unit_test(bad_calls),
         cmocka_unit_test(chunks_of_rings),
     };

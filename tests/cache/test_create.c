@@ -90,6 +90,7 @@ static void defaults(void **state) {
             accepted(&c);
             assert_int_equal(c.recent, capacities[i] < 64 ? capacities[i] : 64);
             assert_int_equal(c.learn_centre, c.recent);
+            assert_int_equal(c.centre_stretch, 256);
             c.policy = TQ_CACHE_RING;
             accepted(&c);
         }
@@ -97,11 +98,11 @@ static void defaults(void **state) {
     assert_true(c.policy == TQ_CACHE_GLOBAL && c.capacity == 300 && c.layer.n_kv_heads == 3);
     assert_true(c.layer.k.format == TQ_TQ6 && c.layer.v.format == TQ_TQ4);
     assert_true(c.layer.k.norm_rule == TQ_NORM_DEFAULT && c.layer.v.norm_rule == TQ_NORM_DEFAULT);
-    assert_true(c.sinks == 0 && c.window == 0 && c.pool == NULL && c.allocator == NULL);
-    const tq_cache_bytes with = bytes_of(&c, 200);
-    c.learn_centre = 0;
-    const tq_cache_bytes without = bytes_of(&c, 200);
-    assert_int_equal(with.centre, 3 * 80 * sizeof(float));
+    assert_true(c.sinks == 1 && c.window == 0 && c.pool == NULL && c.allocator == NULL);
+    const tq_cache_bytes with = bytes_of(&c, 300);
+    c.learn_centre = c.centre_stretch = 0;
+    const tq_cache_bytes without = bytes_of(&c, 300);
+    assert_int_equal(with.centre, 3 * 80 * sizeof(uint16_t)); /* 236 positions are encoded */
     assert_int_equal(with.held - with.centre, without.held);
 
     c = tq_cache_config_default(2, 64, 0);
@@ -224,7 +225,7 @@ static void dense_sides(void **state) {
 
 static void centres(void **state) {
     (void)state;
-    static const float bad[] = {NAN, -INFINITY, 2 * TQ_MAX_ABS};
+    static const float bad[] = {NAN, -INFINITY, 65505};
     float centre[64] = {0};
     tq_cache_config c = good(TQ_CACHE_GLOBAL);
     c.k_centre = centre;
@@ -234,11 +235,25 @@ static void centres(void **state) {
             centre[at] = bad[i];
             refused(&c, i < 2 ? TQ_E_NOT_FINITE : TQ_E_RANGE, "k_centre");
             if (tq_last_error()->index != at) broken("not index %zu", at);
-            centre[at] = TQ_MAX_ABS;
+            centre[at] = 30000; /* as long as a key may be, but not much longer */
+            accepted(&c);
+            centre[at] = 65000;
+            refused(&c, TQ_E_RANGE, "k_centre");
+            if (tq_last_error()->index != at / 32 * 32) broken("not that head's");
+            centre[at] = -1;
         }
     accepted(&c);
     c.learn_centre = 2;
     refused(&c, TQ_E_POSITION, "learn_centre");
+    c.k_centre = NULL;
+    c.centre_stretch = 2;
+    accepted(&c);
+    c.centre_stretch = 1;
+    refused(&c, TQ_E_POSITION, "centre_stretch");
+    c.learn_centre = 0;
+    refused(&c, TQ_E_POSITION, "centre_stretch");
+    c.k_centre = centre;
+    refused(&c, TQ_E_POSITION, "centre_stretch");
 }
 
 static void sizes(void **state) {
@@ -358,7 +373,7 @@ static void nothing_at_all(void **state) {
     assert_int_equal(tq_cache_length(NULL), 0);
     assert_int_equal(tq_cache_first(NULL), 0);
     assert_int_equal(tq_cache_encoded_end(NULL), 0);
-    assert_null(tq_cache_k_centre(NULL));
+    assert_null(tq_cache_k_centre(NULL, 0));
     assert_int_equal(tq_page_pool_free_pages(NULL), 0);
     assert_int_equal(tq_page_pool_bytes(NULL), 0);
     check_record(tq_cache_truncate(NULL, 0), TQ_E_NULL, "cache");

@@ -1,17 +1,22 @@
 /* SPDX-License-Identifier: MIT
- * Blocks that must be taken for ever, and the numbers of the tables that they are written with. */
+ * Blocks that must be taken for ever, or refused, and the numbers of the tables that they are written
+ * with. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "attention/half.h"
 #include "blob.h"
 #include "broken.h"
 #include "format/ids.h"
 #include "support/cm.h"
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
-#define GOLDEN   TQKV_TEST_DIR "/../golden/good/"
+#define GOLDEN   TQKV_TEST_DIR "/../golden/"
+#define GOOD     GOLDEN "good/"
+#define BAD      GOLDEN "bad/"
 
 /* What codes mean. Who changes a table changes these, and must call it another format. */
 static void tables_are_pinned(void **state) {
@@ -55,7 +60,8 @@ static const struct {
       .capacity = 20,
       .recent = 3,
       .sinks = 2,
-      .learn_centre = 8,
+      .learn_centre = 3,
+      .centre_stretch = 4,
       .layer = {.n_kv_heads = 2,
                 .k = {TQ_TQ6, 32, TQ_NORM_DEFAULT, 0},
                 .v = {TQ_TQ4, 32, TQ_NORM_PLAIN, 0}}},
@@ -64,6 +70,22 @@ static const struct {
      2,
      7,
      10,
+     true},
+    {"stretches.block",
+     {.size = sizeof(tq_cache_config),
+      .policy = TQ_CACHE_RING,
+      .capacity = 20,
+      .recent = 1,
+      .learn_centre = 2,
+      .centre_stretch = 3,
+      .layer = {.n_kv_heads = 1,
+                .k = {TQ_TQ5, 48, TQ_NORM_MATCHED, 0},
+                .v = {TQ_TQ8, 48, TQ_NORM_UNBIASED, 0}}},
+     70,
+     70,
+     70,
+     79,
+     80,
      true},
     {"chunk.block",
      {.size = sizeof(tq_cache_config),
@@ -158,26 +180,48 @@ static blob read_file(const char *folder, const char *name) {
     return b;
 }
 
+/* Float16 of v2, float32 of v1, at any address. */
+static double norm_at(const tq_codec *codec, const uint8_t *at) {
+    uint16_t half;
+    float single;
+    memcpy(&half, at, sizeof half);
+    memcpy(&single, at, sizeof single);
+    return TQ_IS_V1(codec->format) ? (double)single : half_to(half);
+}
+
 /* The generator's filler: a linear congruential generator's top byte. Dense sides come back as bytes. */
 static void check_filler(const tq_codec *codec, const tq_view *v, size_t rows, size_t heads) {
     uint32_t seed = codec->head_dim + ((unsigned)codec->format & 0xFF);
-    size_t row_bytes, norms;
+    const size_t size = TQ_IS_V1(codec->format) ? sizeof(float) : sizeof(uint16_t);
+    size_t row_bytes, norm_bytes;
     if (v->store != TQ_STORE_CODES) return;
-    assert_int_equal(tq_row_size(codec, &row_bytes, &norms), TQ_OK);
+    assert_int_equal(tq_row_size(codec, &row_bytes, &norm_bytes), TQ_OK);
     for (size_t h = 0, n = 0; h < heads; h++)
         for (size_t i = 0; i < rows; i++) {
             const size_t slot = (v->ring_start + i) % v->capacity; /* of the first block */
             const uint8_t *data = v->blocks != NULL ? v->blocks[0] : v->data;
-            const float *norms_at = v->norm_blocks != NULL ? v->norm_blocks[0] : v->norms;
+            const uint8_t *norms_at = v->norm_blocks != NULL ? v->norm_blocks[0] : v->norms;
             const uint8_t *codes = data + h * v->head_stride + slot * v->row_stride;
-            const float *norm = norms_at + h * v->norm_head_stride + slot * v->norm_row_stride;
+            const uint8_t *norm = norms_at + h * v->norm_head_stride + slot * v->norm_row_stride;
             for (size_t j = 0; j < row_bytes; j++) {
                 seed = seed * 1664525u + 1013904223u;
                 assert_int_equal(codes[j], seed >> 24);
             }
-            for (size_t j = 0; j < norms; j++)
-                assert_true(norm[j] == (float)n++ / 4);
+            for (size_t j = 0; j < norm_bytes; j += size)
+                assert_true(norm_at(codec, norm + j) == (double)n++ / 4);
         }
+}
+
+/* Of every stretch that codes lie in. */
+static void check_centres(const tq_cache *cache, const tq_cache_config *c, uint64_t first, uint64_t end) {
+    const size_t values = c->layer.n_kv_heads * c->layer.k.head_dim;
+    for (uint64_t p = first; p < end; p++) {
+        const uint16_t *centre = tq_cache_k_centre(cache, p);
+        const size_t row = c->centre_stretch == 0 ? 0 : p / c->centre_stretch - first / c->centre_stretch;
+        assert_int_equal(centre != NULL, c->learn_centre > 0);
+        for (size_t j = 0; centre != NULL && j < values; j++)
+            assert_true(half_to(centre[j]) == ((int)((row * values + j) % 7) - 3) / 8.0);
+    }
 }
 
 /* Written by tools/golden_block.py, which shares no line with the library. */
@@ -185,7 +229,7 @@ static void golden_blocks(void **state) {
     (void)state;
     for (size_t i = 0; i < COUNT(golden); i++) {
         const tq_cache_config *config = &golden[i].config;
-        blob b = read_file(GOLDEN, golden[i].name);
+        blob b = read_file(GOOD, golden[i].name);
         tq_cache *cache;
         tq_cache_block info = {.size = sizeof info};
         tq_segment segments[TQ_CACHE_SEGMENTS];
@@ -212,37 +256,64 @@ static void golden_blocks(void **state) {
                 check_filler(&config->layer.v, &segments[s].v, segments[s].length,
                              config->layer.n_kv_heads);
             }
-        const float *centre = tq_cache_k_centre(cache);
-        const size_t values = config->layer.n_kv_heads * config->layer.k.head_dim;
-        for (size_t j = 0; centre != NULL && j < values; j++)
-            assert_true(centre[j] == (float)((int)(j % 7) - 3) / 8);
+        assert_int_equal(info.centre_stretch, config->centre_stretch);
+        check_centres(cache, &golden[i].config, golden[i].codes_first, golden[i].codes_end);
         blob_same(blob_export(cache, golden[i].first, golden[i].end), b);
         tq_cache_destroy(cache);
     }
 }
 
+/* Version 1 had float32 norms and one float32 centre; nothing was released with it. */
+static void version_1_is_refused(void **state) {
+    (void)state;
+    blob b = read_file(BAD, "version-1.block");
+    tq_cache_block info = {.size = sizeof info, .bytes = 7};
+    tq_cache *cache;
+    assert_int_equal(tq_cache_create(&golden[0].config, &cache), TQ_OK);
+    for (int i = 0; i < 2; i++) {
+        const tq_status got =
+            i == 0 ? tq_cache_block_info(b.bytes, b.n, &info) : tq_cache_import(cache, b.bytes, b.n);
+        assert_int_equal(got, TQ_E_FILE_HEADER);
+        assert_string_equal(tq_last_error()->field, "version");
+        assert_int_equal(tq_last_error()->index, 8);
+        assert_string_equal(tq_last_error()->message, "block: byte 8: version 1; this library reads 2");
+    }
+    assert_true(info.bytes == 7 && tq_cache_length(cache) == 0);
+    tq_cache_destroy(cache);
+    blob_free(&b);
+}
+
+static void written_again(const char *folder, const char *name, const char *golden_folder) {
+    char path[1024];
+    blob_same(read_file(folder, name), read_file(golden_folder, name));
+    snprintf(path, sizeof path, "%s%s", folder, name);
+    assert_int_equal(remove(path), 0);
+}
+
 static void the_generator_writes_them(void **state) {
     (void)state;
-    char folder[64] = "/tmp/tqkv-blocks-XXXXXX", command[1024];
+    char folder[64] = "/tmp/tqkv-blocks-XXXXXX", good[80], bad[80], command[1024];
     if (system("python3 -c pass >/dev/null 2>&1") != 0) skip();
     assert_non_null(mkdtemp(folder));
+    snprintf(good, sizeof good, "%s/good/", folder);
+    snprintf(bad, sizeof bad, "%s/bad/", folder);
+    assert_true(mkdir(good, 0700) == 0 && mkdir(bad, 0700) == 0);
     snprintf(command, sizeof command, "python3 -B '%s/../../tools/golden_block.py' --out %s",
              TQKV_TEST_DIR, folder);
     const int status = system(command);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    strcat(folder, "/");
-    for (size_t i = 0; i < COUNT(golden); i++) {
-        blob_same(read_file(folder, golden[i].name), read_file(GOLDEN, golden[i].name));
-        snprintf(command, sizeof command, "%s%s", folder, golden[i].name);
-        assert_int_equal(remove(command), 0);
-    }
-    assert_int_equal(remove(folder), 0); /* nothing else was written */
+    for (size_t i = 0; i < COUNT(golden); i++)
+        written_again(good, golden[i].name, GOOD);
+    written_again(bad, "version-1.block", BAD);
+    assert_true(remove(good) == 0 && remove(bad) == 0 &&
+                remove(folder) == 0); /* nothing else was written */
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tables_are_pinned),
         cmocka_unit_test(golden_blocks),
+        cmocka_unit_test(version_1_is_refused),
         cmocka_unit_test(the_generator_writes_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

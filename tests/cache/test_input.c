@@ -36,7 +36,7 @@ static void every_way(void **state) {
 static void long_calls(void **state) {
     (void)state;
     for (unsigned i = 0; i < 2 * BESIDE_WAYS; i++) {
-        const unsigned kind = i < BESIDE_WAYS ? 0 : 13; /* 13 has recent positions and a centre */
+        const unsigned kind = i < BESIDE_WAYS ? 0 : 25; /* 25 has recent positions and centres */
         setup s;
         beside b;
         rng r = {i + 1};

@@ -10,20 +10,27 @@ typedef struct meaning {
     const char *name;
     tq_format k, v;
     tq_norm_rule rule;
-    size_t centre, recent, sinks;
+    size_t stretch, learn, recent, sinks;
 } meaning;
 
 static const meaning meanings[] = {
-    {"tq4", TQ_TQ4, TQ_TQ4, TQ_NORM_DEFAULT, 0, 0, 0},
-    {"tq8-v1", TQ_TQ8_V1, TQ_TQ8_V1, TQ_NORM_DEFAULT, 0, 0, 0},
-    {"tq6/tq4", TQ_TQ6, TQ_TQ4, TQ_NORM_DEFAULT, 0, 0, 0},
-    {"tq6/tq4+centre+recent=64", TQ_TQ6, TQ_TQ4, TQ_NORM_DEFAULT, TQ_DEFAULT_LEARN_CENTRE, 64, 0},
-    {"tq3+recent", TQ_TQ3, TQ_TQ3, TQ_NORM_DEFAULT, 0, TQ_DEFAULT_RECENT, 0},
-    {"tq3+sinks", TQ_TQ3, TQ_TQ3, TQ_NORM_DEFAULT, 0, 0, 4},
-    {"tq2+sinks=1+unbiased+centre=7+recent=009", TQ_TQ2, TQ_TQ2, TQ_NORM_UNBIASED, 7, 9, 1},
-    {"tq5+plain", TQ_TQ5, TQ_TQ5, TQ_NORM_PLAIN, 0, 0, 0},
-    {"tq7+matched+recent=18446744073709551615", TQ_TQ7, TQ_TQ7, TQ_NORM_MATCHED, 0, SIZE_MAX, 0},
-    {"tq4/tq4-v1+centre", TQ_TQ4, TQ_TQ4_V1, TQ_NORM_DEFAULT, TQ_DEFAULT_LEARN_CENTRE, 0, 0},
+    {"tq4", TQ_TQ4, TQ_TQ4, TQ_NORM_DEFAULT, 0, 0, 0, 0},
+    {"tq8-v1", TQ_TQ8_V1, TQ_TQ8_V1, TQ_NORM_DEFAULT, 0, 0, 0, 0},
+    {"tq6/tq4", TQ_TQ6, TQ_TQ4, TQ_NORM_DEFAULT, 0, 0, 0, 0},
+    {"tq6/tq4+centre+recent=64", TQ_TQ6, TQ_TQ4, TQ_NORM_DEFAULT, 256, 64, 64, 0},
+    {"tq6+centre=all+recent=7", TQ_TQ6, TQ_TQ6, TQ_NORM_DEFAULT, 0, 64, 7, 0},
+    {"tq6+centre=all", TQ_TQ6, TQ_TQ6, TQ_NORM_DEFAULT, 0, 64, 0, 0},
+    {"tq6+centre=64", TQ_TQ6, TQ_TQ6, TQ_NORM_DEFAULT, 64, 64, 0, 0},
+    {"tq6+centre=63", TQ_TQ6, TQ_TQ6, TQ_NORM_DEFAULT, 63, 63, 0, 0},
+    {"tq6+centre=1", TQ_TQ6, TQ_TQ6, TQ_NORM_DEFAULT, 1, 1, 0, 0},
+    {"tq6+centre=4096", TQ_TQ6, TQ_TQ6, TQ_NORM_DEFAULT, 4096, 64, 0, 0},
+    {"tq3+recent", TQ_TQ3, TQ_TQ3, TQ_NORM_DEFAULT, 0, 0, 64, 0},
+    {"tq3+sinks", TQ_TQ3, TQ_TQ3, TQ_NORM_DEFAULT, 0, 0, 0, 1},
+    {"tq3+sinks=4", TQ_TQ3, TQ_TQ3, TQ_NORM_DEFAULT, 0, 0, 0, 4},
+    {"tq2+sinks=1+unbiased+centre=7+recent=009", TQ_TQ2, TQ_TQ2, TQ_NORM_UNBIASED, 7, 7, 9, 1},
+    {"tq5+plain", TQ_TQ5, TQ_TQ5, TQ_NORM_PLAIN, 0, 0, 0, 0},
+    {"tq7+matched+recent=18446744073709551615", TQ_TQ7, TQ_TQ7, TQ_NORM_MATCHED, 0, 0, SIZE_MAX, 0},
+    {"tq4/tq4-v1+centre", TQ_TQ4, TQ_TQ4_V1, TQ_NORM_DEFAULT, 256, 64, 0, 0},
 };
 
 /* Everything set, so that what a name resets shows. */
@@ -37,7 +44,8 @@ static tq_cache_config full(void) {
                              .window = 50,
                              .recent = 11,
                              .sinks = 12,
-                             .learn_centre = 13};
+                             .learn_centre = 13,
+                             .centre_stretch = 14};
 }
 
 static void names_say(void **state) {
@@ -49,7 +57,8 @@ static void names_say(void **state) {
         want.layer.k.format = m->k;
         want.layer.v.format = m->v;
         want.layer.k.norm_rule = want.layer.v.norm_rule = m->rule;
-        want.learn_centre = m->centre;
+        want.learn_centre = m->learn;
+        want.centre_stretch = m->stretch;
         want.recent = m->recent;
         want.sinks = m->sinks;
         if (tq_cache_config_from_name(m->name, &c) != TQ_OK)
@@ -77,7 +86,7 @@ static const mistake mistakes[] = {
     {"tq4/", TQ_E_FORMAT, 4, "there is no format ''"},
     {"tq4/tq9+recent", TQ_E_FORMAT, 4, "there is no format 'tq9'"},
     {"tq4/tq8/tq2", TQ_E_FORMAT, 7, "a third format"},
-    {"tq4+", TQ_E_FORMAT, 3, "'+' is no suffix here; there are +centre[=N]"},
+    {"tq4+", TQ_E_FORMAT, 3, "'+' is no suffix here; there are +centre[=L]"},
     {"tq4++recent", TQ_E_FORMAT, 3, "'+' is no suffix"},
     {"tq4+x", TQ_E_FORMAT, 3, "'+x' is no suffix"},
     {"tq4+recent+recen=3", TQ_E_FORMAT, 10, "'+recen=3' is no suffix"},
@@ -85,6 +94,14 @@ static const mistake mistakes[] = {
     {"tq4+rotate", TQ_E_FORMAT, 3, "'+rotate' is no suffix"},
     {"tq4+plain=1", TQ_E_FORMAT, 3, "'+plain=1' is no suffix"},
     {"tq4+centre/tq4", TQ_E_FORMAT, 3, "'+centre/tq4' is no suffix"},
+    {"tq4+centre=all+centre", TQ_E_POSITION, 14, "'+centre' is there twice"},
+    {"tq4+centre+centre=all", TQ_E_POSITION, 10, "'+centre' is there twice"},
+    {"tq4+centre=", TQ_E_POSITION, 11, "'' is not a number of positions, 1 or more"},
+    {"tq4+centre=0", TQ_E_POSITION, 11, "'0' is not a number"},
+    {"tq4+centre=al", TQ_E_POSITION, 11, "'al' is not a number"},
+    {"tq4+centre=all=3", TQ_E_POSITION, 11, "'all=3' is not a number"},
+    {"tq4+centre=alle+plain", TQ_E_POSITION, 11, "'alle' is not a number"},
+    {"tq4+recent=all", TQ_E_POSITION, 11, "'all' is not a number"},
     {"tq4+recent=5+recent=6", TQ_E_POSITION, 12, "'+recent' is there twice"},
     {"tq4+sinks+centre+sinks", TQ_E_POSITION, 16, "'+sinks' is there twice"},
     {"tq4+recent=", TQ_E_POSITION, 11, "'' is not a number of positions, 1 or more"},
@@ -135,7 +152,7 @@ static void the_default_has_a_name(void **state) {
     tq_cache_config c = tq_cache_config_default(2, 64, 200);
     const tq_cache_config want = c;
     tq_cache *cache = NULL;
-    assert_int_equal(tq_cache_config_from_name("tq6/tq4+centre+recent", &c), TQ_OK);
+    assert_int_equal(tq_cache_config_from_name("tq6/tq4+centre+recent+sinks", &c), TQ_OK);
     assert_memory_equal(&c, &want, sizeof c);
     assert_int_equal(tq_cache_create(&c, &cache), TQ_OK);
     tq_cache_destroy(cache);

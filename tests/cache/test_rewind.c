@@ -118,8 +118,8 @@ static void encoded_once(void **state) {
     setup_close(&s);
 }
 
-/* The centre is the mean of what was there when there was enough, and outlives rewinds, not clear(). */
-static void a_learned_centre_stays(void **state) {
+/* A centre stays as long as a position is there that was encoded with it; then it is learned anew. */
+static void a_centre_stays_while_it_is_used(void **state) {
     (void)state;
     const tq_cache_config c = {.size = sizeof c,
                                .policy = TQ_CACHE_GLOBAL,
@@ -132,24 +132,26 @@ static void a_learned_centre_stays(void **state) {
     setup_open_config(&s, &c, 0, 0);
     setup_cache(&s, &b);
     assert_int_equal(beside_append_drawn(&b, 5, &r), TQ_OK);
-    assert_null(tq_cache_k_centre(b.cache));
+    assert_null(tq_cache_k_centre(b.cache, 0));
     assert_int_equal(tq_cache_encoded_end(b.cache), 0);
     assert_int_equal(beside_truncate(&b, 3), TQ_OK);
     assert_int_equal(beside_append_drawn(&b, 2, &r), TQ_OK);
-    assert_null(tq_cache_k_centre(b.cache));
+    assert_null(tq_cache_k_centre(b.cache, 0));
     assert_int_equal(beside_append_drawn(&b, 3, &r), TQ_OK);
-    const float *centre = tq_cache_k_centre(b.cache);
+    const uint16_t *centre = tq_cache_k_centre(b.cache, 79);
     assert_non_null(centre);
     assert_int_equal(tq_cache_encoded_end(b.cache), 8);
-    const float first = centre[0];
+    const uint16_t first = centre[0];
     assert_int_equal(beside_truncate(&b, 1), TQ_OK);
     assert_int_equal(beside_append_drawn(&b, 9, &r), TQ_OK);
-    assert_ptr_equal(tq_cache_k_centre(b.cache), centre);
-    assert_true(first == centre[0]);
-    beside_clear(&b);
-    assert_null(tq_cache_k_centre(b.cache));
+    assert_ptr_equal(tq_cache_k_centre(b.cache, 0), centre);
+    assert_int_equal(first, centre[0]);
+    assert_int_equal(beside_truncate(&b, 0), TQ_OK);
+    assert_null(tq_cache_k_centre(b.cache, 0));
     assert_int_equal(beside_append_drawn(&b, 6, &r), TQ_OK);
-    assert_true(first != tq_cache_k_centre(b.cache)[0]);
+    assert_int_not_equal(first, tq_cache_k_centre(b.cache, 0)[0]);
+    beside_clear(&b);
+    assert_null(tq_cache_k_centre(b.cache, 0));
     beside_close(&b);
     setup_close(&s);
 }
@@ -160,7 +162,7 @@ int main(void) {
         cmocka_unit_test(speculation),
         cmocka_unit_test(a_ring_refuses),
         cmocka_unit_test(encoded_once),
-        cmocka_unit_test(a_learned_centre_stays),
+        cmocka_unit_test(a_centre_stays_while_it_is_used),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -72,7 +72,7 @@ static tq_cache_config ring(size_t capacity, size_t window) {
     tq_cache_config c = tq_cache_config_default(G, D, capacity);
     c.policy = TQ_CACHE_RING;
     c.window = window;
-    c.recent = c.learn_centre = 0;
+    c.recent = c.sinks = c.learn_centre = c.centre_stretch = 0;
     return c;
 }
 

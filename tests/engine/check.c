@@ -88,7 +88,7 @@ static size_t or_else(size_t stride, size_t otherwise) {
     return stride == 0 ? otherwise : stride;
 }
 
-/* Where logical position i of a head lies: element `at` of what `base` points to. */
+/* Where logical position i of a head lies: byte `at` of what `base` points to. */
 typedef struct spot {
     size_t block, at; /* block: of view.blocks; at: row_strides and so on added up */
 } spot;
@@ -110,20 +110,27 @@ static const uint8_t *data_of(const tq_view *v, size_t i, size_t head, size_t ro
     return (const uint8_t *)(v->blocks == NULL ? v->data : v->blocks[s.block]) + s.at;
 }
 
-static const float *norms_of(const tq_view *v, size_t i, size_t head, size_t norms) {
+static const uint8_t *norms_of(const tq_view *v, size_t i, size_t head, size_t norms) {
     const spot s = find(v, i, head, norms, v->norm_row_stride, v->norm_head_stride, v->norm_page_stride);
-    return (v->blocks == NULL ? v->norms : v->norm_blocks[s.block]) + s.at;
+    return (const uint8_t *)(v->blocks == NULL ? v->norms : v->norm_blocks[s.block]) + s.at;
 }
 
-static void decode(const tq_view *v, size_t i, size_t head, float *to) {
+/* What the key of a position lacks in a head, by the rule of tqkv/view.h; no view here has a table. */
+static const uint16_t *centre_of(const tq_view *v, uint64_t position, size_t head) {
+    if (v->centre == NULL) return NULL;
+    const uint64_t stretch = v->centre_stretch == 0 ? 0 : position / v->centre_stretch;
+    return v->centre + (stretch % v->n_centres * G + head) * v->codec.head_dim;
+}
+
+static void decode(const tq_view *v, size_t i, uint64_t position, size_t head, float *to) {
     const size_t dim = v->codec.head_dim;
     const tq_batch one = {.heads = 1, .rows = 1};
     size_t row, norms;
     if (v->store == TQ_STORE_CODES) {
         assert_int_equal(tq_row_size(&v->codec, &row, &norms), TQ_OK);
         assert_int_equal(tq_decode(&v->codec, &one, TQ_ORIGINAL, data_of(v, i, head, row), row,
-                                   norms_of(v, i, head, norms), norms,
-                                   v->centre == NULL ? NULL : v->centre + head * dim, to, dim),
+                                   norms_of(v, i, head, norms), norms, centre_of(v, position, head), dim,
+                                   to, dim),
                          TQ_OK);
         return;
     }
@@ -142,30 +149,31 @@ static double length_of(const float *x, size_t n) {
 
 /* What is kept of a vector in a view: by the codec's own calls, of which other tests say that they are
  * right. */
-static void keep(const tq_cache_config *config, const tq_view *view, size_t head, const float *given,
-                 float *kept) {
+static void keep(const tq_cache_config *config, const tq_view *view, size_t head, uint64_t position,
+                 const float *given, float *kept) {
     const size_t dim = view->codec.head_dim;
     const tq_batch one = {.heads = 1, .rows = 1};
-    const float *centre = view->centre == NULL ? NULL : view->centre + head * dim;
+    const uint16_t *centre = centre_of(view, position, head);
     const bool codes_of_halves = config->recent > 0 || config->learn_centre > 0;
     uint8_t codes[D];
-    float norms[2];
+    uint16_t norm;
     for (size_t d = 0; d < dim; d++)
         kept[d] = view->store == TQ_STORE_BF16                     ? toy_rounded(TQ_BF16, given[d])
                   : view->store == TQ_STORE_F16 || codes_of_halves ? toy_rounded(TQ_F16, given[d])
                                                                    : given[d];
     if (view->store != TQ_STORE_CODES) return;
-    assert_int_equal(tq_encode(&view->codec, &one, kept, dim, centre, codes, sizeof codes, norms, 2),
-                     TQ_OK);
     assert_int_equal(
-        tq_decode(&view->codec, &one, TQ_ORIGINAL, codes, sizeof codes, norms, 2, centre, kept, dim),
+        tq_encode(&view->codec, &one, kept, dim, centre, dim, codes, sizeof codes, &norm, sizeof norm),
         TQ_OK);
+    assert_int_equal(tq_decode(&view->codec, &one, TQ_ORIGINAL, codes, sizeof codes, &norm, sizeof norm,
+                               centre, dim, kept, dim),
+                     TQ_OK);
 }
 
 static void assert_kept(const tq_cache_config *config, const tq_view *view, size_t head,
                         uint64_t position, const char *name, const float *got, const float *given) {
     float want[D];
-    keep(config, view, head, given, want);
+    keep(config, view, head, position, given, want);
     for (size_t d = 0; d < view->codec.head_dim; d++)
         if (memcmp(&got[d], &want[d], sizeof *got) != 0)
             fail_msg("%s of head %zu at position %llu: [%zu] is %g, %g was given", name, head,
@@ -175,17 +183,21 @@ static void assert_kept(const tq_cache_config *config, const tq_view *view, size
 static void read_segment(const check_given *given, const tq_cache_config *config, const tq_segment *s,
                          held *h) {
     const size_t v_dim = s->v.codec.head_dim;
+    float wide[D];
     for (size_t i = 0; i < s->length; i++) {
         const uint64_t p = s->first_position + i;
         assert_true(p < ENGINE_POSITIONS && !h->there[p]);
         h->there[p] = true;
         for (size_t g = 0; g < G; g++) {
-            decode(&s->k, i, g, h->k[p][g]);
-            decode(&s->v, i, g, h->v[p][g]);
+            decode(&s->k, i, p, g, h->k[p][g]);
+            decode(&s->v, i, p, g, h->v[p][g]);
             assert_kept(config, &s->k, g, p, "k", h->k[p][g], given->k + (p * G + g) * D);
             assert_kept(config, &s->v, g, p, "v", h->v[p][g], given->v + (p * G + g) * v_dim);
             h->reach[p][g] = length_of(h->k[p][g], D);
-            if (s->k.centre != NULL) h->reach[p][g] += 2 * length_of(s->k.centre + g * D, D);
+            const uint16_t *centre = centre_of(&s->k, p, g);
+            for (size_t d = 0; d < D && centre != NULL; d++)
+                wide[d] = toy_value(TQ_F16, (const uint8_t *)(const void *)centre, d);
+            if (centre != NULL) h->reach[p][g] += 2 * length_of(wide, D);
         }
     }
 }

@@ -66,7 +66,9 @@ static engine_kind ring_kind(void) {
                                 .capacity = WINDOW + ENGINE_CHUNK -
                                             1, /* the first token of a chunk looks back as well */
                                 .window = WINDOW,
-                                .sinks = SINKS};
+                                .sinks = SINKS,
+                                .learn_centre = 3,
+                                .centre_stretch = 16};
     k.attention = (tq_attention_config){
         .window = WINDOW, .sink_positions = SINKS, .max_positions = k.cache.capacity + SINKS};
     return k;
@@ -85,7 +87,7 @@ static tq_status paged_kind(engine *e, size_t n_pages, engine_kind *k) {
         .v_dim = D,
         .cache = {.size = sizeof k->cache, .policy = TQ_CACHE_PAGED, .capacity = ENGINE_POSITIONS},
         .attention = {.max_positions = ENGINE_POSITIONS}};
-    TRY(tq_cache_config_from_name("tq5/tq4+recent=5", &k->cache));
+    TRY(tq_cache_config_from_name("tq5/tq4+centre=24+recent=5", &k->cache));
     tq_page_pool_config pool = {.size = sizeof pool,
                                 .layer = k->cache.layer,
                                 .n_pages = n_pages,
