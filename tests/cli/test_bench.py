@@ -147,7 +147,7 @@ class Attend(CommandTest):
         self.assert_figures_agree(row)
         self.assertEqual([row[key] for key in ATTEND_KEYS[:8]], ["attend", "tq4", "tq4", 6, 2, 128, 700, 1])
         self.assertEqual((row["threads"], row["samples"]), (1, 3))
-        self.assertEqual(row["kv_bytes"], 2 * 2 * 700 * (128 * 4 // 8 + 4))
+        self.assertEqual(row["kv_bytes"], 2 * 2 * 700 * (128 * 4 // 8 + 2))
         self.assertEqual(row["flops"], 4 * 6 * 700 * 128)
         self.assertGreater(row["error"], 0)
 
@@ -156,7 +156,7 @@ class Attend(CommandTest):
                        "--positions", "65")
         self.assert_figures_agree(row)
         self.assertEqual((row["format"], row["v_format"]), ("tq8", "tq3"))
-        self.assertEqual(row["kv_bytes"], 65 * (96 + 4 + 36 + 4))
+        self.assertEqual(row["kv_bytes"], 65 * (96 + 2 + 36 + 2))
 
     def test_both_norms_of_v1(self):
         row = self.row("--format", "tq5-v1", "--heads", "2", "--kv-heads", "2", "--dim", "512", "--positions", "40")
