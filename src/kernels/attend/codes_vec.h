@@ -29,9 +29,8 @@ V_INLINE void fetch_ahead(const uint8_t *piece, const unsigned bytes, size_t str
     __builtin_prefetch((const void *)(far + 64), 0, 2);
 }
 
-V_INLINE vf next_centroids(const book_levels *l, const unsigned bits, block_in *b, const planes *p,
-                           size_t vector) {
-    const vf c = look_up(l, bits, false, false, block_code(b, bits, false), p->flags + vector * 2);
+V_INLINE vf next_centroids(const book_levels *l, const unsigned bits, block_in *b) {
+    const vf c = look_up(l, bits, false, false, b);
     block_next(b, bits, false);
     return c;
 }
@@ -39,19 +38,19 @@ V_INLINE vf next_centroids(const book_levels *l, const unsigned bits, block_in *
 /* A vector of every key and query. Whatever there is less of stays in registers. */
 V_INLINE void score_vector_by_keys(const book_levels *l, const unsigned bits, const unsigned q,
                                    const unsigned n, size_t dim, const float *query, block_in *b,
-                                   const planes *p, size_t vector, vf *acc) {
+                                   vf *acc) {
     V_FOR (t, n) {
-        const vf c = next_centroids(l, bits, &b[t], &p[t], vector);
+        const vf c = next_centroids(l, bits, &b[t]);
         V_FOR (r, q)
             acc[r * n + t] = v_fma(v_load(query + r * dim), c, acc[r * n + t]);
     }
 }
 V_INLINE void score_vector_by_queries(const book_levels *l, const unsigned bits, const unsigned q,
                                       const unsigned n, size_t dim, const float *query, block_in *b,
-                                      const planes *p, size_t vector, vf *acc) {
+                                      vf *acc) {
     vf c[CODES_KEYS];
     V_FOR (t, n)
-        c[t] = next_centroids(l, bits, &b[t], &p[t], vector);
+        c[t] = next_centroids(l, bits, &b[t]);
     V_FOR (r, q) {
         const vf x = v_load(query + r * dim);
         V_FOR (t, n)
@@ -81,9 +80,9 @@ V_INLINE void score_codes_block(const book_levels *l, const unsigned bits, const
         for (unsigned k = 0; k < group; k++) {
             const float *query = queries + (vector + k) * TQ_LANES;
             if (q < n)
-                score_vector_by_keys(l, bits, q, n, dim, query, b, p, vector + k, acc);
+                score_vector_by_keys(l, bits, q, n, dim, query, b, acc);
             else
-                score_vector_by_queries(l, bits, q, n, dim, query, b, p, vector + k, acc);
+                score_vector_by_queries(l, bits, q, n, dim, query, b, acc);
         }
     }
     float sums[V_BLOCK];
@@ -134,7 +133,7 @@ V_INLINE void accumulate_codes_block(const book_levels *l, const unsigned bits, 
         V_FOR (r, q)
             w[r] = v_set(weights[r * n_stride + t]);
         V_FOR (i, v) {
-            const vf c = next_centroids(l, bits, &b, &p, vector + skip + i);
+            const vf c = next_centroids(l, bits, &b);
             V_FOR (r, q)
                 sum[r * v + i] = v_fma(w[r], c, sum[r * v + i]);
         }

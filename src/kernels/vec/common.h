@@ -47,9 +47,6 @@ V_INLINE void v_bytes_store(uint8_t *p, unsigned n, uint64_t x) {
 V_INLINE unsigned v_word_load(const uint8_t *p) {
     return p[0] | (unsigned)p[1] << 8;
 }
-V_INLINE void v_word_store(uint8_t *p, unsigned word) {
-    v_bytes_store(p, 2, word);
-}
 
 /* Asks for the start of the page after the one that `p` lies in, if a piece of `bytes` begins that page's
  * turn: processors fetch ahead on their own once they see a direction, but not across pages, and a page
