@@ -13,10 +13,14 @@
 #if defined(__clang__)
 #define V_UNROLL       _Pragma("clang loop unroll(full)")
 #define V_UNROLL_TWICE _Pragma("clang loop unroll_count(2)")
+#define V_UNROLL_AROUND
 #else
-#define V_UNROLL       _Pragma("GCC unroll 16")
-#define V_UNROLL_TWICE _Pragma("GCC unroll 2")
+#define V_UNROLL        _Pragma("GCC unroll 16")
+#define V_UNROLL_TWICE  _Pragma("GCC unroll 2")
+#define V_UNROLL_AROUND _Pragma("GCC unroll 16")
 #endif
+
+/* V_UNROLL_AROUND: a loop around another, of which clang promises nothing and would warn. */
 
 /* A loop over a constant count, unrolled whole so that arrays of vectors stay in registers. */
 #define V_FOR(i, n)                                                                                      \
