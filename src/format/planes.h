@@ -14,10 +14,9 @@ static inline const unsigned char *tq_plane_widths(unsigned bits) {
 }
 
 /* How many vectors of 16 coordinates share a block: the largest power of two, at most 8, that divides
- * n / 16, so that a row is whole blocks. Fields of 8 and 1 bits are not grouped: bytes in order, and
- * bits that are ready-made lane masks. */
+ * n / 16, so that a row is whole blocks. Fields of 8 bits are not grouped: bytes in order. */
 static inline unsigned tq_plane_group(unsigned width, size_t n) {
-    if (width == 8 || width == 1) return 1;
+    if (width == 8) return 1;
     const size_t vectors = n / TQ_LANES;
     unsigned group = 8;
     while (vectors % group != 0)

@@ -208,7 +208,7 @@ static void put_bits(uint8_t *plane, size_t bit, unsigned width, unsigned field)
 
 /* Where coordinate j's field starts in a plane of that width, in bits. */
 static size_t field_at(size_t dim, unsigned width, size_t j) {
-    if (width == 8 || width == 1) return j * width;
+    if (width == 8) return j * width;
     size_t vectors = dim / 16, g = 1;
     while (g < 8 && vectors % (2 * g) == 0)
         g *= 2;

@@ -24,8 +24,7 @@ V_INLINE void dequantize_rows(const tq_codebook_tables *book, const unsigned bit
         for (size_t vector = 0; vector < n / TQ_LANES; vector += group) {
             block_in b = block_load(&p, bits, bytes, vector);
             V_FOR (k, group) {
-                const vu code = block_code(&b, bits, bytes);
-                const vf c = look_up(&l, bits, ranked, bytes, code, p.flags + (vector + k) * 2);
+                const vf c = look_up(&l, bits, ranked, bytes, &b);
                 block_next(&b, bits, bytes);
                 put(dst + (vector + k) * TQ_LANES, v_mul(c, scale), stream);
             }

@@ -18,12 +18,13 @@ V_INLINE book_levels load_levels(const tq_codebook_tables *book, const unsigned 
                          v_table_load(book->levels, bits <= V_LOOKUP_LOG2 ? bits : 0)};
 }
 
-/* flags: the row's flag plane at this vector, where there is one. */
+/* Of the vector at hand. */
 V_INLINE vf look_up(const book_levels *l, const unsigned bits, const bool ranked, const bool bytes,
-                    vu code, const uint8_t *flags) {
-    if (has_flags(bits) && !bytes) return v_flip(v_lookup(&l->half, bits - 1, code), v_word_load(flags));
-    return bits <= V_LOOKUP_LOG2 ? v_lookup(&l->all, bits, code)
-                                 : centroids(&l->half, bits, ranked, code);
+                    const block_in *b) {
+    if (bits <= V_LOOKUP_LOG2) return v_lookup(&l->all, bits, block_code(b, bits, bytes));
+    if (has_flags(bits) && !bytes)
+        return v_signed(v_lookup(&l->half, bits - 1, block_low(b, bits, bytes)), b->flags);
+    return centroids(&l->half, bits, ranked, block_code(b, bits, bytes));
 }
 
 #endif

@@ -10,9 +10,11 @@ V_INLINE void pack_row(const unsigned bits, const bool bytes, const unsigned gro
                        const uint8_t *codes, uint8_t *packed) {
     const planes p = planes_of(bits, bytes, group, n, packed);
     for (size_t vector = 0; vector < n / TQ_LANES; vector += group) {
-        block_out b = {v_setu(0), v_setu(0)};
-        for (unsigned k = 0; k < group; k++)
-            block_put(&b, &p, bits, bytes, vector + k, v_lanes_load(codes + (vector + k) * TQ_LANES, 8));
+        block_out b = {v_setu(0), v_setu(0), v_setu(0)};
+        V_FOR (k, group) {
+            const vu code = v_lanes_load(codes + (vector + k) * TQ_LANES, 8);
+            block_put(&b, &p, bits, bytes, vector, k, code, v_shr(code, bits - 1));
+        }
         block_store(&b, &p, bits, bytes, vector);
     }
 }
@@ -31,13 +33,9 @@ V_INLINE void unpack_row(const unsigned bits, const bool bytes, const unsigned g
     for (size_t vector = 0; vector < n / TQ_LANES; vector += group) {
         block_in b = block_load(&p, bits, bytes, vector);
         for (unsigned k = 0; k < group; k++) {
-            vu code = block_code(&b, bits, bytes);
+            const vu code = v_and(block_code(&b, bits, bytes), v_setu((1u << bits) - 1));
+            v_lanes_store(codes + (vector + k) * TQ_LANES, 8, code);
             block_next(&b, bits, bytes);
-            if (has_flags(bits) && !bytes)
-                code =
-                    v_select_low(bits - 1, code,
-                                 v_shl(v_lanes_flags(v_word_load(p.flags + (vector + k) * 2)), bits - 1));
-            v_lanes_store(codes + (vector + k) * TQ_LANES, 8, v_and(code, v_setu((1u << bits) - 1)));
         }
     }
 }

@@ -37,21 +37,26 @@ V_INLINE uint8_t *nibble_block(const planes *p, size_t vector) {
 V_INLINE uint8_t *crumb_block(const planes *p, size_t vector) {
     return p->crumbs + vector * 4;
 }
+V_INLINE uint8_t *flag_block(const planes *p, size_t vector) {
+    return p->flags + vector * 2;
+}
 
-/* A block on its way out: fields come in at the top and move down as others follow. */
+/* A block on its way out: fields come in at the top and move down as others follow; flags lie where they
+ * stay, which is an operation less. */
 typedef struct block_out {
-    vu nibbles, crumbs;
+    vu nibbles, crumbs, flags;
 } block_out;
 
+/* The k-th vector's codes; flag: their highest bit, 0 or 1. */
 V_INLINE void block_put(block_out *b, const planes *p, const unsigned bits, const bool bytes,
-                        size_t vector, vu code) {
+                        size_t vector, const unsigned k, vu code, vu flag) {
     if (bytes) {
-        v_lanes_store(p->nibbles + vector * 16, 8, code);
+        v_lanes_store(p->nibbles + (vector + k) * 16, 8, code);
         return;
     }
     if (has_nibbles(bits)) b->nibbles = v_shift_in(b->nibbles, code, 4);
     if (has_crumbs(bits)) b->crumbs = v_shift_in(b->crumbs, has_nibbles(bits) ? v_shr(code, 4) : code, 2);
-    if (has_flags(bits)) v_word_store(p->flags + vector * 2, v_test(code, bits - 1));
+    if (has_flags(bits)) b->flags = v_or(b->flags, v_shl(flag, k));
 }
 
 V_INLINE void block_store(const block_out *b, const planes *p, const unsigned bits, const bool bytes,
@@ -60,39 +65,53 @@ V_INLINE void block_store(const block_out *b, const planes *p, const unsigned bi
         v_lanes_store(nibble_block(p, vector), 4 * p->group, v_shr(b->nibbles, 32 - 4 * p->group));
     if (!bytes && has_crumbs(bits))
         v_lanes_store(crumb_block(p, vector), 2 * p->group, v_shr(b->crumbs, 32 - 2 * p->group));
+    if (!bytes && has_flags(bits)) v_lanes_store(flag_block(p, vector), p->group, b->flags);
 }
 
-/* A block on its way in: the vector at hand lies lowest. */
+/* A block on its way in: the vector at hand lies lowest, crumbs above their nibbles. */
 typedef struct block_in {
-    vu nibbles, crumbs;
+    vu nibbles, crumbs, flags;
 } block_in;
 
 V_INLINE block_in block_load(const planes *p, const unsigned bits, const bool bytes, size_t vector) {
-    block_in b = {v_setu(0), v_setu(0)};
+    block_in b = {v_setu(0), v_setu(0), v_setu(0)};
     if (bytes)
         b.nibbles = v_lanes_load(p->nibbles + vector * 16, 8);
     else if (has_nibbles(bits))
         b.nibbles = v_lanes_load(nibble_block(p, vector), 4 * p->group);
-    if (!bytes && has_crumbs(bits)) b.crumbs = v_lanes_load(crumb_block(p, vector), 2 * p->group);
+    if (!bytes && has_crumbs(bits)) {
+        b.crumbs = v_lanes_load(crumb_block(p, vector), 2 * p->group);
+        if (has_nibbles(bits)) b.crumbs = v_shl(b.crumbs, 4);
+    }
+    if (!bytes && has_flags(bits)) b.flags = v_lanes_load(flag_block(p, vector), p->group);
     return b;
 }
 
-/* The codes of the vector at hand but for the flag plane; bits above the code are anything. */
-V_INLINE vu block_code(const block_in *b, const unsigned bits, const bool bytes) {
+/* The codes of the vector at hand but for their flags; bits above are anything. */
+V_INLINE vu block_low(const block_in *b, const unsigned bits, const bool bytes) {
     if (bytes || !has_crumbs(bits)) return b->nibbles;
-    return has_nibbles(bits) ? v_select_low(4, b->nibbles, v_shl(b->crumbs, 4)) : b->crumbs;
+    return has_nibbles(bits) ? v_select_low(4, b->nibbles, b->crumbs) : b->crumbs;
+}
+
+/* The whole codes; bits above are anything. */
+V_INLINE vu block_code(const block_in *b, const unsigned bits, const bool bytes) {
+    const vu low = block_low(b, bits, bytes);
+    if (bytes || !has_flags(bits)) return low;
+    return v_select_low(bits - 1, low, v_shl(b->flags, bits - 1));
 }
 
 /* On to the vector after it. */
 V_INLINE void block_next(block_in *b, const unsigned bits, const bool bytes) {
     if (!bytes && has_nibbles(bits)) b->nibbles = v_shr(b->nibbles, 4);
     if (!bytes && has_crumbs(bits)) b->crumbs = v_shr(b->crumbs, 2);
+    if (!bytes && has_flags(bits)) b->flags = v_shr(b->flags, 1);
 }
 
 /* Leaves out the next n vectors of a block of planes. */
 V_INLINE void block_skip(block_in *b, unsigned n) {
     b->nibbles = v_shr(b->nibbles, 4 * n);
     b->crumbs = v_shr(b->crumbs, 2 * n);
+    b->flags = v_shr(b->flags, n);
 }
 
 /* Calls RUN(bits, ranked, bytes) with constants for the book at hand. */

@@ -17,16 +17,17 @@ V_INLINE void quantize_rows(const tq_codebook_tables *book, const unsigned bits,
         const vf scale = v_set(scales[row]);
         vf total = v_set(0.0f);
         for (size_t vector = 0; vector < n / TQ_LANES; vector += group) {
-            block_out b = {v_setu(0), v_setu(0)};
+            block_out b = {v_setu(0), v_setu(0), v_setu(0)};
             V_FOR (k, group) {
                 vf u = v_mul(v_load(y + (vector + k) * TQ_LANES), scale);
                 if (ranked) u = v_mul(u, v_set(scale1));
-                const vu code = ranked ? rank_code(&t, bits, u) : sign_code(&t, bits, u);
+                const vu sign = v_sign(u), top = has_flags(bits) ? v_setu(0) : sign;
+                const vu code = ranked ? rank_code(&t, bits, u) : count_below(&t, bits, top, v_abs(u));
                 if (sum != TQ_SUM_NONE) { /* v2 alone; the signs cancel */
                     const vf c = v_lookup(&levels, bits - 1, code);
                     total = v_add(total, v_mul(sum == TQ_SUM_CC ? c : v_abs(u), c));
                 }
-                block_put(&b, &p, bits, bytes, vector + k, code);
+                block_put(&b, &p, bits, bytes, vector, k, code, sign);
             }
             block_store(&b, &p, bits, bytes, vector);
         }

@@ -130,6 +130,11 @@ V_INLINE vu v_select_low(unsigned n, vu a, vu b) {
     return _mm512_ternarylogic_epi32(v_setu((1u << n) - 1), a, b, 0xCA);
 }
 
+/* x, not negative, with the lowest bit of y as its sign. */
+V_INLINE vf v_signed(vf x, vu y) {
+    return v_floats(v_or(v_bits(x), v_shl(y, 31)));
+}
+
 /* The sign bit as 0 or 1. */
 V_INLINE vu v_sign(vf x) {
     return _mm512_srli_epi32(v_bits(x), 31);
@@ -158,11 +163,6 @@ V_INLINE unsigned v_test(vu x, unsigned n) {
     return _mm512_test_epi32_mask(x, v_setu(1u << n));
 }
 
-/* Bit `lane` of word as 0 or 1. */
-V_INLINE vu v_lanes_flags(unsigned word) {
-    return _mm512_maskz_set1_epi32((__mmask16)word, 1);
-}
-
 /* Lanes whose magnitude is not at most limit. */
 V_INLINE unsigned v_beyond(vf x, vf limit) {
     return _mm512_cmp_ps_mask(_mm512_abs_ps(x), limit, _CMP_NLE_UQ);
@@ -173,7 +173,7 @@ typedef struct v_table {
     __m512 r[8];
 } v_table;
 
-#define V_LOOKUP_LOG2 4 /* tables up to this take one instruction */
+#define V_LOOKUP_LOG2 5 /* codes up to this are looked up whole, by one instruction */
 
 V_INLINE v_table v_table_load(const float *t, const unsigned log2) {
     v_table table;
@@ -203,7 +203,7 @@ V_INLINE vf v_lookup(const v_table *t, const unsigned log2, vu index) {
                               v_lookup64(t->r + 4, index));
 }
 
-/* Sixteen unsigned integers of `width` bits side by side (2, 4, 8, 16 or 32), to lanes and back. */
+/* Sixteen unsigned integers of `width` bits side by side (1, 2, 4, 8, 16 or 32), to lanes and back. */
 #define V_EVENS _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
 
 V_INLINE vu v_lanes_load(const uint8_t *p, unsigned width) {
@@ -216,12 +216,14 @@ V_INLINE vu v_lanes_load(const uint8_t *p, unsigned width) {
         return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
     case 4: { /* byte i holds lanes 2i and 2i + 1: to both, the odd one shifted */
         const __m512i x = _mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)(const void *)p));
-        return v_and(_mm512_or_si512(x, _mm512_slli_epi64(x, 28)), v_setu(15));
+        return _mm512_or_si512(x, _mm512_slli_epi64(x, 28));
     }
-    default: { /* all lanes' bits to every lane, each shifts its own down */
+    case 2: { /* all lanes' bits to every lane, each shifts its own down */
         const __m512i x = _mm512_set1_epi32((int)(uint32_t)v_bytes_load(p, 4));
-        return v_and(_mm512_srlv_epi32(x, V_EVENS), v_setu(3));
+        return _mm512_srlv_epi32(x, V_EVENS);
     }
+    default:
+        return _mm512_maskz_set1_epi32((__mmask16)v_bytes_load(p, 2), 1);
     }
 }
 V_INLINE void v_lanes_store(uint8_t *p, unsigned width, vu x) {
@@ -239,8 +241,11 @@ V_INLINE void v_lanes_store(uint8_t *p, unsigned width, vu x) {
         x = _mm512_or_si512(x, _mm512_srli_epi64(x, 28));
         _mm_storel_epi64((__m128i *)(void *)p, _mm512_cvtepi64_epi8(x));
         break;
-    default:
+    case 2:
         v_bytes_store(p, 4, (uint32_t)_mm512_reduce_or_epi32(_mm512_sllv_epi32(x, V_EVENS)));
+        break;
+    default:
+        v_bytes_store(p, 2, v_test(x, 0));
         break;
     }
 }

@@ -13,10 +13,14 @@
 #if defined(__clang__)
 #define V_UNROLL       _Pragma("clang loop unroll(full)")
 #define V_UNROLL_TWICE _Pragma("clang loop unroll_count(2)")
+#define V_UNROLL_AROUND
 #else
-#define V_UNROLL       _Pragma("GCC unroll 16")
-#define V_UNROLL_TWICE _Pragma("GCC unroll 2")
+#define V_UNROLL        _Pragma("GCC unroll 16")
+#define V_UNROLL_TWICE  _Pragma("GCC unroll 2")
+#define V_UNROLL_AROUND _Pragma("GCC unroll 16")
 #endif
+
+/* V_UNROLL_AROUND: a loop around another, of which clang promises nothing and would warn. */
 
 /* A loop over a constant count, unrolled whole so that arrays of vectors stay in registers. */
 #define V_FOR(i, n)                                                                                      \
@@ -46,9 +50,6 @@ V_INLINE void v_bytes_store(uint8_t *p, unsigned n, uint64_t x) {
 }
 V_INLINE unsigned v_word_load(const uint8_t *p) {
     return p[0] | (unsigned)p[1] << 8;
-}
-V_INLINE void v_word_store(uint8_t *p, unsigned word) {
-    v_bytes_store(p, 2, word);
 }
 
 /* Asks for the start of the page after the one that `p` lies in, if a piece of `bytes` begins that page's

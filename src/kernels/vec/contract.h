@@ -18,8 +18,9 @@ V_INLINE vf v_load_half(const uint16_t *p); /* float16, rounded to nearest, ties
 V_INLINE void v_store_half(uint16_t *p, vf x);
 V_INLINE vu v_load_upper(const uint16_t *p); /* sixteen numbers of 16 bits as the upper halves of lanes */
 V_INLINE void v_store_upper(uint16_t *p, vu x);
-V_INLINE vu v_lanes_load(const uint8_t *p,
-                         unsigned width); /* numbers of 2, 4, 8, 16 or 32 bits side by side */
+/* Numbers of 1, 2, 4, 8, 16 or 32 bits side by side; what lies above a loaded one of fewer than 8 bits is
+ * anything. */
+V_INLINE vu v_lanes_load(const uint8_t *p, unsigned width);
 V_INLINE void v_lanes_store(uint8_t *p, unsigned width, vu x);
 
 /* arithmetic, each operation rounded by itself; v_fma alone fuses, x y + z */
@@ -51,11 +52,10 @@ V_INLINE vu v_select_low(unsigned n, vu x, vu y); /* low n bits of x, the others
 V_INLINE vu v_shift_in(vu x, vu y, unsigned n); /* x shifted down by n bits, the low n bits of y on top */
 V_INLINE vu v_push_sign(vu x, vf d);            /* 2 x + the sign bit of d */
 V_INLINE vu v_sign(vf x);                       /* the sign bit as 0 or 1 */
-V_INLINE vf v_flip(vf x, unsigned bits);        /* the sign of the lanes whose bit is set */
-V_INLINE unsigned v_test(vu x, unsigned n);     /* lanes in which bit n is set */
+V_INLINE vf v_signed(vf x, vu y);        /* x, not negative, with the lowest bit of y as its sign */
+V_INLINE vf v_flip(vf x, unsigned bits); /* the sign of the lanes whose bit is set */
 V_INLINE unsigned v_beyond(vf x,
-                           vf limit);     /* lanes whose magnitude is not at most the limit; NaN is not */
-V_INLINE vu v_lanes_flags(unsigned word); /* bit `lane` of the word as 0 or 1 */
+                           vf limit); /* lanes whose magnitude is not at most the limit; NaN is not */
 
 /* between lanes */
 V_INLINE vf v_tilt(vf x, vf t); /* lanes 2i and 2i + 1: (a + t b, t a - b) */

@@ -122,6 +122,12 @@ V_INLINE vf v_flip(vf x, unsigned bits) {
     return v_floats(v_xor(v_bits(x), v_shl(v_lanes_flags(V_LANE_MASK(bits)), 31)));
 }
 
+/* x, not negative, with the lowest bit of y as its sign. */
+V_INLINE vf v_signed(vf x, vu y) {
+    vf r;
+    V_QUADS(r, vreinterpretq_f32_u32(vsliq_n_u32(vreinterpretq_u32_f32(x.q[i]), y.q[i], 31)));
+}
+
 /* Butterflies between lanes h apart: (a + t b, t a - b), then (a + b, a - b) for h = 2, 4, 8. */
 V_INLINE vf v_tilt(vf x, vf t) {
     const uint32x4_t odd = {0, 1u << 31, 0, 1u << 31};
@@ -193,7 +199,7 @@ typedef struct v_table {
     const float *memory;
 } v_table;
 
-#define V_LOOKUP_LOG2 4 /* tables up to this take no memory access */
+#define V_LOOKUP_LOG2 4 /* codes up to this are looked up whole, without memory access */
 
 V_INLINE v_table v_table_load(const float *t, const unsigned log2) {
     v_table table = {.memory = t};
@@ -223,7 +229,7 @@ V_INLINE vf v_lookup(const v_table *t, const unsigned log2, vu index) {
     V_QUADS(r, v_lookup_quad(t, log2, index.q[i]));
 }
 
-/* Sixteen unsigned integers of `width` bits side by side (2, 4, 8, 16 or 32), to lanes and back. */
+/* Sixteen unsigned integers of `width` bits side by side (1, 2, 4, 8, 16 or 32), to lanes and back. */
 V_INLINE vu v_from_words(uint16x8_t low, uint16x8_t high) {
     return (vu){{vmovl_u16(vget_low_u16(low)), vmovl_u16(vget_high_u16(low)),
                  vmovl_u16(vget_low_u16(high)), vmovl_u16(vget_high_u16(high))}};
@@ -242,13 +248,14 @@ V_INLINE vu v_lanes_load(const uint8_t *p, unsigned width) {
         return v_from_octets(vld1q_u8(p));
     case 4: {
         const uint8x8_t x = vld1_u8(p);
-        return v_from_octets(vcombine_u8(vzip1_u8(vand_u8(x, vdup_n_u8(15)), vshr_n_u8(x, 4)),
-                                         vzip2_u8(vand_u8(x, vdup_n_u8(15)), vshr_n_u8(x, 4))));
+        return v_from_octets(vcombine_u8(vzip1_u8(x, vshr_n_u8(x, 4)), vzip2_u8(x, vshr_n_u8(x, 4))));
     }
-    default: {
+    case 2: {
         const uint32x4_t x = vdupq_n_u32((uint32_t)v_bytes_load(p, 4));
-        V_QUADS(r, vandq_u32(vshlq_u32(x, v_steps(-2, i)), vdupq_n_u32(3)));
+        V_QUADS(r, vshlq_u32(x, v_steps(-2, i)));
     }
+    default:
+        return v_lanes_flags((unsigned)v_bytes_load(p, 2));
     }
 }
 V_INLINE uint16x8_t v_to_words(vu x, unsigned i) {
@@ -271,12 +278,15 @@ V_INLINE void v_lanes_store(uint8_t *p, unsigned width, vu x) {
     case 4:
         vst1_u8(p, vorr_u8(vuzp1_u8(low, high), vshl_n_u8(vuzp2_u8(low, high), 4)));
         break;
-    default: {
+    case 2: {
         uint32_t all = 0;
         for (unsigned i = 0; i < 4; i++)
             all |= vaddvq_u32(vshlq_u32(x.q[i], v_steps(2, i)));
         v_bytes_store(p, 4, all);
+        break;
     }
+    default:
+        v_bytes_store(p, 2, v_test(x, 0));
     }
 }
 
