@@ -98,14 +98,15 @@ typedef struct tq_batch {
  * Vectors are aligned as floats; codes and norms may lie anywhere. Outputs may not overlap each other or
  * an input; rows of codes and norms may interleave.
  * TQ_E_NULL, TQ_E_FORMAT, TQ_E_HEAD_DIM, TQ_E_NORM_RULE, TQ_E_SCALE_FACTOR, TQ_E_STRIDE, TQ_E_OVERFLOW,
- * TQ_E_SIZE, TQ_E_OVERLAP: nothing is written. TQ_E_NOT_FINITE and TQ_E_RANGE with the lowest index in
- * centre (field "centre"; nothing is written) or in src (field "src"): the vector at fault is not
- * written, others may be. TQ_E_RANGE too, with the index of the vector's first value, if its norm is
- * above TQ_MAX_NORM, which float16 cannot hold; its codes may then be written, its norm is not. Values
- * are checked on the way, because a pass of its own over src would cost as much as the encoding where src
- * comes from memory; count positions as held once TQ_OK is there. A vector of v2 whose norm rounds to 0
- * in float16 (a length of 2^-25 or less) has codes of 0 and decodes to zeros, and below 2^-14 norms are
- * subnormal, in steps of 2^-24; v1 stores a norm up to 1e-10 but codes the vector as zero.
+ * TQ_E_SIZE, TQ_E_OVERLAP: nothing is written. TQ_E_NOT_FINITE with the lowest index in centre (field
+ * "centre"): nothing is written. TQ_E_NOT_FINITE and TQ_E_RANGE with the lowest index in src (field
+ * "src"): the vector at fault is not written, others may be. TQ_E_RANGE too, with the index of the
+ * vector's first value, if its norm is above TQ_MAX_NORM, which float16 cannot hold; its codes may then
+ * be written, its norm is not. Values are checked on the way, because a pass of its own over src would
+ * cost as much as the encoding where src comes from memory; count positions as held once TQ_OK is there.
+ * A vector of v2 whose norm rounds to 0 in float16 (a length of 2^-25 or less) has codes of 0 and decodes
+ * to zeros, and below 2^-14 norms are subnormal, in steps of 2^-24; v1 stores a norm up to 1e-10 but
+ * codes the vector as zero.
  *
  * Cost: O(D log D) a vector, no allocation. Thread safety: reentrant. Source: TurboQuant
  * (arXiv:2504.19874, Algorithm 1); norm rules: docs/format.md. */

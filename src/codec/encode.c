@@ -72,14 +72,13 @@ static size_t encode_v2(const tq_plan *plan, batch *b, const tq_row_set *set, ui
         [TQ_NORM_MATCHED] = TQ_SUM_CC,
         [TQ_NORM_UNBIASED] = TQ_SUM_UC,
     };
-    size_t rows = b->kernels->scan(set->rows, b->squares, TQ_MAX_NORM * TQ_MAX_NORM);
-    for (size_t t = 0; t < rows; t++)
+    for (size_t t = 0; t < set->rows; t++)
         b->scales[t] = b->squares[t] < FLT_MIN ? 0.0f : plan->unit / sqrtf(b->squares[t]);
-    b->kernels->quantize(plan->book, plan->dim, rows, b->y, b->scales, 1.0f, sum_of[plan->norm_rule],
+    b->kernels->quantize(plan->book, plan->dim, set->rows, b->y, b->scales, 1.0f, sum_of[plan->norm_rule],
                          b->sums, codes, set->code_stride);
-    for (size_t t = 0; t < rows; t++)
+    for (size_t t = 0; t < set->rows; t++)
         b->sums[t] = norm_of(plan, b->squares[t], b->sums[t]);
-    rows = b->kernels->scan(rows, b->sums, TQ_MAX_NORM);
+    const size_t rows = b->kernels->scan(set->rows, b->sums, TQ_MAX_NORM);
     store_norms(plan, b, set, rows, codes, norms);
     return rows;
 }

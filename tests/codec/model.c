@@ -131,36 +131,74 @@ static float lane_sum(size_t dim, const float *a, const float *b) {
     return lane[0];
 }
 
-float model_encode(unsigned bits, size_t dim, tq_norm_rule rule, const float *x, const float *centre,
-                   uint8_t *codes) {
-    float y[MODEL_MAX_DIM] = {0}, u[MODEL_MAX_DIM] = {0}, c[MODEL_MAX_DIM] = {0};
-    for (size_t j = 0; j < dim; j++)
-        y[j] = centre == NULL ? x[j] : x[j] - centre[j];
-    model_rotate(TQ_ROTATED, dim, y, y);
-    float squares = lane_sum(dim, y, y), root = (float)sqrt((double)dim);
-    if (squares < FLT_MIN) {
-        memset(codes, 0, dim);
-        return 0;
+float model_half_value(uint16_t half) {
+    const int exponent = half >> 10 & 31, fraction = half & 1023;
+    const double size = exponent == 0   ? ldexp(fraction, -24)
+                        : exponent < 31 ? ldexp(1024 + fraction, exponent - 25)
+                        : fraction == 0 ? (double)INFINITY
+                                        : (double)NAN;
+    return (float)(half >> 15 == 1 ? -size : size);
+}
+
+/* Finite float16 numbers without a sign lie in the order of their bits: the two about x are found by
+ * halving. */
+uint16_t model_half(double x) {
+    const double size = fabs(x);
+    uint16_t below = 0, above = 0x7bff;
+    assert_true(size <= 65504);
+    while (above - below > 1) {
+        const uint16_t middle = (uint16_t)((below + above) / 2);
+        if ((double)model_half_value(middle) <= size)
+            below = middle;
+        else
+            above = middle;
     }
+    const double down = size - (double)model_half_value(below),
+                 up = (double)model_half_value(above) - size;
+    const uint16_t nearest = down < up || (down == up && below % 2 == 0) ? below : above;
+    return (uint16_t)(nearest | (signbit(x) ? 0x8000 : 0));
+}
+
+/* What the rule makes of a rotated vector, and its codes. */
+static float norm_and_codes(unsigned bits, size_t dim, tq_norm_rule rule, const float *y,
+                            uint8_t *codes) {
+    float u[MODEL_MAX_DIM] = {0}, c[MODEL_MAX_DIM] = {0};
+    float squares = lane_sum(dim, y, y), root = (float)sqrt((double)dim);
+    if (squares < FLT_MIN) return 0;
     float norm = sqrtf(squares), scale = root / norm;
     for (size_t j = 0; j < dim; j++) {
         u[j] = y[j] * scale;
         codes[j] = model_code(bits, u[j]);
         c[j] = model_centroid(bits, codes[j]);
     }
-    if (rule == TQ_NORM_MATCHED) return norm * root / sqrtf(lane_sum(dim, c, c));
+    if (rule == TQ_NORM_PLAIN) return norm;
     if (rule == TQ_NORM_UNBIASED) return norm * (float)dim / lane_sum(dim, u, c);
+    return norm * root / sqrtf(lane_sum(dim, c, c));
+}
+
+float model_encode(unsigned bits, size_t dim, tq_norm_rule rule, const float *x, const uint16_t *centre,
+                   uint8_t *codes) {
+    float y[MODEL_MAX_DIM] = {0};
+    for (size_t j = 0; j < dim; j++)
+        y[j] = centre == NULL ? x[j] : x[j] - model_half_value(centre[j]);
+    model_rotate(TQ_ROTATED, dim, y, y);
+    float norm = norm_and_codes(bits, dim, rule, y, codes);
+    if (norm <= 65504 && model_half((double)norm) == 0) memset(codes, 0, dim);
     return norm;
 }
 
-void model_decode(unsigned bits, size_t dim, tq_domain domain, const uint8_t *codes, float norm,
-                  const float *centre, float *x) {
-    float scale = norm * (float)(1 / sqrt((double)dim));
+void model_decode(unsigned bits, size_t dim, tq_domain domain, const uint8_t *codes, uint16_t norm,
+                  const uint16_t *centre, float *x) {
+    float scale = model_half_value(norm) * (float)(1 / sqrt((double)dim)), wide[MODEL_MAX_DIM];
     for (size_t j = 0; j < dim; j++)
         x[j] = model_centroid(bits, codes[j]) * scale;
     if (domain == TQ_ORIGINAL) model_rotate(TQ_ORIGINAL, dim, x, x);
-    for (size_t j = 0; j < dim && centre != NULL; j++)
-        x[j] += centre[j];
+    if (centre == NULL) return;
+    for (size_t j = 0; j < dim; j++)
+        wide[j] = model_half_value(centre[j]);
+    if (domain == TQ_ROTATED) model_rotate(TQ_ROTATED, dim, wide, wide);
+    for (size_t j = 0; j < dim; j++)
+        x[j] += wide[j];
 }
 
 static void put_bits(uint8_t *plane, size_t bit, unsigned width, unsigned field) {

@@ -26,13 +26,19 @@ const float *model_boundaries(unsigned bits);
 uint8_t model_code(unsigned bits, float u);
 float model_centroid(unsigned bits, uint8_t code);
 
-/* One vector to stored codes, one a byte; returns the norm. centre may be NULL. */
-float model_encode(unsigned bits, size_t dim, tq_norm_rule rule, const float *x, const float *centre,
+/* float16 by its definition: a number's value, and the nearest number to a magnitude of 65504 at most, of
+ * two as near the even one. */
+float model_half_value(uint16_t half);
+uint16_t model_half(double x);
+
+/* One vector to stored codes, one a byte; returns what the rule makes of its length. model_half() of that
+ * is what is stored, unless it is above 65504. centre: float16, may be NULL. */
+float model_encode(unsigned bits, size_t dim, tq_norm_rule rule, const float *x, const uint16_t *centre,
                    uint8_t *codes);
 
-/* Back; the centre is added last and may be NULL. */
-void model_decode(unsigned bits, size_t dim, tq_domain domain, const uint8_t *codes, float norm,
-                  const float *centre, float *x);
+/* Back; the centre (in the rotated domain, the rotated one) is added last and may be NULL. */
+void model_decode(unsigned bits, size_t dim, tq_domain domain, const uint8_t *codes, uint16_t norm,
+                  const uint16_t *centre, float *x);
 
 /* Codes, one a byte, to a packed row of dim * bits / 8 bytes. */
 void model_pack(unsigned bits, size_t dim, const uint8_t *codes, uint8_t *row);

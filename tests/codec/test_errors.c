@@ -19,10 +19,11 @@ typedef struct call {
     tq_domain domain;
     float *dense;
     size_t n_dense;
-    float *centre;
+    uint16_t *centre;
+    size_t n_centre;
     uint8_t *codes;
     size_t n_codes;
-    float *norms;
+    void *norms;
     size_t n_norms;
 } call;
 
@@ -34,29 +35,31 @@ typedef struct scene {
 } scene;
 
 static void scene_open(scene *s, bool decoder, tq_format format, uint32_t dim) {
-    size_t code_bytes, norms;
+    size_t code_bytes, norm_bytes;
     rng r = {dim};
     memset(s, 0, sizeof *s);
     s->codec = (tq_codec){.format = format, .head_dim = dim, .scale_factor_d512 = 1.0f};
     s->batch = (tq_batch){.heads = HEADS, .rows = ROWS};
-    assert_int_equal(tq_row_size(&s->codec, &code_bytes, &norms), TQ_OK);
+    assert_int_equal(tq_row_size(&s->codec, &code_bytes, &norm_bytes), TQ_OK);
     call *c = &s->call;
     c->decoder = decoder;
     c->codec = &s->codec;
     c->batch = &s->batch;
     c->n_dense = (size_t)HEADS * ROWS * dim;
     c->n_codes = HEADS * ROWS * code_bytes;
-    c->n_norms = HEADS * ROWS * norms;
+    c->n_norms = HEADS * ROWS * norm_bytes;
+    c->n_centre = (size_t)HEADS * dim;
     s->dense = guard_new(c->n_dense * sizeof(float));
-    s->centre = guard_new((size_t)HEADS * dim * sizeof(float));
+    s->centre = guard_new(c->n_centre * sizeof(uint16_t));
     s->codes = guard_new(c->n_codes);
-    s->norms = guard_new(c->n_norms * sizeof(float));
+    s->norms = guard_new(c->n_norms);
     c->dense = s->dense.data;
     c->centre = s->centre.data;
     c->codes = s->codes.data;
     c->norms = s->norms.data;
     rng_gauss_fill(&r, c->dense, c->n_dense);
-    rng_gauss_fill(&r, c->centre, (size_t)HEADS * dim);
+    for (size_t i = 0; i < c->n_centre; i++)
+        c->centre[i] = model_half(rng_gauss(&r));
     guard_save(&s->dense);
     guard_save(&s->centre);
 }
@@ -71,10 +74,10 @@ static void scene_close(scene *s) {
 static tq_status make(const call *c) {
     if (c->decoder) {
         return tq_decode(c->codec, c->batch, c->domain, c->codes, c->n_codes, c->norms, c->n_norms,
-                         c->centre, c->dense, c->n_dense);
+                         c->centre, c->n_centre, c->dense, c->n_dense);
     }
-    return tq_encode(c->codec, c->batch, c->dense, c->n_dense, c->centre, c->codes, c->n_codes, c->norms,
-                     c->n_norms);
+    return tq_encode(c->codec, c->batch, c->dense, c->n_dense, c->centre, c->n_centre, c->codes,
+                     c->n_codes, c->norms, c->n_norms);
 }
 
 static void assert_record(tq_status got, tq_status want, const char *field) {
@@ -125,6 +128,9 @@ static void sizes(const scene *s) {
     c = s->call;
     c.n_norms--;
     refused(s, c, TQ_E_SIZE, "norms");
+    c = s->call;
+    c.n_centre--;
+    refused(s, c, TQ_E_SIZE, "centre");
     tq_batch more = s->batch;
     c = s->call;
     c.batch = &more;
@@ -136,6 +142,14 @@ static void sizes(const scene *s) {
     more = s->batch;
     more.norm_head_stride = s->call.n_norms;
     refused(s, c, TQ_E_SIZE, "norms");
+    for (size_t stretch = 1; stretch < ROWS; stretch++) { /* two stretches or more, one centre */
+        more = s->batch;
+        more.centre_stretch = stretch;
+        refused(s, c, TQ_E_SIZE, "centre");
+    }
+    more.centre_stretch = ROWS;
+    more.centre_first = 1;
+    refused(s, c, TQ_E_SIZE, "centre");
 }
 
 static const int no_formats[] = {0, 1, 9, 16, 0x100, 0x102, 0x103, 0x107, 0x109, 0x204, -1};
@@ -223,9 +237,17 @@ static void overflows(const scene *s) {
     b.code_row_stride = SIZE_MAX / 2;
     refused(s, c, TQ_E_OVERFLOW, "codes");
     b = s->batch;
-    b.norm_head_stride = SIZE_MAX / 8 + 1;
-    b.norm_row_stride = SIZE_MAX / 8;
+    b.norm_head_stride = SIZE_MAX / 2 + 1;
+    b.norm_row_stride = SIZE_MAX / 4;
     refused(s, c, TQ_E_OVERFLOW, "norms");
+    b = s->batch;
+    b.centre_stretch = 1;
+    b.centre_first = SIZE_MAX - ROWS + 2;
+    refused(s, c, TQ_E_OVERFLOW, "centre_first");
+    b.centre_first = SIZE_MAX - ROWS + 1; /* its last position is SIZE_MAX: centres beyond all memory */
+    refused(s, c, TQ_E_OVERFLOW, "centre");
+    b.centre_stretch = 2;
+    refused(s, c, TQ_E_OVERFLOW, "centre");
 }
 
 /* Which of the two is blamed is not promised, only that one of them is. */
@@ -237,6 +259,10 @@ static void overlapping(const scene *s, call c, const guard *all) {
     guard_assert_untouched(&s->dense);
     guard_assert_untouched(&s->codes);
     guard_assert_untouched(&s->norms);
+}
+
+static uint16_t *halves_at(const guard *g, size_t byte) {
+    return (uint16_t *)(void *)((uint8_t *)g->data + byte);
 }
 
 static float *floats_at(const guard *g, size_t byte) {
@@ -255,27 +281,27 @@ static void overlaps(const scene *s) {
     overlapping(s, c, &all);
     c = s->call;
     c.dense = floats_at(&all, 0);
-    c.norms = floats_at(&all, s->dense.size - 4);
+    c.norms = (uint8_t *)all.data + s->dense.size - 1;
     overlapping(s, c, &all);
     if (s->call.decoder) {
         c = s->call;
         c.dense = floats_at(&all, 0);
-        c.centre = floats_at(&all, s->dense.size - 4);
+        c.centre = halves_at(&all, s->dense.size - 2);
         overlapping(s, c, &all);
         guard_free(&all);
         return;
     }
     c = s->call;
-    c.codes = (uint8_t *)all.data + 4;
-    c.norms = floats_at(&all, s->codes.size);
+    c.codes = (uint8_t *)all.data + 1;
+    c.norms = (uint8_t *)all.data + s->codes.size;
     overlapping(s, c, &all);
     c = s->call;
     c.codes = all.data;
-    c.centre = floats_at(&all, s->codes.size / 4 * 4 - 4);
+    c.centre = halves_at(&all, s->codes.size / 2 * 2 - 2);
     overlapping(s, c, &all);
     c = s->call;
-    c.norms = floats_at(&all, 0);
-    c.centre = floats_at(&all, s->norms.size - 4);
+    c.norms = all.data;
+    c.centre = halves_at(&all, s->norms.size - 2);
     overlapping(s, c, &all);
     guard_free(&all);
 }

@@ -27,13 +27,16 @@ static double relative_error(size_t dim, const float *x, const float *y) {
 
 static figure measure(unsigned bits, size_t dim, size_t rows, const float *x) {
     static uint8_t codes[VALUES];
-    static float norms[MAX_ROWS], y[VALUES];
+    static uint16_t norms[MAX_ROWS];
+    static float y[VALUES];
     tq_codec codec = {.format = (tq_format)bits, .head_dim = (uint32_t)dim, .norm_rule = TQ_NORM_PLAIN};
     tq_batch batch = {.heads = 1, .rows = rows};
     size_t n = rows * dim;
-    assert_int_equal(tq_encode(&codec, &batch, x, n, NULL, codes, sizeof codes, norms, rows), TQ_OK);
-    assert_int_equal(tq_decode(&codec, &batch, TQ_ORIGINAL, codes, sizeof codes, norms, rows, NULL, y, n),
+    assert_int_equal(tq_encode(&codec, &batch, x, n, NULL, 0, codes, sizeof codes, norms, 2 * rows),
                      TQ_OK);
+    assert_int_equal(
+        tq_decode(&codec, &batch, TQ_ORIGINAL, codes, sizeof codes, norms, 2 * rows, NULL, 0, y, n),
+        TQ_OK);
     double sum = 0, squares = 0;
     for (size_t t = 0; t < rows; t++) {
         double e = relative_error(dim, x + t * dim, y + t * dim);

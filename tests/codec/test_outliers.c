@@ -79,12 +79,13 @@ static void one_hot_rows_through_the_codec(void **state) {
             tq_codec codec = {.format = (tq_format)bits, .head_dim = (uint32_t)dim};
             tq_batch batch = {.heads = 1, .rows = 1};
             for (size_t hot = 0; hot < dim; hot++) {
-                float x[256] = {0}, y[256], norm;
+                float x[256] = {0}, y[256];
+                uint16_t norm;
                 uint8_t codes[256];
                 x[hot] = -3.0f;
-                assert_int_equal(tq_encode(&codec, &batch, x, dim, NULL, codes, 256, &norm, 1), TQ_OK);
+                assert_int_equal(tq_encode(&codec, &batch, x, dim, NULL, 0, codes, 256, &norm, 2), TQ_OK);
                 assert_int_equal(
-                    tq_decode(&codec, &batch, TQ_ORIGINAL, codes, 256, &norm, 1, NULL, y, dim), TQ_OK);
+                    tq_decode(&codec, &batch, TQ_ORIGINAL, codes, 256, &norm, 2, NULL, 0, y, dim), TQ_OK);
                 assert_true(relative_error(dim, x, y) <= 2.0 * model_table[bits]);
             }
         }
@@ -103,11 +104,12 @@ static void rows_built_against_the_rotation(void **state) {
         const size_t dim = told[i].dim;
         const tq_codec codec = {.format = TQ_TQ4, .head_dim = (uint32_t)dim};
         const tq_batch batch = {.heads = 1, .rows = 1};
-        float image[256] = {1}, x[256], y[256], norm;
+        float image[256] = {1}, x[256], y[256];
+        uint16_t norm;
         uint8_t codes[256];
         assert_int_equal(tq_rotate(&codec, TQ_ORIGINAL, 1, image, x), TQ_OK);
-        assert_int_equal(tq_encode(&codec, &batch, x, dim, NULL, codes, 256, &norm, 1), TQ_OK);
-        assert_int_equal(tq_decode(&codec, &batch, TQ_ORIGINAL, codes, 256, &norm, 1, NULL, y, dim),
+        assert_int_equal(tq_encode(&codec, &batch, x, dim, NULL, 0, codes, 256, &norm, 2), TQ_OK);
+        assert_int_equal(tq_decode(&codec, &batch, TQ_ORIGINAL, codes, 256, &norm, 2, NULL, 0, y, dim),
                          TQ_OK);
         const double times = relative_error(dim, x, y) / model_table[4];
         printf("  tq4, D = %zu: %.2f times the table's error\n", dim, times);

@@ -52,7 +52,7 @@ static void check_encode(const pair *p) {
                       .dense_head_stride = p->codec.head_dim};
     guard codes = guard_new(p->code_bytes), norms = guard_new(p->n_norms * sizeof(float));
     assert_int_equal(
-        tq_encode(&p->codec, &batch, p->x, p->n, NULL, codes.data, codes.size, norms.data, p->n_norms),
+        tq_encode(&p->codec, &batch, p->x, p->n, NULL, 0, codes.data, codes.size, norms.data, norms.size),
         TQ_OK);
     assert_memory_equal(codes.data, p->codes, codes.size);
     assert_memory_equal(norms.data, p->norms, norms.size);
@@ -85,12 +85,12 @@ static void check_decode(const pair *p) {
     tq_batch batch = {.heads = HEADS, .rows = ROWS};
     uint32_t dim = p->codec.head_dim;
     assert_int_equal(tq_decode(&p->codec, &batch, TQ_ROTATED, p->codes, p->code_bytes, p->norms,
-                               p->n_norms, NULL, rotated, p->n),
+                               p->n_norms * sizeof(float), NULL, 0, rotated, p->n),
                      TQ_OK);
     for (uint32_t t = 0; t < ROWS; t++)
         check_position(p, t, rotated);
     assert_int_equal(tq_decode(&p->codec, &batch, TQ_ORIGINAL, p->codes, p->code_bytes, p->norms,
-                               p->n_norms, NULL, original, p->n),
+                               p->n_norms * sizeof(float), NULL, 0, original, p->n),
                      TQ_OK);
     assert_int_equal(tq_hadamard_rotate_out(rotated, back, HEADS * ROWS, dim), TQ_OK);
     assert_memory_equal(original, back, p->n * sizeof(float));

@@ -179,7 +179,7 @@ static void part_of(const attend_call *c, size_t first, size_t length, size_t pa
                  .data = c->k,
                  .data_bytes = attend_cache_rows(c) * attend_row_bytes(c),
                  .norms = c->k_norms,
-                 .n_norms = c->n_k_norms,
+                 .n_norms = c->n_k_norms * sizeof(float),
                  .capacity = c->p.kv_capacity,
                  .ring_start = ((dense ? 0 : c->p.ring_start) + first) % c->p.kv_capacity};
     tq_view v = k;
