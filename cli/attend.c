@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * tqkv attend: queries over cached keys and values, plain or encoded, fused or by way of a decoded copy.
  */
-#include <stdio.h>
+#include <math.h>
+#include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/attention.h"
 #include "base/encoding.h"
@@ -79,12 +79,17 @@ static cli_shape shape_of(const side *s) {
     return (cli_shape){s->path, s->heads.n_heads, s->heads.n_positions, s->heads.head_dim};
 }
 
+/* Of the sequence: what a key's stretch is counted from. Nobody else needs it, so 0 will do for others.
+ */
+static size_t first_position(const side *s) {
+    return s->is_encoded ? s->encoded.first_position : 0;
+}
+
 /* The rotated copy that --path decoded attends to, its centre added. */
 static tq_status decode_side(side *s) {
-    tq_encoded *e = &s->encoded;
+    const tq_encoded *e = &s->encoded;
     s->decoded = cli_new_floats(e->n_kv_heads, e->n_positions, e->codec.head_dim);
     if (!s->decoded) return TQ_E_NO_MEMORY;
-    if (e->centre) TRY_STATUS(tq_rotate(&e->codec, TQ_ROTATED, e->n_kv_heads, e->centre, e->centre));
     return cli_decode_all(e, TQ_ROTATED, s->decoded);
 }
 
@@ -98,45 +103,80 @@ static tq_status make_view(const side *s, tq_view *view) {
     return TQ_OK;
 }
 
-static tq_status compute(const request *want, const tq_attention_params *params, const side *k,
-                         const side *v, const float *q, float *out, float *lse) {
-    tq_segment segment = {.length = shape_of(k).n_rows};
-    TRY_STATUS(make_view(k, &segment.k));
-    TRY_STATUS(make_view(v, &segment.v));
-    segment.k.domain = segment.v.domain = params->domain;
-    segment.k.centre = segment.k.store == TQ_STORE_CODES ? k->encoded.centre : NULL;
-    if (want->splits > 0) return cli_attend_split(params, &segment, want->splits, q, out, lse);
-    return cli_attend(params, &segment, q, out, lse);
+static tq_status make_segment(const tq_attention_params *params, const side *k, const side *v,
+                              tq_segment *segment) {
+    *segment = (tq_segment){.length = shape_of(k).n_rows, .first_position = first_position(k)};
+    TRY_STATUS(make_view(k, &segment->k));
+    TRY_STATUS(make_view(v, &segment->v));
+    segment->k.domain = segment->v.domain = params->domain;
+    segment->k.centre = segment->k.store == TQ_STORE_CODES ? k->encoded.centre : NULL;
+    return TQ_OK;
 }
 
-/* Encoded values lack their centre, and the weights of a row sum to one. */
-static void add_centre(const tq_attention_params *params, const float *centre, float *out) {
+static tq_status compute(const request *want, const tq_attention_params *params,
+                         const tq_segment *segment, const float *q, float *out, float *lse) {
+    if (want->splits > 0) return cli_attend_split(params, segment, want->splits, q, out, lse);
+    return cli_attend(params, segment, q, out, lse);
+}
+
+/* Adds a centre [G][D] times the weight that its positions have in each row; lse is theirs. */
+static void add_centre(const tq_attention_params *params, const uint16_t *centre, const float *lse,
+                       const float *whole_lse, float *out) {
     const size_t rows = (size_t)params->n_heads * params->n_queries, dim = params->head_dim;
     for (size_t r = 0; r < rows; r++) {
         const size_t g = r / params->n_queries / (params->n_heads / params->n_kv_heads);
+        const float weight = lse == whole_lse ? 1.0f : expf(lse[r] - whole_lse[r]);
         for (size_t d = 0; d < dim; d++)
-            out[r * dim + d] += centre[g * dim + d];
+            out[r * dim + d] += weight * cli_half(centre[g * dim + d]);
     }
+}
+
+/* Encoded values lack their centres. What weight a stretch of them has in a row, its log-sum-exp tells.
+ */
+static tq_status add_centres(const tq_attention_params *params, const tq_segment *segment,
+                             const tq_encoded *v, const float *q, const float *lse, float *out) {
+    const size_t rows = (size_t)params->n_heads * params->n_queries, dim = params->head_dim;
+    float *part_out = cli_new_floats(rows, dim, 1), *part_lse = cli_new_floats(rows, 1, 1);
+    tq_status status = part_out && part_lse ? TQ_OK : TQ_E_NO_MEMORY;
+    for (size_t done = 0, n; status == TQ_OK && done < v->n_positions; done += n) {
+        const size_t at = v->first_position + done, left = v->n_positions - done;
+        const size_t to_end = v->centre_stretch == 0 ? left : v->centre_stretch - at % v->centre_stretch;
+        const size_t number = v->centre_stretch == 0 ? 0 : at / v->centre_stretch % v->n_centres;
+        n = to_end < left ? to_end : left;
+        const tq_segment part = cli_stretch(segment, done, n);
+        const bool whole = n == v->n_positions;
+        if (!whole) status = cli_attend(params, &part, q, part_out, part_lse);
+        if (status == TQ_OK)
+            add_centre(params, v->centre + number * v->n_kv_heads * dim, whole ? lse : part_lse, lse,
+                       out);
+    }
+    free(part_out);
+    free(part_lse);
+    return status;
 }
 
 static tq_status attend_fused(const request *want, tq_attention_params *params, side *k, side *v,
                               float *q, float *out, float *lse) {
-    TRY_STATUS(compute(want, params, k, v, q, out, lse));
-    if (v->is_encoded && v->encoded.centre) add_centre(params, v->encoded.centre, out);
-    return TQ_OK;
+    tq_segment segment;
+    TRY_STATUS(make_segment(params, k, v, &segment));
+    TRY_STATUS(compute(want, params, &segment, q, out, lse));
+    if (!v->is_encoded || !v->encoded.centre) return TQ_OK;
+    return add_centres(params, &segment, &v->encoded, q, lse, out);
 }
 
 /* Queries are rotated if keys were, outputs rotated back if values were. */
 static tq_status attend_decoded(const request *want, tq_attention_params *params, side *k, side *v,
                                 float *q, float *out, float *lse) {
     const size_t rows = (size_t)params->n_heads * params->n_queries;
+    tq_segment segment;
     if (k->is_encoded) {
         TRY_STATUS(decode_side(k));
         TRY_STATUS(tq_rotate(&k->encoded.codec, TQ_ROTATED, rows, q, q));
     }
     if (v->is_encoded) TRY_STATUS(decode_side(v));
     params->domain = TQ_ROTATED;
-    TRY_STATUS(compute(want, params, k, v, q, out, lse));
+    TRY_STATUS(make_segment(params, k, v, &segment));
+    TRY_STATUS(compute(want, params, &segment, q, out, lse));
     return v->is_encoded ? tq_rotate(&v->encoded.codec, TQ_ORIGINAL, rows, out, out) : TQ_OK;
 }
 
@@ -179,6 +219,7 @@ static int attend_read(const request *want, const tq_tensor *tensor, const cli_h
     const cli_shape k_shape = shape_of(k), v_shape = shape_of(v);
     TRY(cli_attention_params(&want->attention, &q_shape, &k_shape, &v_shape, &params));
     TRY(check_request(want, k, v));
+    params.query_end += first_position(k);
     params.parallel = want->parallel.run ? &want->parallel : NULL;
     return attend_sides(want, &params, k, v, tensor->data);
 }

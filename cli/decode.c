@@ -12,17 +12,15 @@
 
 enum { OUTPUT, ROTATED, N_OPTIONS };
 
-static tq_status decode(tq_encoded *encoded, tq_domain domain, float *decoded) {
-    if (domain == TQ_ROTATED && encoded->centre)
-        TRY_STATUS(tq_rotate(&encoded->codec, TQ_ROTATED, encoded->n_kv_heads, encoded->centre,
-                             encoded->centre));
+static tq_status decode(const tq_encoded *encoded, tq_domain domain, float *decoded) {
     cli_progress_begin("decoding", encoded->n_positions);
     const tq_status status = cli_decode_all(encoded, domain, decoded);
     cli_progress_end();
     return status;
 }
 
-static int write_decoded(const char *input, tq_output *output, tq_domain domain, tq_encoded *encoded) {
+static int write_decoded(const char *input, tq_output *output, tq_domain domain,
+                         const tq_encoded *encoded) {
     const size_t shape[3] = {encoded->n_kv_heads, encoded->n_positions, encoded->codec.head_dim};
     float *decoded = cli_new_floats(shape[0], shape[1], shape[2]);
     int rc = decoded ? cli_check(input, decode(encoded, domain, decoded)) : cli_out_of_memory();

@@ -16,15 +16,15 @@
 #include "tqkv/codec.h"
 #include "tqkv/io.h"
 
-enum { OUTPUT, FORMAT, NORM, CENTER, CAPACITY, RING, SCALE_FACTOR, JSON, N_OPTIONS };
+enum { OUTPUT, FORMAT, NORM, CENTER, STRETCH, CAPACITY, RING, SCALE_FACTOR, JSON, N_OPTIONS };
 
 /* What the command line asks for, as far as it can be told without the input. */
 typedef struct request {
     const char *input;
     tq_output *output;
-    const char *center; /* NULL, "mean" or a file */
-    tq_codec codec;     /* head_dim comes from the input */
-    size_t capacity;    /* 0: as many as there are positions */
+    cli_centre centre;
+    tq_codec codec;  /* head_dim comes from the input */
+    size_t capacity; /* 0: as many as there are positions */
     bool ring;
     bool scale_given;
     bool as_json;
@@ -55,7 +55,7 @@ static int take_options(request *want, const cli_option *options) {
         return cli_misuse("--norm: %s", tq_last_error()->message);
     if (options[CENTER].given && TQ_IS_V1(want->codec.format))
         return cli_misuse("--center: v1 formats have no centre");
-    want->center = options[CENTER].value;
+    TRY(cli_take_centre(&want->centre, &options[CENTER], &options[STRETCH], true));
     want->as_json = options[JSON].given;
     TRY(take_capacity(want, options));
     return take_scale_factor(want, &options[SCALE_FACTOR]);
@@ -76,7 +76,8 @@ static int take_shape(request *want, const cli_heads *heads) {
     return CLI_DONE;
 }
 
-static int copy_centre(const char *path, const tq_tensor *tensor, const cli_heads *heads, float *centre) {
+static int copy_centre(const char *path, const tq_tensor *tensor, const cli_heads *heads,
+                       uint16_t *centre) {
     const size_t n = heads->n_heads * heads->head_dim;
     if (tensor->n_dims == 0 || tensor->shape[tensor->n_dims - 1] != heads->head_dim ||
         tensor->n_values != n) {
@@ -85,12 +86,11 @@ static int copy_centre(const char *path, const tq_tensor *tensor, const cli_head
         return cli_fail("%s: shape %s; the centre of this input is [%zu][%zu]", path, shape,
                         heads->n_heads, heads->head_dim);
     }
-    TRY(cli_check_values(path, tensor, TQ_MAX_ABS));
-    memcpy(centre, tensor->data, n * sizeof *centre);
-    return CLI_DONE;
+    TRY(cli_check_values(path, tensor, TQ_MAX_NORM));
+    return cli_check(path, tq_round_centre(tensor->data, centre, n));
 }
 
-static int read_centre(const char *path, const cli_heads *heads, float *centre) {
+static int read_centre(const char *path, const cli_heads *heads, uint16_t *centre) {
     tq_tensor tensor;
     TRY(cli_check(NULL, tq_npy_read(path, &tensor)));
     const int rc = copy_centre(path, &tensor, heads, centre);
@@ -100,10 +100,10 @@ static int read_centre(const char *path, const cli_heads *heads, float *centre) 
 
 static int fill(const request *want, const cli_heads *heads, tq_encoded *encoded) {
     const size_t first = cli_first_kept(heads->n_positions, want->capacity);
-    if (want->center && strcmp(want->center, "mean") == 0)
-        cli_mean_centre(heads, first, encoded->centre);
-    else if (want->center)
-        TRY(read_centre(want->center, heads, encoded->centre));
+    if (want->centre.kind == CLI_CENTRE_FILE)
+        TRY(read_centre(want->centre.path, heads, encoded->centre));
+    else if (want->centre.kind != CLI_CENTRE_NONE)
+        TRY(cli_check(want->input, cli_make_centres(&want->centre, heads, first, encoded->centre)));
     cli_progress_begin("encoding", heads->n_positions - first);
     const tq_status status = cli_encode_heads(heads, encoded);
     cli_progress_end();
@@ -132,7 +132,7 @@ static int print_result(const request *want, const tq_encoded *encoded, double r
     cli_report_count(&report, "capacity", "capacity", encoded->capacity);
     cli_report_count(&report, "ring_start", "ring start", encoded->ring_start);
     cli_report_text(&report, "norm_rule", "norm rule", tq_norm_rule_name(encoded->codec.norm_rule));
-    cli_report_flag(&report, "centre", "centre", encoded->centre != NULL);
+    cli_report_centre(&report, encoded);
     cli_report_count(&report, "bytes", "bytes", cli_encoded_bytes(encoded));
     cli_report_real(&report, "bits_per_value", "bits per value", cli_bits_per_value(encoded));
     cli_report_real(&report, "rel_mse", "relative squared error", relative_error);
@@ -154,8 +154,10 @@ static int encode_heads(request *want, const cli_heads *heads) {
     tq_encoded encoded;
     TRY(take_shape(want, heads));
     if (!want->as_json) cli_tell_heads(want->input, heads, "");
+    const size_t n_centres =
+        cli_count_centres(&want->centre, heads, cli_first_kept(heads->n_positions, want->capacity));
     TRY(cli_check(want->input, tq_encoded_alloc(&encoded, &want->codec, heads->n_heads, want->capacity,
-                                                want->center != NULL)));
+                                                n_centres, n_centres == 0 ? 0 : want->centre.stretch)));
     const int rc = encode_into(want, heads, &encoded);
     tq_encoded_free(&encoded);
     return rc;
@@ -165,7 +167,9 @@ static int encode_file(request *want) {
     tq_tensor tensor;
     cli_heads heads;
     TRY(cli_read_heads(want->input, &tensor, &heads));
-    const int rc = encode_heads(want, &heads);
+    int rc = CLI_DONE;
+    if (want->centre.kind != CLI_CENTRE_NONE) rc = cli_check_values(want->input, &tensor, TQ_MAX_NORM);
+    if (rc == CLI_DONE) rc = encode_heads(want, &heads);
     tq_tensor_free(&tensor);
     return rc;
 }
@@ -174,8 +178,10 @@ static const cli_option_spec specs[N_OPTIONS] = {
     [OUTPUT] = {"output", 'o', "OUT.safetensors", "where the result goes"},
     [FORMAT] = {"format", 0, "FORMAT", "tq2 ... tq8, tq4-v1 ... tq8-v1"},
     [NORM] = {"norm", 0, "RULE", "plain, matched (v2's) or unbiased"},
-    [CENTER] = {"center", 0, "mean|FILE.npy",
-                "subtract a vector per head: its mean, or [G][D] of a file"},
+    [CENTER] = {"center", 0, "mean|learn|FILE.npy",
+                "subtract a vector per head: the mean of a stretch, what a cache learns from its first "
+                "64 positions, or [G][D] of a file for all"},
+    [STRETCH] = {"center-stretch", 0, "L|all", "positions that share a centre (default 256)"},
     [CAPACITY] = {"capacity", 0, "C", "slots per head (default: as many as positions)"},
     [RING] = {"ring", 0, NULL, "keep the last C positions, t in slot t mod C"},
     [SCALE_FACTOR] = {"scale-factor-d512", 0, "X", "v1 at head dimension 512: its scale (default 1)"},
@@ -196,7 +202,7 @@ const cli_command cli_encode_command = {
     .summary = "Encode a tensor [..][positions][head_dim] and tell the error",
     .synopsis = "IN.npy -o OUT.safetensors --format FORMAT [OPTION...]",
     .examples = "  tqkv encode k.npy -o k.safetensors --format tq4\n"
-                "  tqkv encode k.npy -o k.safetensors --format tq4 --center mean\n"
+                "  tqkv encode k.npy -o k.safetensors --format tq6 --center learn\n"
                 "  tqkv encode k.npy -o k.safetensors --format tq6-v1 --capacity 1024 --ring\n",
     .min_operands = 1,
     .max_operands = 1,

@@ -12,9 +12,9 @@ enum { JSON, N_OPTIONS };
 /* Bits of one encoded vector over D; infinite where the format does not serve that D. */
 static double bits_per_value(tq_format format, uint32_t head_dim) {
     const tq_codec codec = {.format = format, .head_dim = head_dim, .scale_factor_d512 = 1.0f};
-    size_t code_bytes, norms;
-    if (tq_row_size(&codec, &code_bytes, &norms) != TQ_OK) return HUGE_VAL;
-    return 8.0 * (double)(code_bytes + norms * sizeof(float)) / (double)head_dim;
+    size_t code_bytes, norm_bytes;
+    if (tq_row_size(&codec, &code_bytes, &norm_bytes) != TQ_OK) return HUGE_VAL;
+    return 8.0 * (double)(code_bytes + norm_bytes) / (double)head_dim;
 }
 
 static void add_format(cli_grid *grid, tq_format format) {

@@ -147,7 +147,7 @@ static const cli_option_spec specs[N_OPTIONS] = {
     [V_FORMAT] = {"v-format", 0, "FORMAT", "of values; that of keys"},
     [RECENT] = {"recent", 0, "R", "last positions in float16"},
     [SINKS] = {"sinks", 0, "S", "first positions in float16"},
-    [CENTER] = {"center", 0, NULL, "keys less the mean of the first 64"},
+    [CENTER] = {"center", 0, NULL, "keys less a mean for every 256 positions"},
     [THREADS] = {"threads", 0, "N", "threads; as many as processors"},
 };
 

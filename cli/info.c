@@ -62,10 +62,10 @@ static int show_plain(const cli_input *input, bool as_json) {
 }
 
 static void add_sizes(cli_report *report, const tq_encoded *encoded, const cli_input *input) {
-    const size_t centre = encoded->centre ? encoded->n_kv_heads * encoded->codec.head_dim : 0;
+    const size_t centre_bytes = cli_centre_values(encoded) * sizeof *encoded->centre;
     cli_report_count(report, "codes_bytes", "bytes of codes", encoded->n_codes);
-    cli_report_count(report, "norms_bytes", "bytes of norms", encoded->n_norms * sizeof(float));
-    cli_report_count(report, "centre_bytes", "bytes of centre", centre * sizeof(float));
+    cli_report_count(report, "norms_bytes", "bytes of norms", encoded->n_norms);
+    cli_report_count(report, "centre_bytes", "bytes of centres", centre_bytes);
     cli_report_count(report, "bytes", "bytes", cli_encoded_bytes(encoded));
     cli_report_count(report, "file_bytes", "file bytes", input->size);
     cli_report_real(report, "bits_per_value", "bits per value", cli_bits_per_value(encoded));
@@ -99,7 +99,7 @@ static int print_encoded(const cli_input *input, const tq_encoded *encoded, bool
     cli_report_count(&report, "capacity", "capacity", encoded->capacity);
     cli_report_count(&report, "ring_start", "ring start", encoded->ring_start);
     cli_report_text(&report, "norm_rule", "norm rule", tq_norm_rule_name(codec->norm_rule));
-    cli_report_flag(&report, "centre", "centre", encoded->centre != NULL);
+    cli_report_centre(&report, encoded);
     add_sizes(&report, encoded, input);
     add_metadata(&report, input);
     return cli_report_end(&report);

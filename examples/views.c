@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <tqkv/tqkv.h>
 
-enum { H = 4, G = 2, D = 64, OLD = 300, NEW = 40, CODE_BYTES = D / 2 /* of tq4 */ };
+enum { H = 4, G = 2, D = 64, OLD = 300, NEW = 40, CODE_BYTES = D / 2, NORM_BYTES = 2 /* of tq4 */ };
 
 /* In place of a model. */
 static void draw(float *x, size_t n) {
@@ -16,13 +16,13 @@ static void draw(float *x, size_t n) {
 }
 
 /* [G][OLD][D] vectors as codes, and the view of these. */
-static tq_status encode(const float *x, uint8_t *codes, float *norms, tq_view *view) {
+static tq_status encode(const float *x, uint8_t *codes, uint8_t *norms, tq_view *view) {
     const tq_codec tq4 = {.format = TQ_TQ4, .head_dim = D};
     const tq_batch batch = {.heads = G, .rows = OLD};
-    const tq_status status =
-        tq_encode(&tq4, &batch, x, G * OLD * D, NULL, codes, G * OLD * CODE_BYTES, norms, G * OLD);
+    const tq_status status = tq_encode(&tq4, &batch, x, G * OLD * D, NULL, 0, codes, G * OLD * CODE_BYTES,
+                                       norms, G * OLD * NORM_BYTES);
     if (status != TQ_OK) return status;
-    return tq_view_codes(view, &tq4, G, OLD, codes, G * OLD * CODE_BYTES, norms, G * OLD);
+    return tq_view_codes(view, &tq4, G, OLD, codes, G * OLD * CODE_BYTES, norms, G * OLD * NORM_BYTES);
 }
 
 static tq_status attend(const tq_segment *segments, size_t n_segments, const float *q, float *out,
@@ -44,9 +44,8 @@ static tq_status attend(const tq_segment *segments, size_t n_segments, const flo
 }
 
 int main(void) {
-    static float old[2][G * OLD * D], new[2][G * NEW * D], norms[2][G * OLD], q[H * D], out[H * D],
-        lse[H];
-    static uint8_t codes[2][G * OLD * CODE_BYTES];
+    static float old[2][G * OLD * D], new[2][G * NEW * D], q[H * D], out[H * D], lse[H];
+    static uint8_t codes[2][G * OLD * CODE_BYTES], norms[2][G * OLD * NORM_BYTES];
     tq_segment segments[] = {{.length = OLD}, {.length = NEW, .first_position = OLD}};
     for (int i = 0; i < 2; i++) {
         draw(old[i], G * OLD * D);

@@ -27,18 +27,41 @@ static bool repair(uint8_t *bytes, size_t size) {
     return false; /* it was spelt with escapes */
 }
 
+static void check_norms(const tq_encoded *e) {
+    const uint16_t *halves = e->norms;
+    const float *floats = e->norms;
+    if (TQ_IS_V1(e->codec.format))
+        for (size_t i = 0; i < e->n_norms / sizeof *floats; i++)
+            REQUIRE(floats[i] >= 0);
+    else
+        for (size_t i = 0; i < e->n_norms / sizeof *halves; i++)
+            REQUIRE(halves[i] < 0x7c00 || halves[i] == 0x8000);
+}
+
+/* Each vector held has a centre of its own stretch, if any has one. */
+static void check_centres(const tq_encoded *e) {
+    const size_t stretch = e->centre_stretch;
+    REQUIRE((e->n_centres == 0) == (e->centre == NULL));
+    REQUIRE(stretch != 0 || (e->n_centres <= 1 && e->first_position == 0));
+    REQUIRE(stretch == 0 || e->n_centres != 0);
+    if (stretch == 0 || e->n_positions == 0) return;
+    REQUIRE(e->first_position <= SIZE_MAX - e->n_positions);
+    const size_t last = e->first_position + (e->n_positions - 1);
+    REQUIRE(last / stretch - e->first_position / stretch < e->n_centres);
+}
+
 static void check_sizes(const tq_encoded *e, size_t file_size) {
     size_t code_bytes = 0;
-    size_t norms = 0;
-    REQUIRE(tq_row_size(&e->codec, &code_bytes, &norms) == TQ_OK);
+    size_t norm_bytes = 0;
+    REQUIRE(tq_row_size(&e->codec, &code_bytes, &norm_bytes) == TQ_OK);
     REQUIRE(e->n_codes == e->n_kv_heads * e->capacity * code_bytes);
-    REQUIRE(e->n_norms == e->n_kv_heads * e->capacity * norms);
-    REQUIRE(e->n_codes + 4 * e->n_norms < file_size);
+    REQUIRE(e->n_norms == e->n_kv_heads * e->capacity * norm_bytes);
+    REQUIRE(e->n_codes + e->n_norms < file_size);
     REQUIRE(e->n_positions <= e->capacity);
     REQUIRE(e->ring_start == 0 || (e->n_positions == e->capacity && e->ring_start < e->capacity));
     REQUIRE(e->codes != NULL && e->norms != NULL);
-    for (size_t i = 0; i < e->n_norms; i++)
-        REQUIRE(e->norms[i] >= 0);
+    check_norms(e);
+    check_centres(e);
 }
 
 static void check_same(const tq_encoded *a, const tq_encoded *b) {
@@ -48,9 +71,10 @@ static void check_same(const tq_encoded *a, const tq_encoded *b) {
     REQUIRE(a->n_kv_heads == b->n_kv_heads && a->capacity == b->capacity);
     REQUIRE(a->n_positions == b->n_positions && a->ring_start == b->ring_start);
     REQUIRE(memcmp(a->codes, b->codes, a->n_codes) == 0);
-    REQUIRE(memcmp(a->norms, b->norms, a->n_norms * sizeof *a->norms) == 0);
-    size_t n_centre = a->n_kv_heads * a->codec.head_dim;
-    REQUIRE((a->centre == NULL) == (b->centre == NULL));
+    REQUIRE(memcmp(a->norms, b->norms, a->n_norms) == 0);
+    REQUIRE(a->n_centres == b->n_centres && a->centre_stretch == b->centre_stretch);
+    REQUIRE(a->first_position == b->first_position);
+    size_t n_centre = a->n_centres * a->n_kv_heads * a->codec.head_dim;
     REQUIRE(a->centre == NULL || memcmp(a->centre, b->centre, n_centre * sizeof *a->centre) == 0);
 }
 

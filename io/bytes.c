@@ -6,18 +6,26 @@
 
 _Static_assert(sizeof(float) == 4, "float must be IEEE binary32");
 
-void tqio_floats_from_bytes(float *out, const uint8_t *bytes, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        out[i] = tqio_float(tqio_le32(bytes + 4 * i));
+float tqio_half(uint32_t half) {
+    uint32_t sign = (half & 0x8000) << 16;
+    uint32_t exponent = half >> 10 & 0x1f;
+    uint32_t fraction = half & 0x3ff;
+    if (exponent == 0x1f) return tqio_float(sign | 0x7f800000 | fraction << 13);
+    if (exponent != 0) return tqio_float(sign | (exponent + 127 - 15) << 23 | fraction << 13);
+    if (fraction == 0) return tqio_float(sign);
+    /* A subnormal: shift until the leading one stands where binary32 leaves it out. */
+    for (exponent = 127 - 14; (fraction & 0x400) == 0; exponent--)
+        fraction <<= 1;
+    return tqio_float(sign | exponent << 23 | (fraction & 0x3ff) << 13);
 }
 
-void tqio_floats_to_bytes(uint8_t *out, const float *floats, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, &floats[i], sizeof bits);
-        for (size_t b = 0; b < 4; b++)
-            out[4 * i + b] = (uint8_t)(bits >> 8 * b);
-    }
+void tqio_copy_numbers(void *out, const void *in, size_t n_bytes, size_t item) {
+    const uint16_t one = 1;
+    const bool little = *(const uint8_t *)&one == 1;
+    const uint8_t *from = in;
+    uint8_t *to = out;
+    for (size_t i = 0; i < n_bytes; i++)
+        to[i] = from[little ? i : i ^ (item - 1)];
 }
 
 bool tqio_shape_values(const size_t *shape, size_t n_dims, size_t item_size, size_t *n_values) {

@@ -26,9 +26,12 @@ static inline float tqio_float(uint32_t bits) {
     return value;
 }
 
-/* Copies n little-endian float32 from a file, or to one, whatever this machine's byte order. */
-void tqio_floats_from_bytes(float *out, const uint8_t *bytes, size_t n);
-void tqio_floats_to_bytes(uint8_t *out, const float *floats, size_t n);
+/* The value of a float16: exact, the payload of a NaN moves up. */
+float tqio_half(uint32_t half);
+
+/* Copies numbers of `item` bytes, a power of two, out of a file, where they are little-endian, or into
+ * one, whatever this machine's byte order. */
+void tqio_copy_numbers(void *out, const void *in, size_t n_bytes, size_t item);
 
 /* The product of a shape. False if it, times item_size, passes what an address can hold; dimensions of
  * zero are left out of that test, so that no stride computed from the shape can overflow either. */

@@ -139,8 +139,9 @@ static tq_status read_type(const tqio_container *c, const json_t *value, tqio_en
     if (strlen(e->type) != json_string_length(value))
         return entry_fail(c, e, TQ_E_FILE_TYPE, "the dtype holds U+0000");
     e->item_size = size_of_type(e->type);
-    if (!c->any_tensors && strcmp(e->type, "U8") != 0 && strcmp(e->type, "F32") != 0)
-        return entry_fail(c, e, TQ_E_FILE_TYPE, "the dtype is neither U8 nor F32");
+    if (!c->any_tensors && strcmp(e->type, "U8") != 0 && strcmp(e->type, "F16") != 0 &&
+        strcmp(e->type, "F32") != 0)
+        return entry_fail(c, e, TQ_E_FILE_TYPE, "the dtype is none of U8, F16 and F32");
     return TQ_OK;
 }
 

@@ -17,7 +17,7 @@ enum {
 
 typedef struct tqio_container {
     const char *name; /* for messages */
-    bool any_tensors; /* false: an encoded tensor's alone, U8 and F32, with metadata */
+    bool any_tensors; /* false: an encoded tensor's alone: U8, F16 and F32, with metadata */
     const char *header;
     size_t header_size;
     const uint8_t *data; /* what the tensors' offsets count from */

@@ -18,28 +18,33 @@ static tq_status check(const char *path, const tq_encoded *e, tqio_sizes *sizes)
     const char *contradiction = tqio_contradiction(e, &field, &argument);
     if (contradiction != NULL)
         return tqio_fail_whole(path, argument, 0, field, "%s: %s", field, contradiction);
-    if (e->centre != NULL && TQ_IS_V1(e->codec.format))
+    if (e->n_centres != 0 && TQ_IS_V1(e->codec.format))
         return tqio_fail_whole(path, TQ_E_FILE_SHAPE, 0, "centre", "v1 formats have no centre");
+    if (e->n_centres == 0 && e->centre != NULL)
+        return tqio_fail_whole(path, TQ_E_FILE_SHAPE, 0, "n_centres", "0, but there is a centre");
     bool codes_fit = e->n_codes == sizes->n_codes;
     if (!codes_fit || e->n_norms != sizes->n_norms)
-        return tqio_fail_whole(
-            path, TQ_E_FILE_SHAPE, 0, codes_fit ? "n_norms" : "n_codes",
-            "%zu %s; format, heads and capacity make it %zu", codes_fit ? e->n_norms : e->n_codes,
-            codes_fit ? "norms" : "bytes of codes", codes_fit ? sizes->n_norms : sizes->n_codes);
-    bool no_codes = e->codes == NULL && e->n_codes != 0;
-    if (no_codes || (e->norms == NULL && e->n_norms != 0))
-        return tqio_fail_whole(path, TQ_E_NULL, 0, no_codes ? "codes" : "norms", "a tensor is NULL");
-    return tqio_check_values(path, e, sizes->n_centre, NULL);
+        return tqio_fail_whole(path, TQ_E_FILE_SHAPE, 0, codes_fit ? "n_norms" : "n_codes",
+                               "%zu bytes of %s; format, heads and capacity make it %zu",
+                               codes_fit ? e->n_norms : e->n_codes, codes_fit ? "norms" : "codes",
+                               codes_fit ? sizes->n_norms : sizes->n_codes);
+    const char *missing = e->codes == NULL && e->n_codes != 0         ? "codes"
+                          : e->norms == NULL && e->n_norms != 0       ? "norms"
+                          : e->centre == NULL && sizes->n_centre != 0 ? "centre"
+                                                                      : NULL;
+    if (missing != NULL) return tqio_fail_whole(path, TQ_E_NULL, 0, missing, "a tensor is NULL");
+    return tqio_check_values(path, e, sizes, NULL);
 }
 
 static json_t *make_metadata(const tq_encoded *e, const tqio_sizes *sizes) {
     tqio_fields fields;
     tqio_hashes hashes = {{0}};
     char hash[TQIO_VALUE_ROOM];
-    if (e->centre != NULL) hashes.of[TQIO_CENTRE] = tqio_hash_floats(e->centre, sizes->n_centre);
-    hashes.of[TQIO_NORMS] = tqio_hash_floats(e->norms, e->n_norms);
+    hashes.of[TQIO_CENTRE] =
+        tqio_hash_numbers(e->centre, sizes->n_centre * sizeof *e->centre, sizeof *e->centre);
+    hashes.of[TQIO_NORMS] = tqio_hash_numbers(e->norms, e->n_norms, sizes->norm_item);
     hashes.of[TQIO_CODES] = tqio_hash_bytes(e->codes, e->n_codes);
-    tqio_describe(e, e->centre != NULL, &hashes, &fields);
+    tqio_describe(e, &hashes, &fields);
     tqio_hash_text(tqio_fields_hash(&fields), hash);
 
     json_t *metadata = json_object();
@@ -69,14 +74,13 @@ static json_t *make_entry(const tqio_entry *entry) {
 /* The header as an object; NULL if there is no memory. */
 static json_t *make_root(const tq_encoded *e, const tqio_sizes *sizes) {
     tqio_entry entries[TQIO_TENSORS];
-    const size_t bytes[TQIO_TENSORS] = {e->centre == NULL ? 0 : sizes->n_centre * sizeof(float),
-                                        e->n_norms * sizeof(float), e->n_codes};
+    const size_t bytes[TQIO_TENSORS] = {sizes->n_centre * sizeof *e->centre, e->n_norms, e->n_codes};
     size_t at = 0;
     json_t *root = json_object();
     int failed = json_object_set_new(root, "__metadata__", make_metadata(e, sizes));
     tqio_expected_entries(e, sizes, entries);
     for (size_t i = 0; i < TQIO_TENSORS; i++) {
-        if (i == TQIO_CENTRE && e->centre == NULL) continue;
+        if (i == TQIO_CENTRE && e->n_centres == 0) continue;
         entries[i].begin = at;
         entries[i].end = at += bytes[i];
         failed |= json_object_set_new(root, entries[i].name, make_entry(&entries[i]));
@@ -120,10 +124,10 @@ static tq_status put_encoded(tq_output *output, const char *path, const tq_encod
     if (header == NULL)
         return tqio_fail_whole(path, TQ_E_NO_MEMORY, 0, "header", "no memory for the header");
     tqio_piece pieces[] = {
-        {.bytes = header, .count = header_size},
-        {.floats = encoded->centre, .count = encoded->centre == NULL ? 0 : sizes.n_centre},
-        {.floats = encoded->norms, .count = encoded->n_norms},
-        {.bytes = encoded->codes, .count = encoded->n_codes}};
+        {.data = header, .n_bytes = header_size, .item = 1},
+        {encoded->centre, sizes.n_centre * sizeof *encoded->centre, sizeof *encoded->centre},
+        {encoded->norms, encoded->n_norms, sizes.norm_item},
+        {.data = encoded->codes, .n_bytes = encoded->n_codes, .item = 1}};
     status = tqio_put(output, path, pieces, sizeof pieces / sizeof pieces[0]);
     free(header);
     return status;

@@ -8,11 +8,11 @@
 
 #include "tqkv/io.h"
 
-/* A stretch of the file to be written: bytes as they are, or float32 as little-endian bytes. */
+/* A part of the file to be written: numbers, which become little-endian. */
 typedef struct tqio_piece {
-    const uint8_t *bytes; /* NULL: floats */
-    const float *floats;
-    size_t count; /* bytes or floats */
+    const void *data;
+    size_t n_bytes;
+    size_t item; /* bytes of a number */
 } tqio_piece;
 
 /* Writes the pieces one after the other into an output, flushes and closes it. NULL: into the file

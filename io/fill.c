@@ -8,7 +8,7 @@
 #include "outputs.h"
 #include "report.h"
 
-enum { BATCH = 4096 }; /* floats turned into bytes at a time */
+enum { BATCH = 16384 }; /* bytes turned over at a time */
 
 static bool write_bytes(int fd, const uint8_t *bytes, size_t n) {
     while (n > 0) {
@@ -25,12 +25,13 @@ static bool write_bytes(int fd, const uint8_t *bytes, size_t n) {
 }
 
 static bool write_piece(int fd, const tqio_piece *piece) {
-    if (piece->bytes != NULL) return write_bytes(fd, piece->bytes, piece->count);
-    uint8_t batch[4 * BATCH];
-    for (size_t i = 0; i < piece->count; i += BATCH) {
-        size_t n = piece->count - i < BATCH ? piece->count - i : BATCH;
-        tqio_floats_to_bytes(batch, piece->floats + i, n);
-        if (!write_bytes(fd, batch, 4 * n)) return false;
+    const uint8_t *data = piece->data;
+    uint8_t batch[BATCH];
+    if (piece->item == 1) return write_bytes(fd, data, piece->n_bytes);
+    for (size_t i = 0; i < piece->n_bytes; i += BATCH) {
+        size_t n = piece->n_bytes - i < BATCH ? piece->n_bytes - i : BATCH;
+        tqio_copy_numbers(batch, data + i, n, piece->item);
+        if (!write_bytes(fd, batch, n)) return false;
     }
     return true;
 }
@@ -74,6 +75,6 @@ const char *tqio_output_path(const tq_output *output) {
 tq_status tq_output_bytes(tq_output *output, const void *bytes, size_t size) {
     if (output == NULL || (bytes == NULL && size != 0))
         return tq_fail(TQ_E_NULL, 0, output == NULL ? "output" : "bytes", "an argument is NULL");
-    const tqio_piece piece = {.bytes = size == 0 ? (const uint8_t *)"" : bytes, .count = size};
+    const tqio_piece piece = {.data = bytes, .n_bytes = size, .item = 1};
     return fill(output, &piece, 1);
 }

@@ -13,16 +13,17 @@ uint64_t tqio_hash_bytes(const void *bytes, size_t n) {
     return XXH3_64bits(bytes, n);
 }
 
-uint64_t tqio_hash_floats(const float *floats, size_t n) {
-    enum { BATCH = 1024 };
-    uint8_t batch[4 * BATCH];
+uint64_t tqio_hash_numbers(const void *numbers, size_t n_bytes, size_t item) {
+    enum { BATCH = 4096 };
+    const uint8_t *data = numbers;
+    uint8_t batch[BATCH];
     XXH3_state_t state;
     XXH3_INITSTATE(&state);
     XXH3_64bits_reset(&state);
-    for (size_t i = 0; i < n; i += BATCH) {
-        size_t part = n - i < BATCH ? n - i : BATCH;
-        tqio_floats_to_bytes(batch, floats + i, part);
-        XXH3_64bits_update(&state, batch, 4 * part);
+    for (size_t i = 0; i < n_bytes; i += BATCH) {
+        size_t part = n_bytes - i < BATCH ? n_bytes - i : BATCH;
+        tqio_copy_numbers(batch, data + i, part, item);
+        XXH3_64bits_update(&state, batch, part);
     }
     return XXH3_64bits_digest(&state);
 }

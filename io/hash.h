@@ -8,7 +8,7 @@
 
 uint64_t tqio_hash_bytes(const void *bytes, size_t n);
 
-/* The hash of the floats as they stand in a file, little-endian. */
-uint64_t tqio_hash_floats(const float *floats, size_t n);
+/* The hash of numbers of `item` bytes as they stand in a file, little-endian. */
+uint64_t tqio_hash_numbers(const void *numbers, size_t n_bytes, size_t item);
 
 #endif

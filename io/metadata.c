@@ -56,14 +56,21 @@ static void add_hash(tqio_fields *f, const char *key, uint64_t hash) {
     add(f, key, "%s", text);
 }
 
-void tqio_describe(const tq_encoded *e, bool with_centre, const tqio_hashes *hashes, tqio_fields *out) {
+static const char *version_of(tq_format format) {
+    return TQ_IS_V1(format) ? "1" : "3";
+}
+
+void tqio_describe(const tq_encoded *e, const tqio_hashes *hashes, tqio_fields *out) {
     unsigned bits = tq_format_bits(e->codec.format);
     float scale = e->codec.scale_factor_d512;
     out->n = 0;
     add(out, "tqkv.capacity", "%zu", e->capacity);
+    if (e->centre_stretch != 0) add(out, "tqkv.centre_stretch", "%zu", e->centre_stretch);
     add(out, "tqkv.codebook", TQ_IS_V1(e->codec.format) ? "v1-%ubit" : "lloyd-max-%u", bits);
+    if (e->centre_stretch != 0) add(out, "tqkv.first_position", "%zu", e->first_position);
     add(out, "tqkv.format", "%s", tq_format_name(e->codec.format));
     add(out, "tqkv.head_dim", "%lu", (unsigned long)e->codec.head_dim);
+    if (e->centre_stretch != 0) add(out, "tqkv.n_centres", "%zu", e->n_centres);
     add(out, "tqkv.n_kv_heads", "%zu", e->n_kv_heads);
     add(out, "tqkv.n_positions", "%zu", e->n_positions);
     add(out, "tqkv.norm_rule", "%s",
@@ -75,8 +82,8 @@ void tqio_describe(const tq_encoded *e, bool with_centre, const tqio_hashes *has
     } else {
         add(out, "tqkv.signs", "splitmix64-1");
     }
-    add(out, "tqkv.version", "%s", TQ_IS_V1(e->codec.format) ? "1" : "2");
-    if (with_centre) add_hash(out, "tqkv.xxh3.centre", hashes->of[TQIO_CENTRE]);
+    add(out, "tqkv.version", "%s", version_of(e->codec.format));
+    if (e->n_centres != 0) add_hash(out, "tqkv.xxh3.centre", hashes->of[TQIO_CENTRE]);
     add_hash(out, "tqkv.xxh3.codes", hashes->of[TQIO_CODES]);
     add_hash(out, "tqkv.xxh3.norms", hashes->of[TQIO_NORMS]);
 }
@@ -149,6 +156,35 @@ static tq_status read_format(const tqio_container *c, tq_format *out) {
     return TQ_OK;
 }
 
+/* First of all, since the version says what the rest must be. */
+static tq_status read_version(const tqio_container *c, tq_format format) {
+    static const char key[] = "tqkv.version";
+    const char *value = json_string_value(json_object_get(c->metadata, key));
+    char expected[TQIO_VALUE_ROOM];
+    if (value != NULL && strcmp(value, version_of(format)) == 0) return TQ_OK;
+    if (value != NULL && !TQ_IS_V1(format) && strcmp(value, "2") == 0)
+        return tqio_fail(c->name, TQ_E_FILE_FIELD, tqio_container_where(c, key), key,
+                         "%s is \"2\", whose norms are float32; \"%s\" is expected: encode the tensor "
+                         "again",
+                         key, version_of(format));
+    snprintf(expected, sizeof expected, "\"%s\"", version_of(format));
+    return bad_field(c, key, expected);
+}
+
+/* A centre that serves all positions has no fields. */
+static tq_status read_stretches(const tqio_container *c, tq_encoded *e) {
+    if (json_object_get(c->metadata, "tqkv.centre_stretch") == NULL) {
+        e->n_centres = json_object_get(c->root, "centre") == NULL ? 0 : 1;
+        return TQ_OK;
+    }
+    tq_status status = read_size(c, "tqkv.centre_stretch", &e->centre_stretch);
+    if (status == TQ_OK && e->centre_stretch == 0)
+        status = bad_field(c, "tqkv.centre_stretch", "a number of 1 or more");
+    if (status == TQ_OK) status = read_size(c, "tqkv.first_position", &e->first_position);
+    if (status == TQ_OK) status = read_size(c, "tqkv.n_centres", &e->n_centres);
+    return status;
+}
+
 /* Values are read as C's strings from here on. Those of other keys may hold anything. */
 static tq_status refuse_nul(const tqio_container *c) {
     const char *key;
@@ -166,6 +202,7 @@ tq_status tqio_fields_read(const tqio_container *c, tq_encoded *e) {
     *e = (tq_encoded){.codec = {.scale_factor_d512 = 1.0f}};
     tq_status status = refuse_nul(c);
     if (status == TQ_OK) status = read_format(c, &e->codec.format);
+    if (status == TQ_OK) status = read_version(c, e->codec.format);
     if (status == TQ_OK) status = read_size(c, "tqkv.head_dim", &head_dim);
     if (status == TQ_OK) {
         e->codec.head_dim = head_dim > UINT32_MAX ? 0 : (uint32_t)head_dim;
@@ -177,7 +214,9 @@ tq_status tqio_fields_read(const tqio_container *c, tq_encoded *e) {
     if (status == TQ_OK) status = read_size(c, "tqkv.n_positions", &e->n_positions);
     if (status == TQ_OK) status = read_size(c, "tqkv.ring_start", &e->ring_start);
     if (status == TQ_OK) status = read_rule(c, &e->codec.norm_rule);
-    if (status == TQ_OK && TQ_IS_V1(e->codec.format)) status = read_scale(c, &e->codec.scale_factor_d512);
+    if (status == TQ_OK)
+        status =
+            TQ_IS_V1(e->codec.format) ? read_scale(c, &e->codec.scale_factor_d512) : read_stretches(c, e);
     if (status != TQ_OK) return status;
 
     const char *field = NULL;
@@ -233,6 +272,26 @@ tq_status tqio_fields_check(const tqio_container *c, const tqio_fields *fields) 
     return check_field(c, TQIO_FIELDS_HASH, hash);
 }
 
+/* How many stretches so many positions lie in at most, wherever they begin. */
+static size_t most_stretches(size_t stretch, size_t n) {
+    return n == 0 ? 1 : (n - 1) / stretch + ((n - 1) % stretch != 0) + 1;
+}
+
+static const char *contradiction_of_stretches(const tq_encoded *e, const char **field) {
+    const size_t stretch = e->centre_stretch,
+                 most = stretch == 0 ? 1 : most_stretches(stretch, e->capacity);
+    *field = "tqkv.first_position";
+    if (e->first_position != 0 && stretch == 0) return "only stretches are counted from it: 0 without";
+    if (e->first_position > SIZE_MAX - e->capacity) return "positions would be numbered beyond 2^64";
+    *field = "tqkv.n_centres";
+    if (e->n_centres == 0 && stretch != 0) return "stretches have a centre each, and there is none";
+    if (e->n_centres > most)
+        return stretch == 0 ? "one centre serves all" : "more than the capacity needs";
+    if (stretch != 0 && e->n_centres < tqio_stretches(stretch, e->first_position, e->n_positions))
+        return "fewer than the stretches that positions lie in";
+    return NULL;
+}
+
 const char *tqio_contradiction(const tq_encoded *e, const char **field, tq_status *status) {
     *field = "tqkv.norm_rule";
     *status = TQ_E_NORM_RULE;
@@ -251,5 +310,5 @@ const char *tqio_contradiction(const tq_encoded *e, const char **field, tq_statu
     *field = "tqkv.ring_start";
     if (e->ring_start != 0 && e->n_positions != e->capacity) return "must be 0 until the ring is full";
     if (e->ring_start != 0 && e->ring_start >= e->capacity) return "it lies outside the ring";
-    return NULL;
+    return contradiction_of_stretches(e, field);
 }

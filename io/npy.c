@@ -8,27 +8,13 @@
 #include "npy_header.h"
 #include "report.h"
 
-/* IEEE binary16 to binary32: exact, the payload of a NaN moves up. */
-static uint32_t widen(uint32_t half) {
-    uint32_t sign = (half & 0x8000) << 16;
-    uint32_t exponent = half >> 10 & 0x1f;
-    uint32_t fraction = half & 0x3ff;
-    if (exponent == 0x1f) return sign | 0x7f800000 | fraction << 13;
-    if (exponent != 0) return sign | (exponent + 127 - 15) << 23 | fraction << 13;
-    if (fraction == 0) return sign;
-    /* A subnormal: shift until the leading one stands where binary32 leaves it out. */
-    for (exponent = 127 - 14; (fraction & 0x400) == 0; exponent--)
-        fraction <<= 1;
-    return sign | exponent << 23 | (fraction & 0x3ff) << 13;
-}
-
 static void convert(float *out, const uint8_t *bytes, size_t n, size_t item_size) {
     if (item_size == 4) {
-        tqio_floats_from_bytes(out, bytes, n);
+        tqio_copy_numbers(out, bytes, n * sizeof *out, sizeof *out);
         return;
     }
     for (size_t i = 0; i < n; i++)
-        out[i] = tqio_float(widen(tqio_le16(bytes + 2 * i)));
+        out[i] = tqio_half(tqio_le16(bytes + 2 * i));
 }
 
 static tq_status check_size(const char *name, const tqio_npy_header *h, size_t size, size_t *n_values) {
@@ -110,8 +96,8 @@ static tq_status put_npy(tq_output *output, const char *path, const float *data,
     if (data == NULL && n_values != 0) return tqio_fail_whole(path, TQ_E_NULL, 0, "data", "data is NULL");
     char header[HEADER_ROOM];
     size_t length = make_header(header, n_dims, shape);
-    tqio_piece pieces[] = {{.bytes = (const uint8_t *)header, .count = length},
-                           {.floats = data, .count = n_values}};
+    tqio_piece pieces[] = {{.data = header, .n_bytes = length, .item = 1},
+                           {.data = data, .n_bytes = n_values * sizeof *data, .item = sizeof *data}};
     return tqio_put(output, path, pieces, 2);
 }
 

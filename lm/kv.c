@@ -53,6 +53,7 @@ static tq_status create_cache(lm_kv_layer *layer) {
         .recent = lm_layer_holds(&layer->shape, kv->recent),
         .sinks = kv->sinks,
         .learn_centre = lm_layer_holds(&layer->shape, kv->learn_centre),
+        .centre_stretch = kv->centre_stretch,
     };
     /* A sequence shorter than the window is a ring that never wraps. */
     if (layer->shape.window != 0)
@@ -196,32 +197,46 @@ tq_status lm_kv_segments(const lm_kv_layer *layer, uint64_t length,
     return TQ_OK;
 }
 
-/* Bytes of a head's vectors of one side: `encoded` of them, and `halves` that a cache keeps in float16.
- */
-static uint64_t side_bytes(const lm_kv_layer *layer, unsigned side, uint64_t encoded, uint64_t halves) {
+/* Vectors of a head: those that a query can see, and what a cache makes of them and of sinks. */
+typedef struct counts {
+    uint64_t visible, encoded, halves;
+} counts;
+
+/* Bytes of a head's vectors of one side. */
+static uint64_t side_bytes(const lm_kv_layer *layer, unsigned side, counts n) {
     const lm_kv *kv = layer->kv;
-    const uint64_t dim = layer->shape.head_dim, n = encoded + halves;
+    const uint64_t dim = layer->shape.head_dim;
     const tq_codec codec = {.format = side == LM_K ? kv->k_format : kv->v_format,
                             .head_dim = layer->shape.head_dim};
-    size_t code_bytes = 0, norms = 0;
+    size_t code_bytes = 0, norm_bytes = 0;
     if (kv->store == LM_STORE_BLOCKS)
-        return n * dim / LM_BLOCK * lm_block_bytes(side == LM_K ? kv->k_bits : kv->v_bits);
-    if (layer->dense[side] != NULL) return n * dim * item_size(layer);
-    tq_row_size(&codec, &code_bytes, &norms); /* the cache was made with it */
-    return encoded * (code_bytes + norms * sizeof(float)) + halves * dim * sizeof(uint16_t);
+        return n.visible * dim / LM_BLOCK * lm_block_bytes(side == LM_K ? kv->k_bits : kv->v_bits);
+    if (layer->dense[side] != NULL) return n.visible * dim * item_size(layer);
+    tq_row_size(&codec, &code_bytes, &norm_bytes); /* the cache was made with it */
+    return n.encoded * (code_bytes + norm_bytes) + n.halves * dim * sizeof(uint16_t);
+}
+
+/* Centres of the positions [first, end), which are encoded. */
+static uint64_t count_centres(const lm_kv_layer *layer, uint64_t first, uint64_t end) {
+    const uint64_t stretch = layer->kv->centre_stretch;
+    uint64_t n = 0;
+    for (uint64_t p = first; p < end; p = stretch == 0 ? end : p - p % stretch + stretch)
+        n += tq_cache_k_centre(layer->cache, p) != NULL;
+    return n;
 }
 
 void lm_kv_count(const lm_kv_layer *layer, uint64_t length, uint64_t *bytes, uint64_t *values) {
     const lm_layer_shape *s = &layer->shape;
-    const uint64_t visible = s->window == 0 ? length : least(length, s->window);
-    const uint64_t first = length - visible, vector = (uint64_t)s->n_kv_heads * s->head_dim;
-    uint64_t halves = 0;
+    const uint64_t vector = (uint64_t)s->n_kv_heads * s->head_dim;
+    counts n = {.visible = s->window == 0 ? length : least(length, s->window)};
     if (layer->cache != NULL) {
-        const uint64_t sinks = layer->kv->sinks, end = tq_cache_encoded_end(layer->cache);
-        halves = less(least(sinks, length), first) + less(length, most(first, most(end, sinks)));
+        const uint64_t sinks = layer->kv->sinks, first = most(length - n.visible, sinks);
+        const uint64_t end = most(first, tq_cache_encoded_end(layer->cache));
+        n.encoded = end - first;
+        n.halves = least(length, sinks) + less(length, end);
+        *bytes += count_centres(layer, first, end) * vector * sizeof(uint16_t);
     }
     for (unsigned side = LM_K; side < LM_SIDES; side++)
-        *bytes += s->n_kv_heads * side_bytes(layer, side, visible - halves, halves);
-    if (layer->cache != NULL && tq_cache_k_centre(layer->cache) != NULL) *bytes += vector * sizeof(float);
-    *values += visible * vector * LM_SIDES;
+        *bytes += s->n_kv_heads * side_bytes(layer, side, n);
+    *values += n.visible * vector * LM_SIDES;
 }

@@ -52,6 +52,7 @@ typedef struct lm_kv {
     int k_dense, v_dense;    /* CACHE: this side stays float32 (to look at the other alone) */
     size_t recent, sinks;    /* CACHE: as in tq_cache_config; recent as lm_layer_holds() says */
     size_t learn_centre;     /* CACHE: likewise; 0: no centre */
+    size_t centre_stretch;   /* CACHE: as in tq_cache_config; 0: one centre for all positions */
     unsigned k_bits, v_bits; /* BLOCKS: 4 or 8 */
     int rotate;              /* BLOCKS: vectors are rotated as v2 does before they are rounded */
 } lm_kv;
@@ -69,9 +70,10 @@ tq_status lm_sequence_create(const lm_model *model, const lm_kv *kv, size_t capa
 void lm_sequence_free(lm_sequence *sequence);
 size_t lm_sequence_length(const lm_sequence *sequence);
 
-/* Bytes that keys and values take, norms, centre and padding counted, of the positions that are there and
- * a query can see; and their number of values. Their ratio times 8 is the bits per value. For BLOCKS what
- * such a format would take. */
+/* Bytes that keys and values take, norms, centres and padding counted, of the positions that are there
+ * and a query can see, and of sinks, which rings keep when none sees them any more; and the number of
+ * values that can be seen. Their ratio times 8 is the bits per value. For BLOCKS what such a format would
+ * take. */
 tq_status lm_sequence_bytes(const lm_sequence *sequence, uint64_t *bytes, uint64_t *values);
 
 /* What a forward pass shows on its way; any function may be NULL. */

@@ -68,7 +68,7 @@ tq_status measure_data_begin(measure_data *data, measure_set set, size_t threads
     data->dense = new_array(data, 0, bytes);
     data->other = new_array(data, 1, bytes);
     data->codes = new_array(data, 2, bytes / sizeof(float)); /* a byte a value at most */
-    data->norms = new_array(data, 3, bytes / 32);            /* D is 32 at least, or 256 with two norms */
+    data->norms = new_array(data, 3, bytes / 64); /* 2 bytes at D = 32; v1 has 4 at 256 at least */
     if (!data->dense || !data->other || !data->codes || !data->norms) {
         measure_data_free(data);
         return TQ_E_NO_MEMORY;
@@ -91,7 +91,7 @@ tq_status measure_slice(const tq_codec *codec, measure_set set, size_t threads, 
     slices->dim = codec->head_dim;
     slices->rows = part / (codec->head_dim * sizeof(float));
     slices->count = whole / part;
-    return tq_row_size(codec, &slices->code_bytes, &slices->norms);
+    return tq_row_size(codec, &slices->code_bytes, &slices->norm_bytes);
 }
 
 tq_status measure_fill_codes(measure_data *data, const tq_codec *codec, const measure_slices *slices) {
@@ -99,11 +99,11 @@ tq_status measure_fill_codes(measure_data *data, const tq_codec *codec, const me
     const size_t limit = pattern_bytes / (dim * sizeof(float));
     const size_t rows = whole < limit ? whole : limit;
     const tq_batch batch = {.heads = 1, .rows = rows};
-    const tq_status status = tq_encode(codec, &batch, data->dense, rows * dim, NULL, data->codes,
-                                       rows * slices->code_bytes, data->norms, rows * slices->norms);
+    const tq_status status = tq_encode(codec, &batch, data->dense, rows * dim, NULL, 0, data->codes,
+                                       rows * slices->code_bytes, data->norms, rows * slices->norm_bytes);
     if (status == TQ_OK) {
         repeat(data->codes, rows * slices->code_bytes, whole * slices->code_bytes);
-        repeat(data->norms, rows * slices->norms * sizeof(float), whole * slices->norms * sizeof(float));
+        repeat(data->norms, rows * slices->norm_bytes, whole * slices->norm_bytes);
     }
     return status;
 }

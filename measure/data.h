@@ -18,7 +18,7 @@ typedef struct measure_data {
     float *dense; /* normally distributed, unit variance */
     float *other; /* of the same size: where decoded, rotated and copied values go */
     uint8_t *codes;
-    float *norms;
+    uint8_t *norms;
     void *owned[4];
 } measure_data;
 
@@ -28,7 +28,7 @@ typedef struct measure_slices {
     size_t rows;       /* vectors of a slice; one call takes them all */
     size_t dim;        /* floats of a vector */
     size_t code_bytes; /* of a vector */
-    size_t norms;      /* of a vector */
+    size_t norm_bytes; /* of a vector */
 } measure_slices;
 
 /* Bytes of each dense array. l2: 512 KiB a thread, so that both sides of a copy are 1 MiB a thread.
@@ -56,7 +56,7 @@ static inline size_t measure_codes_at(const measure_slices *s, size_t slice) {
     return slice * s->rows * s->code_bytes;
 }
 static inline size_t measure_norms_at(const measure_slices *s, size_t slice) {
-    return slice * s->rows * s->norms;
+    return slice * s->rows * s->norm_bytes;
 }
 
 #endif

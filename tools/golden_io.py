@@ -29,6 +29,10 @@ def f4(*values):
     return struct.pack("<%df" % len(values), *values)
 
 
+def f2(*values):
+    return struct.pack("<%de" % len(values), *values)
+
+
 SIX = f4(0.0, -1.5, 2.0, 3.25, -0.0, 1e30)
 # zero, both subnormal ends, smallest normal, one, largest, infinities, two NaNs, negative subnormal
 HALVES = struct.pack("<10H", 0, 1, 0x3FF, 0x400, 0x3C00, 0x7BFF, 0x7C00, 0xFC00, 0x7E01, 0x8001)
@@ -66,21 +70,26 @@ def filler(n, seed):
 
 
 class Encoded:
-    """An encoded file whose parts can be spoilt before it is put together."""
+    """An encoded file whose parts can be spoilt before it is put together.
 
-    def __init__(self, name, dim, heads, capacity, held=None, ring=0, rule="plain", centre=False,
-                 scale=None):
+    centres and stretch: how many, and of how many positions each; first: the oldest position's number.
+    """
+
+    def __init__(self, name, dim, heads, capacity, held=None, ring=0, rule="plain", centres=0, stretch=None,
+                 first=0, scale=None, version="3"):
         v1 = name.endswith("-v1")
+        norm_type = ("F32", f4) if v1 or version == "2" else ("F16", f2)
         bits = int(name[2])
         row = dim if v1 and bits > 4 else dim * bits // 8
         norms = 2 if v1 and dim == 512 else 1
         self.tensors = {}
-        if centre:
-            values = f4(*((i % 7 - 3) / 8 for i in range(heads * dim)))
-            self.tensors["centre"] = ("F32", [heads, dim], values)
+        if centres:
+            values = [(i % 7 - 3) / 8 for i in range(centres * heads * dim)]
+            self.tensors["centre"] = ("F32", [heads, dim], f4(*values)) if norm_type[0] == "F32" else \
+                ("F16", [centres, heads, dim], f2(*values))
         shape = [heads, capacity] + ([2] if norms == 2 else [])
-        values = f4(*(i / 4 for i in range(heads * capacity * norms)))
-        self.tensors["norms"] = ("F32", shape, values)
+        values = norm_type[1](*(i / 4 for i in range(heads * capacity * norms)))
+        self.tensors["norms"] = (norm_type[0], shape, values)
         codes = filler(heads * capacity * row, dim + bits)
         self.tensors["codes"] = ("U8", [heads, capacity, row], codes)
         self.fields = {
@@ -93,8 +102,10 @@ class Encoded:
             "norm_rule": rule,
             "ring_start": str(ring),
             "signs": "v1-%d" % dim if v1 else "splitmix64-1",
-            "version": "1" if v1 else "2",
+            "version": "1" if v1 else version,
         }
+        if stretch is not None:
+            self.with_fields(centre_stretch=str(stretch), first_position=str(first), n_centres=str(centres))
         if v1:
             self.fields["scale_factor_d512"] = scale or "1"
         self.hash_tensors()
@@ -106,7 +117,8 @@ class Encoded:
 
     def set_values(self, name, *values):
         kind, shape, data = self.tensors[name]
-        self.tensors[name] = (kind, shape, f4(*values) + data[4 * len(values):])
+        begin = f4(*values) if kind == "F32" else f2(*values)
+        self.tensors[name] = (kind, shape, begin + data[len(begin):])
         self.hash_tensors()
         return self
 
@@ -132,21 +144,29 @@ class Encoded:
         return struct.pack("<Q", len(text)) + text + data
 
 
-def foreign():
+def foreign(**options):
     """As another tool may write it again: other order, other spacing, its own metadata."""
-    e = Encoded("tq4", 32, 2, 3, held=2)
+    e = Encoded("tq4", 32, 2, 3, held=2, **options)
     e.others = {"origin": "made by \u00e9diteur", "format": "pt"}
     return e.file(order=("codes", "norms"), pad=1, indent=1)
 
 
+def v2_files(version):
+    return {
+        "tq4": Encoded("tq4", 32, 2, 3, held=2, version=version).file(),
+        "tq3-centre": Encoded("tq3", 48, 3, 1, rule="matched", centres=1, version=version).file(),
+        "tq2-ring": Encoded("tq2", 64, 1, 5, ring=4, rule="unbiased", version=version).file(),
+        "tq4-empty": Encoded("tq4", 32, 2, 0, version=version).file(),
+        "tq4-foreign": foreign(version=version),
+    }
+
+
 GOOD_ENCODED = {
-    "tq4": Encoded("tq4", 32, 2, 3, held=2).file(),
-    "tq3-centre": Encoded("tq3", 48, 3, 1, rule="matched", centre=True).file(),
-    "tq2-ring": Encoded("tq2", 64, 1, 5, ring=4, rule="unbiased").file(),
+    **v2_files("3"),
+    "tq6-stretches": Encoded("tq6", 32, 2, 5, held=3, centres=2, stretch=2).file(),
+    "tq6-stretch-ring": Encoded("tq6", 32, 2, 5, ring=3, centres=3, stretch=2, first=13).file(),
     "tq4-v1": Encoded("tq4-v1", 256, 1, 2).file(),
     "tq8-v1-512": Encoded("tq8-v1", 512, 1, 2, ring=1, scale="1.25").file(),
-    "tq4-empty": Encoded("tq4", 32, 2, 0).file(),
-    "tq4-foreign": foreign(),
 }
 
 
@@ -154,11 +174,16 @@ def small():
     return Encoded("tq4", 32, 1, 2)
 
 
+def stretched(**options):
+    return Encoded("tq4", 32, 1, 5, **{"stretch": 2, "first": 3, "centres": 3, **options})
+
+
 BAD_ENCODED = {
     "not-encoded": (lambda h: struct.pack("<Q", len(h)) + h + SIX)(
         b'{"weight":{"dtype":"F32","shape":[6],"data_offsets":[0,24]}}   '),
     "gap": small().file(gap=b"\0"),
-    "newer": small().with_fields(version="3").file(),
+    **{"version-2-" + name: data for name, data in v2_files("2").items()},  # float32 norms and centre
+    "newer": small().with_fields(version="4").file(),
     "unknown-field": small().with_fields(future="1").file(),
     "scale-in-v2": small().with_fields(scale_factor_d512="1").file(),
     "leading-zero": small().with_fields(n_positions="02").file(),
@@ -170,10 +195,19 @@ BAD_ENCODED = {
     "v1-scale-zero": Encoded("tq4-v1", 512, 1, 1, scale="0").file(),
     "v1-scale-inf": Encoded("tq4-v1", 512, 1, 1, scale="inf").file(),
     "v1-head-dim": Encoded("tq5-v1", 128, 1, 1).file(),
-    "v1-centre": Encoded("tq4-v1", 256, 1, 1, centre=True).file(),
+    "v1-centre": Encoded("tq4-v1", 256, 1, 1, centres=1).file(),
+    "v1-stretch": Encoded("tq4-v1", 256, 1, 1, stretch=2).file(),
+    "stretch-zero": stretched(stretch=0).file(),
+    "stretch-no-centre": stretched(centres=0).file(),
+    "stretch-too-few": stretched(centres=2).file(),
+    "stretch-too-many": stretched(centres=4).file(),
+    "stretch-shape": stretched(held=3).with_fields(n_centres="2").file(),
+    "stretch-beyond": stretched(first=2 ** 64 - 5).file(),
+    "first-without-stretch": small().with_fields(first_position="0").file(),
+    "two-centres-for-all": Encoded("tq4", 32, 1, 2, centres=2).file(),
     "norm-nan": small().set_values("norms", 1.0, float("nan")).file(),
     "norm-negative": small().set_values("norms", -1.0).file(),
-    "centre-inf": Encoded("tq4", 32, 1, 1, centre=True).set_values("centre", 0.0, float("-inf")).file(),
+    "centre-inf": Encoded("tq4", 32, 1, 1, centres=1).set_values("centre", 0.0, float("-inf")).file(),
     "fields-checksum": small().file().replace(b'"tqkv.n_positions":"2"', b'"tqkv.n_positions":"1"'),
 }
 

@@ -11,8 +11,7 @@
 
 /* Keys or values. */
 typedef struct encoded {
-    void *codes;
-    float *norms;
+    void *codes, *norms;
 } encoded;
 
 typedef struct ours {
@@ -43,17 +42,17 @@ static tq_status encode(const peer_scene *s, tq_format format, const float *src,
     const tq_codec codec = {.format = format, .head_dim = (uint32_t)s->dim, .scale_factor_d512 = 1.0f};
     const size_t rows = s->kv_heads * s->positions;
     const tq_batch batch = {.heads = s->kv_heads, .rows = s->positions};
-    size_t code_bytes, norms;
-    tq_status status = tq_row_size(&codec, &code_bytes, &norms);
+    size_t code_bytes, norm_bytes;
+    tq_status status = tq_row_size(&codec, &code_bytes, &norm_bytes);
     if (status != TQ_OK) return status;
     to->codes = room(rows * code_bytes);
-    to->norms = room(rows * norms * sizeof(float));
+    to->norms = room(rows * norm_bytes);
     if (!to->codes || !to->norms) return TQ_E_NO_MEMORY;
     status = tq_view_codes(view, &codec, s->kv_heads, s->positions, to->codes, rows * code_bytes,
-                           to->norms, rows * norms);
+                           to->norms, rows * norm_bytes);
     if (status != TQ_OK) return status;
-    return tq_encode(&codec, &batch, src, rows * s->dim, NULL, to->codes, rows * code_bytes, to->norms,
-                     rows * norms);
+    return tq_encode(&codec, &batch, src, rows * s->dim, NULL, 0, to->codes, rows * code_bytes, to->norms,
+                     rows * norm_bytes);
 }
 
 static int ours_begin(peer_attend *side, const peer_scene *s) {

@@ -30,25 +30,24 @@ static tq_codec codec_of(const peer_format *format, size_t dim) {
 size_t peer_row_bytes(const peer_format *format, size_t dim) {
     if (format->ggml_type >= 0) return ggml_row_size((enum ggml_type)format->ggml_type, (int64_t)dim);
     const tq_codec codec = codec_of(format, dim);
-    size_t code_bytes, norms;
-    return tq_row_size(&codec, &code_bytes, &norms) == TQ_OK ? code_bytes + norms * sizeof(float) : 0;
+    size_t code_bytes, norm_bytes;
+    return tq_row_size(&codec, &code_bytes, &norm_bytes) == TQ_OK ? code_bytes + norm_bytes : 0;
 }
 
-/* All norms come first, so that they are aligned whatever the size of the codes. */
+/* All codes come first. */
 typedef struct places {
     size_t n_codes, n_norms;
-    float *norms;
-    uint8_t *codes;
+    uint8_t *codes, *norms;
 } places;
 
 static places places_in(const tq_codec *codec, size_t rows, uint8_t *encoded) {
     places p = {0};
-    size_t code_bytes = 0, norms = 0;
-    (void)tq_row_size(codec, &code_bytes, &norms); /* asked before, for the size of `encoded` */
+    size_t code_bytes = 0, norm_bytes = 0;
+    (void)tq_row_size(codec, &code_bytes, &norm_bytes); /* asked before, for the size of `encoded` */
     p.n_codes = rows * code_bytes;
-    p.n_norms = rows * norms;
-    p.norms = (float *)(void *)encoded;
-    p.codes = encoded + p.n_norms * sizeof(float);
+    p.n_norms = rows * norm_bytes;
+    p.codes = encoded;
+    p.norms = encoded + p.n_codes;
     return p;
 }
 
@@ -70,7 +69,7 @@ int peer_encode(const peer_format *format, size_t rows, size_t dim, const float 
     const tq_batch batch = {.heads = 1, .rows = rows};
     const places p = places_in(&codec, rows, codes);
     return finish(
-        tq_encode(&codec, &batch, src, rows * dim, NULL, p.codes, p.n_codes, p.norms, p.n_norms));
+        tq_encode(&codec, &batch, src, rows * dim, NULL, 0, p.codes, p.n_codes, p.norms, p.n_norms));
 }
 
 int peer_decode(const peer_format *format, size_t rows, size_t dim, const uint8_t *codes,
@@ -87,6 +86,6 @@ int peer_decode(const peer_format *format, size_t rows, size_t dim, const uint8_
     const tq_codec codec = codec_of(format, dim);
     const tq_batch batch = {.heads = 1, .rows = rows};
     const places p = places_in(&codec, rows, (uint8_t *)(uintptr_t)codes);
-    return finish(
-        tq_decode(&codec, &batch, domain, p.codes, p.n_codes, p.norms, p.n_norms, NULL, dst, rows * dim));
+    return finish(tq_decode(&codec, &batch, domain, p.codes, p.n_codes, p.norms, p.n_norms, NULL, 0, dst,
+                            rows * dim));
 }

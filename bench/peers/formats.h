@@ -27,7 +27,7 @@ void peer_begin(void);
 size_t peer_row_bytes(const peer_format *format, size_t dim);
 
 /* Both work on `rows` vectors side by side, in one call, on the calling thread, and return 0 or, after a
- * message, -1. codes: rows * peer_row_bytes() bytes, aligned to 4.
+ * message, -1. codes: rows * peer_row_bytes() bytes.
  * domain: of ours; theirs have one. */
 int peer_encode(const peer_format *format, size_t rows, size_t dim, const float *src, uint8_t *codes);
 int peer_decode(const peer_format *format, size_t rows, size_t dim, const uint8_t *codes,

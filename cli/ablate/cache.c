@@ -5,9 +5,11 @@
 
 #include <math.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/encoding.h"
 #include "base/message.h"
 
 const unsigned cli_snap_bits[CLI_N_SNAPS] = {5, 6, 8};
@@ -60,6 +62,14 @@ static tq_format family(tq_format format, unsigned bits) {
     return (tq_format)(((unsigned)format & 0x100u) | bits);
 }
 
+/* A norm of v2 is a float16. */
+static tq_status store_norm(float *norm) {
+    uint16_t half = 0;
+    const tq_status status = tq_round_centre(norm, &half, 1);
+    *norm = cli_half(half);
+    return status;
+}
+
 /* A stretch of a rotated vector to unit variance, to the nearest centroids, and back, by the format's
  * norm rule. */
 static tq_status snap_block(tq_format format, size_t n, float *block) {
@@ -71,12 +81,14 @@ static tq_status snap_block(tq_format format, size_t n, float *block) {
     if (rms == 0.0) return TQ_OK;
     for (size_t d = 0; d < n; d++)
         block[d] = (float)((double)block[d] / rms);
-    const tq_status status = tq_requantize(format, block, block, n);
+    tq_status status = tq_requantize(format, block, block, n);
     for (size_t d = 0; d < n; d++)
         snapped += (double)block[d] * (double)block[d];
     const double factor = matched ? sqrt(squares / snapped) : rms;
+    float norm = (float)(factor * sqrt((double)n));
+    if (status == TQ_OK && !TQ_IS_V1(format)) status = store_norm(&norm);
     for (size_t d = 0; d < n; d++)
-        block[d] = (float)((double)block[d] * factor);
+        block[d] = (float)((double)block[d] * (double)norm / sqrt((double)n));
     return status;
 }
 
@@ -95,7 +107,7 @@ static tq_status fill_codes(cli_ablate_side *s, size_t heads, const cli_ring *ri
     const size_t held = heads * ring->held * s->codec.head_dim;
     const size_t slots = heads * ring->capacity * s->codec.head_dim;
     tq_encoded *e = &s->encoded;
-    TRY_STATUS(tq_encoded_alloc(e, &s->codec, heads, ring->capacity, 0));
+    TRY_STATUS(tq_encoded_alloc(e, &s->codec, heads, ring->capacity, 0, 0));
     TRY_STATUS(tq_encoded_put(e, ring->held, s->flat_original, held, 0));
     TRY_STATUS(tq_encoded_get(e, 0, ring->held, TQ_ORIGINAL, s->flat_decoded, held, 0));
     e->n_positions = 0;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ablate/ablate.h"
+#include "base/encoding.h"
 #include "base/message.h"
 #include "base/progress.h"
 
@@ -15,8 +16,8 @@ typedef struct lab {
     const cli_ablate_input *in;
     cli_ring ring;
     cli_ablate_side k, v;
-    float *k_norms, *v_norms; /* of a fault of scale */
-    float *signs;             /* of a fault of signs */
+    void *k_norms, *v_norms; /* of a fault of scale */
+    float *signs;            /* of a fault of signs */
 } lab;
 
 const char *cli_fault_name(cli_fault fault) {
@@ -24,12 +25,22 @@ const char *cli_fault_name(cli_fault fault) {
     return names[fault];
 }
 
-/* The reference file's mistake: norms times sqrt(512). */
-static float *scaled_norms(const cli_ablate_side *side) {
-    float *norms = cli_new_floats(side->encoded.n_norms, 1, 1);
-    for (size_t i = 0; norms && i < side->encoded.n_norms; i++)
-        norms[i] = (float)((double)side->encoded.norms[i] * sqrt(512.0));
-    return norms;
+/* The reference file's mistake: norms times sqrt(512), as the format keeps them. To be freed. */
+static tq_status scaled_norms(const cli_ablate_side *side, void **out) {
+    const bool v1 = TQ_IS_V1(side->codec.format);
+    const size_t n = side->encoded.n_norms / (v1 ? sizeof(float) : sizeof(uint16_t));
+    const float *floats = side->encoded.norms;
+    const uint16_t *halves = side->encoded.norms;
+    float *norms = cli_new_floats(n, 1, 1);
+    *out = norms;
+    if (!norms) return TQ_E_NO_MEMORY;
+    for (size_t i = 0; i < n; i++)
+        norms[i] = (float)((double)(v1 ? floats[i] : cli_half(halves[i])) * sqrt(512.0));
+    if (v1) return TQ_OK;
+    *out = calloc(n + 1, sizeof(uint16_t));
+    const tq_status status = *out ? tq_round_centre(norms, *out, n) : TQ_E_NO_MEMORY;
+    free(norms);
+    return status;
 }
 
 /* The sign table of a rotation: every entry of the first row of what follows the signs is positive. */
@@ -54,9 +65,8 @@ static float *sign_table(const tq_codec *codec) {
 static int prepare_fault(lab *l) {
     bool there = true;
     if (l->in->fault == CLI_FAULT_SCALE) {
-        l->k_norms = scaled_norms(&l->k);
-        l->v_norms = scaled_norms(&l->v);
-        there = l->k_norms && l->v_norms;
+        TRY(cli_check("--fault scale", scaled_norms(&l->k, &l->k_norms)));
+        TRY(cli_check("--fault scale", scaled_norms(&l->v, &l->v_norms)));
     } else if (l->in->fault == CLI_FAULT_SIGNS) {
         l->signs = sign_table(&l->k.codec);
         there = l->signs != NULL;
@@ -64,7 +74,7 @@ static int prepare_fault(lab *l) {
     return there ? CLI_DONE : cli_out_of_memory();
 }
 
-static tq_view codes_view(const lab *l, const cli_ablate_side *s, const float *norms) {
+static tq_view codes_view(const lab *l, const cli_ablate_side *s, const void *norms) {
     const size_t start = l->ring.ring_start + (l->in->fault == CLI_FAULT_RING ? 1 : 0);
     tq_view view = tq_encoded_view(&s->encoded);
     view.ring_start = start % l->ring.capacity;

@@ -3,10 +3,14 @@
 #include "base/encoding.h"
 
 #include <math.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/message.h"
 #include "base/progress.h"
+#include "tqkv/cache.h"
 
 /* Values of one call to the codec: a few milliseconds of work, and a buffer that stays in cache. */
 enum { PIECE_VALUES = 1 << 18 };
@@ -21,14 +25,26 @@ size_t cli_first_kept(size_t n_positions, size_t capacity) {
     return n_positions > capacity ? n_positions - capacity : 0;
 }
 
+/* Values have been checked before: what is left is a norm. */
+static tq_status name_vector(const cli_heads *heads, size_t first, tq_status status) {
+    if (status != TQ_E_RANGE) return status;
+    const size_t row = first + (size_t)tq_last_error()->index / heads->head_dim;
+    return tq_fail(
+        TQ_E_RANGE, row * heads->head_dim, "src",
+        "vector [%zu, %zu] of [heads, positions] has a norm above %g, which float16 cannot hold",
+        row / heads->n_positions, row % heads->n_positions, (double)TQ_MAX_NORM);
+}
+
 tq_status cli_encode_heads(const cli_heads *heads, tq_encoded *out) {
     const size_t dim = heads->head_dim, all = heads->n_positions;
     const size_t n_values = heads->n_heads * all * dim;
     size_t t = cli_first_kept(all, out->capacity);
     out->ring_start = t % out->capacity;
+    out->first_position = out->centre_stretch == 0 ? 0 : t;
     for (size_t rows; t < all; t += rows) {
         rows = piece(heads->n_heads, dim, all - t);
-        TRY_STATUS(tq_encoded_put(out, rows, heads->data + t * dim, n_values - t * dim, all * dim));
+        TRY_STATUS(name_vector(
+            heads, t, tq_encoded_put(out, rows, heads->data + t * dim, n_values - t * dim, all * dim)));
         cli_progress_add(rows);
     }
     return TQ_OK;
@@ -64,22 +80,114 @@ tq_status cli_measure(const tq_encoded *encoded, const cli_heads *original, meas
     return status;
 }
 
-void cli_mean_centre(const cli_heads *heads, size_t first, float *centre) {
-    const size_t n = heads->n_positions - first;
+int cli_take_centre(cli_centre *centre, const cli_option *center, const cli_option *stretch,
+                    bool takes_file) {
+    const bool all = stretch->given && strcmp(stretch->value, "all") == 0;
+    *centre = (cli_centre){.stretch = 0};
+    if (stretch->given && !center->given)
+        return cli_misuse("--center-stretch does nothing without --center");
+    if (!center->given) return CLI_DONE;
+    centre->path = center->value;
+    centre->stretch = TQ_DEFAULT_CENTRE_STRETCH;
+    centre->kind = strcmp(center->value, "mean") == 0    ? CLI_CENTRE_MEAN
+                   : strcmp(center->value, "learn") == 0 ? CLI_CENTRE_LEARN
+                                                         : CLI_CENTRE_FILE;
+    if (centre->kind == CLI_CENTRE_FILE && !takes_file)
+        return cli_misuse("--center: '%s' is none; there are mean and learn", center->value);
+    if (centre->kind == CLI_CENTRE_FILE && stretch->given)
+        return cli_misuse("--center-stretch does nothing with a file, whose centre serves all positions");
+    if (centre->kind == CLI_CENTRE_FILE || all) {
+        centre->stretch = 0;
+        return CLI_DONE;
+    }
+    TRY(cli_take_count(stretch, 0, SIZE_MAX, &centre->stretch));
+    return centre->stretch == 0
+               ? cli_misuse("--center-stretch: 0 positions have no mean; give 1 or more, "
+                            "or all")
+               : CLI_DONE;
+}
+
+size_t cli_count_centres(const cli_centre *centre, const cli_heads *heads, size_t first) {
+    if (centre->kind == CLI_CENTRE_NONE) return 0;
+    if (centre->stretch == 0) return 1;
+    return (heads->n_positions - 1) / centre->stretch - first / centre->stretch + 1;
+}
+
+/* Of positions [first, end), in float32, then rounded. */
+static tq_status mean(const cli_heads *heads, size_t first, size_t end, float *room, uint16_t *centre) {
+    const size_t dim = heads->head_dim;
     for (size_t g = 0; g < heads->n_heads; g++) {
-        for (size_t d = 0; d < heads->head_dim; d++) {
-            const float *column = heads->data + (g * heads->n_positions + first) * heads->head_dim + d;
+        for (size_t d = 0; d < dim; d++) {
+            const float *column = heads->data + g * heads->n_positions * dim + d;
             double sum = 0.0;
-            for (size_t t = 0; t < n; t++)
-                sum += (double)column[t * heads->head_dim];
-            centre[g * heads->head_dim + d] = (float)(sum / (double)n);
+            for (size_t t = first; t < end; t++)
+                sum += (double)column[t * dim];
+            room[g * dim + d] = (float)(sum / (double)(end - first));
         }
     }
+    return tq_round_centre(room, centre, heads->n_heads * dim);
+}
+
+static tq_status learn(const cli_heads *heads, size_t first, size_t end, uint16_t *centre) {
+    const size_t dim = heads->head_dim, all = heads->n_heads * heads->n_positions * dim;
+    const size_t most = TQ_DEFAULT_LEARN_CENTRE;
+    const tq_batch batch = {.heads = heads->n_heads,
+                            .rows = end - first < most ? end - first : most,
+                            .dense_head_stride = heads->n_positions * dim};
+    return tq_learn_centre((uint32_t)dim, &batch, heads->data + first * dim, all - first * dim, centre,
+                           heads->n_heads * dim);
+}
+
+tq_status cli_make_centres(const cli_centre *centre, const cli_heads *heads, size_t first,
+                           uint16_t *centres) {
+    const size_t all = heads->n_positions, n = cli_count_centres(centre, heads, first);
+    const size_t stretch = centre->stretch == 0 ? all : centre->stretch;
+    float *room = cli_new_floats(heads->n_heads, heads->head_dim, 1);
+    tq_status status = room ? TQ_OK : TQ_E_NO_MEMORY;
+    for (size_t i = 0; status == TQ_OK && i < n; i++) {
+        const size_t number = first / stretch + i, begin = number * stretch;
+        const size_t end = all - begin < stretch ? all : begin + stretch;
+        uint16_t *to = centres + number % n * heads->n_heads * heads->head_dim;
+        status = centre->kind == CLI_CENTRE_MEAN
+                     ? mean(heads, begin < first ? first : begin, end, room, to)
+                     : learn(heads, begin, end, to);
+    }
+    free(room);
+    return status;
+}
+
+void cli_centre_text(const cli_centre *centre, char *text, size_t size) {
+    const char *what = centre->kind == CLI_CENTRE_MEAN ? "mean" : "learned centre";
+    if (centre->stretch == 0)
+        snprintf(text, size, "the %s of all positions", what);
+    else
+        snprintf(text, size, "the %ss of stretches of %zu position%s", what, centre->stretch,
+                 centre->stretch == 1 ? "" : "s");
+}
+
+float cli_half(uint16_t half) {
+    const int exponent = half >> 10 & 0x1f, fraction = half & 0x3ff;
+    const float size =
+        exponent == 0 ? ldexpf((float)fraction, -24) : ldexpf((float)(1024 + fraction), exponent - 25);
+    return half & 0x8000 ? -size : size; /* norms and centres are finite */
+}
+
+void cli_report_centre(cli_report *report, const tq_encoded *encoded) {
+    cli_report_flag(report, "centre", "centre", encoded->n_centres != 0);
+    cli_report_count(report, "n_centres", "centres", encoded->n_centres);
+    if (report->as_json || encoded->centre_stretch != 0)
+        cli_report_count(report, "centre_stretch", "positions a centre", encoded->centre_stretch);
+    else
+        cli_report_text(report, "centre_stretch", "positions a centre",
+                        encoded->n_centres ? "all" : "none");
+}
+
+size_t cli_centre_values(const tq_encoded *encoded) {
+    return encoded->n_centres * encoded->n_kv_heads * encoded->codec.head_dim;
 }
 
 size_t cli_encoded_bytes(const tq_encoded *encoded) {
-    const size_t centre = encoded->centre ? encoded->n_kv_heads * encoded->codec.head_dim : 0;
-    return encoded->n_codes + (encoded->n_norms + centre) * sizeof(float);
+    return encoded->n_codes + encoded->n_norms + cli_centre_values(encoded) * sizeof *encoded->centre;
 }
 
 double cli_bits_per_value(const tq_encoded *encoded) {

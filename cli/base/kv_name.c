@@ -98,6 +98,7 @@ static int take_config(const char *whole, const side *k, const side *v, const ch
     kv->k_norm_rule = c.layer.k.norm_rule;
     kv->v_norm_rule = c.layer.v.norm_rule;
     kv->learn_centre = c.learn_centre;
+    kv->centre_stretch = c.centre_stretch;
     kv->recent = c.recent;
     kv->sinks = c.sinks;
     return CLI_DONE;
@@ -169,7 +170,7 @@ bool cli_kv_cut(const lm_kv *kv, const lm_model *model, char *text, size_t size)
 }
 
 void cli_kv_default_name(char name[CLI_KV_NAME_SIZE]) {
-    snprintf(name, CLI_KV_NAME_SIZE, "%s/%s+centre+recent", tq_format_name(TQ_DEFAULT_K_FORMAT),
+    snprintf(name, CLI_KV_NAME_SIZE, "%s/%s+centre+recent+sinks", tq_format_name(TQ_DEFAULT_K_FORMAT),
              tq_format_name(TQ_DEFAULT_V_FORMAT));
 }
 

@@ -81,7 +81,7 @@ static int measure(work *w, size_t most, cli_attend_result *result) {
 }
 
 static size_t encoded_bytes(const cli_attend_side *side) {
-    return side->code_bytes + side->norms * sizeof(float);
+    return side->code_bytes + side->norm_bytes;
 }
 
 int cli_attend_run(const cli_attend_case *c, size_t samples, cli_attend_result *result) {

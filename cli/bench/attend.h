@@ -56,9 +56,8 @@ int cli_bench_attend(const cli_attend_filter *filter, bool as_json);
 /* Keys or values, [G][T] vectors each. */
 typedef struct cli_attend_side {
     tq_codec codec;
-    size_t code_bytes, norms; /* of a vector */
-    uint8_t *codes;
-    float *values; /* norms of the codes */
+    size_t code_bytes, norm_bytes; /* of a vector */
+    uint8_t *codes, *norms;
 } cli_attend_side;
 
 typedef struct cli_attend_data {

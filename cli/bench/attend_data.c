@@ -38,8 +38,8 @@ static tq_status encode(cli_attend_side *side, size_t kind, size_t rows, const f
         for (size_t i = 0; i < n; i++)
             take_row(pool, kind, at + i, dim, block + i * dim);
         status =
-            tq_encode(&side->codec, &batch, block, n * dim, NULL, side->codes + at * side->code_bytes,
-                      n * side->code_bytes, side->values + at * side->norms, n * side->norms);
+            tq_encode(&side->codec, &batch, block, n * dim, NULL, 0, side->codes + at * side->code_bytes,
+                      n * side->code_bytes, side->norms + at * side->norm_bytes, n * side->norm_bytes);
     }
     return status;
 }
@@ -47,16 +47,16 @@ static tq_status encode(cli_attend_side *side, size_t kind, size_t rows, const f
 static int side_begin(cli_attend_side *side, tq_format format, const cli_attend_case *c) {
     const size_t rows = c->kv_heads * c->positions;
     side->codec = (tq_codec){.format = format, .head_dim = c->dim, .scale_factor_d512 = 1.0f};
-    TRY(cli_check(NULL, tq_row_size(&side->codec, &side->code_bytes, &side->norms)));
+    TRY(cli_check(NULL, tq_row_size(&side->codec, &side->code_bytes, &side->norm_bytes)));
     side->codes = room(rows * side->code_bytes);
-    side->values = room(rows * side->norms * sizeof *side->values);
-    return side->codes && side->values ? CLI_DONE : cli_out_of_memory();
+    side->norms = room(rows * side->norm_bytes);
+    return side->codes && side->norms ? CLI_DONE : cli_out_of_memory();
 }
 
 static int make_view(const cli_attend_side *side, const cli_attend_case *c, tq_view *view) {
     const size_t rows = c->kv_heads * c->positions;
     return cli_check(NULL, tq_view_codes(view, &side->codec, c->kv_heads, c->positions, side->codes,
-                                         rows * side->code_bytes, side->values, rows * side->norms));
+                                         rows * side->code_bytes, side->norms, rows * side->norm_bytes));
 }
 
 static int fill(cli_attend_data *data, const cli_attend_case *c) {
@@ -109,9 +109,9 @@ int cli_attend_data_begin(cli_attend_data *data, const cli_attend_case *c) {
 
 void cli_attend_data_free(cli_attend_data *data) {
     free(data->k.codes);
-    free(data->k.values);
+    free(data->k.norms);
     free(data->v.codes);
-    free(data->v.values);
+    free(data->v.norms);
     free(data->q);
     free(data->out);
     free(data->workspace);
@@ -137,8 +137,8 @@ typedef struct check {
 static tq_status decode(const cli_attend_side *side, size_t head, size_t rows, float *dst) {
     const tq_batch batch = {.heads = 1, .rows = rows};
     return tq_decode(&side->codec, &batch, TQ_ORIGINAL, side->codes + head * rows * side->code_bytes,
-                     rows * side->code_bytes, side->values + head * rows * side->norms,
-                     rows * side->norms, NULL, dst, rows * side->codec.head_dim);
+                     rows * side->code_bytes, side->norms + head * rows * side->norm_bytes,
+                     rows * side->norm_bytes, NULL, 0, dst, rows * side->codec.head_dim);
 }
 
 static void check_query(check *c, size_t head, size_t query) {

@@ -18,7 +18,7 @@ typedef struct work {
     const float *in;
     float *out;
     uint8_t *codes;
-    float *norms;
+    uint8_t *norms;
     tq_status status; /* the first failure */
 } work;
 
@@ -30,15 +30,15 @@ static tq_status run_slice(const work *w, size_t slice) {
     const float *in = w->in + measure_dense_at(s, slice);
     float *out = w->out + measure_dense_at(s, slice);
     uint8_t *codes = w->codes + measure_codes_at(s, slice);
-    float *norms = w->norms + measure_norms_at(s, slice);
+    uint8_t *norms = w->norms + measure_norms_at(s, slice);
 
     switch (c->op) {
     case CLI_BENCH_ENCODE:
-        return tq_encode(&c->codec, &batch, in, n, NULL, codes, s->rows * s->code_bytes, norms,
-                         s->rows * s->norms);
+        return tq_encode(&c->codec, &batch, in, n, NULL, 0, codes, s->rows * s->code_bytes, norms,
+                         s->rows * s->norm_bytes);
     case CLI_BENCH_DECODE:
         return tq_decode(&c->codec, &batch, c->domain, codes, s->rows * s->code_bytes, norms,
-                         s->rows * s->norms, NULL, out, n);
+                         s->rows * s->norm_bytes, NULL, 0, out, n);
     case CLI_BENCH_ROTATE:
         return tq_rotate(&c->codec, TQ_ROTATED, s->rows, in, out);
     default:
@@ -60,7 +60,7 @@ static bool same(const work *a, size_t first, const work *b) {
     if (b->bench->op != CLI_BENCH_ENCODE)
         return memcmp(a->out + first * s->dim, b->out, s->rows * s->dim * sizeof(float)) == 0;
     return memcmp(a->codes + first * s->code_bytes, b->codes, s->rows * s->code_bytes) == 0 &&
-           memcmp(a->norms + first * s->norms, b->norms, s->rows * s->norms * sizeof(float)) == 0;
+           memcmp(a->norms + first * s->norm_bytes, b->norms, s->rows * s->norm_bytes) == 0;
 }
 
 /* Does CHECK_ROWS of the rows of `ours` again, into the arrays of `again`, and compares. */
@@ -71,7 +71,7 @@ static int check_rows(const work *ours, size_t first, const work *again) {
     w.in = ours->in + first * s->dim;
     if (ours->bench->op == CLI_BENCH_DECODE) {
         w.codes = ours->codes + first * s->code_bytes;
-        w.norms = ours->norms + first * s->norms;
+        w.norms = ours->norms + first * s->norm_bytes;
     }
     TRY(cli_check(NULL, run_slice(&w, 0)));
     return same(ours, first, &w)
@@ -101,7 +101,7 @@ int cli_bench_check(const cli_bench_case *c, measure_data *data, tq_isa isa) {
     ours.slices.count = 1;
     again.slices.rows = ours.slices.rows < CHECK_ROWS ? ours.slices.rows : CHECK_ROWS;
     again.out = calloc(again.slices.rows, again.slices.dim * sizeof *again.out);
-    again.norms = calloc(again.slices.rows, again.slices.norms * sizeof *again.norms);
+    again.norms = calloc(again.slices.rows, again.slices.norm_bytes);
     again.codes = calloc(again.slices.rows, again.slices.code_bytes);
     int rc = again.out && again.norms && again.codes ? check_slice(&ours, data, isa, &again)
                                                      : cli_out_of_memory();

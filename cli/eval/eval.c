@@ -70,13 +70,17 @@ static int read_text(cli_eval *eval, uint8_t **text) {
     return CLI_DONE;
 }
 
-/* Whether no layer gets to the positions that it would encode. */
+/* Whether no layer gets to the positions that it would encode. A stretch that sinks begin has fewer keys
+ * to learn from. */
 static bool stays_dense(const cli_eval *eval, const lm_kv *kv, size_t reach) {
-    const size_t wanted = kv->recent > kv->learn_centre ? kv->recent : kv->learn_centre;
-    bool dense = wanted + kv->sinks > 0;
+    size_t keys = kv->learn_centre;
+    if (kv->centre_stretch > 0 && kv->centre_stretch - kv->sinks % kv->centre_stretch < keys)
+        keys = kv->centre_stretch - kv->sinks % kv->centre_stretch;
+    bool dense = true;
     for (size_t i = 0; dense && i < eval->shape.n_layers; i++) {
         const lm_layer_shape layer = lm_model_layer(eval->model, i);
-        dense = reach <= lm_layer_holds(&layer, wanted) + kv->sinks;
+        dense = reach <= kv->sinks + lm_layer_holds(&layer, kv->recent) ||
+                reach < kv->sinks + lm_layer_holds(&layer, keys);
     }
     return dense;
 }
@@ -177,7 +181,7 @@ static const cli_option_spec specs[N_OPTIONS] = {
     [V_FORMAT] = {"v-format", 0, "FORMAT", "and values"},
     [RECENT] = {"recent", 0, "R", "its last positions in float16"},
     [SINKS] = {"sinks", 0, "S", "its first positions in float16"},
-    [CENTER] = {"center", 0, NULL, "its keys less the mean of the first 64"},
+    [CENTER] = {"center", 0, NULL, "its keys less a mean for every 256 positions"},
     [THREADS] = {"threads", 0, "N", "threads; as many as processors"},
     [JSON] = {"json", 0, NULL, "print one JSON object"},
     [REPORT] = {"report", 0, "DIR", "write DIR/index.html"},

@@ -17,6 +17,9 @@ enum {
     CLI_EVAL_MEMORY_POINTS = 64 /* contexts at which the bytes of a cache are noted */
 };
 
+/* The name of the row that keeps them as tq_cache_config_default() does. */
+#define CLI_EVAL_DEFAULT "default"
+
 /* A way to keep keys and values, and its figures. "Reference": a sequence with a float32 cache. */
 typedef struct cli_eval_row {
     char name[CLI_KV_NAME_SIZE];
@@ -57,7 +60,7 @@ typedef struct cli_eval {
     double seconds; /* that it all took, timing of single rows apart */
 } cli_eval;
 
-/* Norms, centre and padding counted. */
+/* Norms, centres and padding counted. */
 double cli_eval_bits_per_value(const cli_eval *eval, const cli_eval_row *row);
 
 /* Relative squared error of a layer's attention outputs. */

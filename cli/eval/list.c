@@ -24,13 +24,19 @@ static const char *const names[] = {
     "*tq5-v1",
     "*tq4-v1",
     "tq8/tq4",
-    "default",
+    CLI_EVAL_DEFAULT,
+    /* what each helper of the default is worth */
+    "*tq6/tq4+recent+sinks",
+    "*tq6/tq4+centre=all+recent+sinks",
+    "*tq6/tq4+centre+recent",
+    "*tq6/tq4+centre+sinks",
     "*k-tq4",
     "*v-tq4",
     "*k-tq4+centre",
     "*tq8+centre",
     "*tq6+centre",
     "tq4+centre",
+    "*tq4+centre=all",
     "*tq4+recent",
     "*tq4+centre+recent",
     "*tq4+plain",
@@ -50,12 +56,9 @@ typedef struct left_out {
 static int add_name(cli_eval *eval, const char *name, left_out *out) {
     char why[128], usual[CLI_KV_NAME_SIZE];
     cli_eval_row row = {0};
-    if (strcmp(name, "default") == 0) {
-        cli_kv_default_name(usual);
-        name = usual;
-    }
     if (cli_eval_find(eval, name)) return CLI_DONE;
-    TRY(cli_parse_kv(name, &row.kv));
+    cli_kv_default_name(usual);
+    TRY(cli_parse_kv(strcmp(name, CLI_EVAL_DEFAULT) == 0 ? usual : name, &row.kv));
     if (!cli_kv_serves(&row.kv, eval->model, why, sizeof why)) {
         if (!out) return cli_misuse("'%s': %s", name, why);
         const size_t length = strlen(out->names);

@@ -25,9 +25,7 @@ const char *cli_eval_colour(const cli_eval_row *row) {
 static bool is_named(const cli_eval *eval, const cli_eval_row *row) {
     (void)eval;
     const lm_kv *kv = &row->kv;
-    char usual[CLI_KV_NAME_SIZE];
-    cli_kv_default_name(usual);
-    if (strcmp(row->name, usual) == 0) return true;
+    if (strcmp(row->name, CLI_EVAL_DEFAULT) == 0) return true;
     return !kv->k_dense && !kv->v_dense && !kv->recent && !kv->sinks && !kv->learn_centre &&
            kv->k_norm_rule == TQ_NORM_DEFAULT && kv->v_norm_rule == TQ_NORM_DEFAULT;
 }

@@ -77,12 +77,17 @@ static void write_row(FILE *out, const cli_eval *eval, const cli_eval_row *row) 
 }
 
 static void write_table(FILE *out, const cli_eval *eval) {
-    char cut[256];
-    fprintf(out,
-            "<h2>Figures</h2>\n<p>Size after %zu tokens, norms and centre counted. KL in nats from the "
-            "next-byte distribution of float32; cosines of attention outputs; tokens per second of each "
-            "format alone.</p>\n<div class=\"wide\"><table><thead><tr><th>format</th>",
-            eval->memory_at[eval->n_memory - 1]);
+    char cut[256], usual[CLI_KV_NAME_SIZE];
+    cli_kv_default_name(usual);
+    fprintf(
+        out,
+        "<h2>Figures</h2>\n<p>Size after %zu tokens, norms and centres counted. KL in nats from "
+        "the next-byte distribution of float32; cosines of attention outputs; tokens per second of each "
+        "format alone. %s: %s, keys less a mean of %d for every %d positions, the last %d and the first "
+        "%d in float16.</p>\n<div "
+        "class=\"wide\"><table><thead><tr><th>format</th>",
+        eval->memory_at[eval->n_memory - 1], CLI_EVAL_DEFAULT, usual, TQ_DEFAULT_LEARN_CENTRE,
+        TQ_DEFAULT_CENTRE_STRETCH, TQ_DEFAULT_RECENT, TQ_DEFAULT_SINKS);
     for (size_t k = 0; k < CLI_EVAL_FIGURES; k++)
         fprintf(out, "<th>%s</th>", cli_eval_figures[k].page_heading);
     fputs("</tr></thead><tbody>\n", out);

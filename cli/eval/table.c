@@ -98,13 +98,24 @@ static void tell_cuts(const cli_eval *eval) {
             printf("# %s: %s\n", eval->rows[i].name, text);
 }
 
+static void tell_default(const cli_eval *eval) {
+    char usual[CLI_KV_NAME_SIZE];
+    cli_kv_default_name(usual);
+    if (cli_eval_find(eval, CLI_EVAL_DEFAULT))
+        printf("# default: %s, keys less a mean of %d for every %d\n"
+               "# positions, the last %d and the first %d in float16\n",
+               usual, TQ_DEFAULT_LEARN_CENTRE, TQ_DEFAULT_CENTRE_STRETCH, TQ_DEFAULT_RECENT,
+               TQ_DEFAULT_SINKS);
+}
+
 int cli_eval_print_tables(const cli_eval *eval) {
     const size_t full = eval->memory_at[eval->n_memory - 1];
     cli_print_line("# %s on %s", eval->shape.name, eval->text_path);
     printf("# %zu tokens, a new cache every %zu\n", eval->tokens, eval->context);
-    printf("# bytes and bits/value: after %zu tokens, norms and centre counted\n# float32: %.4f "
+    printf("# bytes and bits/value: after %zu tokens, norms and centres counted\n# float32: %.4f "
            "bits a byte. v2 norms are matched unless a name says otherwise\n",
            full, eval->reference_bits / (double)eval->tokens);
+    tell_default(eval);
     tell_cuts(eval);
     TRY(print_figures(eval, true));
     printf("\n# KL in nats from the next-byte distribution of float32; top: the same likeliest\n# byte; "
@@ -146,8 +157,10 @@ static json_t *row_json(const cli_eval *eval, const cli_eval_row *row) {
 int cli_eval_print_json(const cli_eval *eval) {
     json_t *rows = json_array(), *contexts = json_array();
     int failed = 0;
+    char usual[CLI_KV_NAME_SIZE];
     cli_grid pairs;
     cli_report report;
+    cli_kv_default_name(usual);
     for (size_t i = 0; i < eval->n_rows; i++)
         failed |= json_array_append_new(rows, row_json(eval, &eval->rows[i]));
     for (size_t i = 0; i < eval->n_memory; i++)
@@ -158,6 +171,7 @@ int cli_eval_print_json(const cli_eval *eval) {
     cli_report_text(&report, "model_file", NULL, eval->model_path);
     cli_report_text(&report, "text", NULL, eval->text_path);
     cli_report_text(&report, "version", NULL, tq_version());
+    cli_report_text(&report, "default", NULL, usual);
     cli_report_count(&report, "tokens", NULL, eval->tokens);
     cli_report_count(&report, "context", NULL, eval->context);
     cli_report_real(&report, "reference_bits_per_byte", NULL,

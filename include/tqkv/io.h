@@ -66,29 +66,38 @@ TQ_API tq_status tq_npy_write(const char *path, const float *data, size_t n_dims
 /** Releases what a read returned, and empties it. NULL and empty ones are fine. */
 TQ_API void tq_tensor_free(tq_tensor *tensor);
 
-/** An encoded tensor: G heads of n_positions vectors in `capacity` slots, owned memory. */
+/** An encoded tensor: G heads of n_positions vectors in `capacity` slots, owned memory.
+ *
+ * Centres are those of tq_encode(), v2 formats only: one for all, or one for each stretch of L positions.
+ * Stretches are counted from the beginning of the sequence, which a ring may have forgotten: the vector
+ * at position p of the sequence lacks centre number p / L % n_centres. */
 typedef struct tq_encoded {
-    tq_codec codec;     /**< format, D, norm rule, scale factor */
-    size_t n_kv_heads;  /**< G */
-    size_t n_positions; /**< vectors held per head, at most capacity */
-    size_t capacity;    /**< C, slots per head */
-    size_t ring_start;  /**< slot of the oldest vector; 0 unless a ring has wrapped */
-    size_t n_codes;     /**< bytes: G * C * code_bytes */
-    uint8_t *codes;     /**< [G][C][code_bytes] */
-    size_t n_norms;     /**< floats: G * C * norms */
-    float *norms;       /**< [G][C][norms] */
-    float *centre;      /**< [G][D], or NULL; v2 formats only */
+    tq_codec codec;        /**< format, D, norm rule, scale factor */
+    size_t n_kv_heads;     /**< G */
+    size_t n_positions;    /**< vectors held per head, at most capacity */
+    size_t capacity;       /**< C, slots per head */
+    size_t ring_start;     /**< slot of the oldest vector; 0 unless a ring has wrapped */
+    size_t n_codes;        /**< bytes: G * C * code_bytes */
+    uint8_t *codes;        /**< [G][C][code_bytes] */
+    size_t n_norms;        /**< bytes: G * C * norm_bytes */
+    void *norms;           /**< [G][C][norm_bytes]: float16 of v2, float32 of v1, aligned as such */
+    uint16_t *centre;      /**< float16 [n_centres][G][D], original domain; NULL: none */
+    size_t n_centres;      /**< 0: none; 1 without stretches; else at least the stretches that the held
+                                positions lie in, and at most those that `capacity` positions can lie in */
+    size_t centre_stretch; /**< L; 0: one centre for all, or none */
+    size_t first_position; /**< the oldest vector's, in the sequence; 0 without stretches */
 } tq_encoded;
 
-/** Allocates zeroed codes and norms (and a centre if asked) for codec, n_kv_heads and capacity.
+/** Allocates zeroed codes, norms and n_centres centres for codec, n_kv_heads and capacity.
  *
- * codec, n_kv_heads and capacity are copied into out, TQ_NORM_DEFAULT as the rule it stands for;
- * n_positions and ring_start become 0.
+ * The arguments are copied into out, TQ_NORM_DEFAULT as the rule it stands for; n_positions, ring_start
+ * and first_position become 0.
  * TQ_E_NULL, TQ_E_FORMAT, TQ_E_HEAD_DIM, TQ_E_OVERFLOW, TQ_E_NO_MEMORY; out untouched on failure. */
 TQ_API tq_status tq_encoded_alloc(tq_encoded *out, const tq_codec *codec, size_t n_kv_heads,
-                                  size_t capacity, int with_centre);
+                                  size_t capacity, size_t n_centres, size_t centre_stretch);
 
-/** Reads an encoded tensor (docs/format.md, "Files").
+/** Reads an encoded tensor (docs/format.md, "Files"). Files of v2 formats from before version 3, with
+ * float32 norms, are refused (TQ_E_FILE_FIELD, "tqkv.version").
  *
  * out   written on success only; release with tq_encoded_free()
  *
@@ -101,21 +110,23 @@ TQ_API tq_status tq_encoded_parse(const char *name, const void *bytes, size_t si
 /** Writes an encoded tensor: the same tensor gives the same bytes.
  *
  * TQ_E_NULL, TQ_E_IO, TQ_E_NO_MEMORY, TQ_E_OVERFLOW, TQ_E_FORMAT, TQ_E_HEAD_DIM, TQ_E_NORM_RULE,
- * TQ_E_SCALE_FACTOR; TQ_E_FILE_SHAPE if sizes, positions, ring or centre contradict the rest;
+ * TQ_E_SCALE_FACTOR; TQ_E_FILE_SHAPE if sizes, positions, ring, centres or stretches contradict the rest;
  * TQ_E_FILE_FIELD with the index of a norm that is negative or not finite, or of a centre that is not
  * finite. */
 TQ_API tq_status tq_encoded_write(const char *path, const tq_encoded *encoded);
 
 /** Encodes n more positions of every head. When slots run out the new ones take those of the oldest;
- * where the first position goes, an empty tensor's ring_start says.
+ * where the first position goes, an empty tensor's ring_start says, and with stretches its first_position
+ * which one it is. The centre of a stretch must be in its place before the first position of it is put.
  *
  * src           [G][n][D] float32, original domain
  * n_src         floats there
  * head_stride   floats from a head to the next; 0: n * D
  *
- * n is at most the capacity (TQ_E_POSITION). TQ_E_NULL; TQ_E_FILE_SHAPE if the tensor contradicts itself;
- * TQ_E_STRIDE if heads of src collide; what tq_encode() returns. On failure n_positions and ring_start
- * are as before, and the slots that were to be written hold anything. */
+ * n is at most the capacity, and the positions then held lie in at most n_centres stretches
+ * (TQ_E_POSITION). TQ_E_NULL; TQ_E_FILE_SHAPE if the tensor contradicts itself; TQ_E_STRIDE if heads of
+ * src collide; what tq_encode() returns, with indices in src. On failure n_positions, ring_start and
+ * first_position are as before, and the slots that were to be written hold anything. */
 TQ_API tq_status tq_encoded_put(tq_encoded *encoded, size_t n, const float *src, size_t n_src,
                                 size_t head_stride);
 
@@ -125,13 +136,15 @@ TQ_API tq_status tq_encoded_put(tq_encoded *encoded, size_t n, const float *src,
  * n_dst         floats there
  * head_stride   floats from a head to the next; 0: n * D
  *
- * The centre is added as it is: for TQ_ROTATED rotate it first. TQ_E_NULL, TQ_E_POSITION if they are not
- * all there, TQ_E_FILE_SHAPE, TQ_E_STRIDE, what tq_decode() returns. */
+ * Centres are added, in the domain asked for. TQ_E_NULL, TQ_E_POSITION if they are not all there,
+ * TQ_E_FILE_SHAPE, TQ_E_STRIDE, what tq_decode() returns. */
 TQ_API tq_status tq_encoded_get(const tq_encoded *encoded, size_t first, size_t n, tq_domain domain,
                                 float *dst, size_t n_dst, size_t head_stride);
 
-/** The tensor as tq_attention() takes it, n_positions of it. The centre is left out: the view of keys
- * takes it as it is, values lack theirs in the result. Valid as long as the tensor. */
+/** The tensor as tq_attention() takes it, n_positions of it. Valid as long as the tensor.
+ *
+ * Only `centre` is left out, since a view of values has none: their results lack it. The view of keys
+ * takes the tensor's as it is; with stretches its segment begins at first_position. */
 TQ_API tq_view tq_encoded_view(const tq_encoded *encoded);
 
 /** Releases what a read or an allocation returned, and empties it. NULL and empty ones are fine. */

@@ -115,7 +115,7 @@ class Ablate(CommandTest):
         self.assertLess(told["rows"]["decoded"]["worst"], 2e-6)
 
     def test_faults_are_named(self):
-        faults = (("scale", "scale", r"22\.627 times what they should be: norms multiplied by sqrt\(512\)"),
+        faults = (("scale", "scale", r"22\.62\d times what they should be: norms multiplied by sqrt\(512\)"),
                   ("ring", "order", r"position p has the keys of position p \+ 1: a ring start off by 1"),
                   ("signs", "signs", "wrong sign in .* coordinates: a sign table left out"))
         for dim, fmt in ((64, "tq4"), (96, "tq3"), (128, "tq8"), (256, "tq4-v1"), (512, "tq6-v1")):

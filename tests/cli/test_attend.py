@@ -133,6 +133,21 @@ class Attend(CommandTest):
                     self.check("--causal", "--path", "decoded", **held, causal=True)
                     self.check("--splits", "4", "--softcap", "3", **held, softcap=3.0)
 
+    def test_a_centre_for_each_stretch(self):
+        """Keys and values with stretches of different lengths, in rings that have forgotten some."""
+        self.make(64, offset=3.0)
+        held = {"k": "k.st", "v": "v.st", "k_held": "k-decoded.npy", "v_held": "v-decoded.npy"}
+        for sides in ({"k": "4"}, {"v": "5"}, {"k": "4", "v": "3"}, {"k": "1", "v": "all"}, {"k": "all", "v": "1"}):
+            for ring in ((), ("--capacity", "9", "--ring"), ("--capacity", "30")):
+                with self.subTest(sides=sides, ring=ring):
+                    for name in "kv":
+                        self.encode(name, "--format", "tq4", *ring, *(
+                            ("--center", "mean", "--center-stretch", sides[name]) if name in sides else ()))
+                    self.check("--causal", **held, causal=True)
+                    self.check("--causal", "--window", "4", **held, causal=True, window=4)
+                    self.check("--causal", "--path", "decoded", **held, causal=True)
+                    self.check("--splits", "4", "--softcap", "3", **held, softcap=3.0)
+
     def test_splits(self):
         self.encode("k", "--format", "tq4")
         whole = self.check(k="k.st", k_held="k-decoded.npy")

@@ -35,6 +35,38 @@ class BadFiles(CommandTest):
                 self.refused(1, where, "requantize", "bad.npy", "-o", "out.npy", "--bits", "4")
                 self.assertEqual(self.json("info", "bad.npy")["n_not_finite"], 1)
 
+    def test_norms_that_float16_cannot_hold(self):
+        values = gaussian(2 * 3 * 5 * 32)
+        values[(4 * 5 + 3) * 32 + 9] = 1e6
+        self.write_npy("long.npy", (2, 3, 5, 32), values)
+        where = r"long\.npy: vector \[4, 3\] of \[heads, positions\] has a norm above 65504, which float16 cannot"
+        self.encode(where, "long.npy")
+        self.encode(where, "long.npy", "--capacity", "3", "--ring")
+        self.refused(1, where, "sweep", "long.npy")
+        for options in (("--center", "mean"), ("--center", "learn")):
+            self.encode(r"long\.npy: value \[1, 1, 3, 9\] .* is 1000000; with a centre, magnitudes up to 65504",
+                        "long.npy", *options)
+        self.write_npy("large.npy", (6, 32), [65505.0] + [0.0] * 191)
+        self.encode(r"large\.npy: value \[0, 0\] .* is 65505; with a centre", "x.npy", "--center", "large.npy")
+        # The norm of v1 is a float32.
+        values = gaussian(256)
+        values[3] = 1e6
+        self.write_npy("long.npy", (1, 256), values)
+        self.tqkv("encode", "long.npy", "-o", "long.st", "--format", "tq4-v1")
+        os.remove(self.path("long.st"))
+
+    def test_files_of_version_2(self):
+        """They had float32 norms."""
+        bad = os.path.join(os.environ["TQKV_SOURCE"], "tests", "golden", "bad")
+        files = [name for name in os.listdir(bad) if name.startswith("version-2-")]
+        self.assertEqual(len(files), 5)
+        for name in files:
+            with open(os.path.join(bad, name), "rb") as file:
+                self.write("old.st", file.read())
+            for arguments in (("info", "old.st"), ("decode", "old.st", "-o", "out.npy")):
+                self.refused(1, r'old\.st: byte \d+: tqkv.version is "2", whose norms are float32; "3" is '
+                             "expected: encode the tensor again", *arguments)
+
     def test_bad_centres(self):
         self.write_npy("short.npy", (5, 32), gaussian(5 * 32))
         self.encode(r"short\.npy: shape \[5\]\[32\]; the centre of this input is \[6\]\[32\]", "x.npy",

@@ -64,17 +64,17 @@ class Figures(EvalTest):
         def both(side_256, side_512):
             return 2 * (3 * 256 * 2 * side_256 + 300 * side_512)
 
-        expected = {"float32": 4 * values, "tq4": both(132, 260), "tq4-v1": both(132, 264),
-                    "tq8/tq4": both(260, 516) // 2 + both(132, 260) // 2,
-                    "k-tq4": both(132, 260) // 2 + 2 * values, "q4_0": values * 9 // 16,
-                    # Sinks left the windows long ago; the last layer has them.
-                    "tq4+recent=32+sinks=2": both(132, 260) + 2 * (3 * 32 * 2 * 380 + 34 * 764)}
+        expected = {"float32": 4 * values, "tq4": both(130, 258), "tq4-v1": both(132, 264),
+                    "tq8/tq4": both(258, 514) // 2 + both(130, 258) // 2,
+                    "k-tq4": both(130, 258) // 2 + 2 * values, "q4_0": values * 9 // 16,
+                    # Sinks left the windows long ago, but rings keep them: two more positions there.
+                    "tq4+recent=32+sinks=2":
+                        both(130, 258) + 2 * (3 * 2 * (32 * (512 - 130) + 2 * 512) + 34 * (1024 - 258))}
         self.assertEqual({name: row["cache_bytes"] for name, row in rows.items()}, expected)
         for name, row in rows.items():
             self.assertAlmostEqual(row["bits_per_value"], 8 * row["cache_bytes"] / values, places=6)
             self.assertEqual(row["memory"][-1], row["cache_bytes"])
-            if "sinks" not in name:  # which leave a window's ring
-                self.assertEqual(sorted(row["memory"]), row["memory"])
+            self.assertEqual(sorted(row["memory"]), row["memory"])
 
     def test_more_bits_are_nearer(self):
         result, rows = self.eval("--formats", "tq8,tq6,tq4,tq2,tq8-v1,q8_0+rotate", tokens=500)
@@ -104,7 +104,7 @@ class Figures(EvalTest):
         self.assertLess(rows["k-tq4+centre"]["bits_change"], 0.2 * rows["k-tq4"]["bits_change"])
 
     def test_threads_do_not_matter(self):
-        results = [self.eval("--formats", "tq8/tq4,q4_0+rotate,tq4+centre=64+recent", threads=n)[0] for n in (1, 2)]
+        results = [self.eval("--formats", "tq8/tq4,q4_0+rotate,tq4+centre=100+recent", threads=n)[0] for n in (1, 2)]
         self.assertEqual(untimed(results[0]), untimed(results[1]))
 
     def test_a_new_context_starts_empty(self):
@@ -122,18 +122,37 @@ class Figures(EvalTest):
         self.assertEqual(together[0]["memory_contexts"][-1], 60)
 
     def test_the_default(self):
-        """16 positions of 80 are encoded: keys 6 bits and values 4, less a mean of their first 64."""
-        rows = self.eval("--formats", "default,tq6/tq4+centre=64+recent=64", model=BIAS, tokens=80)[1]
-        self.assertEqual(list(rows), ["float32", "tq6/tq4+centre+recent", "tq6/tq4+centre=64+recent=64"])
-        row, spelled = (rows[name] for name in list(rows)[1:])
-        self.assertEqual(row["kl_mean"], spelled["kl_mean"])
-        self.assertEqual(row["cache_bytes"], 4 * 2 * (16 * (96 + 4 + 64 + 4) + 64 * 2 * 256 + 512))
+        """15 positions of 80 are encoded: keys 6 bits and values 4, less a mean of 64 after the sink."""
+        names = ["default", "tq6/tq4+centre+recent+sinks", "tq6/tq4+centre=256+recent=64+sinks=1"]
+        result, rows = self.eval("--formats", ",".join(names), model=BIAS, tokens=80)
+        self.assertEqual(result["default"], names[1])
+        self.assertEqual(list(rows), ["float32", *names])
+        for name in names[1:]:
+            self.assertEqual(rows["default"]["kl_mean"], rows[name]["kl_mean"])
+        self.assertEqual(rows["default"]["cache_bytes"], 4 * 2 * (15 * (96 + 2 + 64 + 2) + 65 * 2 * 256 + 256))
         own = self.eval("--center", "--formats", "float32", model=BIAS, tokens=65)[1]
         self.assertEqual(list(own), ["float32", "tq6/tq4+centre"])
+
+    def test_a_centre_for_each_stretch(self):
+        """16/L bits a value of keys, for as many centres as there are: 400 positions are 4 stretches of 100."""
+        names = ("k-tq4+centre=100", "k-tq4+centre=all", "k-tq4+centre=100+sinks=120")
+        rows = self.eval("--formats", ",".join(names), model=BIAS, tokens=400)[1]
+        many, one, fewer = (rows[name]["cache_bytes"] for name in names)
+        self.assertEqual(many - one, 4 * 2 * 128 * 2 * 3)
+        # Sinks need none: the first stretch is all sinks, 20 of the second are.
+        self.assertEqual(fewer - many, 4 * 2 * (120 * (256 - 66) - 128 * 2))
+        self.assertNotEqual(rows[names[0]]["kl_mean"], rows[names[1]]["kl_mean"])
+
+    def test_a_sink_is_a_position_in_float16(self):
+        rows = self.eval("--formats", "default,tq6/tq4+centre+recent", model=BIAS, tokens=300)[1]
+        default, bare = rows["default"], rows["tq6/tq4+centre+recent"]
+        self.assertEqual(default["cache_bytes"] - bare["cache_bytes"], 4 * 2 * (2 * 256 - (96 + 2 + 64 + 2)))
 
     def test_tables(self):
         done = self.eval_raw("--formats", "main", "--k-format", "tq4", "--recent", "9", "--center", model=BIAS)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn("# default: tq6/tq4+centre+recent+sinks, keys less a mean of 64 for every 256\n"
+                      "# positions, the last 64 and the first 1 in float16\n", done.stdout)
         self.assertRegex(done.stdout, r"(?m)^tq4\+centre\+recent=9 +\d+\.\d{3} ")
         for line in done.stdout.splitlines():
             if not line.startswith("# kjv"):  # a path
@@ -159,7 +178,7 @@ class Wrong(EvalTest):
 
     def test_a_window_cuts_recent_and_centre(self):
         """Layers 0 to 2 look back on 256 positions: more cannot be recent there, and the table says so."""
-        names = ("tq4+recent=300", "tq4+centre=290", "tq4+recent=256")
+        names = ("tq4+recent=300", "tq4+centre=290+recent=300", "tq4+recent=256")
         done = self.eval_raw("--formats", ",".join(names), tokens=310)
         self.assertEqual(done.returncode, 0, done.stderr)
         for name in names[:2]:
@@ -168,10 +187,10 @@ class Wrong(EvalTest):
         rows = self.eval("--formats", ",".join(names), tokens=310)[1]
         self.assertEqual(rows[names[0]]["layer_recent"], [256, 256, 256, 300])
         self.assertEqual(rows[names[0]]["layer_centre"], [0] * 4)
-        self.assertEqual(rows[names[1]]["layer_centre"], [256, 256, 256, 290])
+        self.assertEqual(rows[names[1]]["layer_centre"], [64] * 4)
         self.assertEqual(rows[names[2]]["layer_recent"], [256] * 4)
         # All of a window in float16, and of the last layer the last 300; its first 10 are encoded.
-        self.assertEqual(rows[names[0]]["cache_bytes"], 2 * (3 * 256 * 2 * 512 + 300 * 1024 + 10 * 260))
+        self.assertEqual(rows[names[0]]["cache_bytes"], 2 * (3 * 256 * 2 * 512 + 300 * 1024 + 10 * 258))
 
     def test_groups_leave_out_what_the_model_cannot(self):
         done = self.eval_raw("--formats", "all", "--json", model=BIAS, tokens=8)
@@ -180,7 +199,8 @@ class Wrong(EvalTest):
         self.assertRegex(done.stderr, r"tq4\+centre: 8 tokens stay in float16; nothing is encoded")
         names = [row["name"] for row in json.loads(done.stdout)["rows"]]
         self.assertNotIn("tq4-v1", names)
-        for name in ("float32", "tq7", "k-tq4+centre", "tq4+unbiased", "q4_0+rotate", "tq6/tq4+centre+recent"):
+        for name in ("float32", "tq7", "k-tq4+centre", "tq4+unbiased", "q4_0+rotate", "default",
+                     "tq6/tq4+centre+recent", "tq6/tq4+centre=all+recent+sinks", "tq6/tq4+recent+sinks"):
             self.assertIn(name, names)
 
     def test_short_window(self):

@@ -27,7 +27,7 @@ class Generate(CommandTest):
         figures = re.fullmatch(r"tqkv generate: note: tq4: (\d+) bytes of cache for (\d+) tokens, (\d\.\d{3}) bits a "
                                r"value; (\d+) tokens a second\n", note)
         n = len(PROMPT) + 40
-        size = 2 * (3 * 2 * 132 + 260) * n
+        size = 2 * (3 * 2 * 130 + 258) * n
         self.assertEqual([int(figures[1]), int(figures[2])], [size, n])
         self.assertEqual(figures[3], f"{8 * size / (4096 * n):.3f}")
 
@@ -47,13 +47,13 @@ class Generate(CommandTest):
         for options, name in ((("--k-format", "tq8", "--v-format", "tq4"), "tq8/tq4"), (("--v-format", "tq3"), "tq3"),
                               (("--k-format", "tq6-v1"), "tq6-v1"),
                               (("--center", "--recent", "32", "--sinks", "2"), "tq6/tq4+centre+recent=32+sinks=2"),
-                              ((), "tq6/tq4+centre+recent")):
+                              ((), "tq6/tq4+centre+recent+sinks")):
             self.assertIn(f"note: {name}: ", self.generate(*options)[1])
 
     def test_a_window_passes(self):
         text, note = self.generate("--k-format", "tq4", n=300)
         self.assertEqual(len(text), len(PROMPT) + 301)
-        self.assertIn(f" {2 * (3 * 2 * 132 * 256 + 260 * (len(PROMPT) + 300))} bytes of cache", note)
+        self.assertIn(f" {2 * (3 * 2 * 130 * 256 + 258 * (len(PROMPT) + 300))} bytes of cache", note)
 
     def test_a_window_cuts_recent(self):
         done = self.run_raw("generate", "--model", SWA, "--prompt", PROMPT, "-n", "2", "--recent", "300")

@@ -49,6 +49,7 @@ class Inputs(CommandTest):
         self.run_both(("info", ["x.npy"], "--json"))
         self.run_both(("compare", ["x.npy"], "x.npy"))
         self.run_both(("compare", "x.npy", ["x.npy"]))
+        self.run_both(("encode", ["x.npy"], "-o", "o.st", "--format", "tq3", "--center", "learn"), ("o.st",))
         self.run_both(("sweep", ["x.npy"], "--center", "mean", "--json"))
         self.run_both(("requantize", ["x.npy"], "-o", "o.npy", "--bits", "4"), ("o.npy",))
 

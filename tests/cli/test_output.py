@@ -24,8 +24,8 @@ class Output(CommandTest):
     def test_keys(self):
         encode = self.json("encode", "x.npy", "-o", "y.st", "--format", "tq4")
         self.assertEqual(list(encode), ["format", "head_dim", "n_kv_heads", "n_positions", "capacity",
-                                        "ring_start", "norm_rule", "centre", "bytes", "bits_per_value",
-                                        "rel_mse", "theory_rel_mse"])
+                                        "ring_start", "norm_rule", "centre", "n_centres", "centre_stretch",
+                                        "bytes", "bits_per_value", "rel_mse", "theory_rel_mse"])
         self.assertEqual(list(self.json("compare", "x.npy", "x.npy")),
                          ["n_values", "n_vectors", "rel_mse", "cosine_mean", "cosine_p1", "max_abs"])
         self.assertEqual(list(self.json("info", "x.npy")),
@@ -33,8 +33,8 @@ class Output(CommandTest):
                           "file_bytes", "bits_per_value"])
         self.assertEqual(list(self.json("info", "x.st")),
                          ["file", "kind", "format", "head_dim", "n_kv_heads", "n_positions", "capacity",
-                          "ring_start", "norm_rule", "centre", "codes_bytes", "norms_bytes", "centre_bytes",
-                          "bytes", "file_bytes", "bits_per_value", "metadata"])
+                          "ring_start", "norm_rule", "centre", "n_centres", "centre_stretch", "codes_bytes",
+                          "norms_bytes", "centre_bytes", "bytes", "file_bytes", "bits_per_value", "metadata"])
         self.assertEqual(list(self.json("codebook", "--bits", "4")),
                          ["codebook", "bits", "distortion", "optimal_distortion", "excess", "centroids",
                           "boundaries"])
@@ -60,7 +60,7 @@ class Output(CommandTest):
     def test_info_sizes(self):
         info = self.json("info", "x.st")
         self.assertEqual((info["codes_bytes"], info["norms_bytes"], info["centre_bytes"]),
-                         (2 * 5 * 128, 2 * 5 * 4, 2 * 256 * 4))
+                         (2 * 5 * 128, 2 * 5 * 2, 2 * 256 * 2))
         self.assertEqual(info["bytes"], info["codes_bytes"] + info["norms_bytes"] + info["centre_bytes"])
         self.assertEqual(info["file_bytes"], os.path.getsize(self.path("x.st")))
         self.assertEqual(info["metadata"]["tqkv.format"], "tq4")
@@ -68,6 +68,14 @@ class Output(CommandTest):
         plain = self.json("info", "x.npy")
         self.assertEqual((plain["shape"], plain["data_bytes"]), ([2, 5, 256], 2 * 5 * 256 * 4))
         self.assertEqual(plain["file_bytes"], os.path.getsize(self.path("x.npy")))
+
+    def test_positions_of_a_centre(self):
+        for options, words, number in (((), "none", 0), (("--center", "mean"), "256", 256),
+                                       (("--center", "mean", "--center-stretch", "all"), "all", 0)):
+            text = self.tqkv("encode", "x.npy", "-o", "y.st", "--format", "tq4", *options)
+            for shown in (text, self.tqkv("info", "y.st")):
+                self.assertRegex(shown, rf"(?m)^positions a centre +{words}$")
+            self.assertEqual(self.json("info", "y.st")["centre_stretch"], number)
 
     def test_sweep(self):
         self.write_npy("narrow.npy", (1, 4, 64), gaussian(4 * 64))
@@ -89,6 +97,22 @@ class Output(CommandTest):
         self.assertRegex(done.stderr, "v1 formats are left out: they have no centre")
         centred = json.loads(done.stdout)["tensors"][0]
         self.assertEqual([row["format"] for row in centred["formats"]], V2_FORMATS)
+        self.assertEqual((first["n_centres"], first["centre_stretch"]), (0, 0))
+
+    def test_sweep_centres(self):
+        """As encode makes them, and said above the table."""
+        for kind, stretch, n, text in (("mean", "2", 3, "the means of stretches of 2 positions"),
+                                       ("learn", "3", 2, "the learned centres of stretches of 3 positions"),
+                                       ("mean", "1", 5, "the means of stretches of 1 position"),
+                                       ("learn", "all", 1, "the learned centre of all positions")):
+            options = ("--center", kind, "--center-stretch", stretch)
+            swept = json.loads(self.run_raw("sweep", "x.npy", *options, "--json").stdout)["tensors"][0]
+            self.assertEqual((swept["n_centres"], swept["centre_stretch"]), (n, int(stretch) if n > 1 else 0))
+            for row in swept["formats"]:
+                told = self.json("encode", "x.npy", "-o", "y.st", "--format", row["format"], *options)
+                self.assertEqual((row["rel_mse"], row["bits_per_value"]), (told["rel_mse"], told["bits_per_value"]))
+            self.assertTrue(self.run_raw("sweep", "x.npy", *options).stdout.startswith(
+                f"# x.npy: 2 heads of 5 positions of 256, without {text}\n"))
 
     def test_tables_are_aligned_and_narrow(self):
         for arguments in self.results():

@@ -42,7 +42,7 @@ class Rings(CommandTest):
             self.assertEqual(self.read("ring.npy"), self.read("last-decoded.npy"))
         self.check_slots(n_positions, capacity, kept)
         unused = capacity / kept
-        self.assertAlmostEqual(result["bits_per_value"], (4 + 32 / D) * unused + (32 / kept if extra else 0))
+        self.assertAlmostEqual(result["bits_per_value"], (4 + 16 / D) * unused + (16 / kept if extra else 0))
 
     def check_slots(self, n_positions, capacity, kept):
         """Position t lies in slot t % C, and slots never written are zero."""
@@ -83,7 +83,7 @@ class Rings(CommandTest):
         self.heads(6)
         result = self.json("encode", "x.npy", "-o", "x.st", "--format", "tq4", "--capacity", "8")
         self.assertEqual((result["n_positions"], result["capacity"], result["ring_start"]), (6, 8, 0))
-        self.assertAlmostEqual(result["bits_per_value"], (4 + 32 / D) * 8 / 6)
+        self.assertAlmostEqual(result["bits_per_value"], (4 + 16 / D) * 8 / 6)
         self.refused(1, r"x\.npy: 6 positions .*--capacity 5.*--ring", "encode", "x.npy", "-o", "y.st",
                      "--format", "tq4", "--capacity", "5")
 

@@ -82,8 +82,16 @@ class Usage(CommandTest):
         self.misused("--bits: 'four' is not a whole number", "codebook", "--bits", "four")
         self.misused("--codebook: 'v3' is none", "codebook", "--bits", "4", "--codebook", "v3")
 
-    def test_sweep_centre(self):
-        self.misused("--center: 'median' is none", "sweep", "x.npy", "--center", "median")
+    def test_centres(self):
+        self.misused("--center: 'median' is none; there are mean and learn", "sweep", "x.npy", "--center", "median")
+        self.write_npy("c.npy", (2, 64), gaussian(2 * 64))
+        for command in (("sweep", "x.npy"), ("encode", "x.npy", "-o", "out.st", "--format", "tq4")):
+            self.misused("--center-stretch does nothing without --center", *command, "--center-stretch", "8")
+            self.misused("--center-stretch: 0 positions", *command, "--center", "mean", "--center-stretch", "0")
+            self.misused("--center-stretch: 'some' is not a whole number", *command, "--center", "learn",
+                         "--center-stretch", "some")
+        self.encode("--center-stretch does nothing with a file", "--format", "tq4", "--center", "c.npy",
+                    "--center-stretch", "8")
 
 
 main()

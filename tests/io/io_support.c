@@ -75,33 +75,51 @@ void check_failure(tq_status got, tq_status wanted, const char *piece, const cha
     fail();
 }
 
-static bool same_floats(const float *a, const float *b, size_t n) {
-    return (a == NULL) == (b == NULL) && (a == NULL || memcmp(a, b, n * sizeof *a) == 0);
-}
-
 bool same_encoded(const tq_encoded *a, const tq_encoded *b) {
+    const size_t centre = a->n_centres * a->n_kv_heads * a->codec.head_dim * sizeof *a->centre;
     bool v1 = TQ_IS_V1(a->codec.format);
     return a->codec.format == b->codec.format && a->codec.head_dim == b->codec.head_dim &&
            a->codec.norm_rule == b->codec.norm_rule && a->n_kv_heads == b->n_kv_heads &&
-           (!v1 || same_floats(&a->codec.scale_factor_d512, &b->codec.scale_factor_d512, 1)) &&
+           (!v1 || a->codec.scale_factor_d512 == b->codec.scale_factor_d512) &&
            a->n_positions == b->n_positions && a->capacity == b->capacity &&
            a->ring_start == b->ring_start && a->n_codes == b->n_codes &&
            memcmp(a->codes, b->codes, a->n_codes) == 0 && a->n_norms == b->n_norms &&
-           same_floats(a->norms, b->norms, a->n_norms) &&
-           same_floats(a->centre, b->centre, a->n_kv_heads * a->codec.head_dim);
+           memcmp(a->norms, b->norms, a->n_norms) == 0 && a->n_centres == b->n_centres &&
+           a->centre_stretch == b->centre_stretch && a->first_position == b->first_position &&
+           (a->centre == NULL) == (b->centre == NULL) &&
+           (a->centre == NULL || memcmp(a->centre, b->centre, centre) == 0);
+}
+
+static void fill_norms(const tq_encoded *e) {
+    float *floats = e->norms;
+    uint16_t *halves = e->norms;
+    for (size_t i = 0; TQ_IS_V1(e->codec.format) && i < e->n_norms / sizeof *floats; i++)
+        floats[i] = (float)i * 0.37f;
+    for (size_t i = 0; !TQ_IS_V1(e->codec.format) && i < e->n_norms / sizeof *halves; i++)
+        halves[i] = (uint16_t)(i * 977 % HALF_INFINITY);
+}
+
+static tq_encoded make(const tq_codec *codec, size_t heads, size_t capacity, size_t n_centres,
+                       size_t stretch) {
+    tq_encoded e;
+    assert_int_equal(tq_encoded_alloc(&e, codec, heads, capacity, n_centres, stretch), TQ_OK);
+    e.n_positions = capacity;
+    for (size_t i = 0; i < e.n_codes; i++)
+        e.codes[i] = (uint8_t)(i * 167 + 41);
+    fill_norms(&e);
+    for (size_t i = 0; i < n_centres * heads * codec->head_dim; i++)
+        e.centre[i] = (uint16_t)(i * 7919 % HALF_INFINITY | i % 2 * HALF_SIGN);
+    return e;
 }
 
 tq_encoded make_encoded(tq_format format, uint32_t head_dim, size_t heads, size_t capacity,
                         int with_centre) {
-    tq_codec codec = {.format = format, .head_dim = head_dim, .scale_factor_d512 = 0.75f};
-    tq_encoded e;
-    assert_int_equal(tq_encoded_alloc(&e, &codec, heads, capacity, with_centre), TQ_OK);
-    e.n_positions = capacity;
-    for (size_t i = 0; i < e.n_codes; i++)
-        e.codes[i] = (uint8_t)(i * 167 + 41);
-    for (size_t i = 0; i < e.n_norms; i++)
-        e.norms[i] = (float)i * 0.37f;
-    for (size_t i = 0; with_centre && i < heads * head_dim; i++)
-        e.centre[i] = 1.0f - (float)i / 3;
-    return e;
+    const tq_codec codec = {.format = format, .head_dim = head_dim, .scale_factor_d512 = 0.75f};
+    return make(&codec, heads, capacity, with_centre ? 1 : 0, 0);
+}
+
+tq_encoded make_stretched(tq_format format, uint32_t head_dim, size_t heads, size_t capacity,
+                          size_t n_centres, size_t stretch) {
+    const tq_codec codec = {.format = format, .head_dim = head_dim, .scale_factor_d512 = 0.75f};
+    return make(&codec, heads, capacity, n_centres, stretch);
 }

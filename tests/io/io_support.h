@@ -31,8 +31,15 @@ void check_failure(tq_status got, tq_status wanted, const char *piece, const cha
 /* All of b is as in a. Scale factors count for v1 alone. */
 bool same_encoded(const tq_encoded *a, const tq_encoded *b);
 
-/* A tensor with made-up codes, norms and centre. */
+/* A tensor with made-up codes, norms and centre, one for all or none. */
 tq_encoded make_encoded(tq_format format, uint32_t head_dim, size_t heads, size_t capacity,
                         int with_centre);
+
+/* The same of v2 with a centre per stretch; n_positions is the capacity, first_position 0. */
+tq_encoded make_stretched(tq_format format, uint32_t head_dim, size_t heads, size_t capacity,
+                          size_t n_centres, size_t stretch);
+
+/* Float16 numbers as their bits. */
+enum { HALF_ONE = 0x3c00, HALF_INFINITY = 0x7c00, HALF_NAN = 0x7e00, HALF_SIGN = 0x8000 };
 
 #endif

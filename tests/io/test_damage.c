@@ -13,16 +13,19 @@ typedef struct image {
     size_t data; /* where the data section starts */
 } image;
 
-static image make_image(tq_format format, uint32_t head_dim, size_t heads, size_t capacity,
-                        int with_centre) {
+static image image_of(tq_encoded e) {
     image im;
-    tq_encoded e = make_encoded(format, head_dim, heads, capacity, with_centre);
-    e.ring_start = capacity - 1;
+    e.ring_start = e.capacity - 1;
     assert_int_equal(tq_encoded_write("e.safetensors", &e), TQ_OK);
     im.bytes = get_file("e.safetensors", &im.size);
     im.data = 8 + im.bytes[0] + 256u * im.bytes[1];
     tq_encoded_free(&e);
     return im;
+}
+
+static image make_image(tq_format format, uint32_t head_dim, size_t heads, size_t capacity,
+                        int with_centre) {
+    return image_of(make_encoded(format, head_dim, heads, capacity, with_centre));
 }
 
 /* Parsed from memory of the exact size, so that a sanitizer sees a read past it. */
@@ -116,6 +119,11 @@ static void no_flipped_header_bit_changes_the_meaning(void **state) {
         assert_in_range(flip_header_bits(&im), 8 * im.data - 64, 8 * im.data);
         free(im.bytes);
     }
+    for (size_t heads = 0; heads < 2; heads++) { /* without heads centres have no bytes, only a number */
+        image im = image_of(make_stretched(TQ_TQ6, 32, heads, 4, 2, 3));
+        assert_in_range(flip_header_bits(&im), 8 * im.data - 64, 8 * im.data);
+        free(im.bytes);
+    }
 }
 
 typedef struct edit {
@@ -137,8 +145,10 @@ static const edit edits[] = {
     {"\"dtype\":\"U8\"", "\"more\":\"U8\"", TQ_E_FILE_HEADER, "tensor codes: no dtype"},
     {"\"dtype\":\"U8\"", "\"dtype\":8", TQ_E_FILE_HEADER, "tensor codes: no dtype that is a string"},
     {"\"dtype\":\"U8\"", "\"dtype\":\"I8\"", TQ_E_FILE_TYPE,
-     "tensor codes: the dtype is neither U8 nor F32"},
-    {"\"dtype\":\"F32\"", "\"dtype\":\"F64\"", TQ_E_FILE_TYPE, "tensor norms: the dtype is neither"},
+     "tensor codes: the dtype is none of U8, F16 and F32"},
+    {"\"dtype\":\"F16\"", "\"dtype\":\"F64\"", TQ_E_FILE_TYPE, "tensor norms: the dtype is none of"},
+    {"\"dtype\":\"F16\"", "\"dtype\":\"F32\"", TQ_E_FILE_SHAPE,
+     "tensor norms: the shape asks for 40 bytes"},
     {"[2,5,16]", "{}", TQ_E_FILE_HEADER, "tensor codes: no shape"},
     {"[2,5,16]", "[2,5,\"16\"]", TQ_E_FILE_SHAPE, "tensor codes: a dimension is not a whole number"},
     {"[2,5,16]", "[2,5,16.0]", TQ_E_FILE_SHAPE, "tensor codes: a dimension is not a whole number"},
@@ -152,26 +162,26 @@ static const edit edits[] = {
     {"[2,5,16]", "[4294967296,4294967296,16]", TQ_E_FILE_SHAPE, "multiplies to more than an address"},
     {"[2,5,16]", "[0,4294967296,4294967296]", TQ_E_FILE_SHAPE, "multiplies to more than an address"},
     {"[2,5,16]", "[2,5,99999999999999999999]", TQ_E_FILE_HEADER, "too big integer"},
-    {"[40,200]", "[40]", TQ_E_FILE_HEADER, "data_offsets are not two whole numbers"},
-    {"[40,200]", "[40,200,200]", TQ_E_FILE_HEADER, "data_offsets are not two whole numbers"},
-    {"[40,200]", "[-40,200]", TQ_E_FILE_HEADER, "data_offsets are not two whole numbers"},
-    {"[40,200]", "[200,40]", TQ_E_FILE_HEADER, "it ends before it begins"},
-    {"[40,200]", "[41,201]", TQ_E_FILE_TRUNCATED,
-     "tensor codes: it ends at byte 201 of the data, the file has 200"},
-    {"[40,200]", "[9223372036854775647,9223372036854775807]", TQ_E_FILE_TRUNCATED,
+    {"[20,180]", "[20]", TQ_E_FILE_HEADER, "data_offsets are not two whole numbers"},
+    {"[20,180]", "[20,180,180]", TQ_E_FILE_HEADER, "data_offsets are not two whole numbers"},
+    {"[20,180]", "[-20,180]", TQ_E_FILE_HEADER, "data_offsets are not two whole numbers"},
+    {"[20,180]", "[180,20]", TQ_E_FILE_HEADER, "it ends before it begins"},
+    {"[20,180]", "[21,181]", TQ_E_FILE_TRUNCATED,
+     "tensor codes: it ends at byte 181 of the data, the file has 180"},
+    {"[20,180]", "[9223372036854775647,9223372036854775807]", TQ_E_FILE_TRUNCATED,
      "tensor codes: it ends at byte"},
-    {"[40,200]", "[39,199]", TQ_E_FILE_SHAPE, "overlap or leave a gap"},
-    {"[0,40]", "[160,200]", TQ_E_FILE_SHAPE, "overlap or leave a gap"},
+    {"[20,180]", "[19,179]", TQ_E_FILE_SHAPE, "overlap or leave a gap"},
+    {"[0,20]", "[160,180]", TQ_E_FILE_SHAPE, "overlap or leave a gap"},
     {"\"codes\"", "\"cods\"", TQ_E_FILE_FIELD, "unknown tensor 'cods'"},
     {"\"codes\"", "\"extra\":{\"data_offsets\":[0,0],\"dtype\":\"U8\",\"shape\":[0]},\"codes\"",
      TQ_E_FILE_FIELD, "unknown tensor 'extra'"},
     {"\"codes\"", "\"centre\":{\"data_offsets\":[0,0],\"dtype\":\"U8\",\"shape\":[0]},\"codes\"",
-     TQ_E_FILE_TYPE, "tensor centre is U8; F32 is expected"},
-    {"\"codes\"", "\"centre\":{\"data_offsets\":[0,0],\"dtype\":\"F32\",\"shape\":[0,32]},\"codes\"",
-     TQ_E_FILE_SHAPE, "tensor centre: dimension 0 is 0; the metadata make it 2"},
-    {"[40,200],\"dtype\":\"U8\",\"shape\":[2,5,16]},\"norms\":{\"data_offsets\":[0,40],\"dtype\":\"F32\","
+     TQ_E_FILE_TYPE, "tensor centre is U8; F16 is expected"},
+    {"\"codes\"", "\"centre\":{\"data_offsets\":[0,0],\"dtype\":\"F16\",\"shape\":[1,0,32]},\"codes\"",
+     TQ_E_FILE_SHAPE, "tensor centre: dimension 1 is 0; the metadata make it 2"},
+    {"[20,180],\"dtype\":\"U8\",\"shape\":[2,5,16]},\"norms\":{\"data_offsets\":[0,20],\"dtype\":\"F16\","
      "\"shape\":[2,5]",
-     "[0,200],\"dtype\":\"U8\",\"shape\":[200]", TQ_E_FILE_FIELD, "no tensor norms"},
+     "[0,180],\"dtype\":\"U8\",\"shape\":[180]", TQ_E_FILE_FIELD, "no tensor norms"},
     /* the metadata */
     {"\"__metadata__\":{", "\"__metadata__\":[],\"x\":{", TQ_E_FILE_HEADER,
      "__metadata__ is not an object"},
@@ -181,7 +191,8 @@ static const edit edits[] = {
      "tqkv.format is \"tq9\"; the name of"},
     {"\"tqkv.format\":\"tq4\"", "\"tqkv.format\":\"tq3\"", TQ_E_FILE_SHAPE,
      "dimension 2 is 16; the metadata make it 12"},
-    {"\"tqkv.format\":\"tq4\"", "\"tqkv.format\":\"tq4-v1\"", TQ_E_FILE_FIELD, "tqkv.head_dim is \"32\""},
+    {"\"tqkv.format\":\"tq4\"", "\"tqkv.format\":\"tq4-v1\"", TQ_E_FILE_FIELD,
+     "tqkv.version is \"3\"; \"1\" is expected"},
     {"head_dim\":\"32\"", "head_dim\":\"33\"", TQ_E_FILE_FIELD, "tqkv.head_dim is \"33\""},
     {"head_dim\":\"32\"", "head_dim\":\"4294967328\"", TQ_E_FILE_FIELD,
      "tqkv.head_dim is \"4294967328\""},
@@ -217,8 +228,10 @@ static const edit edits[] = {
      "tqkv.codebook is \"lloyd-max-5\"; \"lloyd-max-4\" is expected"},
     {"splitmix64-1", "splitmix64-2", TQ_E_FILE_FIELD,
      "tqkv.signs is \"splitmix64-2\"; \"splitmix64-1\" is expected"},
-    {"version\":\"2\"", "version\":\"1\"", TQ_E_FILE_FIELD, "tqkv.version is \"1\"; \"2\" is expected"},
-    {"\"tqkv.version\":\"2\",", "", TQ_E_FILE_FIELD, "no field tqkv.version"},
+    {"version\":\"3\"", "version\":\"1\"", TQ_E_FILE_FIELD, "tqkv.version is \"1\"; \"3\" is expected"},
+    {"version\":\"3\"", "version\":\"2\"", TQ_E_FILE_FIELD,
+     "tqkv.version is \"2\", whose norms are float32"},
+    {"\"tqkv.version\":\"3\",", "", TQ_E_FILE_FIELD, "no field tqkv.version"},
     {"\"tqkv.signs\"", "\"tqkv.scale_factor_d512\":\"1\",\"tqkv.signs\"", TQ_E_FILE_FIELD,
      "unknown field tqkv.scale_factor_d512"},
     {"\"tqkv.signs\"", "\"tqkv.x\x7f\":\"\",\"tqkv.signs\"", TQ_E_FILE_FIELD, "unknown field tqkv.x?"},
@@ -305,7 +318,7 @@ static void our_values_hold_no_nul(void **state) {
     static const char *const values[][2] = {
         {"\"tqkv.format\":\"tq4\"", "\"tqkv.format\":\"tq4\\u0000\""},
         {"\"tqkv.capacity\":\"2\"", "\"tqkv.capacity\":\"2\\u00003\""},
-        {"\"tqkv.version\":\"2\"", "\"tqkv.version\":\"2\\u0000\""}};
+        {"\"tqkv.version\":\"3\"", "\"tqkv.version\":\"2\\u0000\""}};
     tq_encoded e;
     image im = make_image(TQ_TQ4, 32, 1, 2, 0);
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {

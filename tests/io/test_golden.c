@@ -45,17 +45,21 @@ static const struct {
     uint32_t head_dim;
     tq_norm_rule rule;
     float scale;
-    size_t heads, capacity, positions, ring_start;
-    bool centre;
+    size_t heads, capacity, positions, ring_start, n_centres, stretch, first;
 } good_encoded[] = {
-    {"tq4.safetensors", TQ_TQ4, 32, TQ_NORM_PLAIN, 1, 2, 3, 2, 0, false},
-    {"tq3-centre.safetensors", TQ_TQ3, 48, TQ_NORM_MATCHED, 1, 3, 1, 1, 0, true},
-    {"tq2-ring.safetensors", TQ_TQ2, 64, TQ_NORM_UNBIASED, 1, 1, 5, 5, 4, false},
-    {"tq4-v1.safetensors", TQ_TQ4_V1, 256, TQ_NORM_PLAIN, 1, 1, 2, 2, 0, false},
-    {"tq8-v1-512.safetensors", TQ_TQ8_V1, 512, TQ_NORM_PLAIN, 1.25f, 1, 2, 2, 1, false},
-    {"tq4-empty.safetensors", TQ_TQ4, 32, TQ_NORM_PLAIN, 1, 2, 0, 0, 0, false},
-    {"tq4-foreign.safetensors", TQ_TQ4, 32, TQ_NORM_PLAIN, 1, 2, 3, 2, 0, false},
+    {"tq4.safetensors", TQ_TQ4, 32, TQ_NORM_PLAIN, 1, 2, 3, 2, 0, 0, 0, 0},
+    {"tq3-centre.safetensors", TQ_TQ3, 48, TQ_NORM_MATCHED, 1, 3, 1, 1, 0, 1, 0, 0},
+    {"tq2-ring.safetensors", TQ_TQ2, 64, TQ_NORM_UNBIASED, 1, 1, 5, 5, 4, 0, 0, 0},
+    {"tq6-stretches.safetensors", TQ_TQ6, 32, TQ_NORM_PLAIN, 1, 2, 5, 3, 0, 2, 2, 0},
+    {"tq6-stretch-ring.safetensors", TQ_TQ6, 32, TQ_NORM_PLAIN, 1, 2, 5, 5, 3, 3, 2, 13},
+    {"tq4-v1.safetensors", TQ_TQ4_V1, 256, TQ_NORM_PLAIN, 1, 1, 2, 2, 0, 0, 0, 0},
+    {"tq8-v1-512.safetensors", TQ_TQ8_V1, 512, TQ_NORM_PLAIN, 1.25f, 1, 2, 2, 1, 0, 0, 0},
+    {"tq4-empty.safetensors", TQ_TQ4, 32, TQ_NORM_PLAIN, 1, 2, 0, 0, 0, 0, 0, 0},
+    {"tq4-foreign.safetensors", TQ_TQ4, 32, TQ_NORM_PLAIN, 1, 2, 3, 2, 0, 0, 0, 0},
 };
+
+#define VERSION_2                                                                                        \
+    "tqkv.version is \"2\", whose norms are float32; \"3\" is expected: encode the tensor again"
 
 static const struct {
     const char *name;
@@ -72,7 +76,23 @@ static const struct {
     {"version.npy", TQ_E_FILE_HEADER, "version 4.0"},
     {"not-encoded.safetensors", TQ_E_FILE_FIELD, "no __metadata__"},
     {"gap.safetensors", TQ_E_FILE_SHAPE, "overlap or leave a gap"},
-    {"newer.safetensors", TQ_E_FILE_FIELD, "tqkv.version is \"3\""},
+    {"newer.safetensors", TQ_E_FILE_FIELD, "tqkv.version is \"4\"; \"3\" is expected"},
+    {"version-2-tq4.safetensors", TQ_E_FILE_FIELD, VERSION_2},
+    {"version-2-tq3-centre.safetensors", TQ_E_FILE_FIELD, VERSION_2},
+    {"version-2-tq2-ring.safetensors", TQ_E_FILE_FIELD, VERSION_2},
+    {"version-2-tq4-empty.safetensors", TQ_E_FILE_FIELD, VERSION_2},
+    {"version-2-tq4-foreign.safetensors", TQ_E_FILE_FIELD, VERSION_2},
+    {"stretch-zero.safetensors", TQ_E_FILE_FIELD, "tqkv.centre_stretch is \"0\"; a number of 1"},
+    {"stretch-no-centre.safetensors", TQ_E_FILE_FIELD, "tqkv.n_centres: stretches have a centre each"},
+    {"stretch-too-few.safetensors", TQ_E_FILE_FIELD, "tqkv.n_centres: fewer than the stretches"},
+    {"stretch-too-many.safetensors", TQ_E_FILE_FIELD, "tqkv.n_centres: more than the capacity needs"},
+    {"stretch-shape.safetensors", TQ_E_FILE_SHAPE,
+     "tensor centre: dimension 0 is 3; the metadata make it 2"},
+    {"stretch-beyond.safetensors", TQ_E_FILE_FIELD, "tqkv.first_position: positions would be numbered"},
+    {"first-without-stretch.safetensors", TQ_E_FILE_FIELD, "unknown field tqkv.first_position"},
+    {"two-centres-for-all.safetensors", TQ_E_FILE_SHAPE,
+     "tensor centre: dimension 0 is 2; the metadata make it 1"},
+    {"v1-stretch.safetensors", TQ_E_FILE_FIELD, "unknown field tqkv.centre_stretch"},
     {"unknown-field.safetensors", TQ_E_FILE_FIELD, "unknown field tqkv.future"},
     {"scale-in-v2.safetensors", TQ_E_FILE_FIELD, "unknown field tqkv.scale_factor_d512"},
     {"leading-zero.safetensors", TQ_E_FILE_FIELD, "tqkv.n_positions is \"02\""},
@@ -86,9 +106,9 @@ static const struct {
     {"v1-scale-inf.safetensors", TQ_E_FILE_FIELD, "a positive number"},
     {"v1-head-dim.safetensors", TQ_E_FILE_FIELD, "tqkv.head_dim is \"128\""},
     {"v1-centre.safetensors", TQ_E_FILE_FIELD, "tensor centre: v1 formats have no centre"},
-    {"norm-nan.safetensors", TQ_E_FILE_FIELD, "norms: value 1 (byte 500) is"},
+    {"norm-nan.safetensors", TQ_E_FILE_FIELD, "norms: value 1 (byte 498) is"},
     {"norm-negative.safetensors", TQ_E_FILE_FIELD, "norms: value 0 (byte 496) is -1"},
-    {"centre-inf.safetensors", TQ_E_FILE_FIELD, "centre: value 1 (byte 604) is -inf"},
+    {"centre-inf.safetensors", TQ_E_FILE_FIELD, "centre: value 1 (byte 602) is -inf"},
     {"fields-checksum.safetensors", TQ_E_FILE_CHECKSUM, "fields have checksum"},
 };
 
@@ -125,6 +145,23 @@ static void check_codes(const tq_encoded *e) {
     }
 }
 
+/* (i - 3) / 8 in float16 */
+static const uint16_t centre_values[7] = {0xb600, 0xb400, 0xb000, 0, 0x3000, 0x3400, 0x3600};
+
+/* Number i is i / 4. */
+static void check_norms(const tq_encoded *e) {
+    static const uint16_t quarters[] = {0,      0x3400, 0x3800, 0x3a00, 0x3c00,
+                                        0x3d00, 0x3e00, 0x3f00, 0x4000, 0x4080};
+    const float *floats = e->norms;
+    const uint16_t *small = e->norms;
+    if (TQ_IS_V1(e->codec.format))
+        for (size_t v = 0; v < e->n_norms / sizeof *floats; v++)
+            assert_true(floats[v] == (float)v / 4);
+    else
+        for (size_t v = 0; v < e->n_norms / sizeof *small; v++)
+            assert_int_equal(small[v], quarters[v]);
+}
+
 static void good_encoded_is_read(void **state) {
     (void)state;
     for (size_t i = 0; i < N_GOOD_ENCODED; i++) {
@@ -140,11 +177,13 @@ static void good_encoded_is_read(void **state) {
         assert_int_equal(e.n_positions, good_encoded[i].positions);
         assert_int_equal(e.ring_start, good_encoded[i].ring_start);
         check_codes(&e);
-        for (size_t v = 0; v < e.n_norms; v++)
-            assert_true(e.norms[v] == (float)v / 4);
-        assert_int_equal(e.centre != NULL, good_encoded[i].centre);
-        for (size_t v = 0; e.centre != NULL && v < e.n_kv_heads * e.codec.head_dim; v++)
-            assert_true(e.centre[v] == (float)((int)(v % 7) - 3) / 8);
+        check_norms(&e);
+        assert_int_equal(e.n_centres, good_encoded[i].n_centres);
+        assert_int_equal(e.centre_stretch, good_encoded[i].stretch);
+        assert_int_equal(e.first_position, good_encoded[i].first);
+        assert_int_equal(e.centre != NULL, e.n_centres != 0);
+        for (size_t v = 0; v < e.n_centres * e.n_kv_heads * e.codec.head_dim; v++)
+            assert_int_equal(e.centre[v], centre_values[v % 7]);
         tq_encoded_free(&e);
     }
 }

@@ -196,7 +196,7 @@ static int write_much(void) {
     if (strstr(tq_last_error()->message, "a.npy: cannot write: File too large") == NULL) return 2;
     tq_codec codec = {.format = TQ_TQ8, .head_dim = 1024};
     tq_encoded e;
-    if (tq_encoded_alloc(&e, &codec, 1, 100, 0) != TQ_OK) return 3;
+    if (tq_encoded_alloc(&e, &codec, 1, 100, 0, 0) != TQ_OK) return 3;
     return tq_encoded_write("e.safetensors", &e) == TQ_E_IO ? 42 : 4;
 }
 

@@ -18,6 +18,7 @@ static size_t kinds(lm_kv out[8]) {
     mixed.recent = 3;
     mixed.sinks = 2;
     mixed.learn_centre = 4;
+    mixed.centre_stretch = 16;
     lm_kv half_dense = cache_of(TQ_TQ4);
     half_dense.v_dense = 1;
     const lm_kv all[] = {{.store = LM_STORE_F32},

@@ -90,6 +90,7 @@ static void stores_cost_what_they_did(void **state) {
     recent.recent = 64;
     recent.sinks = 4;
     recent.learn_centre = 32;
+    recent.centre_stretch = 100;
     const cost costs[] = {{"float16", {.store = LM_STORE_F16}, {1.65e-8, 4.1e-7}},
                           {"tq8", cache_of(TQ_TQ8), {6.5e-6, 5.8e-4}},
                           {"tq6", cache_of(TQ_TQ6), {1.0e-4, 8.8e-3}},
@@ -176,30 +177,53 @@ static void bytes_are_counted(void **state) {
     fixture *f = load_fixture(0);
     const uint64_t vectors = 3 * 2 * W + N;                   /* of one side */
     const uint64_t numbers = 3 * 2 * W * 256ull + N * 512ull; /* of one side */
-    const uint64_t centre = (3 * 2 * 256 + 512) * 4;
-    lm_kv mixed = cache_of(TQ_TQ8), kept = cache_of(TQ_TQ4), k_only = cache_of(TQ_TQ4);
+    lm_kv mixed = cache_of(TQ_TQ8), k_only = cache_of(TQ_TQ4);
     mixed.v_format = TQ_TQ3;
     k_only.v_dense = 1;
-    kept.recent = 10;
-    kept.sinks = 50; /* positions 0 to 49; window layers no longer see those below 44 */
-    kept.learn_centre = 20;
+    k_only.sinks = 2; /* which queries of window layers no longer see */
     lm_kv blocks = blocks_of(8, 1);
     blocks.v_bits = 4;
     lm_kv v1 = cache_of(TQ_TQ5_V1);
     expect_bytes(m, (lm_kv){.store = LM_STORE_F32}, f->tokens, N, 9, 8 * numbers, "float32");
     expect_bytes(m, (lm_kv){.store = LM_STORE_F16}, f->tokens, N, 9, 4 * numbers, "float16");
     expect_bytes(m, blocks, f->tokens, N, 9, numbers * (34 + 18) / 32, "blocks");
-    expect_bytes(m, mixed, f->tokens, N, 9, numbers * 11 / 8 + 8 * vectors, "tq8/tq3");
-    expect_bytes(m, k_only, f->tokens, N, 9, numbers / 2 + 4 * vectors + 4 * numbers, "keys in tq4");
+    expect_bytes(m, mixed, f->tokens, N, 9, numbers * 11 / 8 + 4 * vectors, "tq8/tq3");
+    const uint64_t sinks = 2 * (3 * 2 * 256 + 512), encoded = numbers - 2 * 512;
+    expect_bytes(m, k_only, f->tokens, N, 9, 2 * sinks + encoded / 2 + 2 * (vectors - 2) + 4 * numbers,
+                 "keys in tq4");
     /* v1 codes of 5 bits take a byte each; at 512 it has two norms. */
     expect_bytes(m, v1, f->tokens, N, 9, 2 * numbers + 8 * vectors + 8 * N, "tq5-v1");
-    const uint64_t halves = 3 * 2 * (6 + 10) * 256ull + (50 + 10) * 512ull;
-    const uint64_t encoded = 3 * 2 * (W - 16) + (N - 60);
-    expect_bytes(m, kept, f->tokens, N, 9,
-                 2 * (2 * halves + (numbers - halves) / 2 + 4 * encoded) + centre, "tq4 and float16");
-    /* Before there is a centre, all is float16; and sinks alone are that as well. */
-    expect_bytes(m, kept, f->tokens, 19, 9, 4 * 19 * (3 * 2 * 256ull + 512),
-                 "tq4, too few to be encoded");
+    free(f);
+    lm_model_free(m);
+}
+
+/* Bytes of tq4 with so many positions of window layers and of the global one encoded, and so many in
+ * float16 and centres in each of either. */
+static uint64_t tq4_bytes(uint64_t encoded, uint64_t encoded_global, uint64_t halves, uint64_t centres,
+                          uint64_t centres_global) {
+    const uint64_t window = encoded * (128 + 2) + halves * 512;
+    const uint64_t global = encoded_global * (256 + 2) + halves * 1024;
+    return 2 * (3 * 2 * window + global) + 2 * (3 * 2 * 256 * centres + 512 * centres_global);
+}
+
+/* By hand again: all layers hold the sinks 0 and 1; those with a window are seen from 44 on. */
+static void centres_are_counted(void **state) {
+    (void)state;
+    enum { N = 300 };
+    lm_model *m = load_model(0);
+    fixture *f = load_fixture(0);
+    lm_kv kv = cache_of(TQ_TQ4);
+    kv.recent = 10;
+    kv.sinks = 2;
+    kv.learn_centre = 20;
+    /* 20 keys after the sinks, and nothing is encoded before they are there. */
+    expect_bytes(m, kv, f->tokens, 21, 9, tq4_bytes(0, 0, 21, 0, 0), "too few to be encoded");
+    expect_bytes(m, kv, f->tokens, 22, 9, tq4_bytes(10, 10, 12, 1, 1), "just enough");
+    expect_bytes(m, kv, f->tokens, N, 9, tq4_bytes(246, 288, 12, 1, 1), "one centre");
+    kv.centre_stretch = 64;
+    expect_bytes(m, kv, f->tokens, N, 9, tq4_bytes(246, 288, 12, 5, 5), "stretches of 64");
+    kv.centre_stretch = 32; /* 288 begins one of which 12 keys are there; 44 lies in the second */
+    expect_bytes(m, kv, f->tokens, N, 9, tq4_bytes(244, 286, 14, 8, 9), "stretches of 32");
     free(f);
     lm_model_free(m);
 }
@@ -212,6 +236,7 @@ int main(void) {
         cmocka_unit_test(stores_cost_what_they_did),
         cmocka_unit_test(rings_wrap),
         cmocka_unit_test(bytes_are_counted),
+        cmocka_unit_test(centres_are_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,8 +14,8 @@ static int fail(const char *what) {
 int main(void) {
     const tq_codec codec = {.format = TQ_TQ8, .head_dim = D, .norm_rule = TQ_NORM_PLAIN};
     const tq_batch batch = {.heads = 1, .rows = 1};
-    float x[D], back[D], norm, error = 0, power = 0;
-    unsigned char codes[D];
+    float x[D], back[D], error = 0, power = 0;
+    unsigned char codes[D], norm[2];
 
     if (strcmp(tq_version(), TQKV_VERSION) != 0) {
         fprintf(stderr, "header %s, library %s\n", TQKV_VERSION, tq_version());
@@ -23,8 +23,9 @@ int main(void) {
     }
     for (int i = 0; i < D; i++)
         x[i] = (float)(i % 7) - 3.0f;
-    if (tq_encode(&codec, &batch, x, D, NULL, codes, D, &norm, 1) != TQ_OK) return fail("tq_encode");
-    if (tq_decode(&codec, &batch, TQ_ORIGINAL, codes, D, &norm, 1, NULL, back, D) != TQ_OK)
+    if (tq_encode(&codec, &batch, x, D, NULL, 0, codes, D, norm, sizeof norm) != TQ_OK)
+        return fail("tq_encode");
+    if (tq_decode(&codec, &batch, TQ_ORIGINAL, codes, D, norm, sizeof norm, NULL, 0, back, D) != TQ_OK)
         return fail("tq_decode");
     for (int i = 0; i < D; i++) {
         error += (back[i] - x[i]) * (back[i] - x[i]);
