@@ -27,7 +27,11 @@ set(CMAKE_C_VISIBILITY_PRESET hidden)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 # POSIX.1-2008 with its XSI part, where glibc keeps realpath().
 add_compile_definitions(_XOPEN_SOURCE=700)
-add_compile_options(
+# The options of C compilers; nvcc has its own.
+function(tqkv_c_options)
+    add_compile_options("$<$<COMPILE_LANGUAGE:C>:${ARGN}>")
+endfunction()
+tqkv_c_options(
     -ffp-contract=off
     -Wall
     -Wextra
@@ -59,7 +63,7 @@ if(NOT TQKV_FLOATS_BY_DEFAULT)
     unset(CMAKE_REQUIRED_FLAGS)
 endif()
 if(TQKV_WERROR)
-    add_compile_options(-Werror)
+    tqkv_c_options(-Werror)
 endif()
 
 if(TQKV_PLANT_FAULT)
@@ -68,11 +72,11 @@ endif()
 
 if(TQKV_SANITIZE)
     set(sanitize -fsanitize=${TQKV_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
-    add_compile_options(${sanitize})
+    tqkv_c_options(${sanitize})
     add_link_options(${sanitize})
 endif()
 if(TQKV_COVERAGE)
-    add_compile_options(--coverage)
+    tqkv_c_options(--coverage)
     add_link_options(--coverage)
 endif()
 

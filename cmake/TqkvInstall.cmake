@@ -36,7 +36,12 @@ set(not_installed "")
 if(TQKV_BUILD_IO)
     tqkv_install_library(tqkv_io)
 else()
-    set(not_installed PATTERN io.h EXCLUDE)
+    list(APPEND not_installed PATTERN io.h EXCLUDE)
+endif()
+if(TQKV_CUDA)
+    tqkv_install_library(tqkv_cuda)
+else()
+    list(APPEND not_installed PATTERN cuda.h EXCLUDE)
 endif()
 install(DIRECTORY include/tqkv
     DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}

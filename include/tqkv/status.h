@@ -59,8 +59,9 @@ typedef enum tq_status {
     TQ_E_FILE_CHECKSUM = 66,  /**< the data are not those that were written */
 
     /* machine */
-    TQ_E_ISA = 70,        /**< no such instruction set, or not on this machine */
-    TQ_E_UNSUPPORTED = 71 /**< this build of the library lacks it */
+    TQ_E_ISA = 70,         /**< no such instruction set, or not on this machine */
+    TQ_E_UNSUPPORTED = 71, /**< this build of the library lacks it */
+    TQ_E_DEVICE = 72       /**< no such device, or its driver refused; the message has its words */
 } tq_status;
 
 /** The status's name as written above, such as "TQ_E_SIZE". Unknown values give "TQ_E_?". */

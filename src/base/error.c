@@ -46,6 +46,7 @@ const char *tq_status_name(tq_status status) {
         NAME(TQ_E_FILE_CHECKSUM);
         NAME(TQ_E_ISA);
         NAME(TQ_E_UNSUPPORTED);
+        NAME(TQ_E_DEVICE);
 #undef NAME
     }
     return "TQ_E_?";

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT
+ * The calls of tqkv/cuda.h that encode, decode, rotate and requantise: checked here, run by the kernels.
+ */
+#include "base/check.h"
+#include "base/size.h"
+#include "device.h"
+
+/* More vectors than a launch has threads for: 2^31 - 1 groups of a few. */
+static tq_status check_launch(const char *name, uint64_t vectors) {
+    if (vectors <= (uint64_t)INT32_MAX) return TQ_OK;
+    return tq_fail(TQ_E_OVERFLOW, vectors, name, "%s: %llu vectors in a call; 2^31 - 1 are served", name,
+                   (unsigned long long)vectors);
+}
+
+static size_t type_size(tq_type type) {
+    return type == TQ_F32 ? sizeof(float) : sizeof(uint16_t);
+}
+
+static tq_status check_type(const char *name, tq_type type) {
+    if (type == TQ_F32 || type == TQ_F16 || type == TQ_BF16) return TQ_OK;
+    return tq_fail(TQ_E_FORMAT, 0, name, "%s: type %d is none of float32, float16 and bfloat16", name,
+                   (int)type);
+}
+
+/* An array in pages, whose strides may be 0 for side by side: n bytes hold it. */
+typedef struct paged {
+    const char *name;
+    void *data;
+    size_t n, length, rows, heads, pages, row_stride, head_stride, page_stride;
+} paged;
+
+static tq_status place_pages(paged p, tq_cuda_place *out) {
+    size_t end = p.length;
+    if (p.row_stride == 0) p.row_stride = p.length;
+    const bool sized = (p.head_stride != 0 || tq_size_mul(p.rows, p.row_stride, &p.head_stride)) &&
+                       (p.page_stride != 0 || tq_size_mul(p.heads, p.head_stride, &p.page_stride));
+    if (!sized || !tq_size_reach(&end, p.rows, p.row_stride) ||
+        !tq_size_reach(&end, p.heads, p.head_stride) || !tq_size_reach(&end, p.pages, p.page_stride))
+        return tq_fail(TQ_E_OVERFLOW, 0, p.name,
+                       "%s: %zu pages of %zu heads of %zu rows do not fit in memory", p.name, p.pages,
+                       p.heads, p.rows);
+    if ((p.rows > 1 && p.row_stride < p.length) || (p.heads > 1 && p.head_stride < p.length) ||
+        (p.pages > 1 && p.page_stride < p.length))
+        return tq_fail(TQ_E_STRIDE, 0, p.name, "%s: a stride is shorter than a row of %zu", p.name,
+                       p.length);
+    if (end > p.n)
+        return tq_fail(TQ_E_SIZE, end, p.name, "%s: %zu bytes are needed, %zu are there", p.name, end,
+                       p.n);
+    TRY(tq_check_not_null(p.name, p.data));
+    *out = (tq_cuda_place){p.data, p.row_stride, p.head_stride, p.page_stride};
+    return TQ_OK;
+}
+
+static tq_status take_source(const tq_cuda_encode_params *p, const tq_cuda_side *from, const char *name,
+                             tq_cuda_vectors *out) {
+    tq_rows rows = {name,          from->src,   type_size(from->src_type), from->codec.head_dim,
+                    p->n_kv_heads, p->n_tokens, from->src_head_stride,     from->src_token_stride};
+    TRY(check_type("src_type", from->src_type));
+    if (rows.head_stride == 0) rows.head_stride = rows.length;
+    if (rows.row_stride == 0)
+        TRY(tq_check_product(name, rows.heads, rows.head_stride, 1, &rows.row_stride));
+    TRY(tq_rows_check(&rows, SIZE_MAX));
+    *out = (tq_cuda_vectors){from->src, from->src_type, rows.row_stride, rows.head_stride};
+    return TQ_OK;
+}
+
+static tq_status take_centres(const tq_cuda_encode_params *p, const tq_cuda_side *from,
+                              tq_cuda_centres *out) {
+    *out = (tq_cuda_centres){from->centre, from->n_centres, from->centre_stretch};
+    if (from->centre == NULL) return TQ_OK;
+    if (from->n_centres == 0)
+        return tq_fail(TQ_E_SIZE, 0, "n_centres", "n_centres is 0, and there is a centre");
+    return tq_check_product("centre", from->n_centres, p->n_kv_heads * from->codec.head_dim,
+                            sizeof *from->centre, NULL);
+}
+
+static tq_status take_side(const tq_cuda *cuda, const tq_cuda_encode_params *p, const tq_cuda_side *from,
+                           const char *name, tq_cuda_encode_side *to) {
+    tq_plan plan;
+    const size_t rows = p->page_rows == 0 ? p->n_slots : p->page_rows;
+    TRY(tq_cuda_plan_init(cuda, &from->codec, &plan, &to->plan));
+    TRY(tq_plan_check_norm_rule(&from->codec));
+    TRY(tq_plan_check_scale_factor(&plan, from->codec.scale_factor_d512));
+    TRY(take_source(p, from, name, &to->src));
+    paged codes = {"codes",
+                   from->codes,
+                   from->n_codes,
+                   plan.row_bytes,
+                   rows,
+                   p->n_kv_heads,
+                   (p->n_slots - 1) / rows + 1,
+                   from->code_row_stride,
+                   from->code_head_stride,
+                   from->code_page_stride};
+    paged norms = {"norms",
+                   from->norms,
+                   from->n_norms,
+                   plan.norm_bytes,
+                   rows,
+                   p->n_kv_heads,
+                   codes.pages,
+                   from->norm_row_stride,
+                   from->norm_head_stride,
+                   from->norm_page_stride};
+    TRY(place_pages(codes, &to->codes));
+    TRY(place_pages(norms, &to->norms));
+    TRY(take_centres(p, from, &to->centre));
+    to->fault = (unsigned long long *)from->fault;
+    return TQ_OK;
+}
+
+static tq_status check_tokens(const tq_cuda_encode_params *p) {
+    if (p->n_kv_heads == 0)
+        return tq_fail(TQ_E_HEADS, 0, "n_kv_heads", "n_kv_heads is 0: there must be one at least");
+    if (p->n_slots == 0) return tq_fail(TQ_E_SIZE, 0, "n_slots", "n_slots is 0: nothing can be written");
+    if (p->slots == NULL && p->n_tokens > p->n_slots)
+        return tq_fail(TQ_E_POSITION, p->n_tokens, "n_tokens",
+                       "%zu tokens for %zu slots: some would be written twice", p->n_tokens, p->n_slots);
+    size_t vectors;
+    if (!tq_size_mul(p->n_tokens, p->n_kv_heads, &vectors))
+        return tq_fail(TQ_E_OVERFLOW, p->n_tokens, "n_tokens", "more vectors than can be counted");
+    return check_launch("n_tokens", vectors);
+}
+
+tq_status tq_cuda_encode(tq_cuda *cuda, const tq_cuda_encode_params *from, void *stream) {
+    tq_cuda_encode_params p;
+    tq_cuda_scope scope;
+    unsigned sides = 0;
+    TRY(tq_check_not_null("cuda", cuda));
+    TRY(tq_take_struct("params", from, &p, sizeof p));
+    if (p.n_tokens == 0 || (p.k == NULL && p.v == NULL)) return TQ_OK;
+    TRY(check_tokens(&p));
+    tq_cuda_encode_args a = {.tokens = p.n_tokens,
+                             .heads = p.n_kv_heads,
+                             .page_rows = p.page_rows,
+                             .slots = p.n_slots,
+                             .slot_of = p.slots,
+                             .first_slot = p.first_slot,
+                             .position_of = p.positions,
+                             .first_position = p.first_position};
+    if (p.k != NULL) TRY(take_side(cuda, &p, p.k, "k", &a.side[sides++]));
+    if (p.v != NULL) TRY(take_side(cuda, &p, p.v, "v", &a.side[sides++]));
+    TRY(tq_cuda_enter(&scope, cuda));
+    const bool together = sides == 1 || a.side[0].plan.dim == a.side[1].plan.dim;
+    int error = tq_cuda_launch_encode(&a, together ? sides : 1, stream);
+    if (error == 0 && !together) {
+        a.side[0] = a.side[1];
+        error = tq_cuda_launch_encode(&a, 1, stream);
+    }
+    return tq_cuda_leave(&scope, error);
+}
+
+static tq_rows rows_of(const tq_batch *b, const char *name, const void *data, size_t size, size_t length,
+                       size_t head_stride, size_t row_stride) {
+    return (tq_rows){name, data, size, length, b->heads, b->rows, head_stride, row_stride};
+}
+
+static tq_status check_centre(const tq_batch *b, const tq_plan *plan, const uint16_t *centre,
+                              size_t n_centre) {
+    size_t last, needed;
+    if (centre == NULL) return TQ_OK;
+    if (!tq_size_add(b->centre_first, b->rows - 1, &last) || !tq_size_mul(b->heads, plan->dim, &needed) ||
+        !tq_size_mul(needed, (b->centre_stretch == 0 ? 0 : last / b->centre_stretch) + 1, &needed))
+        return tq_fail(TQ_E_OVERFLOW, 0, "centre", "centre: more of them than memory holds");
+    if (needed <= n_centre) return TQ_OK;
+    return tq_fail(TQ_E_SIZE, needed, "centre", "centre: %zu elements are needed, %zu are there", needed,
+                   n_centre);
+}
+
+tq_status tq_cuda_decode(tq_cuda *cuda, const tq_codec *codec, const tq_batch *b, tq_domain domain,
+                         const void *codes, size_t n_codes, const void *norms, size_t n_norms,
+                         const uint16_t *centre, size_t n_centre, tq_type type, void *dst, size_t n_dst,
+                         void *stream) {
+    tq_plan plan;
+    tq_cuda_scope scope;
+    tq_cuda_decode_args a;
+    TRY(tq_check_not_null("cuda", cuda));
+    TRY(tq_cuda_plan_init(cuda, codec, &plan, &a.plan));
+    TRY(tq_plan_check_scale_factor(&plan, codec->scale_factor_d512));
+    TRY(tq_check_domain(domain));
+    TRY(check_type("type", type));
+    TRY(tq_check_not_null("batch", b));
+    if (b->heads == 0 || b->rows == 0) return TQ_OK;
+    tq_rows dense =
+        rows_of(b, "dst", dst, type_size(type), plan.dim, b->dense_head_stride, b->dense_row_stride);
+    tq_rows code = rows_of(b, "codes", codes, 1, plan.row_bytes, b->code_head_stride, b->code_row_stride);
+    tq_rows norm =
+        rows_of(b, "norms", norms, 1, plan.norm_bytes, b->norm_head_stride, b->norm_row_stride);
+    TRY(tq_rows_check(&dense, n_dst));
+    TRY(tq_rows_check(&code, n_codes));
+    TRY(tq_rows_check(&norm, n_norms));
+    TRY(tq_rows_check_apart(&dense, &code));
+    TRY(tq_rows_check_apart(&dense, &norm));
+    TRY(check_centre(b, &plan, centre, n_centre));
+    TRY(check_launch("batch", (uint64_t)b->heads * b->rows)); /* whose vectors are there */
+    a = (tq_cuda_decode_args){.plan = a.plan,
+                              .rows = b->rows,
+                              .heads = b->heads,
+                              .codes = codes,
+                              .norms = norms,
+                              .code_row = code.row_stride,
+                              .code_head = code.head_stride,
+                              .norm_row = norm.row_stride,
+                              .norm_head = norm.head_stride,
+                              .centre = centre,
+                              .stretch = b->centre_stretch,
+                              .centre_first = b->centre_first,
+                              .original = domain == TQ_ORIGINAL,
+                              .type = type,
+                              .dst = dst,
+                              .dst_row = dense.row_stride,
+                              .dst_head = dense.head_stride};
+    TRY(tq_cuda_enter(&scope, cuda));
+    return tq_cuda_leave(&scope, tq_cuda_launch_decode(&a, stream));
+}
+
+tq_status tq_cuda_rotate(tq_cuda *cuda, const tq_codec *codec, tq_domain to, size_t n_rows,
+                         const float *src, float *dst, void *stream) {
+    tq_plan plan;
+    tq_cuda_scope scope;
+    size_t bytes;
+    tq_cuda_rotate_args a = {.rows = n_rows, .out = to == TQ_ORIGINAL, .src = src, .dst = dst};
+    TRY(tq_check_not_null("cuda", cuda));
+    TRY(tq_cuda_plan_init(cuda, codec, &plan, &a.plan));
+    TRY(tq_check_domain(to));
+    if (n_rows == 0) return TQ_OK;
+    TRY(tq_check_product("src", n_rows, plan.dim, sizeof(float), &bytes));
+    TRY(tq_check_not_null("src", src));
+    TRY(tq_check_not_null("dst", dst));
+    if (dst != src) TRY(tq_check_apart("dst", dst, bytes, "src", src, bytes));
+    TRY(check_launch("n_rows", n_rows));
+    TRY(tq_cuda_enter(&scope, cuda));
+    return tq_cuda_leave(&scope, tq_cuda_launch_rotate(&a, stream));
+}
+
+tq_status tq_cuda_requantize(tq_cuda *cuda, tq_format format, const float *src, float *dst, size_t n,
+                             void *stream) {
+    tq_plan plan;
+    tq_cuda_scope scope;
+    size_t bytes;
+    const tq_codec codec = {.format = format, .head_dim = 256}; /* which all formats serve */
+    tq_cuda_requantize_args a = {.n = n, .src = src, .dst = dst};
+    TRY(tq_check_not_null("cuda", cuda));
+    TRY(tq_cuda_plan_init(cuda, &codec, &plan, &a.plan));
+    if (n == 0) return TQ_OK;
+    TRY(tq_check_product("src", n, 1, sizeof(float), &bytes));
+    TRY(tq_check_not_null("src", src));
+    TRY(tq_check_not_null("dst", dst));
+    if (dst != src) TRY(tq_check_apart("dst", dst, bytes, "src", src, bytes));
+    TRY(check_launch("n", n / 64));
+    TRY(tq_cuda_enter(&scope, cuda));
+    return tq_cuda_leave(&scope, tq_cuda_launch_requantize(&a, stream));
+}

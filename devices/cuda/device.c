@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT
+ * Devices, and the tables in their memory. */
+#include "device.h"
+
+#include <cuda_runtime_api.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+
+/* The oldest that the kernels are built for. */
+enum { LEAST_MAJOR = 8, TREE = 128, LEVELS = 256, SIGNS = TQ_MAX_DIM / 8, MOST_CAS = 61 };
+
+static const tq_format formats[TQ_CUDA_BOOKS] = {
+    TQ_TQ2, TQ_TQ3, TQ_TQ4, TQ_TQ5, TQ_TQ6, TQ_TQ7, TQ_TQ8, TQ_TQ4_V1, TQ_TQ5_V1, TQ_TQ6_V1, TQ_TQ8_V1};
+
+/* Odd factors of rotations: a slot for each number up to the largest prime. Signs: v1's of 256 and 512
+ * coordinates, v2's. */
+enum {
+    BOOK_BYTES = (TREE + LEVELS) * sizeof(float),
+    CAS_AT = TQ_CUDA_BOOKS * BOOK_BYTES,
+    CAS_BYTES = (MOST_CAS + 1) * (MOST_CAS + 3) * sizeof(float),
+    SIGNS_AT = CAS_AT + CAS_BYTES,
+    TABLE_BYTES = SIGNS_AT + 3 * SIGNS
+};
+
+static size_t cas_at(unsigned p) {
+    return CAS_AT + p * (MOST_CAS + 3) * sizeof(float);
+}
+
+static size_t signs_at(const tq_rotation *r) {
+    return SIGNS_AT + (r->scale_last ? r->dim == 256 ? 0 : 1 : 2) * SIGNS;
+}
+
+static size_t book_at(tq_format format) {
+    size_t i = 0;
+    while (i + 1 < TQ_CUDA_BOOKS && formats[i] != format)
+        i++;
+    return i * BOOK_BYTES;
+}
+
+tq_status tq_cuda_fail(int error, const char *what) {
+    if (error == cudaSuccess) return TQ_OK;
+    (void)cudaGetLastError(); /* or the next launch would find it */
+    return tq_fail(error == cudaErrorMemoryAllocation ? TQ_E_NO_MEMORY : TQ_E_DEVICE, (uint64_t)error,
+                   what, "%s: CUDA says: %s", what, cudaGetErrorString((cudaError_t)error));
+}
+
+tq_status tq_cuda_enter(tq_cuda_scope *scope, const tq_cuda *cuda) {
+    TRY(tq_check_not_null("cuda", cuda));
+    TRY(tq_cuda_fail(cudaGetDevice(&scope->before), "device"));
+    if (scope->before == cuda->device) return TQ_OK;
+    return tq_cuda_fail(cudaSetDevice(cuda->device), "device");
+}
+
+tq_status tq_cuda_leave(const tq_cuda_scope *scope, int error) {
+    int now;
+    cudaError_t back = cudaGetDevice(&now);
+    if (back == cudaSuccess && now != scope->before) back = cudaSetDevice(scope->before);
+    TRY(tq_cuda_fail(error, "launch"));
+    return tq_cuda_fail(back, "device");
+}
+
+int tq_cuda_count(void) {
+    int n = 0;
+    if (cudaGetDeviceCount(&n) == cudaSuccess) return n;
+    (void)cudaGetLastError();
+    return 0;
+}
+
+static void fill_rotation(uint8_t *tables, const tq_rotation *r) {
+    memcpy(tables + signs_at(r), r->signs, r->scale_last ? r->dim / 8 : SIGNS);
+    for (unsigned i = 0; i < r->n_odd; i++)
+        memcpy(tables + cas_at(r->odd[i].p), r->odd[i].cas, r->odd[i].p * sizeof(float));
+}
+
+static tq_status fill_tables(uint8_t *tables) {
+    tq_plan plan;
+    memset(tables, 0, TABLE_BYTES);
+    for (size_t i = 0; i < TQ_CUDA_BOOKS; i++) {
+        const tq_codebook_tables *book = tq_find_codebook(formats[i]);
+        memcpy(tables + i * BOOK_BYTES, book->tree, sizeof(float) << (book->bits - 1));
+        memcpy(tables + i * BOOK_BYTES + TREE * sizeof(float), book->levels, sizeof(float) << book->bits);
+    }
+    for (uint32_t dim = 32; dim <= TQ_MAX_DIM; dim += 16) {
+        TRY(tq_plan_init(&plan, &(tq_codec){.format = TQ_TQ4, .head_dim = dim}));
+        fill_rotation(tables, &plan.rotation);
+    }
+    for (uint32_t dim = 256; dim <= 512; dim += 256) {
+        TRY(tq_plan_init(&plan, &(tq_codec){.format = TQ_TQ4_V1, .head_dim = dim}));
+        fill_rotation(tables, &plan.rotation);
+    }
+    return TQ_OK;
+}
+
+static tq_status upload(tq_cuda *c) {
+    static const char *const what = "tables";
+    uint8_t *tables = malloc(TABLE_BYTES);
+    if (tables == NULL) return tq_fail(TQ_E_NO_MEMORY, TABLE_BYTES, what, "no memory for the tables");
+    tq_status status = fill_tables(tables);
+    if (status == TQ_OK) status = tq_cuda_fail(cudaMalloc((void **)&c->tables, TABLE_BYTES), what);
+    if (status == TQ_OK)
+        status = tq_cuda_fail(cudaMemcpy(c->tables, tables, TABLE_BYTES, cudaMemcpyHostToDevice), what);
+    free(tables);
+    return status;
+}
+
+static tq_status look_at(tq_cuda *c) {
+    struct cudaDeviceProp properties;
+    TRY(tq_cuda_fail(cudaGetDeviceProperties(&properties, c->device), "device"));
+    snprintf(c->name, sizeof c->name, "%s", properties.name);
+    if (properties.major >= LEAST_MAJOR) return TQ_OK;
+    return tq_fail(TQ_E_DEVICE, (uint64_t)properties.major, "device",
+                   "device %d, %s, has compute capability %d.%d: 8.0 is wanted at least", c->device,
+                   c->name, properties.major, properties.minor);
+}
+
+tq_status tq_cuda_open(int device, tq_cuda **cuda) {
+    tq_cuda_scope scope;
+    TRY(tq_check_not_null("cuda", cuda));
+    *cuda = NULL;
+    const int n = tq_cuda_count();
+    if (device < 0 || device >= n)
+        return tq_fail(TQ_E_DEVICE, (uint64_t)n, "device", "device %d: CUDA has %d%s", device, n,
+                       n == 0 ? " (is there a driver?)" : "");
+    tq_cuda *c = calloc(1, sizeof *c);
+    if (c == NULL) return tq_fail(TQ_E_NO_MEMORY, sizeof *c, "cuda", "no memory for the device's handle");
+    c->device = device;
+    tq_status status = tq_cuda_enter(&scope, c);
+    if (status == TQ_OK) {
+        status = look_at(c);
+        if (status == TQ_OK) status = upload(c);
+        (void)tq_cuda_leave(&scope, cudaSuccess);
+    }
+    if (status != TQ_OK) {
+        tq_cuda_close(c);
+        return status;
+    }
+    *cuda = c;
+    return TQ_OK;
+}
+
+void tq_cuda_close(tq_cuda *c) {
+    if (c == NULL) return;
+    if (c->tables != NULL) (void)cudaFree(c->tables);
+    free(c);
+}
+
+const char *tq_cuda_name(const tq_cuda *c) {
+    return c == NULL ? "" : c->name;
+}
+
+tq_status tq_cuda_plan_init(const tq_cuda *c, const tq_codec *codec, tq_plan *plan, tq_cuda_plan *out) {
+    TRY(tq_plan_init(plan, codec));
+    const uint8_t *book = c->tables + book_at(codec->format);
+    const tq_rotation *r = &plan->rotation;
+    *out = (tq_cuda_plan){.dim = codec->head_dim,
+                          .bits = plan->book->bits,
+                          .ranked = plan->book->ranked != 0,
+                          .packing = plan->book->packing,
+                          .v1 = plan->v1,
+                          .n_norms = (uint32_t)plan->n_norms,
+                          .block = (uint32_t)plan->block,
+                          .norm_rule = plan->norm_rule,
+                          .row_bytes = (uint32_t)plan->row_bytes,
+                          .unit = plan->unit,
+                          .norm_scale = plan->norm_scale,
+                          .tree = (const float *)(const void *)book,
+                          .levels = (const float *)(const void *)book + TREE,
+                          .pow2 = r->pow2,
+                          .scale_last = r->scale_last != 0,
+                          .n_odd = r->n_odd,
+                          .tilt = r->tilt,
+                          .scale = r->scale,
+                          .signs = c->tables + signs_at(r)};
+    for (unsigned i = 0; i < r->n_odd; i++) {
+        out->odd[i] = r->odd[i].p;
+        out->cas[i] = (const float *)(const void *)(c->tables + cas_at(r->odd[i].p));
+    }
+    return TQ_OK;
+}

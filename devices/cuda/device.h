@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT
+ * A device, and formats as its kernels take them. */
+#ifndef TQ_CUDA_DEVICE_H
+#define TQ_CUDA_DEVICE_H
+
+#include "format/plan.h"
+#include "launch.h"
+#include "tqkv/cuda.h"
+
+struct tq_cuda {
+    int device;
+    char name[256];  /* as long as CUDA has them */
+    uint8_t *tables; /* device memory: tree and levels of each format, then signs and cas of rotations */
+};
+
+/* A format at a head dimension, checked as encoders and decoders do, with the device's tables. */
+tq_status tq_cuda_plan_init(const tq_cuda *cuda, const tq_codec *codec, tq_plan *plan, tq_cuda_plan *out);
+
+/* The current device while a call lasts. */
+typedef struct tq_cuda_scope {
+    int before;
+} tq_cuda_scope;
+tq_status tq_cuda_enter(tq_cuda_scope *scope, const tq_cuda *cuda);
+/* Goes back; the error of a launch, or what it could not be gone back for. */
+tq_status tq_cuda_leave(const tq_cuda_scope *scope, int error);
+
+tq_status tq_cuda_fail(int error, const char *what);
+
+#endif

@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: MIT
+ * Every operation of tqkv/cuda.h against the CPU: codes, norms and decoded values must be the same bytes.
+ * Exits with 77 where there is no device. */
+#include <cuda_runtime_api.h>
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tqkv/cuda.h"
+#include "tqkv/tqkv.h"
+
+enum { HEADS = 3, TOKENS = 67, PAGE = 16, PAGES = 9, SLOTS = PAGE * PAGES, MOST = 1024 };
+
+static size_t failed, checked;
+static tq_cuda *cuda;
+
+static void expect(int ok, const char *what, const tq_codec *c, size_t at) {
+    checked++;
+    if (ok) return;
+    if (failed++ < 20)
+        printf("FAIL %s %s D %u rule %d at %zu\n", what, tq_format_name(c->format), c->head_dim,
+               (int)c->norm_rule, at);
+}
+
+static void need(int error, const char *what) {
+    if (error == 0) return;
+    printf("%s: %s\n", what, cudaGetErrorString((cudaError_t)error));
+    exit(1);
+}
+
+static void succeed(tq_status status) {
+    if (status == TQ_OK) return;
+    printf("%s: %s\n", tq_status_name(status), tq_last_error()->message);
+    exit(1);
+}
+
+static void *device(size_t bytes) {
+    void *p;
+    need(cudaMalloc(&p, bytes == 0 ? 1 : bytes), "cudaMalloc");
+    need(cudaMemset(p, 0xA5, bytes), "cudaMemset");
+    return p;
+}
+
+static void *upload(const void *data, size_t bytes) {
+    void *p = device(bytes);
+    need(cudaMemcpy(p, data, bytes, cudaMemcpyHostToDevice), "upload");
+    return p;
+}
+
+static void download(void *to, const void *from, size_t bytes) {
+    need(cudaDeviceSynchronize(), "a kernel");
+    need(cudaMemcpy(to, from, bytes, cudaMemcpyDeviceToHost), "download");
+}
+
+static uint64_t state = 1;
+static uint32_t next(void) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(state >> 32);
+}
+
+static float normal(void) {
+    const double u = (next() + 0.5) / 4294967296.0, v = next() / 4294967296.0;
+    return (float)(sqrt(-2 * log(u)) * cos(2 * 3.14159265358979 * v));
+}
+
+/* Ordinary rows and hostile ones. */
+static void fill_row(float *x, unsigned dim, unsigned kind) {
+    for (unsigned j = 0; j < dim; j++) {
+        const float g = normal();
+        switch (kind % 14) {
+        case 1:
+            x[j] = 0.0f;
+            break;
+        case 2:
+            x[j] = j == kind / 14 % dim ? 3.0f : 0.0f;
+            break;
+        case 3:
+            x[j] = g * 1e-19f;
+            break;
+        case 4:
+            x[j] = g * 1e-7f;
+            break;
+        case 5:
+            x[j] = g * 1e2f;
+            break;
+        case 6:
+            x[j] = (float)((int)(next() % 3) - 1);
+            break;
+        case 7:
+            x[j] = 1.0f;
+            break;
+        case 8:
+            x[j] = j & 1 ? -0.0f : 1e-5f;
+            break;
+        case 9:
+            x[j] = j == 7 ? g * 1000.0f : g;
+            break;
+        case 10:
+            x[j] = g * 1e-39f;
+            break;
+        default:
+            x[j] = g;
+        }
+    }
+}
+
+static uint16_t to_bf16(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+static float x[HEADS * TOKENS * MOST], y[HEADS * TOKENS * MOST], z[HEADS * TOKENS * MOST];
+static uint8_t codes[HEADS * TOKENS * MOST], norms[HEADS * TOKENS * 8];
+static uint8_t paged[HEADS * SLOTS * MOST], paged_norms[HEADS * SLOTS * 8];
+static uint16_t centre[5 * HEADS * MOST], halves[HEADS * TOKENS * MOST];
+
+/* x is [token][head][D] for the device, [head][token][D] for the CPU by strides. */
+static void check_encode(const tq_codec *c, int centred, int type) {
+    size_t row, norm_row;
+    succeed(tq_row_size(c, &row, &norm_row));
+    const unsigned dim = c->head_dim;
+    const size_t n = (size_t)TOKENS * HEADS * dim, stretch = 16;
+    for (size_t i = 0; i < (size_t)TOKENS * HEADS; i++)
+        fill_row(x + i * dim, dim, (unsigned)i);
+    for (size_t i = 0; i < n && type == TQ_BF16; i++) {
+        const uint32_t bits = (uint32_t)(halves[i] = to_bf16(x[i])) << 16;
+        memcpy(&x[i], &bits, sizeof bits);
+    }
+    for (size_t i = 0; i < sizeof centre / sizeof *centre; i++) {
+        const float g = normal();
+        succeed(tq_round_centre(&g, &centre[i], 1));
+    }
+    const tq_batch batch = {.heads = HEADS,
+                            .rows = TOKENS,
+                            .dense_row_stride = HEADS * dim,
+                            .dense_head_stride = dim,
+                            .centre_stretch = stretch};
+    succeed(tq_encode(c, &batch, x, n, centred ? centre : NULL, 5 * HEADS * dim, codes, sizeof codes,
+                      norms, sizeof norms));
+    int64_t slots[TOKENS];
+    for (int t = 0; t < TOKENS; t++)
+        slots[t] = (t * 37 + 5) % SLOTS;
+    slots[11] = -1; /* padding */
+    uint64_t none = UINT64_MAX;
+    void *d_x = type == TQ_BF16 ? upload(halves, 2 * n) : upload(x, 4 * n),
+         *d_centre = upload(centre, sizeof centre);
+    void *d_codes = device(HEADS * SLOTS * row), *d_norms = device(HEADS * SLOTS * norm_row);
+    void *d_slots = upload(slots, sizeof slots), *d_fault = upload(&none, sizeof none);
+    const tq_cuda_side side = {.codec = *c,
+                               .src_type = (tq_type)type,
+                               .src = d_x,
+                               .codes = d_codes,
+                               .n_codes = HEADS * SLOTS * row,
+                               .norms = d_norms,
+                               .n_norms = HEADS * SLOTS * norm_row,
+                               .centre = centred ? d_centre : NULL,
+                               .n_centres = 5,
+                               .centre_stretch = stretch,
+                               .fault = d_fault};
+    const tq_cuda_encode_params p = {.size = sizeof p,
+                                     .n_tokens = TOKENS,
+                                     .n_kv_heads = HEADS,
+                                     .v = &side,
+                                     .page_rows = PAGE,
+                                     .n_slots = SLOTS,
+                                     .slots = d_slots};
+    succeed(tq_cuda_encode(cuda, &p, NULL));
+    download(paged, d_codes, HEADS * SLOTS * row);
+    download(paged_norms, d_norms, HEADS * SLOTS * norm_row);
+    download(&none, d_fault, sizeof none);
+    expect(none == UINT64_MAX, "fault", c, (size_t)none);
+    for (size_t t = 0; t < TOKENS; t++)
+        for (size_t h = 0; h < HEADS && slots[t] >= 0; h++) {
+            const size_t page = (size_t)slots[t] / PAGE, r = (size_t)slots[t] % PAGE;
+            const size_t at = (page * HEADS + h) * PAGE + r;
+            expect(memcmp(paged + at * row, codes + (h * TOKENS + t) * row, row) == 0, "codes", c,
+                   t * HEADS + h);
+            expect(memcmp(paged_norms + at * norm_row, norms + (h * TOKENS + t) * norm_row, norm_row) ==
+                       0,
+                   "norms", c, t * HEADS + h);
+        }
+    expect(paged[((size_t)((11 * 37 + 5) % SLOTS) / PAGE * HEADS * PAGE +
+                  (size_t)((11 * 37 + 5) % SLOTS) % PAGE) *
+                 row] == 0xA5,
+           "padding", c, 11);
+    cudaFree(d_x), cudaFree(d_centre), cudaFree(d_codes), cudaFree(d_norms), cudaFree(d_slots),
+        cudaFree(d_fault);
+}
+
+/* What check_encode() left in codes and norms. */
+static void check_decode(const tq_codec *c, tq_domain domain, int centred) {
+    size_t row, norm_row;
+    succeed(tq_row_size(c, &row, &norm_row));
+    const unsigned dim = c->head_dim;
+    const size_t n = (size_t)TOKENS * HEADS * dim;
+    const tq_batch batch = {.heads = HEADS, .rows = TOKENS, .centre_stretch = 16, .centre_first = 5};
+    succeed(tq_decode(c, &batch, domain, codes, sizeof codes, norms, sizeof norms,
+                      centred ? centre : NULL, 5 * HEADS * dim, y, n));
+    void *d_codes = upload(codes, HEADS * TOKENS * row),
+         *d_norms = upload(norms, HEADS * TOKENS * norm_row);
+    void *d_centre = upload(centre, sizeof centre), *d_y = device(4 * n);
+    for (int type = TQ_F32; type <= TQ_BF16; type++) {
+        succeed(tq_cuda_decode(cuda, c, &batch, domain, d_codes, HEADS * TOKENS * row, d_norms,
+                               HEADS * TOKENS * norm_row, centred ? d_centre : NULL, 5 * HEADS * dim,
+                               (tq_type)type, d_y, n, NULL));
+        download(z, d_y, (type == TQ_F32 ? 4 : 2) * n);
+        if (type == TQ_F32) {
+            expect(memcmp(y, z, 4 * n) == 0, "float32", c, (size_t)domain);
+            continue;
+        }
+        const uint16_t *got = (const uint16_t *)z;
+        size_t wrong = 0;
+        for (size_t i = 0; i < n; i++) {
+            uint16_t want = to_bf16(y[i]);
+            if (type == TQ_F16 && fabsf(y[i]) <= 65504.0f) succeed(tq_round_centre(&y[i], &want, 1));
+            if (type == TQ_F16 && !(fabsf(y[i]) <= 65504.0f)) continue;
+            wrong += want != got[i];
+        }
+        expect(wrong == 0, type == TQ_F16 ? "float16" : "bfloat16", c, wrong);
+    }
+    cudaFree(d_codes), cudaFree(d_norms), cudaFree(d_centre), cudaFree(d_y);
+}
+
+static void check_rotate(const tq_codec *c) {
+    const size_t rows = 37, n = rows * c->head_dim;
+    for (size_t i = 0; i < rows; i++)
+        fill_row(x + i * c->head_dim, c->head_dim, (unsigned)i);
+    for (int to = 0; to < 2; to++) {
+        const tq_domain domain = to == 0 ? TQ_ROTATED : TQ_ORIGINAL;
+        succeed(tq_rotate(c, domain, rows, x, y));
+        float *d_x = upload(x, 4 * n), *d_y = device(4 * n);
+        succeed(tq_cuda_rotate(cuda, c, domain, rows, d_x, d_y, NULL));
+        download(z, d_y, 4 * n);
+        expect(memcmp(y, z, 4 * n) == 0, "rotate", c, (size_t)to);
+        succeed(tq_cuda_rotate(cuda, c, domain, rows, d_x, d_x, NULL));
+        download(z, d_x, 4 * n);
+        expect(memcmp(y, z, 4 * n) == 0, "rotate in place", c, (size_t)to);
+        cudaFree(d_x), cudaFree(d_y);
+    }
+}
+
+static void check_requantize(tq_format format) {
+    const tq_codec c = {.format = format, .head_dim = 256};
+    for (size_t n = 1; n < 3000; n = n * 3 + 1) {
+        for (size_t i = 0; i < n; i++)
+            x[i] = i % 7 == 0 ? 0.0f : i % 11 == 0 ? -0.0f : normal() * (i % 5 == 0 ? 10.0f : 1.0f);
+        succeed(tq_requantize(format, x, y, n));
+        float *d_x = upload(x, 4 * n);
+        succeed(tq_cuda_requantize(cuda, format, d_x, d_x, n, NULL));
+        download(z, d_x, 4 * n);
+        expect(memcmp(y, z, 4 * n) == 0, "requantize", &c, n);
+        cudaFree(d_x);
+    }
+}
+
+/* The lowest value that cannot be encoded is told, and its vector left alone. */
+static void check_faults(void) {
+    const tq_codec c = {.format = TQ_TQ4, .head_dim = 128};
+    enum { D = 128, N = 40 };
+    static const struct {
+        float value;
+        size_t index;
+    } faults[] = {{NAN, 17 * D + 77}, {INFINITY, 3 * D}, {-1e18f, 39 * D + 127}, {60000.0f, 8 * D}};
+    for (size_t f = 0; f < sizeof faults / sizeof faults[0]; f++) {
+        for (size_t i = 0; i < N * D; i++)
+            x[i] = normal();
+        const size_t at = faults[f].index;
+        for (size_t j = 0; j < D && f == 3; j++)
+            x[at + j] = faults[f].value; /* a norm that float16 cannot hold */
+        x[at] = faults[f].value;
+        x[38 * D + 5] = f == 0 ? -INFINITY : x[38 * D + 5];
+        uint64_t fault = UINT64_MAX;
+        int64_t slots[N];
+        for (int t = 0; t < N; t++)
+            slots[t] = t;
+        void *d_x = upload(x, 4 * N * D), *d_codes = device(N * 64), *d_norms = device(N * 2);
+        void *d_fault = upload(&fault, sizeof fault), *d_slots = upload(slots, sizeof slots);
+        const tq_cuda_side side = {.codec = c,
+                                   .src = d_x,
+                                   .codes = d_codes,
+                                   .n_codes = N * 64,
+                                   .norms = d_norms,
+                                   .n_norms = N * 2,
+                                   .fault = d_fault};
+        const tq_cuda_encode_params p = {
+            .size = sizeof p, .n_tokens = N, .n_kv_heads = 1, .k = &side, .n_slots = N, .slots = d_slots};
+        succeed(tq_cuda_encode(cuda, &p, NULL));
+        download(&fault, d_fault, sizeof fault);
+        download(paged, d_codes, N * 64);
+        download(paged_norms, d_norms, N * 2);
+        expect(fault == at, "the fault's index", &c, (size_t)fault);
+        expect(paged[at / D * 64] == 0xA5 && paged_norms[at / D * 2] == 0xA5, "the vector at fault", &c,
+               f);
+        cudaFree(d_x), cudaFree(d_codes), cudaFree(d_norms), cudaFree(d_fault), cudaFree(d_slots);
+    }
+}
+
+static void refuse(tq_status status, tq_status wanted, const char *field) {
+    const tq_codec c = {.format = TQ_TQ4, .head_dim = 128};
+    expect(status == wanted && strcmp(tq_last_error()->field, field) == 0, field, &c, (size_t)status);
+}
+
+static void check_arguments(void) {
+    const tq_codec c = {.format = TQ_TQ4, .head_dim = 128};
+    tq_cuda *none;
+    float *d = device(4096);
+    const tq_batch b = {.heads = 1, .rows = 2};
+    refuse(tq_cuda_open(99, &none), TQ_E_DEVICE, "device");
+    refuse(tq_cuda_open(-1, &none), TQ_E_DEVICE, "device");
+    refuse(tq_cuda_rotate(NULL, &c, TQ_ROTATED, 1, d, d, NULL), TQ_E_NULL, "cuda");
+    refuse(tq_cuda_rotate(cuda, &c, TQ_ROTATED, 1, d, NULL, NULL), TQ_E_NULL, "dst");
+    refuse(tq_cuda_rotate(cuda, &c, TQ_ROTATED, 2, d, d + 128, NULL), TQ_E_OVERLAP, "dst");
+    refuse(tq_cuda_rotate(cuda, &c, TQ_ROTATED, SIZE_MAX, d, d, NULL), TQ_E_OVERFLOW, "src");
+    refuse(
+        tq_cuda_decode(cuda, &c, &b, TQ_ROTATED, d, 127, d + 512, 4, NULL, 0, TQ_F32, d + 256, 256, NULL),
+        TQ_E_SIZE, "codes");
+    refuse(tq_cuda_decode(cuda, &c, &b, TQ_ROTATED, d, 128, d + 512, 4, NULL, 0, (tq_type)9, d + 256, 256,
+                          NULL),
+           TQ_E_FORMAT, "type");
+    tq_cuda_side side = {
+        .codec = c, .src = d, .codes = d + 512, .n_codes = 128, .norms = d + 600, .n_norms = 4};
+    tq_cuda_encode_params p = {
+        .size = sizeof p, .n_tokens = 3, .n_kv_heads = 1, .k = &side, .n_slots = 2};
+    refuse(tq_cuda_encode(cuda, &p, NULL), TQ_E_POSITION, "n_tokens");
+    p.n_tokens = 2, p.n_slots = 3;
+    refuse(tq_cuda_encode(cuda, &p, NULL), TQ_E_SIZE, "codes");
+    p.n_slots = 2, side.n_norms = 3;
+    refuse(tq_cuda_encode(cuda, &p, NULL), TQ_E_SIZE, "norms");
+    side.n_norms = 4, p.size = 0;
+    refuse(tq_cuda_encode(cuda, &p, NULL), TQ_E_SIZE, "params");
+    cudaFree(d);
+}
+
+/* The reference's blocks, at positions of their own. */
+static void check_reference(uint32_t dim, uint32_t bits) {
+    enum { CAPACITY = 9 };
+    const tq_codec c = {
+        .format = (tq_format)(TQ_TQ4_V1 - 4 + bits), .head_dim = dim, .scale_factor_d512 = 1.0f};
+    size_t row, norm_row;
+    succeed(tq_row_size(&c, &row, &norm_row));
+    const size_t n_codes = HEADS * CAPACITY * row, n_norms = HEADS * CAPACITY * norm_row / 4;
+    for (size_t i = 0; i < n_codes; i++)
+        codes[i] = (uint8_t)next();
+    for (size_t i = 0; i < n_norms; i++) {
+        const float g = fabsf(normal());
+        memcpy(norms + 4 * i, &g, 4);
+    }
+    uint8_t *d_codes = upload(codes, n_codes);
+    float *d_norms = upload(norms, 4 * n_norms), *d_y = device(4 * HEADS * dim);
+    for (uint32_t pos = 0; pos < CAPACITY; pos++) {
+        const tq_dequantize_hb_kv_params p = {dim, HEADS, pos, CAPACITY, dim / 256, 1.0f, bits};
+        const tq_dequantize_kv_params q = {dim, HEADS, pos, CAPACITY, dim / 256, 1.0f};
+        const float *host_norms = (const float *)(const void *)norms;
+        if (bits == 4) {
+            succeed(tq_dequantize_kv(&q, codes, n_codes, host_norms, n_norms, y, HEADS * dim));
+            succeed(tq_cuda_dequantize_kv(cuda, &q, d_codes, n_codes, d_norms, n_norms, d_y, HEADS * dim,
+                                          NULL));
+        } else {
+            succeed(tq_dequantize_hb_kv(&p, codes, n_codes, host_norms, n_norms, y, HEADS * dim));
+            succeed(tq_cuda_dequantize_hb_kv(cuda, &p, d_codes, n_codes, d_norms, n_norms, d_y,
+                                             HEADS * dim, NULL));
+        }
+        download(z, d_y, 4 * HEADS * dim);
+        expect(memcmp(y, z, 4 * HEADS * dim) == 0, "reference", &c, pos);
+    }
+    cudaFree(d_codes), cudaFree(d_norms), cudaFree(d_y);
+}
+
+/* Captured, and run twice. */
+static void check_graph(void) {
+    const tq_codec c = {.format = TQ_TQ6, .head_dim = 256};
+    cudaStream_t stream;
+    cudaGraph_t graph;
+    cudaGraphExec_t run;
+    const size_t n = 5 * 256;
+    for (size_t i = 0; i < n; i++)
+        x[i] = normal();
+    float *d_x = upload(x, 4 * n), *d_y = device(4 * n);
+    need(cudaStreamCreate(&stream), "stream");
+    need(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal), "capture");
+    succeed(tq_cuda_rotate(cuda, &c, TQ_ROTATED, 5, d_x, d_y, stream));
+    succeed(tq_cuda_rotate(cuda, &c, TQ_ORIGINAL, 5, d_y, d_y, stream));
+    need(cudaStreamEndCapture(stream, &graph), "capture");
+    need(cudaGraphInstantiate(&run, graph, 0), "graph");
+    for (int i = 0; i < 2; i++)
+        need(cudaGraphLaunch(run, stream), "graph");
+    need(cudaStreamSynchronize(stream), "graph");
+    succeed(tq_rotate(&c, TQ_ROTATED, 5, x, y));
+    succeed(tq_rotate(&c, TQ_ORIGINAL, 5, y, y));
+    download(z, d_y, 4 * n);
+    expect(memcmp(y, z, 4 * n) == 0, "graph", &c, 0);
+    cudaGraphExecDestroy(run), cudaGraphDestroy(graph), cudaStreamDestroy(stream), cudaFree(d_x),
+        cudaFree(d_y);
+}
+
+int main(void) {
+    size_t n_formats;
+    const tq_format *formats = tq_formats(&n_formats);
+    if (tq_cuda_count() == 0) {
+        printf("no CUDA device: nothing was checked\n");
+        return 77;
+    }
+    succeed(tq_cuda_open(0, &cuda));
+    for (size_t f = 0; f < n_formats; f++) {
+        check_requantize(formats[f]);
+        const int v1 = TQ_IS_V1(formats[f]);
+        for (uint32_t dim = v1 ? 256 : 32; dim <= (v1 ? 512 : 1024); dim += v1 ? 256 : 16)
+            for (int rule = TQ_NORM_PLAIN; rule <= (v1 ? TQ_NORM_PLAIN : TQ_NORM_UNBIASED); rule++) {
+                const tq_codec c = {formats[f], dim, (tq_norm_rule)rule, 1.0f};
+                if (rule != (int)(1 + dim / 16 % 3) && !v1 && dim % 64 != 0) continue;
+                check_encode(&c, (dim / 16 + f) % 2 == 0, rule == TQ_NORM_UNBIASED ? TQ_BF16 : TQ_F32);
+                check_decode(&c, TQ_ROTATED, (dim / 16 + f) % 2 == 1);
+                check_decode(&c, TQ_ORIGINAL, (dim / 16 + f) % 2 == 0);
+                if (f == 0 || v1) check_rotate(&c);
+            }
+    }
+    static const uint32_t reference_bits[] = {4, 5, 6, 8};
+    for (size_t i = 0; i < 8; i++)
+        check_reference(i % 2 == 0 ? 256 : 512, reference_bits[i / 2]);
+    check_faults();
+    check_arguments();
+    check_graph();
+    printf("%s: %zu checks, %zu failed: %s\n", tq_cuda_name(cuda), checked, failed,
+           failed == 0 ? "the device gives the CPU's bytes" : "the device differs from the CPU");
+    tq_cuda_close(cuda);
+    return failed != 0;
+}
