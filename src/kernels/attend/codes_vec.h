@@ -128,7 +128,7 @@ V_INLINE void accumulate_codes_block(const book_levels *l, const unsigned bits, 
         block_in b = block_load(&p, bits, false, vector);
         if (skip == 0)
             fetch_ahead(packed + t * packed_stride + vector * 2 * bits, 16 * bits, packed_stride);
-        if (skip > 0) block_skip(&b, skip);
+        if (skip > 0) block_skip(&b, bits, skip);
         vf w[V_BLOCK];
         V_FOR (r, q)
             w[r] = v_set(weights[r * n_stride + t]);

@@ -15,13 +15,13 @@ typedef struct book_levels {
 
 V_INLINE book_levels load_levels(const tq_codebook_tables *book, const unsigned bits, const bool ranked) {
     return (book_levels){v_table_load(book->levels + (ranked ? 1u << (bits - 1) : 0), bits - 1),
-                         v_table_load(book->levels, bits <= V_LOOKUP_LOG2 ? bits : 0)};
+                         v_table_load(book->levels, is_whole(bits) ? bits : 0)};
 }
 
 /* Of the vector at hand. */
 V_INLINE vf look_up(const book_levels *l, const unsigned bits, const bool ranked, const bool bytes,
                     const block_in *b) {
-    if (bits <= V_LOOKUP_LOG2) return v_lookup(&l->all, bits, block_code(b, bits, bytes));
+    if (is_whole(bits)) return v_lookup(&l->all, bits, block_code(b, bits, bytes));
     if (has_flags(bits) && !bytes)
         return v_signed(v_lookup(&l->half, bits - 1, block_low(b, bits, bytes)), b->flags);
     return centroids(&l->half, bits, ranked, block_code(b, bits, bytes));

@@ -68,7 +68,13 @@ V_INLINE void block_store(const block_out *b, const planes *p, const unsigned bi
     if (!bytes && has_flags(bits)) v_lanes_store(flag_block(p, vector), p->group, b->flags);
 }
 
-/* A block on its way in: the vector at hand lies lowest, crumbs above their nibbles. */
+/* Codes of so many bits are looked up whole; of others that have flags these are the centroid's sign. */
+V_INLINE bool is_whole(const unsigned bits) {
+    return bits <= V_LOOKUP_LOG2;
+}
+
+/* A block on its way in: the vector at hand lies lowest, crumbs above their nibbles, and flags above both
+ * if codes are looked up whole, else as v_signed() takes them. */
 typedef struct block_in {
     vu nibbles, crumbs, flags;
 } block_in;
@@ -83,7 +89,10 @@ V_INLINE block_in block_load(const planes *p, const unsigned bits, const bool by
         b.crumbs = v_lanes_load(crumb_block(p, vector), 2 * p->group);
         if (has_nibbles(bits)) b.crumbs = v_shl(b.crumbs, 4);
     }
-    if (!bytes && has_flags(bits)) b.flags = v_lanes_load(flag_block(p, vector), p->group);
+    if (!bytes && has_flags(bits)) {
+        b.flags = v_lanes_load(flag_block(p, vector), p->group);
+        b.flags = is_whole(bits) ? v_shl(b.flags, bits - 1) : v_sign_plane(b.flags);
+    }
     return b;
 }
 
@@ -97,21 +106,22 @@ V_INLINE vu block_low(const block_in *b, const unsigned bits, const bool bytes) 
 V_INLINE vu block_code(const block_in *b, const unsigned bits, const bool bytes) {
     const vu low = block_low(b, bits, bytes);
     if (bytes || !has_flags(bits)) return low;
-    return v_select_low(bits - 1, low, v_shl(b->flags, bits - 1));
+    return v_select_low(bits - 1, low, is_whole(bits) ? b->flags : v_sign_bit(b->flags, bits - 1));
 }
 
 /* On to the vector after it. */
 V_INLINE void block_next(block_in *b, const unsigned bits, const bool bytes) {
     if (!bytes && has_nibbles(bits)) b->nibbles = v_shr(b->nibbles, 4);
     if (!bytes && has_crumbs(bits)) b->crumbs = v_shr(b->crumbs, 2);
-    if (!bytes && has_flags(bits)) b->flags = v_shr(b->flags, 1);
+    if (!bytes && has_flags(bits))
+        b->flags = is_whole(bits) ? v_shr(b->flags, 1) : v_sign_next(b->flags, 1);
 }
 
 /* Leaves out the next n vectors of a block of planes. */
-V_INLINE void block_skip(block_in *b, unsigned n) {
+V_INLINE void block_skip(block_in *b, const unsigned bits, unsigned n) {
     b->nibbles = v_shr(b->nibbles, 4 * n);
     b->crumbs = v_shr(b->crumbs, 2 * n);
-    b->flags = v_shr(b->flags, n);
+    b->flags = is_whole(bits) ? v_shr(b->flags, n) : v_sign_next(b->flags, n);
 }
 
 /* Calls RUN(bits, ranked, bytes) with constants for the book at hand. */

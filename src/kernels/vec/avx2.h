@@ -101,9 +101,18 @@ V_INLINE vf v_flip(vf x, unsigned bits) {
     return v_floats(v_xor(v_bits(x), v_and(v_spread(V_LANE_MASK(bits)), v_setu(1u << 31))));
 }
 
-/* x, not negative, with the lowest bit of y as its sign. */
-V_INLINE vf v_signed(vf x, vu y) {
-    return v_floats(v_or(v_bits(x), v_shl(y, 31)));
+/* Signs of a block's vectors, one bit each: the lowest is at hand. */
+V_INLINE vu v_sign_plane(vu bits) {
+    return bits;
+}
+V_INLINE vu v_sign_next(vu signs, unsigned n) {
+    return v_shr(signs, n);
+}
+V_INLINE vu v_sign_bit(vu signs, unsigned n) {
+    return v_shl(signs, n);
+}
+V_INLINE vf v_signed(vf x, vu signs) {
+    return v_floats(v_or(v_bits(x), v_shl(signs, 31)));
 }
 
 V_INLINE __m256 v_negate_odd(__m256 x, int h) {

@@ -130,9 +130,20 @@ V_INLINE vu v_select_low(unsigned n, vu a, vu b) {
     return _mm512_ternarylogic_epi32(v_setu((1u << n) - 1), a, b, 0xCA);
 }
 
-/* x, not negative, with the lowest bit of y as its sign. */
-V_INLINE vf v_signed(vf x, vu y) {
-    return v_floats(v_or(v_bits(x), v_shl(y, 31)));
+/* Signs of a block's vectors, one bit each: the highest is at hand, and goes by turning. Two operations a
+ * vector, of which one is a shift: those have a port of their own to wait for. */
+V_INLINE vu v_sign_next(vu signs, unsigned n) {
+    return _mm512_rorv_epi32(signs, _mm512_set1_epi32((int)n));
+}
+V_INLINE vu v_sign_plane(vu bits) {
+    return v_sign_next(bits, 1);
+}
+V_INLINE vu v_sign_bit(vu signs, unsigned n) {
+    return v_shr(signs, 31 - n);
+}
+V_INLINE vf v_signed(vf x, vu signs) {
+    return v_floats(
+        _mm512_ternarylogic_epi32(v_bits(x), signs, v_setu(1u << 31), 0x78)); /* a ^ (b & c) */
 }
 
 /* The sign bit as 0 or 1. */
@@ -173,7 +184,7 @@ typedef struct v_table {
     __m512 r[8];
 } v_table;
 
-#define V_LOOKUP_LOG2 5 /* codes up to this are looked up whole, by one instruction */
+#define V_LOOKUP_LOG2 4 /* codes up to this are looked up whole, by one instruction */
 
 V_INLINE v_table v_table_load(const float *t, const unsigned log2) {
     v_table table;

@@ -52,8 +52,11 @@ V_INLINE vu v_select_low(unsigned n, vu x, vu y); /* low n bits of x, the others
 V_INLINE vu v_shift_in(vu x, vu y, unsigned n); /* x shifted down by n bits, the low n bits of y on top */
 V_INLINE vu v_push_sign(vu x, vf d);            /* 2 x + the sign bit of d */
 V_INLINE vu v_sign(vf x);                       /* the sign bit as 0 or 1 */
-V_INLINE vf v_signed(vf x, vu y);        /* x, not negative, with the lowest bit of y as its sign */
-V_INLINE vf v_flip(vf x, unsigned bits); /* the sign of the lanes whose bit is set */
+V_INLINE vu v_sign_plane(vu bits);              /* up to 8 bits a lane as signs, the lowest at hand */
+V_INLINE vu v_sign_next(vu signs, unsigned n);  /* that n places on at hand */
+V_INLINE vu v_sign_bit(vu signs, unsigned n);   /* the one at hand as bit n; those above are anything */
+V_INLINE vf v_signed(vf x, vu signs);           /* x, not negative, with the one at hand as its sign */
+V_INLINE vf v_flip(vf x, unsigned bits);        /* the sign of the lanes whose bit is set */
 V_INLINE unsigned v_beyond(vf x,
                            vf limit); /* lanes whose magnitude is not at most the limit; NaN is not */
 

@@ -122,10 +122,19 @@ V_INLINE vf v_flip(vf x, unsigned bits) {
     return v_floats(v_xor(v_bits(x), v_shl(v_lanes_flags(V_LANE_MASK(bits)), 31)));
 }
 
-/* x, not negative, with the lowest bit of y as its sign. */
-V_INLINE vf v_signed(vf x, vu y) {
+/* Signs of a block's vectors, one bit each: the lowest is at hand. */
+V_INLINE vu v_sign_plane(vu bits) {
+    return bits;
+}
+V_INLINE vu v_sign_next(vu signs, unsigned n) {
+    return v_shr(signs, n);
+}
+V_INLINE vu v_sign_bit(vu signs, unsigned n) {
+    return v_shl(signs, n);
+}
+V_INLINE vf v_signed(vf x, vu signs) {
     vf r;
-    V_QUADS(r, vreinterpretq_f32_u32(vsliq_n_u32(vreinterpretq_u32_f32(x.q[i]), y.q[i], 31)));
+    V_QUADS(r, vreinterpretq_f32_u32(vsliq_n_u32(vreinterpretq_u32_f32(x.q[i]), signs.q[i], 31)));
 }
 
 /* Butterflies between lanes h apart: (a + t b, t a - b), then (a + b, a - b) for h = 2, 4, 8. */
