@@ -136,7 +136,10 @@ typedef struct tq_attention_batch {
     const int32_t *lengths;       /**< [n_sequences] positions; the queries are the newest of them */
     const int32_t *centre_tables; /**< keys with a centre per stretch: [n_sequences] rows of
                                        centre_table_stride entries, number j the centre of stretch j among
-                                       the pool's. NULL: the pool's keys have one centre, or none */
+                                       the pool's; with centre_stretch 0 one entry a sequence. NULL: the
+                                       pool's keys have one centre, or none. What a cache keeps in float16
+                                       (sinks, recent positions, a stretch whose centre is not known) is
+                                       no page of codes: give such sequences as segments with pages */
     size_t centre_table_stride;
 
     const void *q; /**< [N][H][D] of the kind's q_type, finite */

@@ -9,7 +9,8 @@
  * - recent: the last `recent` positions, in float16 until they age out and are encoded, exactly once.
  *   With it (or learn_centre) every position is encoded from what it is in float16
  *
- * Whatever was appended, the codes and norms are the same however it was cut into calls.
+ * Whatever was appended, the codes and norms are the same however it was cut into calls, unless it was
+ * rewound in between: what is encoded keeps the centre that it has.
  *
  * Accuracy class: exact. A cache is used by one thread at a time; several may attend to its segments
  * while nobody changes it. Caches of a pool may be used by a thread each, also where they share pages; an
@@ -286,7 +287,8 @@ typedef struct tq_cache_bytes {
     size_t object; /**< held: the cache itself */
     size_t held;   /**< the sum of the above */
     size_t shared; /**< of held: pages that other caches use too */
-    size_t used;   /**< codes, norms and float16 of the positions that segments give */
+    size_t
+        used; /**< codes, norms and float16 of the positions that segments give; centres are not in it */
 } tq_cache_bytes;
 
 /** Fills in *bytes. Without pages, `held` is exactly what the allocator has given and not got back.

@@ -73,7 +73,9 @@ typedef struct tq_batch {
     size_t norm_row_stride;      /**< bytes from a row's norms to the next; 0: norm_bytes */
     size_t norm_head_stride;     /**< bytes from a head's norms to the next; 0: rows * norm_row_stride */
     size_t centre_stretch;       /**< L: positions that share a centre; 0: all do */
-    size_t centre_first;         /**< position of row 0: row t has centre (centre_first + t) / L */
+    size_t centre_first;         /**< position of row 0: row t has centre (centre_first + t) / L. For rows
+                                      that begin late, let `centre` begin with their stretch's and give
+                                      their place in it */
     const tq_parallel *parallel; /**< threads to work on; NULL: the calling one alone */
 } tq_batch;
 
@@ -89,7 +91,7 @@ typedef struct tq_batch {
  * centre   [S][G][D] float16, subtracted from the vectors: S is 1, or with stretches
  *          (centre_first + T - 1) / L + 1. NULL: none. See tq_learn_centre() and
  *          tq_round_centre()
- * n_centre float16 numbers in centre
+ * n_centre float16 numbers in centre; without stretches neither fewer nor more (TQ_E_SIZE)
  * codes    [G][T][code_bytes] out; bytes between rows (strides) are left alone
  * n_codes  bytes in codes
  * norms    [G][T][norm_bytes] out: float16 for v2, float32 for v1

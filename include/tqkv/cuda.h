@@ -9,7 +9,9 @@
  *
  * Letters: G KV heads, D head dimension, n tokens. Pointers are device pointers unless it says host; a
  * stream is a cudaStream_t, NULL the default one. Sizes and strides of vectors are in elements, those of
- * codes and norms in bytes, which may be any.
+ * codes and norms in bytes, which may be any. Structs (params, sides, codecs, batches, parameter blocks)
+ * are host memory, read before the call returns, also while a graph is captured. A stream is one of the
+ * handle's device.
  *
  * Accuracy class: exact. Codes and norms are the CPU's bytes, decoded float32 the CPU's bits, whatever
  * the card. Thread safety: a handle may be used by several threads; what shares an output must be ordered
@@ -74,10 +76,11 @@ typedef struct tq_cuda_side {
                           finite, beyond TQ_MAX_ABS, the first of a vector whose norm is beyond
                           TQ_MAX_NORM, or the first of a vector whose slot does not exist). Set it to
                           UINT64_MAX before; it becomes less only. Of such a vector nothing is written.
-                          NULL: nobody wants to know */
+                          NULL: nobody wants to know. Device
+                          memory, aligned to 8 */
 } tq_cuda_side;
 
-/** n tokens to encode. Zero-initialise, set `size` and what is wanted. */
+/** n tokens to encode, each to a slot of its own. Zero-initialise, set `size` and what is wanted. */
 typedef struct tq_cuda_encode_params {
     size_t size;     /**< sizeof(tq_cuda_encode_params) (TQ_E_SIZE) */
     size_t n_tokens; /**< n; 0: nothing to do */

@@ -42,7 +42,8 @@ typedef struct tq_view {
                                  subtracted before encoding; its products with the queries are added to
                                  the scores. NULL: nothing was. Other views: NULL (TQ_E_FORMAT) */
     size_t n_centres;       /**< at least 1 with a centre (TQ_E_SIZE) */
-    size_t centre_stretch;  /**< L: positions that share a centre; 0: all do, the first. The absolute
+    size_t centre_stretch;  /**< L: positions that share a centre; 0: all do, and there is one
+                                 (TQ_E_POSITION). The absolute
                                  position p (first_position of the segment on) has number
                                  p / L % n_centres, so that a ring of them will do; two of the segment's
                                  stretches must not fall on one (TQ_E_POSITION) */

@@ -36,9 +36,15 @@ static tq_status view_through(const tq_attention_batch *b, size_t i, tq_view *vi
 
 /* The pool's centres through a row of tables. */
 static tq_status take_centres(const tq_attention_batch *b, size_t i, tq_view *view, size_t length) {
-    if (view->centre == NULL || length == 0) return TQ_OK;
-    if (b->centre_tables == NULL && view->centre_stretch == 0) return TQ_OK; /* one for all */
+    if (b->centre_tables == NULL && (view->centre == NULL || view->centre_stretch == 0)) return TQ_OK;
     TRY(tq_check_not_null("centre_tables", b->centre_tables));
+    TRY(tq_check_not_null("k.centre", view->centre));
+    if (view->centre_stretch == 0 && b->centre_table_stride != 1)
+        return tq_fail(TQ_E_POSITION, b->centre_table_stride, "centre_table_stride",
+                       "centre_table_stride %zu: the pool's keys have centre_stretch 0, one for all of a "
+                       "sequence",
+                       b->centre_table_stride);
+    if (length == 0) return TQ_OK;
     view->centre_table = b->centre_tables + i * b->centre_table_stride;
     view->n_centre_table = (size_t)tq_stretch_of(length - 1, view->centre_stretch) + 1;
     if (view->n_centre_table <= b->centre_table_stride) return TQ_OK;

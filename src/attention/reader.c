@@ -112,6 +112,11 @@ static tq_status check_centre(const tq_view_reader *s) {
         return tq_fail(TQ_E_SIZE, 0, name, "%s: there is a centre, but %s is 0", name,
                        v->n_centres == 0 ? "n_centres" : "n_centre_table");
     TRY(tq_check_product(name, v->n_centres, s->heads * s->dim, sizeof *v->centre, NULL));
+    if (v->centre_stretch == 0 && there > 1)
+        return tq_fail(
+            TQ_E_POSITION, there, name,
+            "%s: %zu centres, and centre_stretch is 0: one is for all then, or it was forgotten", name,
+            there);
     const uint64_t stretches = stretches_of(s, &first);
     if (stretches > there)
         return tq_fail(TQ_E_POSITION, there, name,

@@ -53,6 +53,11 @@ static tq_status check_centre(job *j, const tq_batch *b, const uint16_t *centre,
     TRY(tq_check_product("centre", b->heads, j->plan.dim, sizeof *centre, &row));
     j->centre.row_stride = row / sizeof *centre;
     j->centre.rows = (size_t)tq_stretch_of(last, j->stretch) + 1;
+    if (j->stretch == 0 && n_centre > row / sizeof *centre)
+        return tq_fail(
+            TQ_E_SIZE, n_centre, "centre",
+            "centre: %zu numbers are more than one for all positions: is centre_stretch missing?",
+            n_centre);
     return tq_rows_check(&j->centre, n_centre);
 }
 
