@@ -29,30 +29,39 @@ typedef struct paged {
     size_t n, length, rows, heads, pages, row_stride, head_stride, page_stride;
 } paged;
 
-static tq_status place_pages(paged p, tq_cuda_place *out) {
-    size_t end = p.length;
-    if (p.row_stride == 0) p.row_stride = p.length;
-    const bool sized = (p.head_stride != 0 || tq_size_mul(p.rows, p.row_stride, &p.head_stride)) &&
-                       (p.page_stride != 0 || tq_size_mul(p.heads, p.head_stride, &p.page_stride));
-    if (!sized || !tq_size_reach(&end, p.rows, p.row_stride) ||
-        !tq_size_reach(&end, p.heads, p.head_stride) || !tq_size_reach(&end, p.pages, p.page_stride))
-        return tq_fail(TQ_E_OVERFLOW, 0, p.name,
-                       "%s: %zu pages of %zu heads of %zu rows do not fit in memory", p.name, p.pages,
-                       p.heads, p.rows);
-    if ((p.rows > 1 && p.row_stride < p.length) || (p.heads > 1 && p.head_stride < p.length) ||
-        (p.pages > 1 && p.page_stride < p.length))
-        return tq_fail(TQ_E_STRIDE, 0, p.name, "%s: a stride is shorter than a row of %zu", p.name,
-                       p.length);
+/* Pieces keep apart within a page, and pages keep apart. `rows` is what lies in one of them. */
+static tq_status place_pages(paged p, tq_rows *rows, tq_cuda_place *out) {
+    size_t end, head_bytes, row_bytes;
+    *rows = (tq_rows){p.name, p.data, 1, p.length, p.heads, p.rows, p.head_stride, p.row_stride};
+    TRY(tq_rows_check(rows, SIZE_MAX));
+    end = tq_rows_bytes(rows);
+    if (p.page_stride == 0 && tq_size_mul(p.heads, rows->head_stride, &head_bytes) &&
+        tq_size_mul(p.rows, rows->row_stride, &row_bytes))
+        p.page_stride = head_bytes > row_bytes ? head_bytes : row_bytes;
+    if (p.pages > 1 && p.page_stride < end)
+        return tq_fail(TQ_E_STRIDE, p.page_stride, p.name, "%s: pages of %zu bytes are %zu apart", p.name,
+                       end, p.page_stride);
+    if (!tq_size_reach(&end, p.pages, p.page_stride))
+        return tq_fail(TQ_E_OVERFLOW, 0, p.name, "%s: %zu pages do not fit in memory", p.name, p.pages);
     if (end > p.n)
         return tq_fail(TQ_E_SIZE, end, p.name, "%s: %zu bytes are needed, %zu are there", p.name, end,
                        p.n);
-    TRY(tq_check_not_null(p.name, p.data));
-    *out = (tq_cuda_place){p.data, p.row_stride, p.head_stride, p.page_stride};
+    *out = (tq_cuda_place){p.data, rows->row_stride, rows->head_stride, p.page_stride};
     return TQ_OK;
 }
 
+/* Codes and norms may share pages: then they interleave in each. */
+static tq_status check_apart(const tq_rows *codes, const tq_rows *norms, const tq_cuda_place *c,
+                             const tq_cuda_place *n, const paged *sizes) {
+    const size_t last = sizes->pages - 1;
+    if (sizes->pages > 1 && c->page != n->page)
+        return tq_check_apart("codes", codes->data, last * c->page + tq_rows_bytes(codes), "norms",
+                              norms->data, last * n->page + tq_rows_bytes(norms));
+    return tq_rows_check_apart(codes, norms);
+}
+
 static tq_status take_source(const tq_cuda_encode_params *p, const tq_cuda_side *from, const char *name,
-                             tq_cuda_vectors *out) {
+                             tq_cuda_vectors *out, size_t *bytes) {
     tq_rows rows = {name,          from->src,   type_size(from->src_type), from->codec.head_dim,
                     p->n_kv_heads, p->n_tokens, from->src_head_stride,     from->src_token_stride};
     TRY(check_type("src_type", from->src_type));
@@ -60,6 +69,7 @@ static tq_status take_source(const tq_cuda_encode_params *p, const tq_cuda_side 
     if (rows.row_stride == 0)
         TRY(tq_check_product(name, rows.heads, rows.head_stride, 1, &rows.row_stride));
     TRY(tq_rows_check(&rows, SIZE_MAX));
+    *bytes = tq_rows_bytes(&rows);
     *out = (tq_cuda_vectors){from->src, from->src_type, rows.row_stride, rows.head_stride};
     return TQ_OK;
 }
@@ -70,6 +80,18 @@ static tq_status take_centres(const tq_cuda_encode_params *p, const tq_cuda_side
     if (from->centre == NULL) return TQ_OK;
     if (from->n_centres == 0)
         return tq_fail(TQ_E_SIZE, 0, "n_centres", "n_centres is 0, and there is a centre");
+    if (from->centre_stretch == 0 && from->n_centres > 1)
+        return tq_fail(TQ_E_POSITION, from->n_centres, "centre_stretch",
+                       "%zu centres, and centre_stretch is 0: one is for all then, or it was forgotten",
+                       from->n_centres);
+    if (from->centre_stretch > 0 && p->positions == NULL) {
+        const uint64_t first = p->first_position, last = first + (p->n_tokens - 1);
+        if (last < first) return tq_fail(TQ_E_OVERFLOW, first, "first_position", "positions beyond 2^64");
+        if (last / from->centre_stretch - first / from->centre_stretch >= from->n_centres)
+            return tq_fail(TQ_E_POSITION, from->n_centres, "n_centres",
+                           "n_centres %zu: the tokens lie in more stretches of %zu", from->n_centres,
+                           from->centre_stretch);
+    }
     return tq_check_product("centre", from->n_centres, p->n_kv_heads * from->codec.head_dim,
                             sizeof *from->centre, NULL);
 }
@@ -81,7 +103,9 @@ static tq_status take_side(const tq_cuda *cuda, const tq_cuda_encode_params *p, 
     TRY(tq_cuda_plan_init(cuda, &from->codec, &plan, &to->plan));
     TRY(tq_plan_check_norm_rule(&from->codec));
     TRY(tq_plan_check_scale_factor(&plan, from->codec.scale_factor_d512));
-    TRY(take_source(p, from, name, &to->src));
+    size_t src_bytes;
+    tq_rows code_rows, norm_rows;
+    TRY(take_source(p, from, name, &to->src, &src_bytes));
     paged codes = {"codes",
                    from->codes,
                    from->n_codes,
@@ -102,8 +126,15 @@ static tq_status take_side(const tq_cuda *cuda, const tq_cuda_encode_params *p, 
                    from->norm_row_stride,
                    from->norm_head_stride,
                    from->norm_page_stride};
-    TRY(place_pages(codes, &to->codes));
-    TRY(place_pages(norms, &to->norms));
+    TRY(place_pages(codes, &code_rows, &to->codes));
+    TRY(place_pages(norms, &norm_rows, &to->norms));
+    TRY(check_apart(&code_rows, &norm_rows, &to->codes, &to->norms, &codes));
+    TRY(tq_check_apart("codes", codes.data,
+                       (codes.pages - 1) * to->codes.page + tq_rows_bytes(&code_rows), name, from->src,
+                       src_bytes));
+    TRY(tq_check_apart("norms", norms.data,
+                       (norms.pages - 1) * to->norms.page + tq_rows_bytes(&norm_rows), name, from->src,
+                       src_bytes));
     TRY(take_centres(p, from, &to->centre));
     to->fault = (unsigned long long *)from->fault;
     return TQ_OK;
@@ -135,7 +166,7 @@ tq_status tq_cuda_encode(tq_cuda *cuda, const tq_cuda_encode_params *from, void 
                              .page_rows = p.page_rows,
                              .slots = p.n_slots,
                              .slot_of = p.slots,
-                             .first_slot = p.first_slot,
+                             .first_slot = p.first_slot % p.n_slots,
                              .position_of = p.positions,
                              .first_position = p.first_position};
     if (p.k != NULL) TRY(take_side(cuda, &p, p.k, "k", &a.side[sides++]));
@@ -162,6 +193,11 @@ static tq_status check_centre(const tq_batch *b, const tq_plan *plan, const uint
     if (!tq_size_add(b->centre_first, b->rows - 1, &last) || !tq_size_mul(b->heads, plan->dim, &needed) ||
         !tq_size_mul(needed, (b->centre_stretch == 0 ? 0 : last / b->centre_stretch) + 1, &needed))
         return tq_fail(TQ_E_OVERFLOW, 0, "centre", "centre: more of them than memory holds");
+    if (b->centre_stretch == 0 && n_centre > needed)
+        return tq_fail(
+            TQ_E_SIZE, n_centre, "centre",
+            "centre: %zu numbers are more than one for all positions: is centre_stretch missing?",
+            n_centre);
     if (needed <= n_centre) return TQ_OK;
     return tq_fail(TQ_E_SIZE, needed, "centre", "centre: %zu elements are needed, %zu are there", needed,
                    n_centre);
@@ -192,6 +228,9 @@ tq_status tq_cuda_decode(tq_cuda *cuda, const tq_codec *codec, const tq_batch *b
     TRY(tq_rows_check_apart(&dense, &code));
     TRY(tq_rows_check_apart(&dense, &norm));
     TRY(check_centre(b, &plan, centre, n_centre));
+    if (centre != NULL)
+        TRY(tq_check_apart("dst", dst, tq_rows_bytes(&dense), "centre", centre,
+                           n_centre * sizeof *centre));
     TRY(check_launch("batch", (uint64_t)b->heads * b->rows)); /* whose vectors are there */
     a = (tq_cuda_decode_args){.plan = a.plan,
                               .rows = b->rows,

@@ -86,7 +86,7 @@ TQ_API tq_status tq_cache_block_info(const void *block, size_t bytes, tq_cache_b
  * - TQ_E_FILE_FIELD, "k_centre": codes of keys without a centre, or with one, unlike the cache's; of
  *   other stretches; with another centre than the cache was given, or has for the stretch in which it
  *   stands
- * - TQ_E_RANGE, "sinks" or "recent", with the byte's offset: float16 vectors longer than
+ * - TQ_E_RANGE, "sinks", "recent" or "k_centre", with the byte's offset: float16 vectors longer than
  *   tq_cache_append() takes
  * - TQ_E_POSITION, "first": the block does not begin at tq_cache_length(). A ring, or a paged cache with
  *   a window, also takes one that begins later, and then holds nothing older than the block but its

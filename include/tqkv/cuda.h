@@ -102,7 +102,8 @@ typedef struct tq_cuda_encode_params {
  *
  * TQ_E_NULL, TQ_E_SIZE (size, n_slots, n_codes, n_norms, n_centres), TQ_E_HEADS, TQ_E_POSITION (more
  * tokens than slots without `slots`), TQ_E_FORMAT, TQ_E_HEAD_DIM, TQ_E_NORM_RULE, TQ_E_SCALE_FACTOR,
- * TQ_E_STRIDE, TQ_E_OVERFLOW; TQ_E_DEVICE with the driver's words. On failure nothing is enqueued.
+ * TQ_E_STRIDE, TQ_E_OVERLAP, TQ_E_OVERFLOW; TQ_E_DEVICE with the driver's words. On failure nothing is
+ * enqueued.
  *
  * Cost: reads each vector once. Source: as tq_encode(). */
 TQ_API tq_status tq_cuda_encode(tq_cuda *cuda, const tq_cuda_encode_params *params, void *stream);

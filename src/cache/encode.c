@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Positions to codes: from the caller's vectors, or, where there is a float16 ring, from what they are
  * in float16, so that the codes do not depend on whether a vector has lain in the ring. */
+#include <assert.h>
 #include <stdatomic.h>
 
 #include "base/tasks.h"
@@ -54,7 +55,9 @@ static void put_rows(const tq_cache *c, unsigned side, const float *centre, cons
                      const float *x, const tq_place *to) {
     const tq_plan *plan = &c->plan[side];
     if (c->store[side] == TQ_STORE_CODES) {
-        (void)tq_encode_rows(c->kernels, plan, set, x, centre, to->codes, to->norms);
+        const size_t bad = tq_encode_rows(c->kernels, plan, set, x, centre, to->codes, to->norms);
+        assert(bad == SIZE_MAX);
+        (void)bad;
         return;
     }
     for (size_t i = 0; i < set->rows; i++)

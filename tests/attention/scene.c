@@ -230,7 +230,7 @@ const uint16_t *scene_centre(const scene *s, size_t segment, size_t g, size_t i)
 /* Entries of other stretches are not looked at: they are of no centre. */
 static void draw_table(scene *s, size_t i, uint64_t first, size_t stretches, rng *r) {
     tq_view *v = &s->segments[i].k;
-    v->n_centre_table = stretches + rng_below(r, 3);
+    v->n_centre_table = v->centre_stretch == 0 ? 1 : stretches + rng_below(r, 3);
     s->tables[i] = edge_new(v->n_centre_table * sizeof(int32_t));
     int32_t *table = (int32_t *)(void *)s->tables[i].data;
     for (size_t j = 0; j < v->n_centre_table; j++)
@@ -249,7 +249,7 @@ static void draw_centres(scene *s, size_t i, const scene_plan *plan, rng *r) {
     const uint64_t first = l == 0 ? 0 : g->first_position / l;
     const size_t stretches =
         l == 0 || g->length == 0 ? 1 : (size_t)((g->first_position + g->length - 1) / l - first) + 1;
-    v->n_centres = stretches + rng_below(r, 3);
+    v->n_centres = l == 0 && !plan->centre_table ? 1 : stretches + rng_below(r, 3);
     v->centre_stretch = l;
     if (plan->centre_table) draw_table(s, i, first, stretches, r);
     s->centres[i] = edge_new(v->n_centres * row * sizeof(uint16_t));

@@ -486,6 +486,39 @@ static void vectors_too_long(void **state) {
     close_pair(&p);
 }
 
+/* A learned centre is no longer than the keys are; with a longer one later keys could not be encoded. */
+static void centre_too_long(void **state) {
+    (void)state;
+    enum { DIM = 64, N = 32 };
+    static float x[N * DIM];
+    tq_cache *from, *to;
+    tq_cache_config c = tq_cache_config_default(1, DIM, 2 * N);
+    size_t n;
+    rng r = {7};
+    c.recent = c.learn_centre = 8;
+    c.centre_stretch = DIM;
+    c.sinks = 0;
+    rng_gauss_fill(&r, x, N * DIM);
+    for (size_t i = 0; i < N * DIM; i++)
+        x[i] += 3.0f; /* in common */
+    assert_int_equal(tq_cache_create(&c, &from), TQ_OK);
+    assert_int_equal(tq_cache_create(&c, &to), TQ_OK);
+    assert_int_equal(tq_cache_append(from, N, x, x), TQ_OK);
+    assert_int_equal(tq_cache_export_size(from, 0, N, &n), TQ_OK);
+    blob b = blob_new(n);
+    assert_int_equal(tq_cache_export(from, 0, N, b.bytes, n), TQ_OK);
+    for (size_t i = 0; i < DIM; i++)
+        tq_put_u16(b.bytes + HEADER + 2 * i, 0x7BFF); /* 65504 */
+    blob_seal(&b);
+    assert_int_equal(tq_cache_import(to, b.bytes, n), TQ_E_RANGE);
+    assert_string_equal(tq_last_error()->field, "k_centre");
+    assert_int_equal(tq_last_error()->index, HEADER);
+    assert_int_equal(tq_cache_length(to), 0);
+    blob_free(&b);
+    tq_cache_destroy(from);
+    tq_cache_destroy(to);
+}
+
 static void bad_calls(void **state) {
     (void)state;
     pair p;
@@ -553,6 +586,7 @@ int main(void) {
         cmocka_unit_test(keys_without_a_centre),
         cmocka_unit_test(waiting_caches),
         cmocka_unit_test(vectors_too_long),
+        cmocka_unit_test(centre_too_long),
         cmocka_unit_test(bad_calls),
         cmocka_unit_test(chunks_of_rings),
     };

@@ -329,7 +329,15 @@ static void check_arguments(void) {
     refuse(tq_cuda_encode(cuda, &p, NULL), TQ_E_SIZE, "codes");
     p.n_slots = 2, side.n_norms = 3;
     refuse(tq_cuda_encode(cuda, &p, NULL), TQ_E_SIZE, "norms");
-    side.n_norms = 4, p.size = 0;
+    side.n_norms = 4, side.code_row_stride = 32;
+    refuse(tq_cuda_encode(cuda, &p, NULL), TQ_E_STRIDE, "codes");
+    side.code_row_stride = 0, p.page_rows = 1, side.code_page_stride = 32;
+    refuse(tq_cuda_encode(cuda, &p, NULL), TQ_E_STRIDE, "codes");
+    p.page_rows = 0, side.code_page_stride = 0, side.norms = d + 513;
+    refuse(tq_cuda_encode(cuda, &p, NULL), TQ_E_OVERLAP, "codes");
+    side.norms = d + 600, side.centre = (const uint16_t *)(const void *)d, side.n_centres = 2;
+    refuse(tq_cuda_encode(cuda, &p, NULL), TQ_E_POSITION, "centre_stretch");
+    side.centre = NULL, p.size = 0;
     refuse(tq_cuda_encode(cuda, &p, NULL), TQ_E_SIZE, "size");
     cudaFree(d);
 }
