@@ -40,11 +40,11 @@ static size_t book_at(tq_format format) {
     return i * BOOK_BYTES;
 }
 
-tq_status tq_cuda_fail(int error, const char *what) {
+tq_status tq_cuda_fail(cudaError_t error, const char *what) {
     if (error == cudaSuccess) return TQ_OK;
     (void)cudaGetLastError(); /* or the next launch would find it */
     return tq_fail(error == cudaErrorMemoryAllocation ? TQ_E_NO_MEMORY : TQ_E_DEVICE, (uint64_t)error,
-                   what, "%s: CUDA says: %s", what, cudaGetErrorString((cudaError_t)error));
+                   what, "%s: CUDA says: %s", what, cudaGetErrorString(error));
 }
 
 tq_status tq_cuda_enter(tq_cuda_scope *scope, const tq_cuda *cuda) {
@@ -58,7 +58,7 @@ tq_status tq_cuda_leave(const tq_cuda_scope *scope, int error) {
     int now;
     cudaError_t back = cudaGetDevice(&now);
     if (back == cudaSuccess && now != scope->before) back = cudaSetDevice(scope->before);
-    TRY(tq_cuda_fail(error, "launch"));
+    TRY(tq_cuda_fail((cudaError_t)error, "launch"));
     return tq_cuda_fail(back, "device");
 }
 

@@ -3,6 +3,8 @@
 #ifndef TQ_CUDA_DEVICE_H
 #define TQ_CUDA_DEVICE_H
 
+#include <driver_types.h>
+
 #include "format/plan.h"
 #include "launch.h"
 #include "tqkv/cuda.h"
@@ -24,6 +26,6 @@ tq_status tq_cuda_enter(tq_cuda_scope *scope, const tq_cuda *cuda);
 /* Goes back; the error of a launch, or what it could not be gone back for. */
 tq_status tq_cuda_leave(const tq_cuda_scope *scope, int error);
 
-tq_status tq_cuda_fail(int error, const char *what);
+tq_status tq_cuda_fail(cudaError_t error, const char *what);
 
 #endif

@@ -24,9 +24,9 @@ static void expect(int ok, const char *what, const tq_codec *c, size_t at) {
                (int)c->norm_rule, at);
 }
 
-static void need(int error, const char *what) {
+static void need(cudaError_t error, const char *what) {
     if (error == 0) return;
-    printf("%s: %s\n", what, cudaGetErrorString((cudaError_t)error));
+    printf("%s: %s\n", what, cudaGetErrorString(error));
     exit(1);
 }
 
