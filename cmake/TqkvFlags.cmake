@@ -33,6 +33,7 @@ function(tqkv_c_options)
 endfunction()
 tqkv_c_options(
     -ffp-contract=off
+    -fno-math-errno
     -Wall
     -Wextra
     -Wpedantic

@@ -239,9 +239,7 @@ static void scale_run(const tq_view_reader *s, const tq_kernels *kernels, size_t
     float scales[SCALES];
     for (size_t first = 0; first < at.run; first += SCALES, x += SCALES) {
         const size_t n = at.run - first < SCALES ? at.run - first : SCALES;
-        tq_load_norms(kernels, &s->plan, n, norms + first * stride, stride, 0, scales);
-        for (size_t i = 0; i < n; i++)
-            scales[i] *= s->plan.norm_scale;
+        tq_load_scales(kernels, &s->plan, n, norms + first * stride, stride, 0, scales);
         for (size_t r = 0; r < rows; r++)
             kernels->multiply(n, scales, x + r * n_stride);
     }

@@ -12,10 +12,7 @@ static void dequantize_block(const tq_kernels *kernels, const tq_plan *plan, con
                              size_t block, const uint8_t *codes, const uint8_t *norms, float *dst,
                              bool stream) {
     float scales[BATCH_ROWS];
-    tq_load_norms(kernels, plan, set->rows, norms, set->norm_stride, block, scales);
-    /* With two norms `unit` is v1's scale factor, and the reference divides by it. */
-    for (size_t t = 0; t < set->rows; t++)
-        scales[t] = plan->n_norms == 2 ? scales[t] / plan->unit : scales[t] * plan->norm_scale;
+    tq_load_scales(kernels, plan, set->rows, norms, set->norm_stride, block, scales);
     kernels->dequantize(plan->book, plan->block, set->rows, codes + block * plan->block_bytes,
                         set->code_stride, scales, dst + block * plan->block, set->dense_stride, stream);
 }

@@ -16,7 +16,7 @@ static const float v1_tiny = 1e-10f;
 typedef struct batch {
     const tq_kernels *kernels;
     _Alignas(64) float y[BATCH_VALUES]; /* vectors that span two cache lines cost twice */
-    float squares[BATCH_ROWS], scales[BATCH_ROWS], sums[BATCH_ROWS];
+    float squares[BATCH_ROWS], lengths[BATCH_ROWS], scales[BATCH_ROWS], sums[BATCH_ROWS];
 } batch;
 
 /* Norms of all blocks of the rows, then their codes row by row: blocks follow each other within a row. */
@@ -35,19 +35,39 @@ static void encode_v1(const tq_plan *plan, batch *b, const tq_row_set *set, uint
                              codes + t * set->code_stride, plan->block_bytes);
 }
 
-/* What the rule makes of a length, before it is rounded. Subnormal sums have lost their digits: such rows
- * are zero. */
-static float norm_of(const tq_plan *plan, float squares, float sum) {
-    if (squares < FLT_MIN) return 0.0f;
-    const float norm = sqrtf(squares);
+/* Subnormal sums have lost their digits: such rows are zero. Loops without branches take several roots
+ * and quotients at a time. */
+static bool is_zero(float squares) {
+    return squares < FLT_MIN;
+}
+
+static void take_lengths(const tq_plan *plan, batch *b, size_t rows) {
+    const float unit = plan->unit;
+    for (size_t t = 0; t < rows; t++) {
+        const float length = sqrtf(is_zero(b->squares[t]) ? 1.0f : b->squares[t]);
+        const float scale = unit / length;
+        b->lengths[t] = length;
+        b->scales[t] = is_zero(b->squares[t]) ? 0.0f : scale;
+    }
+}
+
+/* What the rule makes of the lengths, before it is rounded, in place of the sums. */
+static void apply_rule(const tq_plan *plan, batch *b, size_t rows) {
+    const float dim = (float)plan->dim, unit = plan->unit;
     switch (plan->norm_rule) {
     case TQ_NORM_MATCHED:
-        return norm * plan->unit / sqrtf(sum);
+        for (size_t t = 0; t < rows; t++)
+            b->sums[t] = b->lengths[t] * unit / sqrtf(b->sums[t]);
+        break;
     case TQ_NORM_UNBIASED:
-        return norm * (float)plan->dim / sum;
+        for (size_t t = 0; t < rows; t++)
+            b->sums[t] = b->lengths[t] * dim / b->sums[t];
+        break;
     default:
-        return norm;
+        memcpy(b->sums, b->lengths, rows * sizeof *b->sums);
     }
+    for (size_t t = 0; t < rows; t++)
+        b->sums[t] = is_zero(b->squares[t]) ? 0.0f : b->sums[t];
 }
 
 /* Norms of the first rows to float16 and to where they are to lie. What is stored as zero has no codes.
@@ -72,12 +92,10 @@ static size_t encode_v2(const tq_plan *plan, batch *b, const tq_row_set *set, ui
         [TQ_NORM_MATCHED] = TQ_SUM_CC,
         [TQ_NORM_UNBIASED] = TQ_SUM_UC,
     };
-    for (size_t t = 0; t < set->rows; t++)
-        b->scales[t] = b->squares[t] < FLT_MIN ? 0.0f : plan->unit / sqrtf(b->squares[t]);
+    take_lengths(plan, b, set->rows);
     b->kernels->quantize(plan->book, plan->dim, set->rows, b->y, b->scales, 1.0f, sum_of[plan->norm_rule],
                          b->sums, codes, set->code_stride);
-    for (size_t t = 0; t < set->rows; t++)
-        b->sums[t] = norm_of(plan, b->squares[t], b->sums[t]);
+    apply_rule(plan, b, set->rows);
     const size_t rows = b->kernels->scan(set->rows, b->sums, TQ_MAX_NORM);
     store_norms(plan, b, set, rows, codes, norms);
     return rows;

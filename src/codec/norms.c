@@ -5,13 +5,17 @@
 
 #include "codec/rows.h"
 
-void tq_load_norms(const tq_kernels *kernels, const tq_plan *plan, size_t n, const uint8_t *norms,
-                   size_t stride, size_t block, float *out) {
-    if (plan->v1) {
-        for (size_t i = 0; i < n; i++)
-            memcpy(&out[i], norms + i * stride + block * sizeof *out, sizeof *out);
-        return;
+static void load_floats(const tq_plan *plan, size_t n, const uint8_t *norms, size_t stride, float *out) {
+    for (size_t i = 0; i < n; i++) {
+        float norm;
+        memcpy(&norm, norms + i * stride, sizeof norm);
+        /* With two norms `unit` is v1's scale factor, and the reference divides by it. */
+        out[i] = plan->n_norms == 2 ? norm / plan->unit : norm * plan->norm_scale;
     }
+}
+
+static void load_halves(const tq_kernels *kernels, size_t n, const uint8_t *norms, size_t stride,
+                        float *out) {
     uint16_t halves[TQ_LANES] = {0};
     size_t done = stride == sizeof *halves ? n / TQ_LANES * TQ_LANES : 0; /* side by side */
     kernels->f16_to_f32(done, (const uint16_t *)(const void *)norms, out);
@@ -20,6 +24,16 @@ void tq_load_norms(const tq_kernels *kernels, const tq_plan *plan, size_t n, con
             memcpy(&halves[i], norms + (done + i) * stride, sizeof *halves);
         kernels->f16_to_f32(TQ_LANES, halves, out + done);
     }
+}
+
+void tq_load_scales(const tq_kernels *kernels, const tq_plan *plan, size_t n, const uint8_t *norms,
+                    size_t stride, size_t block, float *out) {
+    if (plan->v1) {
+        load_floats(plan, n, norms + block * sizeof *out, stride, out);
+        return;
+    }
+    load_halves(kernels, n, norms, stride, out);
+    kernels->scale((n + TQ_LANES - 1) / TQ_LANES * TQ_LANES, plan->norm_scale, out);
 }
 
 float tq_longest_vector(const tq_plan *plan, bool centred) {

@@ -25,10 +25,10 @@ void tq_decode_rows(const tq_kernels *kernels, const tq_plan *plan, const tq_row
                     tq_domain domain, const uint8_t *codes, const uint8_t *norms, const float *centre,
                     float *dst, bool stream);
 
-/* Norms of n rows that lie `stride` bytes apart, as float32; v1: of that block. `out` has room for a
- * multiple of 16. */
-void tq_load_norms(const tq_kernels *kernels, const tq_plan *plan, size_t n, const uint8_t *norms,
-                   size_t stride, size_t block, float *out);
+/* What the centroids of n rows are multiplied by, whose norms lie `stride` bytes apart; v1: of that
+ * block. `out` has room for a multiple of 16. */
+void tq_load_scales(const tq_kernels *kernels, const tq_plan *plan, size_t n, const uint8_t *norms,
+                    size_t stride, size_t block, float *out);
 
 /* v2: the longest vector of which it is sure that float16 holds its norm, whatever its codes come to. A
  * rule makes most of a vector along a rotated axis: one coordinate beyond the outermost centroid, the
