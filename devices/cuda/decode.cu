@@ -24,44 +24,42 @@ __device__ static void add_centre(const tq_cuda_decode_args &a, V &v, V &centre,
 #pragma unroll
     for (int k = 0; k < v.n(); k++)
         centre[k] = load_half(from[k * LANES]);
-    if (!a.original) rotate_in(a.plan, centre);
+    if (!a.original) rotate_in(a.plan, centre, flips_of(a.plan, centre));
 #pragma unroll
     for (int k = 0; k < v.n(); k++)
         v[k] = __fadd_rn(v[k], centre[k]);
 }
 
-template <int N> __global__ void __launch_bounds__(THREADS) decode(const tq_cuda_decode_args a) {
-    extern __shared__ float shared[]; /* of N = 0: vectors, then centres */
-    __shared__ float levels[256];
+template <class V>
+__device__ static void decode_vector(const tq_cuda_decode_args &a, const float *levels, V &v, V &centre,
+                                     uint64_t flips, uint32_t head, uint32_t row) {
     const tq_cuda_plan &p = a.plan;
-    for (unsigned i = threadIdx.x; i < 1u << p.bits; i += blockDim.x)
-        levels[i] = p.levels[i];
-    __syncthreads();
-    const uint64_t index = vector_index(), head = index / a.rows, row = index % a.rows;
-    if (head >= a.heads) return;
-    const uint8_t *codes = a.codes + head * a.code_head + row * a.code_row;
     const uint8_t *norms = a.norms + head * a.norm_head + row * a.norm_row;
-    const int n = (int)p.dim / LANES, per = n / (int)p.n_norms;
-    coords<N> v = make_coords<N>(shared, n);
     const float scales[2] = {scale_of(p, norms, 0), p.n_norms == 2 ? scale_of(p, norms, 1) : 0.0f};
-    load_codes(p, v, codes); /* v1's blocks are rows of their own, of which its packings know nothing */
+    const int per = v.n() / (int)p.n_norms;
+    load_codes(p, v, a.codes + head * a.code_head + row * a.code_row);
 #pragma unroll
     for (int k = 0; k < v.n(); k++)
         v[k] = __fmul_rn(levels[code_of(v, k)], k < per ? scales[0] : scales[1]);
-    if (a.original) rotate_out(p, v);
-    if (a.centre != NULL) {
-        coords<N> centre = make_coords<N>(shared + blockDim.x / LANES * p.dim, n);
-        add_centre(a, v, centre, head, row);
-    }
-    const uint64_t to = head * a.dst_head + row * a.dst_row;
-#pragma unroll
-    for (int k = 0; k < v.n(); k++)
-        store(a.dst, a.type, to + (uint64_t)(k * LANES + lane()), v[k]);
+    if (a.original) rotate_out(p, v, flips);
+    if (a.centre != NULL) add_centre(a, v, centre, head, row);
+    store_vector(v, a.dst, a.type, head * a.dst_head + row * a.dst_row);
 }
 
-static unsigned grid_of(uint64_t vectors, unsigned threads) {
-    const uint64_t per = threads / LANES;
-    return (unsigned)((vectors + per - 1) / per);
+template <int N>
+__global__ void __launch_bounds__(THREADS, N == 0 || N > 16 ? 1 : 12)
+    decode(const __grid_constant__ tq_cuda_decode_args a) {
+    extern __shared__ float shared[]; /* of N = 0: vectors, then centres */
+    __shared__ float levels[256];
+    const int n = (int)a.plan.dim / LANES;
+    for (unsigned i = threadIdx.x; i < 1u << a.plan.bits; i += blockDim.x)
+        levels[i] = a.plan.levels[i];
+    __syncthreads();
+    coords<N> v = make_coords<N>(shared, n);
+    coords<N> centre = make_coords<N>(shared + blockDim.x / LANES * a.plan.dim, n);
+    const uint64_t flips = a.original ? flips_of(a.plan, v) : 0;
+    for (walk w = walk_begin((uint32_t)a.rows); w.outer < a.heads; walk_on(w, (uint32_t)a.rows))
+        decode_vector(a, levels, v, centre, flips, w.outer, w.inner);
 }
 
 extern "C" int tq_cuda_launch_decode(const tq_cuda_decode_args *a, void *stream) {
@@ -71,34 +69,32 @@ extern "C" int tq_cuda_launch_decode(const tq_cuda_decode_args *a, void *stream)
     switch (dim) {
 #define X(D)                                                                                             \
     case D:                                                                                              \
-        decode<D / LANES><<<grid_of(vectors, THREADS), THREADS, 0, s>>>(*a);                             \
+        decode<D / LANES><<<blocks_of(vectors, THREADS), THREADS, 0, s>>>(*a);                           \
         break;
         TQ_CUDA_DIMS(X)
 #undef X
     default:
-        decode<0><<<grid_of(vectors, FEW_THREADS), FEW_THREADS,
+        decode<0><<<blocks_of(vectors, FEW_THREADS), FEW_THREADS,
                     2 * (FEW_THREADS / LANES) * dim * sizeof(float), s>>>(*a);
     }
     return (int)cudaGetLastError();
 }
 
-template <int N> __global__ void __launch_bounds__(THREADS) rotate(const tq_cuda_rotate_args a) {
+template <int N>
+__global__ void __launch_bounds__(THREADS) rotate(const __grid_constant__ tq_cuda_rotate_args a) {
     extern __shared__ float shared[];
     const tq_cuda_plan &p = a.plan;
-    const uint64_t row = vector_index();
-    if (row >= a.rows) return;
     coords<N> v = make_coords<N>(shared, (int)p.dim / LANES);
-    const uint64_t at = row * p.dim + (uint64_t)lane();
-#pragma unroll
-    for (int k = 0; k < v.n(); k++)
-        v[k] = a.src[at + (uint64_t)(k * LANES)];
-    if (a.out)
-        rotate_out(p, v);
-    else
-        rotate_in(p, v);
-#pragma unroll
-    for (int k = 0; k < v.n(); k++)
-        a.dst[at + (uint64_t)(k * LANES)] = v[k];
+    const uint64_t flips = flips_of(p, v);
+    for (walk w = walk_begin(1); w.outer < a.rows; walk_on(w, 1)) {
+        const uint64_t at = (uint64_t)w.outer * p.dim;
+        load_vector(v, a.src, F32, at);
+        if (a.out)
+            rotate_out(p, v, flips);
+        else
+            rotate_in(p, v, flips);
+        store_vector(v, a.dst, F32, at);
+    }
 }
 
 extern "C" int tq_cuda_launch_rotate(const tq_cuda_rotate_args *a, void *stream) {
@@ -107,22 +103,28 @@ extern "C" int tq_cuda_launch_rotate(const tq_cuda_rotate_args *a, void *stream)
     switch (dim) {
 #define X(D)                                                                                             \
     case D:                                                                                              \
-        rotate<D / LANES><<<grid_of(a->rows, THREADS), THREADS, 0, s>>>(*a);                             \
+        rotate<D / LANES><<<blocks_of(a->rows, THREADS), THREADS, 0, s>>>(*a);                           \
         break;
         TQ_CUDA_DIMS(X)
 #undef X
     default:
-        rotate<0><<<grid_of(a->rows, FEW_THREADS), FEW_THREADS, FEW_THREADS / LANES * dim * sizeof(float),
-                    s>>>(*a);
+        rotate<0><<<blocks_of(a->rows, FEW_THREADS), FEW_THREADS,
+                    FEW_THREADS / LANES * dim * sizeof(float), s>>>(*a);
     }
     return (int)cudaGetLastError();
 }
 
-__global__ void __launch_bounds__(THREADS) requantize(const tq_cuda_requantize_args a) {
+__global__ void __launch_bounds__(THREADS) requantize(const __grid_constant__ tq_cuda_requantize_args a) {
     const uint64_t i = (uint64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    const bool ranked = a.plan.ranked != 0;
+    const book b = book_of(a.plan, a.plan.tree, a.plan.levels);
     if (i >= a.n) return;
     const float x = a.src[i];
-    a.dst[i] = isnan(x) ? x : a.plan.levels[nearest(a.plan.tree, a.plan.bits, a.plan.ranked != 0, x)];
+    unsigned code = 0;
+#define NEAREST(bits) code = nearest<bits>(b, ranked, x)
+    TQ_CUDA_BITS(a.plan.bits, NEAREST)
+#undef NEAREST
+    a.dst[i] = isnan(x) ? x : a.plan.levels[code];
 }
 
 extern "C" int tq_cuda_launch_requantize(const tq_cuda_requantize_args *a, void *stream) {

@@ -10,27 +10,20 @@
 #include "base/check.h"
 
 /* The oldest that the kernels are built for. */
-enum { LEAST_MAJOR = 8, TREE = 128, LEVELS = 256, SIGNS = TQ_MAX_DIM / 8, MOST_CAS = 61 };
+enum { LEAST_MAJOR = 8, TREE = 128, LEVELS = 256, MOST_CAS = 61 };
 
 static const tq_format formats[TQ_CUDA_BOOKS] = {
     TQ_TQ2, TQ_TQ3, TQ_TQ4, TQ_TQ5, TQ_TQ6, TQ_TQ7, TQ_TQ8, TQ_TQ4_V1, TQ_TQ5_V1, TQ_TQ6_V1, TQ_TQ8_V1};
 
-/* Odd factors of rotations: a slot for each number up to the largest prime. Signs: v1's of 256 and 512
- * coordinates, v2's. */
+/* Odd factors of rotations: a slot for each number up to the largest prime. */
 enum {
     BOOK_BYTES = (TREE + LEVELS) * sizeof(float),
     CAS_AT = TQ_CUDA_BOOKS * BOOK_BYTES,
-    CAS_BYTES = (MOST_CAS + 1) * (MOST_CAS + 3) * sizeof(float),
-    SIGNS_AT = CAS_AT + CAS_BYTES,
-    TABLE_BYTES = SIGNS_AT + 3 * SIGNS
+    TABLE_BYTES = CAS_AT + (MOST_CAS + 1) * (MOST_CAS + 3) * sizeof(float)
 };
 
 static size_t cas_at(unsigned p) {
     return CAS_AT + p * (MOST_CAS + 3) * sizeof(float);
-}
-
-static size_t signs_at(const tq_rotation *r) {
-    return SIGNS_AT + (r->scale_last ? r->dim == 256 ? 0 : 1 : 2) * SIGNS;
 }
 
 static size_t book_at(tq_format format) {
@@ -70,7 +63,6 @@ int tq_cuda_count(void) {
 }
 
 static void fill_rotation(uint8_t *tables, const tq_rotation *r) {
-    memcpy(tables + signs_at(r), r->signs, r->scale_last ? r->dim / 8 : SIGNS);
     for (unsigned i = 0; i < r->n_odd; i++)
         memcpy(tables + cas_at(r->odd[i].p), r->odd[i].cas, r->odd[i].p * sizeof(float));
 }
@@ -85,10 +77,6 @@ static tq_status fill_tables(uint8_t *tables) {
     }
     for (uint32_t dim = 32; dim <= TQ_MAX_DIM; dim += 16) {
         TRY(tq_plan_init(&plan, &(tq_codec){.format = TQ_TQ4, .head_dim = dim}));
-        fill_rotation(tables, &plan.rotation);
-    }
-    for (uint32_t dim = 256; dim <= 512; dim += 256) {
-        TRY(tq_plan_init(&plan, &(tq_codec){.format = TQ_TQ4_V1, .head_dim = dim}));
         fill_rotation(tables, &plan.rotation);
     }
     return TQ_OK;
@@ -172,8 +160,10 @@ tq_status tq_cuda_plan_init(const tq_cuda *c, const tq_codec *codec, tq_plan *pl
                           .scale_last = r->scale_last != 0,
                           .n_odd = r->n_odd,
                           .tilt = r->tilt,
-                          .scale = r->scale,
-                          .signs = c->tables + signs_at(r)};
+                          .scale = r->scale};
+    memcpy(out->signs, r->signs, codec->head_dim / 8);
+    if (plan->book->bits <= 4)
+        memcpy(out->few, plan->book->tree, sizeof(float) << (plan->book->bits - 1));
     for (unsigned i = 0; i < r->n_odd; i++) {
         out->odd[i] = r->odd[i].p;
         out->cas[i] = (const float *)(const void *)(c->tables + cas_at(r->odd[i].p));

@@ -12,7 +12,7 @@
 struct tq_cuda {
     int device;
     char name[256];  /* as long as CUDA has them */
-    uint8_t *tables; /* device memory: tree and levels of each format, then signs and cas of rotations */
+    uint8_t *tables; /* device memory: tree and levels of each format, then cas of rotations */
 };
 
 /* A format at a head dimension, checked as encoders and decoders do, with the device's tables. */

@@ -24,12 +24,13 @@ typedef struct tq_cuda_plan {
     float unit, norm_scale;
     const float *levels; /* [2^bits] by stored code */
     const float *tree;   /* [2^(bits-1)] boundaries above zero as a search tree */
+    float few[8];        /* the same where there are no more than seven: of up to 4 bits */
     /* rotation */
     uint32_t pow2, scale_last, n_odd;
     float tilt, scale;
     uint32_t odd[TQ_CUDA_ODD];
     const float *cas[TQ_CUDA_ODD];
-    const uint8_t *signs;
+    uint8_t signs[128];
 } tq_cuda_plan;
 
 /* Vectors of a head and token: element (t, g, d) at data[t * token + g * head + d]. */
@@ -60,8 +61,8 @@ typedef struct tq_cuda_encode_side {
 
 typedef struct tq_cuda_encode_args {
     tq_cuda_encode_side side[2];
-    uint64_t tokens, heads, page_rows, slots;
-    const int64_t *slot_of; /* NULL: (first_slot + t) % slots */
+    uint64_t tokens, heads, page_rows, slots; /* tokens times heads: less than 2^31 */
+    const int64_t *slot_of;                   /* NULL: (first_slot + t) % slots */
     uint64_t first_slot;
     const int64_t *position_of; /* NULL: first_position + t */
     uint64_t first_position;

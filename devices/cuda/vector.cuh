@@ -48,24 +48,37 @@ template <> struct coords<0> {
     }
 };
 
-__device__ inline float flipped(const tq_cuda_plan &p, int k, float scale) {
-    const int j = k * LANES + lane();
-    return p.signs[j >> 3] >> (j & 7) & 1 ? -scale : scale;
+/* Bit k: whether the lane's coordinate k changes its sign. */
+template <class V> __device__ inline uint64_t flips_of(const tq_cuda_plan &p, V &v) {
+    uint64_t flips = 0;
+#pragma unroll
+    for (int k = 0; k < v.n(); k++)
+        flips |= (uint64_t)(p.signs[2 * k + (lane() >> 3)] >> (lane() & 7) & 1) << k;
+    return flips;
 }
 
-/* Stages between lanes: neighbours, with a tilt, then lanes 2, 4 and 8 apart. */
+/* x, with the sign changed where bit k is set. */
+__device__ inline float flip(float x, uint64_t flips, int k) {
+    const uint32_t half = k < 32 ? (uint32_t)flips : (uint32_t)(flips >> 32);
+    return __uint_as_float(__float_as_uint(x) ^ (half << (31 - k % 32) & 0x80000000u));
+}
+
+/* x, negative in lanes that have bit h. */
+__device__ inline float negate_in(float x, int h) {
+    return __uint_as_float(__float_as_uint(x) ^ (lane() & h ? 0x80000000u : 0u));
+}
+
+/* Stages between lanes: neighbours, with a tilt, then lanes 2, 4 and 8 apart. A difference is a sum whose
+ * second term has the other sign. */
 template <class V> __device__ inline void lane_stages(V &v, float tilt) {
     const unsigned all = half_warp();
-    const int l = lane();
 #pragma unroll
     for (int k = 0; k < v.n(); k++) {
-        float x = v[k], o = __shfl_xor_sync(all, x, 1);
-        x = l & 1 ? __fsub_rn(__fmul_rn(tilt, o), x) : __fadd_rn(x, __fmul_rn(tilt, o));
+        float x = v[k];
+        x = __fadd_rn(__fmul_rn(tilt, __shfl_xor_sync(all, x, 1)), negate_in(x, 1));
 #pragma unroll
-        for (int h = 2; h < LANES; h *= 2) {
-            o = __shfl_xor_sync(all, x, h);
-            x = l & h ? __fsub_rn(o, x) : __fadd_rn(x, o);
-        }
+        for (int h = 2; h < LANES; h *= 2)
+            x = __fadd_rn(__shfl_xor_sync(all, x, h), negate_in(x, h));
         v[k] = x;
     }
 }
@@ -148,11 +161,11 @@ template <class V> __device__ inline void stages(const tq_cuda_plan &p, V &v) {
     odd_stages(p, v);
 }
 
-template <class V> __device__ inline void rotate_in(const tq_cuda_plan &p, V &v) {
+template <class V> __device__ inline void rotate_in(const tq_cuda_plan &p, V &v, uint64_t flips) {
     const float scale = p.scale_last ? 1.0f : p.scale;
 #pragma unroll
     for (int k = 0; k < v.n(); k++)
-        v[k] = __fmul_rn(v[k], flipped(p, k, scale));
+        v[k] = flip(__fmul_rn(v[k], scale), flips, k);
     stages(p, v);
     if (p.scale_last)
 #pragma unroll
@@ -160,11 +173,11 @@ template <class V> __device__ inline void rotate_in(const tq_cuda_plan &p, V &v)
             v[k] = __fmul_rn(v[k], p.scale);
 }
 
-template <class V> __device__ inline void rotate_out(const tq_cuda_plan &p, V &v) {
+template <class V> __device__ inline void rotate_out(const tq_cuda_plan &p, V &v, uint64_t flips) {
     stages(p, v);
 #pragma unroll
     for (int k = 0; k < v.n(); k++)
-        v[k] = __fmul_rn(v[k], flipped(p, k, p.scale));
+        v[k] = flip(__fmul_rn(v[k], p.scale), flips, k);
 }
 
 /* Lanes folded by halves, as every sum is; all of them get it. */
@@ -176,45 +189,117 @@ __device__ inline float fold(float sum) {
     return sum;
 }
 
-/* Positive boundaries below m, or up to it: down the search tree. */
-__device__ inline unsigned count_below(const float *tree, unsigned bits, float m, bool or_equal) {
-    unsigned node = 1;
-    for (unsigned i = 1; i < bits; i++) {
-        const float b = tree[node];
-        node = 2 * node + ((or_equal ? b <= m : b < m) ? 1 : 0);
-    }
-    return node - (1u << (bits - 1));
+/* A codebook: the boundaries as a search tree, of up to 4 bits in registers, and centroids by code. */
+typedef struct book {
+    float few[8];
+    const float *tree, *levels;
+} book;
+
+__device__ inline book book_of(const tq_cuda_plan &p, const float *tree, const float *levels) {
+    book b;
+#pragma unroll
+    for (int i = 0; i < 8; i++)
+        b.few[i] = p.few[i];
+    b.tree = tree;
+    b.levels = levels;
+    return b;
 }
 
-__device__ inline unsigned nearest(const float *tree, unsigned bits, bool ranked, float u) {
-    const unsigned half = 1u << (bits - 1);
+/* Positive boundaries below m, or up to it. */
+template <unsigned B> __device__ inline unsigned count_below(const book &book, float m, bool or_equal) {
+    const float *tree = book.tree;
+    unsigned node = 1;
+    if constexpr (B <= 4) {
+        const float *t = book.few;
+#define TQ_BELOW(b) ((or_equal ? (b) <= m : (b) < m) ? 1u : 0u)
+        const unsigned top = TQ_BELOW(t[1]);
+        if constexpr (B == 2) return top;
+        const unsigned second = TQ_BELOW(top ? t[3] : t[2]);
+        if constexpr (B == 3) return 2 * top + second;
+        const float low = second ? t[5] : t[4], high = second ? t[7] : t[6];
+        return 4 * top + 2 * second + TQ_BELOW(top ? high : low);
+    } else {
+#pragma unroll
+        for (unsigned i = 1; i < B; i++)
+            node = 2 * node + TQ_BELOW(tree[node]);
+#undef TQ_BELOW
+        return node - (1u << (B - 1));
+    }
+}
+
+template <unsigned B> __device__ inline unsigned nearest(const book &book, bool ranked, float u) {
+    const unsigned half = 1u << (B - 1);
     const float m = fabsf(u);
-    if (ranked && !(u > 0.0f)) return half - 1 - count_below(tree, bits, m, true);
-    const unsigned magnitude = count_below(tree, bits, m, false);
+    if (ranked && !(u > 0.0f)) return half - 1 - count_below<B>(book, m, true);
+    const unsigned magnitude = count_below<B>(book, m, false);
     return ranked || signbit(u) ? half + magnitude : magnitude;
 }
 
-__device__ inline float load(const void *data, uint32_t type, uint64_t at) {
+/* RUN(bits) with a constant. */
+#define TQ_CUDA_BITS(bits, RUN)                                                                          \
+    switch (bits) {                                                                                      \
+    case 2:                                                                                              \
+        RUN(2);                                                                                          \
+        break;                                                                                           \
+    case 3:                                                                                              \
+        RUN(3);                                                                                          \
+        break;                                                                                           \
+    case 4:                                                                                              \
+        RUN(4);                                                                                          \
+        break;                                                                                           \
+    case 5:                                                                                              \
+        RUN(5);                                                                                          \
+        break;                                                                                           \
+    case 6:                                                                                              \
+        RUN(6);                                                                                          \
+        break;                                                                                           \
+    case 7:                                                                                              \
+        RUN(7);                                                                                          \
+        break;                                                                                           \
+    default:                                                                                             \
+        RUN(8);                                                                                          \
+        break;                                                                                           \
+    }
+
+/* A lane's coordinates of a vector of any type. */
+template <class V>
+__device__ inline void load_vector(V &v, const void *data, uint32_t type, uint64_t at) {
+    at += (uint64_t)lane();
     switch (type) {
     case F16:
-        return __half2float(((const __half *)data)[at]);
+#pragma unroll
+        for (int k = 0; k < v.n(); k++)
+            v[k] = __half2float(((const __half *)data)[at + (uint64_t)(k * LANES)]);
+        break;
     case BF16:
-        return __bfloat162float(((const __nv_bfloat16 *)data)[at]);
+#pragma unroll
+        for (int k = 0; k < v.n(); k++)
+            v[k] = __bfloat162float(((const __nv_bfloat16 *)data)[at + (uint64_t)(k * LANES)]);
+        break;
     default:
-        return ((const float *)data)[at];
+#pragma unroll
+        for (int k = 0; k < v.n(); k++)
+            v[k] = ((const float *)data)[at + (uint64_t)(k * LANES)];
     }
 }
 
-__device__ inline void store(void *data, uint32_t type, uint64_t at, float x) {
+template <class V> __device__ inline void store_vector(V &v, void *data, uint32_t type, uint64_t at) {
+    at += (uint64_t)lane();
     switch (type) {
     case F16:
-        ((__half *)data)[at] = __float2half_rn(x);
+#pragma unroll
+        for (int k = 0; k < v.n(); k++)
+            ((__half *)data)[at + (uint64_t)(k * LANES)] = __float2half_rn(v[k]);
         break;
     case BF16:
-        ((__nv_bfloat16 *)data)[at] = __float2bfloat16_rn(x);
+#pragma unroll
+        for (int k = 0; k < v.n(); k++)
+            ((__nv_bfloat16 *)data)[at + (uint64_t)(k * LANES)] = __float2bfloat16_rn(v[k]);
         break;
     default:
-        ((float *)data)[at] = x;
+#pragma unroll
+        for (int k = 0; k < v.n(); k++)
+            ((float *)data)[at + (uint64_t)(k * LANES)] = v[k];
     }
 }
 
@@ -222,13 +307,38 @@ __device__ inline float load_half(uint16_t bits) {
     return __half2float(__ushort_as_half(bits));
 }
 
-/* The sixteen threads' place among all of a grid. */
-__device__ inline uint64_t vector_index() {
-    return (uint64_t)blockIdx.x * (blockDim.x / LANES) + threadIdx.x / LANES;
+/* The sixteen threads' vector among outer times `inner` of them; a grid goes over all, so that tables are
+ * brought once, and nothing is divided on the way. */
+typedef struct walk {
+    uint32_t outer, inner, step_outer, step_inner;
+} walk;
+
+__device__ inline walk walk_begin(uint32_t inner) {
+    const uint32_t per = blockDim.x / LANES, first = blockIdx.x * per + threadIdx.x / LANES;
+    const uint32_t step = gridDim.x * per;
+    walk w;
+    w.outer = first / inner;
+    w.inner = first - w.outer * inner;
+    w.step_outer = step / inner;
+    w.step_inner = step - w.step_outer * inner;
+    return w;
+}
+
+__device__ inline void walk_on(walk &w, uint32_t inner) {
+    w.outer += w.step_outer;
+    w.inner += w.step_inner;
+    if (w.inner < inner) return;
+    w.inner -= inner;
+    w.outer++;
 }
 
 /* Of a block; where vectors lie in shared memory, two each of 1024 coordinates must fit in its 48 KiB. */
-enum { THREADS = 128, FEW_THREADS = 64 };
+enum { THREADS = 128, FEW_THREADS = 64, MOST_BLOCKS = 132 * 16 };
+
+static inline unsigned blocks_of(uint64_t vectors, unsigned threads) {
+    const uint64_t blocks = (vectors - 1) / (threads / LANES) + 1;
+    return (unsigned)(blocks < MOST_BLOCKS ? blocks : MOST_BLOCKS);
+}
 
 template <int N> __device__ inline coords<N> make_coords(float *, int) {
     return coords<N>();
