@@ -189,7 +189,7 @@ float model_encode(unsigned bits, size_t dim, tq_norm_rule rule, const float *x,
 
 void model_decode(unsigned bits, size_t dim, tq_domain domain, const uint8_t *codes, uint16_t norm,
                   const uint16_t *centre, float *x) {
-    float scale = model_half_value(norm) * (float)(1 / sqrt((double)dim)), wide[MODEL_MAX_DIM];
+    float scale = model_half_value(norm) * (float)(1 / sqrt((double)dim)), wide[MODEL_MAX_DIM] = {0};
     for (size_t j = 0; j < dim; j++)
         x[j] = model_centroid(bits, codes[j]) * scale;
     if (domain == TQ_ORIGINAL) model_rotate(TQ_ORIGINAL, dim, x, x);
