@@ -218,6 +218,7 @@ static void fill_side(scene *s, side *to, tq_view *view, const side_plan *p, siz
 }
 
 const uint16_t *scene_centre(const scene *s, size_t segment, size_t g, size_t i) {
+    if (segment >= MOST_SEGMENTS) return NULL; /* of values */
     const tq_view *v = &s->segments[segment].k;
     const uint64_t position = s->segments[segment].first_position + i;
     if (v->centre == NULL) return NULL;

@@ -51,7 +51,7 @@ static void check_encodes(limits *l, const float *x, const uint16_t *centre) {
 /* As long as it may be, alone, and against a centre as long that points the other way. */
 static void check_direction(limits *l, const float *direction) {
     const size_t dim = l->codec.head_dim;
-    float x[MODEL_MAX_DIM], away[MODEL_MAX_DIM];
+    float x[MODEL_MAX_DIM] = {0}, away[MODEL_MAX_DIM];
     uint16_t centre[MODEL_MAX_DIM];
     vector_along(l, direction, l->alone, x);
     check_encodes(l, x, NULL);
