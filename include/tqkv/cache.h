@@ -247,7 +247,8 @@ TQ_API tq_status tq_cache_segments(const tq_cache *cache, tq_segment segments[TQ
  * params   as for tq_attention(). What the cache knows may be left 0 and must not contradict it:
  *          n_kv_heads, head_dim, v_head_dim, query_end (the cache's length), window (the cache's, or the
  *          capacity of a ring without one; a smaller one is fine) and, with such a window, sink_positions
- *          (the cache's sinks, which every query then sees). domain is TQ_ORIGINAL unless all is codes
+ *          (the cache's sinks, which every query then sees; a global cache has no window of its own, and
+ *          takes sink_positions from params alone). domain is TQ_ORIGINAL unless all is codes
  * q, out, lse, workspace   as for tq_attention()
  *
  * As tq_attention(), and TQ_E_HEADS, TQ_E_HEAD_DIM or TQ_E_POSITION where params contradict the cache, or
