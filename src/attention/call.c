@@ -214,6 +214,16 @@ static size_t bytes_of(size_t n, size_t size) {
     return n > PTRDIFF_MAX / size ? PTRDIFF_MAX : n * size;
 }
 
+/* Something written, apart from a view's centres and their table. */
+static tq_status check_centres_apart(const tq_rows *w, const char *name, const tq_view *v, size_t heads) {
+    size_t centres, table = 0;
+    TRY(tq_check_product(name, v->n_centres, heads * v->codec.head_dim, sizeof *v->centre, &centres));
+    if (v->centre_table != NULL)
+        TRY(tq_check_product(name, v->n_centre_table, 1, sizeof *v->centre_table, &table));
+    TRY(tq_check_apart(w->name, w->data, tq_rows_bytes(w), name, v->centre, centres));
+    return tq_check_apart(w->name, w->data, tq_rows_bytes(w), name, v->centre_table, table);
+}
+
 /* Something written, apart from what a view points to. */
 static tq_status check_view_apart(const tq_rows *w, const char *name, const tq_view *v, size_t heads) {
     const size_t bytes = tq_rows_bytes(w), norm_bytes = v->n_norms;
@@ -223,13 +233,7 @@ static tq_status check_view_apart(const tq_rows *w, const char *name, const tq_v
                            bytes_of(v->n_pages, sizeof *v->pages)));
     if (v->store == TQ_STORE_CODES && v->blocks == NULL)
         TRY(tq_check_apart(w->name, w->data, bytes, name, v->norms, norm_bytes));
-    if (v->centre != NULL)
-        TRY(tq_check_apart(
-            w->name, w->data, bytes, name, v->centre,
-            bytes_of(v->n_centres, bytes_of(heads, v->codec.head_dim * sizeof *v->centre))));
-    if (v->centre != NULL && v->centre_table != NULL)
-        TRY(tq_check_apart(w->name, w->data, bytes, name, v->centre_table,
-                           bytes_of(v->n_centre_table, sizeof *v->centre_table)));
+    if (v->centre != NULL) TRY(check_centres_apart(w, name, v, heads));
     if (v->blocks != NULL)
         TRY(tq_check_apart(w->name, w->data, bytes, name, v->blocks,
                            bytes_of(v->n_pages, sizeof *v->blocks)));
