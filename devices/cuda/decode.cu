@@ -23,7 +23,7 @@ __device__ static void add_centre(const tq_cuda_decode_args &a, V &v, V &centre,
     const uint16_t *from = a.centre + (number * a.heads + head) * a.plan.dim + lane();
 #pragma unroll
     for (int k = 0; k < v.n(); k++)
-        centre[k] = load_half(from[k * LANES]);
+        centre[k] = load_half(from[k * TQ_LANES]);
     if (!a.original) rotate_in(a.plan, centre, flips_of(a.plan, centre));
 #pragma unroll
     for (int k = 0; k < v.n(); k++)
@@ -51,12 +51,12 @@ __global__ void __launch_bounds__(THREADS, N == 0 || N > 16 ? 1 : 12)
     decode(const __grid_constant__ tq_cuda_decode_args a) {
     extern __shared__ float shared[]; /* of N = 0: vectors, then centres */
     __shared__ float levels[256];
-    const int n = (int)a.plan.dim / LANES;
+    const int n = (int)a.plan.dim / TQ_LANES;
     for (unsigned i = threadIdx.x; i < 1u << a.plan.bits; i += blockDim.x)
         levels[i] = a.plan.levels[i];
     __syncthreads();
     coords<N> v = make_coords<N>(shared, n);
-    coords<N> centre = make_coords<N>(shared + blockDim.x / LANES * a.plan.dim, n);
+    coords<N> centre = make_coords<N>(shared + blockDim.x / TQ_LANES * a.plan.dim, n);
     const uint64_t flips = a.original ? flips_of(a.plan, v) : 0;
     for (walk w = walk_begin((uint32_t)a.rows); w.outer < a.heads; walk_on(w, (uint32_t)a.rows))
         decode_vector(a, levels, v, centre, flips, w.outer, w.inner);
@@ -69,13 +69,13 @@ extern "C" int tq_cuda_launch_decode(const tq_cuda_decode_args *a, void *stream)
     switch (dim) {
 #define X(D)                                                                                             \
     case D:                                                                                              \
-        decode<D / LANES><<<blocks_of(vectors, THREADS), THREADS, 0, s>>>(*a);                           \
+        decode<D / TQ_LANES><<<blocks_of(vectors, THREADS), THREADS, 0, s>>>(*a);                        \
         break;
         TQ_CUDA_DIMS(X)
 #undef X
     default:
         decode<0><<<blocks_of(vectors, FEW_THREADS), FEW_THREADS,
-                    2 * (FEW_THREADS / LANES) * dim * sizeof(float), s>>>(*a);
+                    2 * (FEW_THREADS / TQ_LANES) * dim * sizeof(float), s>>>(*a);
     }
     return (int)cudaGetLastError();
 }
@@ -84,16 +84,16 @@ template <int N>
 __global__ void __launch_bounds__(THREADS) rotate(const __grid_constant__ tq_cuda_rotate_args a) {
     extern __shared__ float shared[];
     const tq_cuda_plan &p = a.plan;
-    coords<N> v = make_coords<N>(shared, (int)p.dim / LANES);
+    coords<N> v = make_coords<N>(shared, (int)p.dim / TQ_LANES);
     const uint64_t flips = flips_of(p, v);
     for (walk w = walk_begin(1); w.outer < a.rows; walk_on(w, 1)) {
         const uint64_t at = (uint64_t)w.outer * p.dim;
-        load_vector(v, a.src, F32, at);
+        load_vector(v, a.src, TQ_F32, at);
         if (a.out)
             rotate_out(p, v, flips);
         else
             rotate_in(p, v, flips);
-        store_vector(v, a.dst, F32, at);
+        store_vector(v, a.dst, TQ_F32, at);
     }
 }
 
@@ -103,13 +103,13 @@ extern "C" int tq_cuda_launch_rotate(const tq_cuda_rotate_args *a, void *stream)
     switch (dim) {
 #define X(D)                                                                                             \
     case D:                                                                                              \
-        rotate<D / LANES><<<blocks_of(a->rows, THREADS), THREADS, 0, s>>>(*a);                           \
+        rotate<D / TQ_LANES><<<blocks_of(a->rows, THREADS), THREADS, 0, s>>>(*a);                        \
         break;
         TQ_CUDA_DIMS(X)
 #undef X
     default:
         rotate<0><<<blocks_of(a->rows, FEW_THREADS), FEW_THREADS,
-                    FEW_THREADS / LANES * dim * sizeof(float), s>>>(*a);
+                    FEW_THREADS / TQ_LANES * dim * sizeof(float), s>>>(*a);
     }
     return (int)cudaGetLastError();
 }

@@ -3,7 +3,7 @@
 #include "planes.cuh"
 
 /* A sum of squares beyond this may be that of a value that cannot be encoded. */
-#define SUSPICIOUS (MAX_ABS * MAX_ABS / 4)
+#define SUSPICIOUS (TQ_MAX_ABS * TQ_MAX_ABS / 4)
 
 /* Where a token goes; false: it is left out, or, *missing, there is no such slot. */
 __device__ static bool find_slot(const tq_cuda_encode_args &a, uint64_t token, uint64_t *slot,
@@ -43,7 +43,7 @@ __device__ static void subtract_centre(const tq_cuda_encode_args &a, const tq_cu
     const uint16_t *centre = s.centre.values + (number * a.heads + head) * s.plan.dim + lane();
 #pragma unroll
     for (int k = 0; k < v.n(); k++)
-        v[k] = __fsub_rn(v[k], load_half(centre[k * LANES]));
+        v[k] = __fsub_rn(v[k], load_half(centre[k * TQ_LANES]));
 }
 
 /* The lowest index of a value that is not finite or too large, of all lanes; UINT64_MAX: there is none.
@@ -52,9 +52,9 @@ template <class V> __device__ static uint64_t find_bad(V &v, uint64_t start) {
     unsigned bad = UINT32_MAX;
 #pragma unroll
     for (int k = v.n() - 1; k >= 0; k--)
-        if (!(fabsf(v[k]) <= MAX_ABS)) bad = (unsigned)(k * LANES + lane());
+        if (!(fabsf(v[k]) <= TQ_MAX_ABS)) bad = (unsigned)(k * TQ_LANES + lane());
 #pragma unroll
-    for (int h = 1; h < LANES; h *= 2)
+    for (int h = 1; h < TQ_LANES; h *= 2)
         bad = min(bad, __shfl_xor_sync(half_warp(), bad, h));
     return bad == UINT32_MAX ? UINT64_MAX : start + bad;
 }
@@ -66,8 +66,8 @@ __device__ static void tell(unsigned long long *fault, uint64_t index) {
 __device__ static float stored_norm(const tq_cuda_plan &p, float squares, float sum) {
     if (squares < FLT_MIN) return 0.0f;
     const float norm = __fsqrt_rn(squares);
-    if (p.norm_rule == RULE_MATCHED) return __fdiv_rn(__fmul_rn(norm, p.unit), __fsqrt_rn(sum));
-    if (p.norm_rule == RULE_UNBIASED) return __fdiv_rn(__fmul_rn(norm, (float)p.dim), sum);
+    if (p.norm_rule == TQ_NORM_MATCHED) return __fdiv_rn(__fmul_rn(norm, p.unit), __fsqrt_rn(sum));
+    if (p.norm_rule == TQ_NORM_UNBIASED) return __fdiv_rn(__fmul_rn(norm, (float)p.dim), sum);
     return norm;
 }
 
@@ -91,7 +91,7 @@ __device__ static float quantize_v2(const tq_cuda_plan &p, const book &b, V &v, 
         const float u = __fmul_rn(v[k], scale);
         const unsigned code = nearest<B>(b, false, u);
         const float c = b.levels[code & ((1u << (B - 1)) - 1)];
-        sum = __fadd_rn(sum, __fmul_rn(p.norm_rule == RULE_UNBIASED ? fabsf(u) : c, c));
+        sum = __fadd_rn(sum, __fmul_rn(p.norm_rule == TQ_NORM_UNBIASED ? fabsf(u) : c, c));
         v[k] = __uint_as_float(code);
     }
     return fold(sum);
@@ -123,7 +123,7 @@ __device__ static bool encode_v2(const tq_cuda_plan &p, const book &b, V &v, flo
     TQ_CUDA_BITS(p.bits, QUANTIZE)
 #undef QUANTIZE
     const float norm = stored_norm(p, squares, sum);
-    if (!(norm <= MAX_NORM)) return false;
+    if (!(norm <= TQ_MAX_NORM)) return false;
     const uint16_t half = __half_as_ushort(__float2half_rn(norm));
     if (half == 0) { /* what is stored as zero has no codes */
 #pragma unroll
@@ -195,7 +195,7 @@ __global__ void __launch_bounds__(THREADS) encode(const __grid_constant__ tq_cud
         levels[i] = s.plan.levels[i]; /* v2: the positive ones come first */
     }
     __syncthreads();
-    coords<N> v = make_coords<N>(rows, (int)s.plan.dim / LANES);
+    coords<N> v = make_coords<N>(rows, (int)s.plan.dim / TQ_LANES);
     const uint64_t flips = flips_of(s.plan, v);
     const book b = book_of(s.plan, tree, levels);
     for (walk w = walk_begin((uint32_t)a.heads); w.outer < a.tokens; walk_on(w, (uint32_t)a.heads))
@@ -210,12 +210,12 @@ extern "C" int tq_cuda_launch_encode(const tq_cuda_encode_args *a, unsigned side
     switch (dim) {
 #define X(D)                                                                                             \
     case D:                                                                                              \
-        encode<D / LANES><<<grid, THREADS, 0, s>>>(*a);                                                  \
+        encode<D / TQ_LANES><<<grid, THREADS, 0, s>>>(*a);                                               \
         break;
         TQ_CUDA_DIMS(X)
 #undef X
     default:
-        encode<0><<<large, FEW_THREADS, FEW_THREADS / LANES * dim * sizeof(float), s>>>(*a);
+        encode<0><<<large, FEW_THREADS, FEW_THREADS / TQ_LANES * dim * sizeof(float), s>>>(*a);
     }
     return (int)cudaGetLastError();
 }

@@ -18,15 +18,14 @@ typedef struct tq_cuda_plan {
     uint32_t dim, bits;
     uint32_t ranked; /* v1's codes: ranks */
     uint32_t packing;
-    uint32_t v1, n_norms, block; /* block: coordinates that share a norm */
+    uint32_t v1, n_norms;
     uint32_t norm_rule;
-    uint32_t row_bytes;
     float unit, norm_scale;
     const float *levels; /* [2^bits] by stored code */
     const float *tree;   /* [2^(bits-1)] boundaries above zero as a search tree */
     float few[8];        /* the same where there are no more than seven: of up to 4 bits */
     /* rotation */
-    uint32_t pow2, scale_last, n_odd;
+    uint32_t scale_last, n_odd;
     float tilt, scale;
     uint32_t odd[TQ_CUDA_ODD];
     const float *cas[TQ_CUDA_ODD];

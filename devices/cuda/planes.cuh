@@ -61,9 +61,9 @@ template <unsigned W, unsigned LOW, class V> __device__ inline uint8_t *store_pl
 #pragma unroll
         for (int k = 0; k < group; k++)
             word |= (code_of(v, block + k) >> LOW & ((1u << W) - 1)) << W * (unsigned)k;
-        store_word(row + block * LANES * (int)W / 8, W * (unsigned)group, word);
+        store_word(row + block * TQ_LANES * (int)W / 8, W * (unsigned)group, word);
     }
-    return row + v.n() * LANES * (int)W / 8;
+    return row + v.n() * TQ_LANES * (int)W / 8;
 }
 
 template <unsigned W, unsigned LOW, class V>
@@ -71,14 +71,14 @@ __device__ inline const uint8_t *load_plane(V &v, const uint8_t *row) {
     const int group = group_of(W, v.n());
 #pragma unroll
     for (int block = 0; block < v.n(); block += group) {
-        const uint32_t word = load_word(row + block * LANES * (int)W / 8, W * (unsigned)group);
+        const uint32_t word = load_word(row + block * TQ_LANES * (int)W / 8, W * (unsigned)group);
 #pragma unroll
         for (int k = 0; k < group; k++) {
             const unsigned field = (word >> W * (unsigned)k & ((1u << W) - 1)) << LOW;
             v[block + k] = __uint_as_float(LOW == 0 ? field : code_of(v, block + k) | field);
         }
     }
-    return row + v.n() * LANES * (int)W / 8;
+    return row + v.n() * TQ_LANES * (int)W / 8;
 }
 
 /* The planes of a code of that many bits: PLANE(width, lowest bit), lowest first. */
@@ -113,7 +113,7 @@ __device__ inline const uint8_t *load_plane(V &v, const uint8_t *row) {
     }
 
 template <class V> __device__ inline void store_codes(const tq_cuda_plan &p, V &v, uint8_t *row) {
-    if (p.packing == PACK_PLANES) {
+    if (p.packing == TQ_PACK_PLANES) {
 #define PLANE(width, low) row = store_plane<width, low>(v, row)
         TQ_CUDA_PLANES(p.bits, PLANE)
 #undef PLANE
@@ -122,17 +122,17 @@ template <class V> __device__ inline void store_codes(const tq_cuda_plan &p, V &
 #pragma unroll
     for (int k = 0; k < v.n(); k++) {
         const unsigned c = code_of(v, k);
-        if (p.packing == PACK_BYTES) {
-            row[k * LANES + lane()] = (uint8_t)c;
+        if (p.packing == TQ_PACK_BYTES) {
+            row[k * TQ_LANES + lane()] = (uint8_t)c;
             continue;
         }
         const unsigned next = __shfl_xor_sync(half_warp(), c, 1); /* pairs: the even one low */
-        if (lane() % 2 == 0) row[(k * LANES + lane()) / 2] = (uint8_t)(c | next << 4);
+        if (lane() % 2 == 0) row[(k * TQ_LANES + lane()) / 2] = (uint8_t)(c | next << 4);
     }
 }
 
 template <class V> __device__ inline void load_codes(const tq_cuda_plan &p, V &v, const uint8_t *row) {
-    if (p.packing == PACK_PLANES) {
+    if (p.packing == TQ_PACK_PLANES) {
 #define PLANE(width, low) row = load_plane<width, low>(v, row)
         TQ_CUDA_PLANES(p.bits, PLANE)
 #undef PLANE
@@ -140,9 +140,9 @@ template <class V> __device__ inline void load_codes(const tq_cuda_plan &p, V &v
     }
 #pragma unroll
     for (int k = 0; k < v.n(); k++) {
-        const int i = k * LANES + lane();
-        v[k] = __uint_as_float(p.packing == PACK_PAIRS ? row[i / 2] >> i % 2 * 4 & 15u
-                                                       : row[i] & ((1u << p.bits) - 1));
+        const int i = k * TQ_LANES + lane();
+        v[k] = __uint_as_float(p.packing == TQ_PACK_PAIRS ? row[i / 2] >> i % 2 * 4 & 15u
+                                                          : row[i] & ((1u << p.bits) - 1));
     }
 }
 

@@ -9,22 +9,18 @@
 #include <cuda_fp16.h>
 #include <float.h>
 
+#include "format/tables.h"
 #include "launch.h"
+#include "tqkv/types.h"
 
-enum { LANES = 16, MAX_DIM = 1024, MAX_VECTORS = MAX_DIM / LANES };
-enum { F32, F16, BF16 };                      /* tq_type */
-enum { PACK_BYTES, PACK_PAIRS, PACK_PLANES }; /* tq_packing */
-enum { RULE_PLAIN = 1, RULE_MATCHED, RULE_UNBIASED };
-
-#define MAX_ABS  144115188075855872.0f
-#define MAX_NORM 65504.0f
+enum { MAX_VECTORS = TQ_MAX_DIM / TQ_LANES };
 
 /* The other lanes of a vector, all of which are at the same place. */
 __device__ inline unsigned half_warp() {
     return 0xffffu << (threadIdx.x & 16);
 }
 __device__ inline int lane() {
-    return threadIdx.x & (LANES - 1);
+    return threadIdx.x & (TQ_LANES - 1);
 }
 
 /* N coordinates a lane in registers, or, N = 0, any number in shared memory. */
@@ -44,7 +40,7 @@ template <> struct coords<0> {
         return count;
     }
     __device__ float &operator[](int k) {
-        return x[k * LANES];
+        return x[k * TQ_LANES];
     }
 };
 
@@ -77,7 +73,7 @@ template <class V> __device__ inline void lane_stages(V &v, float tilt) {
         float x = v[k];
         x = __fadd_rn(__fmul_rn(tilt, __shfl_xor_sync(all, x, 1)), negate_in(x, 1));
 #pragma unroll
-        for (int h = 2; h < LANES; h *= 2)
+        for (int h = 2; h < TQ_LANES; h *= 2)
             x = __fadd_rn(__shfl_xor_sync(all, x, h), negate_in(x, h));
         v[k] = x;
     }
@@ -184,7 +180,7 @@ template <class V> __device__ inline void rotate_out(const tq_cuda_plan &p, V &v
 __device__ inline float fold(float sum) {
     const unsigned all = half_warp();
 #pragma unroll
-    for (int h = LANES / 2; h > 0; h /= 2)
+    for (int h = TQ_LANES / 2; h > 0; h /= 2)
         sum = __fadd_rn(sum, __shfl_xor_sync(all, sum, h));
     return sum;
 }
@@ -266,40 +262,40 @@ template <class V>
 __device__ inline void load_vector(V &v, const void *data, uint32_t type, uint64_t at) {
     at += (uint64_t)lane();
     switch (type) {
-    case F16:
+    case TQ_F16:
 #pragma unroll
         for (int k = 0; k < v.n(); k++)
-            v[k] = __half2float(((const __half *)data)[at + (uint64_t)(k * LANES)]);
+            v[k] = __half2float(((const __half *)data)[at + (uint64_t)(k * TQ_LANES)]);
         break;
-    case BF16:
+    case TQ_BF16:
 #pragma unroll
         for (int k = 0; k < v.n(); k++)
-            v[k] = __bfloat162float(((const __nv_bfloat16 *)data)[at + (uint64_t)(k * LANES)]);
+            v[k] = __bfloat162float(((const __nv_bfloat16 *)data)[at + (uint64_t)(k * TQ_LANES)]);
         break;
     default:
 #pragma unroll
         for (int k = 0; k < v.n(); k++)
-            v[k] = ((const float *)data)[at + (uint64_t)(k * LANES)];
+            v[k] = ((const float *)data)[at + (uint64_t)(k * TQ_LANES)];
     }
 }
 
 template <class V> __device__ inline void store_vector(V &v, void *data, uint32_t type, uint64_t at) {
     at += (uint64_t)lane();
     switch (type) {
-    case F16:
+    case TQ_F16:
 #pragma unroll
         for (int k = 0; k < v.n(); k++)
-            ((__half *)data)[at + (uint64_t)(k * LANES)] = __float2half_rn(v[k]);
+            ((__half *)data)[at + (uint64_t)(k * TQ_LANES)] = __float2half_rn(v[k]);
         break;
-    case BF16:
+    case TQ_BF16:
 #pragma unroll
         for (int k = 0; k < v.n(); k++)
-            ((__nv_bfloat16 *)data)[at + (uint64_t)(k * LANES)] = __float2bfloat16_rn(v[k]);
+            ((__nv_bfloat16 *)data)[at + (uint64_t)(k * TQ_LANES)] = __float2bfloat16_rn(v[k]);
         break;
     default:
 #pragma unroll
         for (int k = 0; k < v.n(); k++)
-            ((float *)data)[at + (uint64_t)(k * LANES)] = v[k];
+            ((float *)data)[at + (uint64_t)(k * TQ_LANES)] = v[k];
     }
 }
 
@@ -314,7 +310,7 @@ typedef struct walk {
 } walk;
 
 __device__ inline walk walk_begin(uint32_t inner) {
-    const uint32_t per = blockDim.x / LANES, first = blockIdx.x * per + threadIdx.x / LANES;
+    const uint32_t per = blockDim.x / TQ_LANES, first = blockIdx.x * per + threadIdx.x / TQ_LANES;
     const uint32_t step = gridDim.x * per;
     walk w;
     w.outer = first / inner;
@@ -336,7 +332,7 @@ __device__ inline void walk_on(walk &w, uint32_t inner) {
 enum { THREADS = 128, FEW_THREADS = 64, MOST_BLOCKS = 132 * 16 };
 
 static inline unsigned blocks_of(uint64_t vectors, unsigned threads) {
-    const uint64_t blocks = (vectors - 1) / (threads / LANES) + 1;
+    const uint64_t blocks = (vectors - 1) / (threads / TQ_LANES) + 1;
     return (unsigned)(blocks < MOST_BLOCKS ? blocks : MOST_BLOCKS);
 }
 
@@ -345,7 +341,7 @@ template <int N> __device__ inline coords<N> make_coords(float *, int) {
 }
 template <> __device__ inline coords<0> make_coords<0>(float *shared, int n) {
     coords<0> v;
-    v.x = shared + threadIdx.x / LANES * (n * LANES) + lane();
+    v.x = shared + threadIdx.x / TQ_LANES * (n * TQ_LANES) + lane();
     v.count = n;
     return v;
 }
