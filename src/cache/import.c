@@ -136,49 +136,31 @@ static tq_status check_centre(const tq_cache *c, const tq_image *b, const uint8_
                        : tq_fail(TQ_E_FILE_FIELD, b->at[TQ_PART_CENTRE][TQ_K], "k_centre", "%s", why);
 }
 
-/* No centre is longer than a key: what will be encoded with it can be. */
-static tq_status check_centre_lengths(const tq_cache *c, const tq_image *b, const uint8_t *bytes) {
-    const size_t dim = b->plan[TQ_K].dim;
-    const tq_vector_limit limit = tq_cache_limit(c, TQ_K);
-    const size_t at = b->at[TQ_PART_CENTRE][TQ_K];
-    uint16_t halves[TQ_MAX_DIM];
-    float x[TQ_MAX_DIM];
-    tq_bad_value bad;
-    for (size_t i = 0; limit.length > 0.0f && i < c->heads * b->rows[TQ_PART_CENTRE]; i++) {
-        const size_t byte = at + i * sizeof *halves * dim;
-        tq_get_halves(halves, bytes + byte, dim);
-        tq_widen(c->kernels, TQ_F16, dim, halves, x);
-        if (tq_find_bad_row(c->kernels, dim, 1, x, limit, &bad))
-            return tq_fail(TQ_E_RANGE, byte, "k_centre",
-                           "the block has a centre that is %g long: the limit of the cache is %g",
-                           (double)bad.value, (double)limit.length);
-    }
-    return TQ_OK;
-}
-
-/* What is to be encoded later can be. */
+/* What is to be encoded later can be, and with its centre: no centre is longer than a key. */
 static tq_status check_lengths(const tq_cache *c, const tq_image *b, unsigned part, unsigned side,
                                const uint8_t *bytes) {
-    const char *name = part == TQ_PART_SINKS ? "sinks" : "recent";
+    static const char *const names[] = {
+        [TQ_PART_CENTRE] = "k_centre", [TQ_PART_SINKS] = "sinks", [TQ_PART_RECENT] = "recent"};
+    const char *what = part == TQ_PART_CENTRE ? "centre" : "vector in float16";
     const size_t dim = b->plan[side].dim;
     const tq_vector_limit limit = tq_cache_limit(c, side);
-    const uint8_t *at = bytes + b->at[part][side];
     uint16_t halves[TQ_MAX_DIM];
     float x[TQ_MAX_DIM];
     tq_bad_value bad;
     for (size_t i = 0; limit.length > 0.0f && i < c->heads * b->rows[part]; i++) {
-        tq_get_halves(halves, at + i * sizeof *halves * dim, dim);
+        const size_t at = b->at[part][side] + i * sizeof *halves * dim;
+        tq_get_halves(halves, bytes + at, dim);
         tq_widen(c->kernels, tq_half_type(c, side), dim, halves, x);
         if (tq_find_bad_row(c->kernels, dim, 1, x, limit, &bad))
-            return tq_fail(TQ_E_RANGE, (size_t)(at - bytes) + i * sizeof *halves * dim, name,
-                           "the block has a vector in float16 that is %g long: the limit of the cache is "
-                           "%g",
+            return tq_fail(TQ_E_RANGE, at, names[part],
+                           "the block has a %s that is %g long: the limit of the cache is %g", what,
                            (double)bad.value, (double)limit.length);
     }
     return TQ_OK;
 }
 
 static tq_status check_vectors(const tq_cache *c, const tq_image *b, const uint8_t *bytes) {
+    TRY(check_lengths(c, b, TQ_PART_CENTRE, TQ_K, bytes));
     for (unsigned side = TQ_K; side < TQ_SIDES; side++) {
         TRY(check_lengths(c, b, TQ_PART_SINKS, side, bytes));
         TRY(check_lengths(c, b, TQ_PART_RECENT, side, bytes));
@@ -290,7 +272,6 @@ tq_status tq_cache_import(tq_cache *cache, const void *block, size_t bytes) {
     TRY(check_range(cache, &b.info));
     TRY(check_parts(cache, &b.info));
     TRY(check_centre(cache, &b, block));
-    TRY(check_centre_lengths(cache, &b, block));
     TRY(check_vectors(cache, &b, block));
     TRY(take_room(cache, &b.info, &room));
     append_image(cache, &b, block);
