@@ -1,25 +1,15 @@
 /* SPDX-License-Identifier: MIT
  * The calls of tqkv/cuda.h that encode, decode, rotate and requantise: checked here, run by the kernels.
  */
-#include "base/check.h"
 #include "base/size.h"
 #include "device.h"
+#include "format/arrays.h"
 
 /* More vectors than a launch has threads for: 2^31 - 1 groups of a few. */
 static tq_status check_launch(const char *name, uint64_t vectors) {
     if (vectors <= (uint64_t)INT32_MAX) return TQ_OK;
     return tq_fail(TQ_E_OVERFLOW, vectors, name, "%s: %llu vectors in a call; 2^31 - 1 are served", name,
                    (unsigned long long)vectors);
-}
-
-static size_t type_size(tq_type type) {
-    return type == TQ_F32 ? sizeof(float) : sizeof(uint16_t);
-}
-
-static tq_status check_type(const char *name, tq_type type) {
-    if (type == TQ_F32 || type == TQ_F16 || type == TQ_BF16) return TQ_OK;
-    return tq_fail(TQ_E_FORMAT, 0, name, "%s: type %d is none of float32, float16 and bfloat16", name,
-                   (int)type);
 }
 
 /* An array in pages, whose strides may be 0 for side by side: n bytes hold it. */
@@ -62,9 +52,9 @@ static tq_status check_apart(const tq_rows *codes, const tq_rows *norms, const t
 
 static tq_status take_source(const tq_cuda_encode_params *p, const tq_cuda_side *from, const char *name,
                              tq_cuda_vectors *out, size_t *bytes) {
-    tq_rows rows = {name,          from->src,   type_size(from->src_type), from->codec.head_dim,
-                    p->n_kv_heads, p->n_tokens, from->src_head_stride,     from->src_token_stride};
-    TRY(check_type("src_type", from->src_type));
+    tq_rows rows = {name,          from->src,   tq_type_size(from->src_type), from->codec.head_dim,
+                    p->n_kv_heads, p->n_tokens, from->src_head_stride,        from->src_token_stride};
+    TRY(tq_check_type("src_type", from->src_type));
     if (rows.head_stride == 0) rows.head_stride = rows.length;
     if (rows.row_stride == 0)
         TRY(tq_check_product(name, rows.heads, rows.head_stride, 1, &rows.row_stride));
@@ -181,28 +171,6 @@ tq_status tq_cuda_encode(tq_cuda *cuda, const tq_cuda_encode_params *from, void 
     return tq_cuda_leave(&scope, error);
 }
 
-static tq_rows rows_of(const tq_batch *b, const char *name, const void *data, size_t size, size_t length,
-                       size_t head_stride, size_t row_stride) {
-    return (tq_rows){name, data, size, length, b->heads, b->rows, head_stride, row_stride};
-}
-
-static tq_status check_centre(const tq_batch *b, const tq_plan *plan, const uint16_t *centre,
-                              size_t n_centre) {
-    size_t last, needed;
-    if (centre == NULL) return TQ_OK;
-    if (!tq_size_add(b->centre_first, b->rows - 1, &last) || !tq_size_mul(b->heads, plan->dim, &needed) ||
-        !tq_size_mul(needed, (b->centre_stretch == 0 ? 0 : last / b->centre_stretch) + 1, &needed))
-        return tq_fail(TQ_E_OVERFLOW, 0, "centre", "centre: more of them than memory holds");
-    if (b->centre_stretch == 0 && n_centre > needed)
-        return tq_fail(
-            TQ_E_SIZE, n_centre, "centre",
-            "centre: %zu numbers are more than one for all positions: is centre_stretch missing?",
-            n_centre);
-    if (needed <= n_centre) return TQ_OK;
-    return tq_fail(TQ_E_SIZE, needed, "centre", "centre: %zu elements are needed, %zu are there", needed,
-                   n_centre);
-}
-
 tq_status tq_cuda_decode(tq_cuda *cuda, const tq_codec *codec, const tq_batch *b, tq_domain domain,
                          const void *codes, size_t n_codes, const void *norms, size_t n_norms,
                          const uint16_t *centre, size_t n_centre, tq_type type, void *dst, size_t n_dst,
@@ -210,26 +178,22 @@ tq_status tq_cuda_decode(tq_cuda *cuda, const tq_codec *codec, const tq_batch *b
     tq_plan plan;
     tq_cuda_scope scope;
     tq_cuda_decode_args a;
+    tq_batch_arrays arrays;
     TRY(tq_check_not_null("cuda", cuda));
     TRY(tq_cuda_plan_init(cuda, codec, &plan, &a.plan));
     TRY(tq_plan_check_scale_factor(&plan, codec->scale_factor_d512));
     TRY(tq_check_domain(domain));
-    TRY(check_type("type", type));
+    TRY(tq_check_type("type", type));
     TRY(tq_check_not_null("batch", b));
     if (b->heads == 0 || b->rows == 0) return TQ_OK;
-    tq_rows dense =
-        rows_of(b, "dst", dst, type_size(type), plan.dim, b->dense_head_stride, b->dense_row_stride);
-    tq_rows code = rows_of(b, "codes", codes, 1, plan.row_bytes, b->code_head_stride, b->code_row_stride);
-    tq_rows norm =
-        rows_of(b, "norms", norms, 1, plan.norm_bytes, b->norm_head_stride, b->norm_row_stride);
-    TRY(tq_rows_check(&dense, n_dst));
-    TRY(tq_rows_check(&code, n_codes));
-    TRY(tq_rows_check(&norm, n_norms));
-    TRY(tq_rows_check_apart(&dense, &code));
-    TRY(tq_rows_check_apart(&dense, &norm));
-    TRY(check_centre(b, &plan, centre, n_centre));
+    TRY(tq_batch_arrays_init(&arrays, &plan, b, (tq_array){"dst", dst, tq_type_size(type), n_dst},
+                             (tq_array){"codes", codes, 1, n_codes},
+                             (tq_array){"norms", norms, 1, n_norms},
+                             (tq_array){"centre", centre, sizeof *centre, n_centre}));
+    TRY(tq_rows_check_apart(&arrays.dense, &arrays.codes));
+    TRY(tq_rows_check_apart(&arrays.dense, &arrays.norms));
     if (centre != NULL)
-        TRY(tq_check_apart("dst", dst, tq_rows_bytes(&dense), "centre", centre,
+        TRY(tq_check_apart("dst", dst, tq_rows_bytes(&arrays.dense), "centre", centre,
                            n_centre * sizeof *centre));
     TRY(check_launch("batch", (uint64_t)b->heads * b->rows)); /* whose vectors are there */
     a = (tq_cuda_decode_args){.plan = a.plan,
@@ -237,18 +201,18 @@ tq_status tq_cuda_decode(tq_cuda *cuda, const tq_codec *codec, const tq_batch *b
                               .heads = b->heads,
                               .codes = codes,
                               .norms = norms,
-                              .code_row = code.row_stride,
-                              .code_head = code.head_stride,
-                              .norm_row = norm.row_stride,
-                              .norm_head = norm.head_stride,
+                              .code_row = arrays.codes.row_stride,
+                              .code_head = arrays.codes.head_stride,
+                              .norm_row = arrays.norms.row_stride,
+                              .norm_head = arrays.norms.head_stride,
                               .centre = centre,
                               .stretch = b->centre_stretch,
                               .centre_first = b->centre_first,
                               .original = domain == TQ_ORIGINAL,
                               .type = type,
                               .dst = dst,
-                              .dst_row = dense.row_stride,
-                              .dst_head = dense.head_stride};
+                              .dst_row = arrays.dense.row_stride,
+                              .dst_head = arrays.dense.head_stride};
     TRY(tq_cuda_enter(&scope, cuda));
     return tq_cuda_leave(&scope, tq_cuda_launch_decode(&a, stream));
 }

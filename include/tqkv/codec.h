@@ -119,7 +119,7 @@ TQ_API tq_status tq_encode(const tq_codec *codec, const tq_batch *batch, const f
 /** The common part of keys as a centre: their mean, rounded to float16; zeros for heads in which it has
  * less than half of the keys' mean square, since such a mean seldom holds for what comes later.
  *
- * head_dim   D, up to 1024
+ * head_dim   D, a multiple of 16 up to 1024
  * batch      G, T (the keys to learn from, at least 1) and strides of `keys`; the rest is not looked at
  * keys       [G][T][D] float32, finite, at most 65504 in magnitude; n_keys floats
  * centre     [G][D] float16 out; n_centre numbers

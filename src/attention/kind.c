@@ -32,12 +32,6 @@ static tq_status check_dim(const char *name, uint32_t dim) {
                    dim);
 }
 
-static tq_status check_type(const char *name, tq_type type) {
-    if (type == TQ_F32 || type == TQ_F16 || type == TQ_BF16) return TQ_OK;
-    return tq_fail(TQ_E_FORMAT, 0, name, "%s %d is none of float32, float16 and bfloat16", name,
-                   (int)type);
-}
-
 /* Codes that are planned for are of a format that serves the dimension. */
 static tq_status check_format(tq_format format, uint32_t dim) {
     const tq_codec codec = {.format = format, .head_dim = dim};
@@ -63,8 +57,8 @@ tq_status tq_attend_kind_init(tq_attend_kind *kind, const tq_attention_config *c
     TRY(check_dim("v_head_dim", v_dim));
     TRY(check_scores(c));
     TRY(tq_check_domain(c->domain));
-    TRY(check_type("q_type", c->q_type));
-    TRY(check_type("out_type", c->out_type));
+    TRY(tq_check_type("q_type", c->q_type));
+    TRY(tq_check_type("out_type", c->out_type));
     TRY(check_format(c->k_format, c->head_dim));
     TRY(check_format(c->v_format, v_dim));
     *kind = (tq_attend_kind){.heads = c->n_heads,
@@ -175,7 +169,7 @@ tq_status tq_attend_workspace_most(const tq_attend_kind *kind, size_t *bytes) {
         tq_size_place(&total, &at, values, sizeof(float)) &&
         tq_size_place(&total, &at, partials, sizeof(float)) &&
         /* every array of a sequence begins on a multiple of 64 bytes */
-        tq_size_place(&total, &at, kind->max_sequences, (size_t)4 * 64) && total <= PTRDIFF_MAX;
+        tq_size_place(&total, &at, kind->max_sequences, (size_t)3 * 64) && total <= PTRDIFF_MAX;
     if (!fits)
         return tq_fail(TQ_E_OVERFLOW, 0, "max_queries",
                        "%zu queries of %zu heads on %zu positions do not fit in memory",

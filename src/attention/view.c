@@ -43,9 +43,7 @@ tq_status tq_view_codes(tq_view *view, const tq_codec *codec, size_t n_kv_heads,
 }
 
 static tq_status store_of(tq_type type, tq_store *store) {
-    if (type != TQ_F32 && type != TQ_F16 && type != TQ_BF16)
-        return tq_fail(TQ_E_FORMAT, 0, "type", "type: %d is none of float32, float16 and bfloat16",
-                       (int)type);
+    TRY(tq_check_type("type", type));
     *store = type == TQ_F32 ? TQ_STORE_F32 : type == TQ_F16 ? TQ_STORE_F16 : TQ_STORE_BF16;
     return TQ_OK;
 }

@@ -49,6 +49,12 @@ tq_status tq_check_domain(tq_domain domain) {
                    (int)domain);
 }
 
+tq_status tq_check_type(const char *name, tq_type type) {
+    if (type == TQ_F32 || type == TQ_F16 || type == TQ_BF16) return TQ_OK;
+    return tq_fail(TQ_E_FORMAT, 0, name, "%s %d is none of float32, float16 and bfloat16", name,
+                   (int)type);
+}
+
 tq_status tq_check_apart(const char *a_name, const void *a, size_t a_bytes, const char *b_name,
                          const void *b, size_t b_bytes) {
     const uintptr_t a0 = (uintptr_t)a, b0 = (uintptr_t)b;

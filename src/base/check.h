@@ -42,6 +42,13 @@ static inline size_t tq_rows_at(const tq_rows *r, size_t head, size_t row) {
 
 tq_status tq_check_domain(tq_domain domain);
 
+/* TQ_E_FORMAT */
+tq_status tq_check_type(const char *name, tq_type type);
+
+static inline size_t tq_type_size(tq_type type) {
+    return type == TQ_F32 ? sizeof(float) : sizeof(uint16_t);
+}
+
 tq_status tq_check_not_null(const char *name, const void *pointer);
 
 /* A caller's struct that may grow, into the one of `known` bytes that this library has; both begin with

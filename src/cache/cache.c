@@ -232,9 +232,7 @@ tq_status tq_cache_append_input(tq_cache *cache, size_t n, const tq_cache_input 
     tq_bad_value bad;
     TRY(tq_check_not_null("cache", cache));
     TRY(tq_take_struct("input", from, &own, sizeof own));
-    if ((int)input->type < TQ_F32 || input->type > TQ_BF16)
-        return tq_fail(TQ_E_FORMAT, 0, "type", "type %d is none of float32, float16 and bfloat16",
-                       (int)input->type);
+    TRY(tq_check_type("type", input->type));
     if (n == 0) return TQ_OK;
     tq_source src[] = {
         {input->k, input->type, cache->plan[TQ_K].dim, input->k_position_stride, input->k_head_stride},

@@ -3,7 +3,6 @@
  * does not depend on the number of threads. */
 #include <stdatomic.h>
 
-#include "base/size.h"
 #include "base/tasks.h"
 #include "codec/centre.h"
 #include "cpu/dispatch.h"
@@ -20,9 +19,8 @@ typedef struct job {
     tq_plan plan;
     const tq_kernels *kernels;
     const tq_parallel *parallel;
-    tq_rows dense, codes, norms,
-        centre;     /* centre: a row a head and stretch, its data NULL if there is none */
-    size_t stretch; /* positions that share one, 0: all */
+    tq_batch_arrays a;
+    size_t stretch; /* positions that share a centre, 0: all */
     size_t centre_first;
     tq_domain domain;
     bool stream;
@@ -36,48 +34,11 @@ static bool is_empty(const tq_batch *batch) {
     return batch->heads == 0 || batch->rows == 0;
 }
 
-static tq_rows rows_of(const tq_batch *b, const char *name, const void *data, size_t size, size_t length,
-                       size_t head_stride, size_t row_stride) {
-    return (tq_rows){name, data, size, length, b->heads, b->rows, head_stride, row_stride};
-}
-
-/* Centres lie [stretches][G][D]. */
-static tq_status check_centre(job *j, const tq_batch *b, const uint16_t *centre, size_t n_centre) {
-    size_t last, row;
-    j->stretch = b->centre_stretch;
-    j->centre_first = b->centre_first;
-    j->centre = (tq_rows){"centre", centre, sizeof *centre, j->plan.dim, b->heads, 1, j->plan.dim, 0};
-    if (centre == NULL) return TQ_OK;
-    if (!tq_size_add(b->centre_first, b->rows - 1, &last))
-        return tq_fail(TQ_E_OVERFLOW, 0, "centre_first", "more positions than can be counted");
-    TRY(tq_check_product("centre", b->heads, j->plan.dim, sizeof *centre, &row));
-    j->centre.row_stride = row / sizeof *centre;
-    j->centre.rows = (size_t)tq_stretch_of(last, j->stretch) + 1;
-    if (j->stretch == 0 && n_centre > row / sizeof *centre)
-        return tq_fail(
-            TQ_E_SIZE, n_centre, "centre",
-            "centre: %zu numbers are more than one for all positions: is centre_stretch missing?",
-            n_centre);
-    return tq_rows_check(&j->centre, n_centre);
-}
-
-/* Shapes and sizes of everything. */
-static tq_status check_arrays(job *j, const tq_batch *b, const char *dense_name, const float *dense,
-                              size_t n_dense, const uint8_t *codes, size_t n_codes, const void *norms,
-                              size_t n_norms, const uint16_t *centre, size_t n_centre) {
-    j->dense = rows_of(b, dense_name, dense, sizeof(float), j->plan.dim, b->dense_head_stride,
-                       b->dense_row_stride);
-    j->codes = rows_of(b, "codes", codes, 1, j->plan.row_bytes, b->code_head_stride, b->code_row_stride);
-    j->norms = rows_of(b, "norms", norms, 1, j->plan.norm_bytes, b->norm_head_stride, b->norm_row_stride);
-    TRY(tq_rows_check(&j->dense, n_dense));
-    TRY(tq_rows_check(&j->codes, n_codes));
-    TRY(tq_rows_check(&j->norms, n_norms));
-    return check_centre(j, b, centre, n_centre);
-}
-
 /* Long heads are cut into pieces; pieces of short ones are bundled. */
 static void cut(job *j, const tq_batch *batch) {
     const size_t rows = TQ_TASK_VALUES / j->plan.dim;
+    j->stretch = batch->centre_stretch;
+    j->centre_first = batch->centre_first;
     j->parallel = batch->parallel;
     j->pieces = tq_cut(batch->heads, batch->rows, rows);
     j->pieces_per_task = rows / j->pieces.size;
@@ -102,26 +63,27 @@ static void run(job *j, void (*piece)(job *j, size_t head, size_t row, size_t n)
 /* How many of the next n rows share a centre, and that centre as float32; NULL if there is none. */
 static const float *centre_of(const job *j, size_t head, size_t row, size_t *n, float *wide) {
     const size_t position = j->centre_first + row;
-    if (j->centre.data == NULL) return NULL;
+    if (j->a.centre.data == NULL) return NULL;
     if (j->stretch != 0 && j->stretch - position % j->stretch < *n)
         *n = j->stretch - position % j->stretch;
-    const size_t at = tq_rows_at(&j->centre, head, (size_t)tq_stretch_of(position, j->stretch));
-    tq_widen(j->kernels, TQ_F16, j->plan.dim, (const uint16_t *)j->centre.data + at, wide);
+    const size_t at = tq_rows_at(&j->a.centre, head, (size_t)tq_stretch_of(position, j->stretch));
+    tq_widen(j->kernels, TQ_F16, j->plan.dim, (const uint16_t *)j->a.centre.data + at, wide);
     return wide;
 }
 
 static tq_row_set row_set(const job *j, size_t n) {
-    return (tq_row_set){n, j->dense.row_stride, j->codes.row_stride, j->norms.row_stride};
+    return (tq_row_set){n, j->a.dense.row_stride, j->a.codes.row_stride, j->a.norms.row_stride};
 }
 
 /* Arrays are const in a job so that inputs and outputs are described alike; the pieces alone write, each
  * to its own rows of the outputs. */
 static void encode_rows(job *j, size_t head, size_t row, size_t n, const float *centre) {
     const tq_row_set set = row_set(j, n);
-    const size_t start = tq_rows_at(&j->dense, head, row);
-    const size_t bad = tq_encode_rows(j->kernels, &j->plan, &set, (const float *)j->dense.data + start,
-                                      centre, (uint8_t *)j->codes.data + tq_rows_at(&j->codes, head, row),
-                                      (uint8_t *)j->norms.data + tq_rows_at(&j->norms, head, row));
+    const size_t start = tq_rows_at(&j->a.dense, head, row);
+    const size_t bad =
+        tq_encode_rows(j->kernels, &j->plan, &set, (const float *)j->a.dense.data + start, centre,
+                       (uint8_t *)j->a.codes.data + tq_rows_at(&j->a.codes, head, row),
+                       (uint8_t *)j->a.norms.data + tq_rows_at(&j->a.norms, head, row));
     if (bad == SIZE_MAX) return;
     /* The lowest index, so that the value named does not depend on the order of tasks. */
     size_t lowest = atomic_load(&j->first_bad);
@@ -132,9 +94,9 @@ static void encode_rows(job *j, size_t head, size_t row, size_t n, const float *
 static void decode_rows(job *j, size_t head, size_t row, size_t n, const float *centre) {
     const tq_row_set set = row_set(j, n);
     tq_decode_rows(j->kernels, &j->plan, &set, j->domain,
-                   (const uint8_t *)j->codes.data + tq_rows_at(&j->codes, head, row),
-                   (const uint8_t *)j->norms.data + tq_rows_at(&j->norms, head, row), centre,
-                   (float *)j->dense.data + tq_rows_at(&j->dense, head, row), j->stream);
+                   (const uint8_t *)j->a.codes.data + tq_rows_at(&j->a.codes, head, row),
+                   (const uint8_t *)j->a.norms.data + tq_rows_at(&j->a.norms, head, row), centre,
+                   (float *)j->a.dense.data + tq_rows_at(&j->a.dense, head, row), j->stream);
 }
 
 static void encode_piece(job *j, size_t head, size_t row, size_t rows) {
@@ -160,10 +122,10 @@ static void decode_piece(job *j, size_t head, size_t row, size_t rows) {
 /* Centres are finite. */
 static tq_status check_centres(const job *j) {
     float wide[TQ_MAX_DIM];
-    for (size_t s = 0; s < j->centre.rows; s++)
-        for (size_t h = 0; h < j->centre.heads; h++) {
-            const size_t at = tq_rows_at(&j->centre, h, s);
-            tq_widen(j->kernels, TQ_F16, j->plan.dim, (const uint16_t *)j->centre.data + at, wide);
+    for (size_t s = 0; s < j->a.centre.rows; s++)
+        for (size_t h = 0; h < j->a.centre.heads; h++) {
+            const size_t at = tq_rows_at(&j->a.centre, h, s);
+            tq_widen(j->kernels, TQ_F16, j->plan.dim, (const uint16_t *)j->a.centre.data + at, wide);
             const size_t bad = j->kernels->scan(j->plan.dim, wide, TQ_MAX_HALF);
             if (bad < j->plan.dim) return tq_fail_value("centre", at + bad, wide[bad], TQ_MAX_HALF);
         }
@@ -181,19 +143,22 @@ tq_status tq_encode(const tq_codec *codec, const tq_batch *batch, const float *s
     TRY(tq_check_not_null("batch", batch));
     TRY(tq_check_parallel(batch->parallel));
     if (is_empty(batch)) return TQ_OK;
-    TRY(check_arrays(&j, batch, "src", src, n_src, codes, n_codes, norms, n_norms, centre, n_centre));
-    TRY(tq_rows_check_apart(&j.codes, &j.norms));
-    TRY(tq_rows_check_apart(&j.codes, &j.dense));
-    TRY(tq_rows_check_apart(&j.norms, &j.dense));
+    TRY(tq_batch_arrays_init(&j.a, &j.plan, batch, (tq_array){"src", src, sizeof *src, n_src},
+                             (tq_array){"codes", codes, 1, n_codes},
+                             (tq_array){"norms", norms, 1, n_norms},
+                             (tq_array){"centre", centre, sizeof *centre, n_centre}));
+    TRY(tq_rows_check_apart(&j.a.codes, &j.a.norms));
+    TRY(tq_rows_check_apart(&j.a.codes, &j.a.dense));
+    TRY(tq_rows_check_apart(&j.a.norms, &j.a.dense));
     if (centre != NULL) {
-        TRY(tq_rows_check_apart(&j.codes, &j.centre));
-        TRY(tq_rows_check_apart(&j.norms, &j.centre));
+        TRY(tq_rows_check_apart(&j.a.codes, &j.a.centre));
+        TRY(tq_rows_check_apart(&j.a.norms, &j.a.centre));
         TRY(check_centres(&j));
     }
     cut(&j, batch);
     atomic_init(&j.first_bad, SIZE_MAX);
     run(&j, encode_piece);
-    return tq_rows_fail_value(&j.dense, atomic_load(&j.first_bad));
+    return tq_rows_fail_value(&j.a.dense, atomic_load(&j.first_bad));
 }
 
 /* Whether decoded vectors are better stored past the caches: they are far more than a cache holds, and
@@ -215,13 +180,16 @@ tq_status tq_decode(const tq_codec *codec, const tq_batch *batch, tq_domain doma
     TRY(tq_check_not_null("batch", batch));
     TRY(tq_check_parallel(batch->parallel));
     if (is_empty(batch)) return TQ_OK;
-    TRY(check_arrays(&j, batch, "dst", dst, n_dst, codes, n_codes, norms, n_norms, centre, n_centre));
-    TRY(tq_rows_check_apart(&j.dense, &j.codes));
-    TRY(tq_rows_check_apart(&j.dense, &j.norms));
-    if (centre != NULL) TRY(tq_rows_check_apart(&j.dense, &j.centre));
+    TRY(tq_batch_arrays_init(&j.a, &j.plan, batch, (tq_array){"dst", dst, sizeof *dst, n_dst},
+                             (tq_array){"codes", codes, 1, n_codes},
+                             (tq_array){"norms", norms, 1, n_norms},
+                             (tq_array){"centre", centre, sizeof *centre, n_centre}));
+    TRY(tq_rows_check_apart(&j.a.dense, &j.a.codes));
+    TRY(tq_rows_check_apart(&j.a.dense, &j.a.norms));
+    if (centre != NULL) TRY(tq_rows_check_apart(&j.a.dense, &j.a.centre));
     cut(&j, batch);
     j.domain = domain;
-    j.stream = past_caches(&j.dense);
+    j.stream = past_caches(&j.a.dense);
     run(&j, decode_piece);
     return TQ_OK;
 }

@@ -4,6 +4,7 @@
 #define TQ_CODEC_CENTRE_H
 
 #include "codec/rows.h"
+#include "format/arrays.h"
 
 typedef struct tq_mean {
     size_t dim, n;
@@ -15,10 +16,5 @@ void tq_mean_add(tq_mean *mean, const float *x);
 /* The mean in float16, or zeros where it has less than half of the mean square: values are at most
  * TQ_MAX_HALF. */
 void tq_mean_round(const tq_mean *mean, const tq_kernels *kernels, uint16_t *centre);
-
-/* The centre of a position: which of several, each of which serves `stretch` positions (0: all). */
-static inline uint64_t tq_stretch_of(uint64_t position, size_t stretch) {
-    return stretch == 0 ? 0 : position / stretch;
-}
 
 #endif

@@ -35,8 +35,8 @@ void tq_load_scales(const tq_kernels *kernels, const tq_plan *plan, size_t n, co
  * others at the innermost. centred: a centre as long may be subtracted before. */
 float tq_longest_vector(const tq_plan *plan, bool centred);
 
-/* The largest finite float16. */
-#define TQ_MAX_HALF 65504.0f
+/* The largest finite float16, which a norm is. */
+#define TQ_MAX_HALF TQ_MAX_NORM
 
 /* The error for a value that is not finite, or beyond the limit; or, if it is neither, for the norm of
  * the vector that begins there. */
@@ -50,10 +50,6 @@ tq_status tq_rows_check_values(const tq_kernels *kernels, const tq_rows *r);
 
 /* TQ_E_NOT_FINITE, with the index, if one of n values side by side is not finite. */
 tq_status tq_check_finite(const tq_kernels *kernels, const char *name, const float *x, size_t n);
-
-static inline size_t tq_type_size(tq_type type) {
-    return type == TQ_F32 ? sizeof(float) : sizeof(uint16_t);
-}
 
 /* n values to float32, from any address; and to a type of two bytes. n is a multiple of 16. */
 void tq_widen(const tq_kernels *kernels, tq_type type, size_t n, const void *src, float *out);
