@@ -4,50 +4,13 @@
 #include "base/size.h"
 #include "device.h"
 #include "format/arrays.h"
+#include "pages.h"
 
 /* More vectors than a launch has threads for: 2^31 - 1 groups of a few. */
 static tq_status check_launch(const char *name, uint64_t vectors) {
     if (vectors <= (uint64_t)INT32_MAX) return TQ_OK;
     return tq_fail(TQ_E_OVERFLOW, vectors, name, "%s: %llu vectors in a call; 2^31 - 1 are served", name,
                    (unsigned long long)vectors);
-}
-
-/* An array in pages, whose strides may be 0 for side by side: n bytes hold it. */
-typedef struct paged {
-    const char *name;
-    void *data;
-    size_t n, length, rows, heads, pages, row_stride, head_stride, page_stride;
-} paged;
-
-/* Pieces keep apart within a page, and pages keep apart. `rows` is what lies in one of them. */
-static tq_status place_pages(paged p, tq_rows *rows, tq_cuda_place *out) {
-    size_t end, head_bytes, row_bytes;
-    *rows = (tq_rows){p.name, p.data, 1, p.length, p.heads, p.rows, p.head_stride, p.row_stride};
-    TRY(tq_rows_check(rows, SIZE_MAX));
-    end = tq_rows_bytes(rows);
-    if (p.page_stride == 0 && tq_size_mul(p.heads, rows->head_stride, &head_bytes) &&
-        tq_size_mul(p.rows, rows->row_stride, &row_bytes))
-        p.page_stride = head_bytes > row_bytes ? head_bytes : row_bytes;
-    if (p.pages > 1 && p.page_stride < end)
-        return tq_fail(TQ_E_STRIDE, p.page_stride, p.name, "%s: pages of %zu bytes are %zu apart", p.name,
-                       end, p.page_stride);
-    if (!tq_size_reach(&end, p.pages, p.page_stride))
-        return tq_fail(TQ_E_OVERFLOW, 0, p.name, "%s: %zu pages do not fit in memory", p.name, p.pages);
-    if (end > p.n)
-        return tq_fail(TQ_E_SIZE, end, p.name, "%s: %zu bytes are needed, %zu are there", p.name, end,
-                       p.n);
-    *out = (tq_cuda_place){p.data, rows->row_stride, rows->head_stride, p.page_stride};
-    return TQ_OK;
-}
-
-/* Codes and norms may share pages: then they interleave in each. */
-static tq_status check_apart(const tq_rows *codes, const tq_rows *norms, const tq_cuda_place *c,
-                             const tq_cuda_place *n, const paged *sizes) {
-    const size_t last = sizes->pages - 1;
-    if (sizes->pages > 1 && c->page != n->page)
-        return tq_check_apart("codes", codes->data, last * c->page + tq_rows_bytes(codes), "norms",
-                              norms->data, last * n->page + tq_rows_bytes(norms));
-    return tq_rows_check_apart(codes, norms);
 }
 
 static tq_status take_source(const tq_cuda_encode_params *p, const tq_cuda_side *from, const char *name,
@@ -96,7 +59,7 @@ static tq_status take_side(const tq_cuda *cuda, const tq_cuda_encode_params *p, 
     size_t src_bytes;
     tq_rows code_rows, norm_rows;
     TRY(take_source(p, from, name, &to->src, &src_bytes));
-    paged codes = {"codes",
+    tq_pages codes = {"codes",
                    from->codes,
                    from->n_codes,
                    plan.row_bytes,
@@ -106,7 +69,7 @@ static tq_status take_side(const tq_cuda *cuda, const tq_cuda_encode_params *p, 
                    from->code_row_stride,
                    from->code_head_stride,
                    from->code_page_stride};
-    paged norms = {"norms",
+    tq_pages norms = {"norms",
                    from->norms,
                    from->n_norms,
                    plan.norm_bytes,
@@ -116,9 +79,9 @@ static tq_status take_side(const tq_cuda *cuda, const tq_cuda_encode_params *p, 
                    from->norm_row_stride,
                    from->norm_head_stride,
                    from->norm_page_stride};
-    TRY(place_pages(codes, &code_rows, &to->codes));
-    TRY(place_pages(norms, &norm_rows, &to->norms));
-    TRY(check_apart(&code_rows, &norm_rows, &to->codes, &to->norms, &codes));
+    TRY(tq_place_pages(codes, &code_rows, &to->codes));
+    TRY(tq_place_pages(norms, &norm_rows, &to->norms));
+    TRY(tq_pages_check_apart(&code_rows, &norm_rows, &to->codes, &to->norms, &codes));
     TRY(tq_check_apart("codes", codes.data,
                        (codes.pages - 1) * to->codes.page + tq_rows_bytes(&code_rows), name, from->src,
                        src_bytes));

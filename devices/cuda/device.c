@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "attend/tables.h"
 #include "base/check.h"
 
 /* The oldest that the kernels are built for. */
@@ -19,18 +20,20 @@ static const tq_format formats[TQ_CUDA_BOOKS] = {
 enum {
     BOOK_BYTES = (TREE + LEVELS) * sizeof(float),
     CAS_AT = TQ_CUDA_BOOKS * BOOK_BYTES,
-    TABLE_BYTES = CAS_AT + (MOST_CAS + 1) * (MOST_CAS + 3) * sizeof(float)
+    ENTRIES_AT = CAS_AT + (MOST_CAS + 1) * (MOST_CAS + 3) * sizeof(float),
+    ENTRIES_BYTES = TQ_ATTEND_ENTRIES * TQ_ATTEND_WORDS * sizeof(uint32_t),
+    TABLE_BYTES = ENTRIES_AT + TQ_CUDA_BOOKS * ENTRIES_BYTES
 };
 
 static size_t cas_at(unsigned p) {
     return CAS_AT + p * (MOST_CAS + 3) * sizeof(float);
 }
 
-static size_t book_at(tq_format format) {
+static size_t book_of(tq_format format) {
     size_t i = 0;
     while (i + 1 < TQ_CUDA_BOOKS && formats[i] != format)
         i++;
-    return i * BOOK_BYTES;
+    return i;
 }
 
 tq_status tq_cuda_fail(cudaError_t error, const char *what) {
@@ -67,13 +70,15 @@ static void fill_rotation(uint8_t *tables, const tq_rotation *r) {
         memcpy(tables + cas_at(r->odd[i].p), r->odd[i].cas, r->odd[i].p * sizeof(float));
 }
 
-static tq_status fill_tables(uint8_t *tables) {
+static tq_status fill_tables(tq_cuda *c, uint8_t *tables) {
     tq_plan plan;
     memset(tables, 0, TABLE_BYTES);
     for (size_t i = 0; i < TQ_CUDA_BOOKS; i++) {
         const tq_codebook_tables *book = tq_find_codebook(formats[i]);
         memcpy(tables + i * BOOK_BYTES, book->tree, sizeof(float) << (book->bits - 1));
         memcpy(tables + i * BOOK_BYTES + TREE * sizeof(float), book->levels, sizeof(float) << book->bits);
+        c->factors[i] = tq_attend_fill_table(
+            book, (uint32_t(*)[TQ_ATTEND_WORDS])(void *)(tables + ENTRIES_AT + i * ENTRIES_BYTES));
     }
     for (uint32_t dim = 32; dim <= TQ_MAX_DIM; dim += 16) {
         TRY(tq_plan_init(&plan, &(tq_codec){.format = TQ_TQ4, .head_dim = dim}));
@@ -86,7 +91,7 @@ static tq_status upload(tq_cuda *c) {
     static const char *const what = "tables";
     uint8_t *tables = malloc(TABLE_BYTES);
     if (tables == NULL) return tq_fail(TQ_E_NO_MEMORY, TABLE_BYTES, what, "no memory for the tables");
-    tq_status status = fill_tables(tables);
+    tq_status status = fill_tables(c, tables);
     if (status == TQ_OK) status = tq_cuda_fail(cudaMalloc((void **)&c->tables, TABLE_BYTES), what);
     if (status == TQ_OK)
         status = tq_cuda_fail(cudaMemcpy(c->tables, tables, TABLE_BYTES, cudaMemcpyHostToDevice), what);
@@ -98,6 +103,9 @@ static tq_status look_at(tq_cuda *c) {
     struct cudaDeviceProp properties;
     TRY(tq_cuda_fail(cudaGetDeviceProperties(&properties, c->device), "device"));
     snprintf(c->name, sizeof c->name, "%s", properties.name);
+    c->major = properties.major, c->minor = properties.minor;
+    c->multiprocessors = properties.multiProcessorCount;
+    c->shared_bytes = properties.sharedMemPerBlockOptin;
     if (properties.major >= LEAST_MAJOR) return TQ_OK;
     return tq_fail(TQ_E_DEVICE, (uint64_t)properties.major, "device",
                    "device %d, %s, has compute capability %d.%d: 8.0 is wanted at least", c->device,
@@ -141,7 +149,7 @@ const char *tq_cuda_name(const tq_cuda *c) {
 
 tq_status tq_cuda_plan_init(const tq_cuda *c, const tq_codec *codec, tq_plan *plan, tq_cuda_plan *out) {
     TRY(tq_plan_init(plan, codec));
-    const uint8_t *book = c->tables + book_at(codec->format);
+    const uint8_t *book = c->tables + book_of(codec->format) * BOOK_BYTES;
     const tq_rotation *r = &plan->rotation;
     *out = (tq_cuda_plan){.dim = codec->head_dim,
                           .bits = plan->book->bits,
@@ -166,4 +174,10 @@ tq_status tq_cuda_plan_init(const tq_cuda *c, const tq_codec *codec, tq_plan *pl
         out->cas[i] = (const float *)(const void *)(c->tables + cas_at(r->odd[i].p));
     }
     return TQ_OK;
+}
+
+const uint32_t *tq_cuda_entries(const tq_cuda *c, tq_format format, float *factor) {
+    const size_t i = book_of(format);
+    *factor = c->factors[i];
+    return (const uint32_t *)(const void *)(c->tables + ENTRIES_AT + i * ENTRIES_BYTES);
 }

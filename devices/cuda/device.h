@@ -12,11 +12,17 @@
 struct tq_cuda {
     int device;
     char name[256];  /* as long as CUDA has them */
-    uint8_t *tables; /* device memory: tree and levels of each format, then cas of rotations */
+    int major, minor, multiprocessors;
+    size_t shared_bytes; /* that a block may have */
+    uint8_t *tables; /* device memory: tree and levels of each format, cas of rotations, attention's entries */
+    float factors[TQ_CUDA_BOOKS]; /* of the entries */
 };
 
 /* A format at a head dimension, checked as encoders and decoders do, with the device's tables. */
 tq_status tq_cuda_plan_init(const tq_cuda *cuda, const tq_codec *codec, tq_plan *plan, tq_cuda_plan *out);
+
+/* A format's table for attention (attend/tables.h), and what its centroids were multiplied by. */
+const uint32_t *tq_cuda_entries(const tq_cuda *cuda, tq_format format, float *factor);
 
 /* The current device while a call lasts. */
 typedef struct tq_cuda_scope {

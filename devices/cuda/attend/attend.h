@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT
+ * What the host hands to the kernels of attention: plain numbers and device pointers, checked before. C,
+ * CUDA, and part of the text that NVRTC compiles. */
+#ifndef TQ_CUDA_ATTEND_H
+#define TQ_CUDA_ATTEND_H
+
+#ifdef __CUDACC_RTC__
+typedef unsigned char uint8_t;
+typedef unsigned short uint16_t;
+typedef unsigned int uint32_t;
+typedef int int32_t;
+typedef unsigned long long uint64_t;
+#else
+#include <stdint.h>
+#endif
+
+/* Columns of a product: query rows of a KV head that are worked on together, and positions of a tile. */
+enum { TQ_ATTEND_COLUMNS = 8, TQ_ATTEND_TILE = 16 };
+
+/* How queries, centroids and weights are rounded. The exact ones have two float16 a number: of up to four
+ * rows in the columns that are free, of more by a second product. */
+enum { TQ_ATTEND_FAST, TQ_ATTEND_EXACT_FEW, TQ_ATTEND_EXACT };
+
+/* Codes of keys or of values: bytes and byte strides. */
+typedef struct tq_attend_codes {
+    const uint8_t *data, *norms;
+    uint64_t row, head, page;
+    uint64_t norm_row, norm_head, norm_page;
+    const uint32_t *table; /* 256 entries of four words: fast, fast, exact, exact */
+    uint32_t unit;         /* bytes that rows of any layout are copied by: 16, 4 or 1 */
+} tq_attend_codes;
+
+/* Float16 vectors of sequences: strides in elements. */
+typedef struct tq_attend_dense {
+    const uint16_t *k, *v; /* NULL: there are none */
+    uint64_t k_row, k_head, k_sequence;
+    uint64_t v_row, v_head, v_sequence;
+} tq_attend_dense;
+
+/* What is to be done of a sequence, on the device. Tiles of codes are numbered from slot 0; of those that
+ * are seen number j is tile j + base, of the first `head` ones, and tile j + skip of the others. */
+typedef struct tq_attend_sequence {
+    uint32_t codes, head, base, skip; /* tiles */
+    uint32_t dense, sinks;       /* tiles of float16, and those of sinks among them */
+    uint32_t length;             /* positions */
+    uint32_t codes_from, codes_to; /* positions that are codes, and are there */
+    uint32_t recent_from;        /* positions from here on are recent */
+    uint32_t padding[2];
+} tq_attend_sequence;
+
+/* The work is a line: for each sequence, KV head and block of rows, an item, its tiles. Where sequence b
+ * begins is starts[b]; [sequences] is the end. It is cut evenly, or, where items are few and alike, each
+ * of them for itself into `split` parts; the first `rest` parts have one more than `each`. */
+typedef struct tq_attend_cut {
+    uint32_t blocks; /* that work */
+    uint32_t each, rest;
+    uint32_t split; /* 0: the whole line */
+} tq_attend_cut;
+
+typedef struct tq_attend_args {
+    tq_attend_codes k, v;
+    const int32_t *tables; /* NULL: sequence b lies in page b */
+    uint32_t table_stride, page_rows;
+    int32_t page_shift;      /* of tiles in a page; negative: not a power of two */
+    uint32_t code_first;     /* position of slot 0 */
+    tq_attend_dense sink, recent;
+    const int32_t *dense_rows;
+    uint32_t n_sinks, recent_capacity;
+
+    const int32_t *lengths, *coded_lengths;
+    uint32_t max_length;
+    uint32_t sequences, kv_heads, group, queries; /* group: query heads of a KV head */
+    uint32_t rows, row_blocks;                    /* group times queries; blocks of columns */
+    uint32_t dense_cost;                          /* of a tile of float16, in tiles of codes */
+
+    float softcap;      /* 0: none; then scores come without log2(e) */
+    const float *slopes; /* times log2(e) is taken inside */
+    uint32_t causal, window, sink_positions; /* window 0: none */
+    const uint64_t *tree;
+    uint32_t n_tree, tree_words;
+
+    const float *bias; /* [items][stretches][columns]: products with centres; NULL: none */
+    uint32_t stretches, stretch;
+    int32_t stretch_shift;
+
+    /* workspace */
+    const tq_attend_cut *cut;
+    const uint32_t *starts;
+    const tq_attend_sequence *plan;
+    const uint32_t *queries_k;   /* [items] products' operands for codes, then columns floats of scale */
+    const uint32_t *queries_dense;
+    uint32_t query_words; /* of an item */
+    float *partial;              /* [slots][codes, dense]: [columns][E] sums, [columns] references of the
+                                    weights, [columns] their sums; item i and block b have slot i + b */
+    float value_scale;           /* of sums of codes */
+} tq_attend_args;
+
+#endif

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT
+ * After tq_attend(): a row's partial results put together, rotated back and written. */
+#include "attend/prepare.h"
+#include "vector.cuh"
+
+#define LOG2_E 1.44269504f
+#define LN_2   0.693147181f
+
+__device__ static void wait_for_launch_before() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+__device__ static float weight_of(float top, float largest) {
+    return top == -INFINITY ? 0.0f : exp2f(top - largest);
+}
+
+__device__ static void store(void *out, uint32_t type, uint64_t at, float x) {
+    if (type == TQ_F16)
+        ((__half *)out)[at] = __float2half_rn(x);
+    else if (type == TQ_BF16)
+        ((__nv_bfloat16 *)out)[at] = __float2bfloat16_rn(x);
+    else
+        ((float *)out)[at] = x;
+}
+
+/* A row's sums, by the threads of a block: `values` in shared memory become what is written. */
+__device__ static void finish(const float *values, uint32_t dim, float top, float sum, bool bad, const float *sink,
+                              bool open, bool base2, void *out, uint32_t type, uint64_t at, float *lse, float *max,
+                              float *total) {
+    float reference = top, weights = sum;
+    if (sink != NULL) {
+        const float s = *sink * LOG2_E;
+        reference = fmaxf(top, s);
+        weights = sum * weight_of(top, reference) + exp2f(s - reference);
+    }
+    float factor = sum == 0.0f ? 0.0f : open ? 1.0f : weight_of(top, reference) / weights;
+    if (bad) factor = NAN;
+    for (uint32_t i = threadIdx.x; i < dim; i += blockDim.x)
+        store(out, type, at + i, sum == 0.0f && !bad ? 0.0f : values[i] * factor);
+    if (threadIdx.x != 0) return;
+    const float unit = base2 ? 1.0f : LN_2;
+    if (lse != NULL) *lse = bad ? NAN : weights == 0.0f ? -INFINITY : (reference + log2f(weights)) * unit;
+    if (max != NULL) *max = bad ? NAN : top * unit;
+    if (total != NULL) *total = bad ? NAN : sum;
+}
+
+/* The block whose part of the line unit u is. */
+__device__ static uint32_t owner_of(const tq_attend_cut &cut, uint32_t u) {
+    const uint32_t longer = cut.rest * (cut.each + 1);
+    return u < longer ? u / (cut.each + 1) : cut.rest + (u - longer) / cut.each;
+}
+
+/* A block a row. Blocks of parts are no more than multiprocessors. */
+enum { MOST_PARTS = 2 * 512 };
+
+template <int N> __global__ void __launch_bounds__(THREADS) merge(const __grid_constant__ tq_merge_args m) {
+    extern __shared__ float values[]; /* sums of codes, then of float16 */
+    __shared__ float tops[MOST_PARTS], factors[MOST_PARTS];
+    const tq_attend_args &a = m.attend;
+    const uint32_t heads = a.kv_heads * a.group, token = blockIdx.x / heads, head = blockIdx.x % heads;
+    const uint32_t b = token / a.queries, kv_head = head / a.group;
+    const uint32_t row = token % a.queries * a.group + head % a.group, column = row % m.columns;
+    const uint32_t nth = kv_head * a.row_blocks + row / m.columns;
+    const uint32_t item = b * a.kv_heads * a.row_blocks + nth, dim = m.v_dim;
+    wait_for_launch_before();
+
+    const tq_attend_cut cut = *a.cut;
+    const uint32_t start = a.starts[b], units = (a.starts[b + 1] - start) / (a.kv_heads * a.row_blocks);
+    uint32_t first = 0, blocks = 0;
+    if (units > 0 && cut.split > 0) {
+        first = item * cut.split, blocks = cut.split;
+    } else if (units > 0) {
+        first = owner_of(cut, start + nth * units);
+        blocks = owner_of(cut, start + nth * units + units - 1) - first + 1;
+    }
+    const uint32_t parts = blocks * m.kinds, slot_floats = TQ_ATTEND_COLUMNS * (dim + 2);
+    const float *const slots = a.partial + (uint64_t)(item + first) * m.kinds * slot_floats;
+    const float *const tails = slots + TQ_ATTEND_COLUMNS * dim + column;
+    for (uint32_t i = threadIdx.x; i < parts; i += blockDim.x)
+        tops[i] = tails[(uint64_t)i * slot_floats], factors[i] = tails[(uint64_t)i * slot_floats + TQ_ATTEND_COLUMNS];
+    __syncthreads();
+    float top = -INFINITY, sum = 0.0f;
+    for (uint32_t i = 0; i < parts; i++)
+        top = fmaxf(top, tops[i]);
+    for (uint32_t i = 0; i < parts; i++) /* a part that saw nothing has 0, one of NaN may have no largest */
+        sum += factors[i] == 0.0f ? 0.0f : tops[i] == -INFINITY ? NAN : factors[i] * exp2f(tops[i] - top);
+    bool bad = !(fabsf(sum) <= FLT_MAX) || !(top < INFINITY);
+    for (uint32_t i = threadIdx.x; i < dim * m.kinds; i += blockDim.x) {
+        const uint32_t kind = i / dim, n = i % dim;
+        float x = 0.0f;
+#pragma unroll 4
+        for (uint32_t j = kind; j < parts; j += m.kinds)
+            if (factors[j] != 0.0f) x += slots[(uint64_t)j * slot_floats + column * dim + n] * exp2f(tops[j] - top);
+        bad = bad || !(fabsf(x) <= FLT_MAX);
+        values[i] = x;
+    }
+    bad = __syncthreads_or(bad);
+    if (m.rotate && threadIdx.x < TQ_LANES) {
+        coords<N> v = make_coords<N>(values, (int)dim / TQ_LANES);
+        if constexpr (N > 0)
+#pragma unroll
+            for (int k = 0; k < N; k++)
+                v[k] = values[k * TQ_LANES + lane()];
+        rotate_out(m.v_plan, v, flips_of(m.v_plan, v));
+        if constexpr (N > 0)
+#pragma unroll
+            for (int k = 0; k < N; k++)
+                values[k * TQ_LANES + lane()] = v[k];
+    }
+    __syncthreads();
+    if (m.kinds == 2) {
+        for (uint32_t i = threadIdx.x; i < dim; i += blockDim.x)
+            values[i] += values[dim + i];
+        __syncthreads();
+    }
+    const bool open = m.sum != NULL;
+    const uint64_t r = (uint64_t)token * heads + head;
+    finish(values, dim, top, sum, bad, m.sinks == NULL || open ? NULL : m.sinks + head, open, m.base2 != 0, m.out,
+           m.out_type, token * m.out_token + head * m.out_head, m.lse == NULL ? NULL : m.lse + r,
+           m.max == NULL ? NULL : m.max + r, m.sum == NULL ? NULL : m.sum + r);
+}
+
+template <int N> static cudaError_t launch(const tq_merge_args &m, bool early, cudaStream_t stream) {
+    cudaLaunchConfig_t config = {};
+    cudaLaunchAttribute attribute = {};
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+    config.gridDim = m.attend.sequences * m.attend.queries * m.attend.kv_heads * m.attend.group;
+    config.blockDim = THREADS;
+    config.dynamicSmemBytes = (size_t)m.v_dim * m.kinds * sizeof(float);
+    config.stream = stream;
+    config.attrs = &attribute;
+    config.numAttrs = early ? 1 : 0;
+    return cudaLaunchKernelEx(&config, merge<N>, m);
+}
+
+extern "C" int tq_cuda_launch_merge(const tq_merge_args *m, int early, void *stream) {
+    const cudaStream_t s = (cudaStream_t)stream;
+    switch (m->rotate ? m->v_plan.dim : 64) {
+#define X(D)                                                                                             \
+    case D:                                                                                              \
+        return (int)launch<D / TQ_LANES>(*m, early != 0, s);
+        TQ_CUDA_DIMS(X)
+#undef X
+    default:
+        return (int)launch<0>(*m, early != 0, s);
+    }
+}
+
+/* Partial results of callers. */
+__global__ void __launch_bounds__(THREADS) merge_partials(const __grid_constant__ tq_merge_partials_args m) {
+    extern __shared__ float values[];
+    const float unit = m.base2 ? 1.0f : LOG2_E;
+    for (uint64_t r = blockIdx.x; r < m.rows; r += gridDim.x) {
+        float top = -INFINITY, sum = 0.0f;
+        for (uint32_t i = 0; i < m.partials; i++)
+            top = fmaxf(top, m.max[i][r] * unit);
+        for (uint32_t i = 0; i < m.partials; i++) {
+            const float s = m.sum[i][r], t = m.max[i][r] * unit;
+            sum += s == 0.0f ? 0.0f : t == -INFINITY ? NAN : s * exp2f(t - top);
+        }
+        bool bad = !(fabsf(sum) <= FLT_MAX) || !(top < INFINITY);
+        for (uint32_t n = threadIdx.x; n < m.dim; n += blockDim.x) {
+            float x = 0.0f;
+            for (uint32_t i = 0; i < m.partials; i++)
+                if (m.sum[i][r] != 0.0f) x += m.acc[i][r * m.dim + n] * exp2f(m.max[i][r] * unit - top);
+            bad = bad || !(fabsf(x) <= FLT_MAX);
+            values[n] = x;
+        }
+        bad = __syncthreads_or(bad);
+        finish(values, m.dim, top, sum, bad, m.sinks == NULL ? NULL : m.sinks + r % m.heads, false, m.base2 != 0,
+               m.out, m.out_type, r * m.dim, m.lse == NULL ? NULL : m.lse + r, NULL, NULL);
+        __syncthreads();
+    }
+}
+
+extern "C" int tq_cuda_launch_merge_partials(const tq_merge_partials_args *m, void *stream) {
+    const unsigned blocks = m->rows < 65536 ? (unsigned)m->rows : 65536;
+    merge_partials<<<blocks, THREADS, m->dim * sizeof(float), (cudaStream_t)stream>>>(*m);
+    return (int)cudaGetLastError();
+}

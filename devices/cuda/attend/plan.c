@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT
+ * Plans of attention: a kind of layer checked, and its kernel found or compiled. */
+#include "attend/plan.h"
+
+#include <cuda_runtime_api.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/size.h"
+#include "jit.h"
+
+extern const char tq_cuda_attend_args_source[], tq_cuda_attend_source[];
+
+enum { MOST_TEAM_DIM = 256, NAME = 96 };
+
+static tq_status check_coded(const char *name, tq_format format) {
+    if ((int)format != 0) return TQ_OK;
+    return tq_fail(TQ_E_FORMAT, 0, name, "%s is 0: attention on a device reads codes", name);
+}
+
+/* Whether rows are made of pieces of 16 bytes, each of one plane. */
+static bool in_pieces(const tq_plan *plan) {
+    const unsigned bits = plan->book->bits;
+    const size_t last = plan->book->packing != TQ_PACK_PLANES ? plan->row_bytes
+                        : bits % 2 != 0                       ? plan->dim / 8
+                        : bits == 6 || bits == 2              ? plan->dim / 4
+                                                              : plan->row_bytes;
+    return plan->row_bytes % 16 == 0 && last % 16 == 0;
+}
+
+static uint32_t shared_kib(const tq_cuda *cuda) {
+    static const uint32_t sizes[] = {227, 163, 99}; /* Hopper and later, A100, the others of 8.x */
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (cuda->shared_bytes >= sizes[i] * (size_t)1024) return sizes[i];
+    return (uint32_t)(cuda->shared_bytes / 1024);
+}
+
+static tq_status fill(tq_cuda_attention *p, const tq_cuda *cuda, const tq_cuda_attention_config *c) {
+    tq_attention_kind kind;
+    size_t bytes;
+    tq_attention_config *const layer = &p->layer;
+    TRY(tq_take_struct("layer", &c->layer, layer, sizeof *layer));
+    TRY(tq_attention_plan(layer, &kind, &bytes));
+    TRY(check_coded("k_format", layer->k_format));
+    TRY(check_coded("v_format", layer->v_format));
+    if (c->accuracy != TQ_CUDA_FAST && c->accuracy != TQ_CUDA_EXACT)
+        return tq_fail(TQ_E_FORMAT, 0, "accuracy", "accuracy %d: there are fast and exact", (int)c->accuracy);
+    if (layer->max_positions > INT32_MAX)
+        return tq_fail(TQ_E_OVERFLOW, layer->max_positions, "max_positions",
+                       "max_positions %zu: a device counts 2^31 - 1 of them", layer->max_positions);
+    if (c->centre_stretch > INT32_MAX)
+        return tq_fail(TQ_E_OVERFLOW, c->centre_stretch, "centre_stretch",
+                       "centre_stretch %zu: a device counts 2^31 - 1 positions", c->centre_stretch);
+    if (layer->v_head_dim == 0) layer->v_head_dim = layer->head_dim;
+    if (layer->max_sequences == 0) layer->max_sequences = 1;
+    if (layer->max_queries == 0) layer->max_queries = layer->max_sequences;
+    p->cuda = cuda;
+    p->group = layer->n_heads / layer->n_kv_heads;
+    p->centre_stretch = (uint32_t)c->centre_stretch;
+    /* v1's scale factor is the view's: any that passes, here */
+    const tq_codec k = {.format = layer->k_format, .head_dim = layer->head_dim, .scale_factor_d512 = 1.0f};
+    const tq_codec v = {.format = layer->v_format, .head_dim = layer->v_head_dim, .scale_factor_d512 = 1.0f};
+    TRY(tq_cuda_plan_init(cuda, &k, &p->k_plan, &p->k_device));
+    TRY(tq_cuda_plan_init(cuda, &v, &p->v_plan, &p->v_device));
+    p->k_table = tq_cuda_entries(cuda, layer->k_format, &p->k_factor);
+    p->v_table = tq_cuda_entries(cuda, layer->v_format, &p->v_factor);
+
+    const size_t rows = p->group * ((layer->max_queries - 1) / layer->max_sequences + 1);
+    const bool team = layer->head_dim > MOST_TEAM_DIM || layer->v_head_dim > MOST_TEAM_DIM;
+    const bool few = rows <= TQ_ATTEND_COLUMNS / 2 && !team;
+    p->shape = (tq_attend_shape){
+        .k_dim = layer->head_dim,
+        .v_dim = layer->v_head_dim,
+        .k_format = (uint32_t)layer->k_format,
+        .v_format = (uint32_t)layer->v_format,
+        .accuracy = c->accuracy == TQ_CUDA_FAST ? TQ_ATTEND_FAST : few ? TQ_ATTEND_EXACT_FEW : TQ_ATTEND_EXACT,
+        .any_layout = c->any_layout != 0 || !in_pieces(&p->k_plan) || !in_pieces(&p->v_plan),
+        .dense = c->dense != 0,
+        .shared_kib = shared_kib(cuda)};
+    return TQ_OK;
+}
+
+static tq_status compile(tq_cuda_attention *p, const char *cache_dir, tq_cuda_attention_info *info) {
+    static const char *const options[] = {"-std=c++17", "-default-device"};
+    const tq_attend_shape *s = &p->shape;
+    char name[NAME];
+    const size_t n_args = strlen(tq_cuda_attend_args_source), n = strlen(tq_cuda_attend_source);
+    char *const source = malloc(n_args + n + 1);
+    if (source == NULL) return tq_fail(TQ_E_NO_MEMORY, n_args + n, "attention", "no memory for the kernel's text");
+    memcpy(source, tq_cuda_attend_args_source, n_args);
+    memcpy(source + n_args, tq_cuda_attend_source, n + 1);
+    snprintf(name, sizeof name, "tq_attend<%u, %u, %u, %u, %u, %u, %u, %u>", s->k_dim, s->v_dim, s->k_format,
+             s->v_format, s->accuracy, s->any_layout, s->dense, s->shared_kib);
+    const tq_cuda_jit_request request = {.source = source,
+                                         .name = name,
+                                         .options = options,
+                                         .n_options = sizeof options / sizeof *options,
+                                         .major = p->cuda->major,
+                                         .minor = p->cuda->minor,
+                                         .cache_dir = cache_dir};
+    tq_cuda_jit_result result;
+    tq_status status = tq_cuda_jit(&request, &result);
+    free(source);
+    TRY(status);
+    cudaLibrary_t library = NULL;
+    cudaKernel_t kernel = NULL;
+    cudaError_t error = cudaLibraryLoadData(&library, result.kernel.cubin, NULL, NULL, 0, NULL, NULL, 0);
+    p->library = library;
+    if (error == cudaSuccess) error = cudaLibraryGetKernel(&kernel, library, result.kernel.name);
+    p->kernel = (const void *)kernel;
+    info->origin = result.origin;
+    info->seconds = result.seconds;
+    tq_cuda_jit_free(&result);
+    return tq_cuda_fail(error, "kernel");
+}
+
+/* One block an SM takes all the memory that there is. */
+static tq_status make_ready(tq_cuda_attention *p, tq_cuda_attention_info *info) {
+    struct cudaFuncAttributes a;
+    TRY(tq_cuda_fail(cudaFuncGetAttributes(&a, p->kernel), "kernel"));
+    p->threads = (unsigned)a.maxThreadsPerBlock;
+    p->shared_bytes = (unsigned)(p->cuda->shared_bytes - a.sharedSizeBytes);
+    TRY(tq_cuda_fail(cudaFuncSetAttribute(p->kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                          (int)p->shared_bytes),
+                     "shared memory"));
+    info->registers = (unsigned)a.numRegs;
+    info->shared_bytes = p->shared_bytes + (unsigned)a.sharedSizeBytes;
+    info->warps = p->threads / 32;
+    return TQ_OK;
+}
+
+static tq_status make_kernel(tq_cuda_attention *p, const char *cache_dir, tq_cuda_attention_info *info) {
+    p->kernel = p->cuda->major >= 9 ? tq_cuda_attend_built_in(&p->shape) : NULL;
+    if (p->kernel == NULL) TRY(compile(p, cache_dir, info));
+    return make_ready(p, info);
+}
+
+tq_status tq_attend_place(const tq_cuda_attention *p, size_t sequences, size_t queries, size_t stretches,
+                          tq_attend_memory *m) {
+    const size_t columns = tq_attend_columns(p), rows = p->group * queries;
+    const size_t blocks = p->layer.n_kv_heads * ((rows - 1) / columns + 1);
+    const size_t words = tq_attend_query_words(p), kinds = p->shape.dense ? 2 : 1;
+    size_t items, slots, total = 0;
+    m->queries_dense = m->bias = 0;
+    const bool fits =
+        tq_size_mul(sequences, blocks, &items) && tq_size_add(items, (size_t)p->cuda->multiprocessors, &slots) &&
+        tq_size_mul(stretches, TQ_ATTEND_COLUMNS * sizeof(float), &stretches) &&
+        tq_size_place(&total, &m->cut, 1, sizeof(tq_attend_cut)) &&
+        tq_size_place(&total, &m->starts, sequences + 1, sizeof(uint32_t)) &&
+        tq_size_place(&total, &m->plan, sequences, sizeof(tq_attend_sequence)) &&
+        tq_size_place(&total, &m->queries_k, items, words * sizeof(uint32_t)) &&
+        (!p->shape.dense || tq_size_place(&total, &m->queries_dense, items, words * sizeof(uint32_t))) &&
+        tq_size_place(&total, &m->bias, items, stretches) &&
+        tq_size_place(&total, &m->partial, slots,
+                      kinds * TQ_ATTEND_COLUMNS * (p->layer.v_head_dim + 2) * sizeof(float)) &&
+        tq_size_add(total, 255, &total);
+    if (!fits) return tq_fail(TQ_E_OVERFLOW, 0, "max_queries", "a run needs more memory than can be addressed");
+    m->total = total / 256 * 256;
+    return TQ_OK;
+}
+
+static size_t stretches_of(const tq_cuda_attention *p) {
+    return p->centre_stretch == 0 ? 1 : (p->layer.max_positions - 1) / p->centre_stretch + 1;
+}
+
+tq_status tq_cuda_attention_plan(tq_cuda *cuda, const tq_cuda_attention_config *config,
+                                 tq_cuda_attention **attention, tq_cuda_attention_info *info) {
+    tq_cuda_attention_config c;
+    tq_cuda_attention_info told = {0};
+    tq_cuda_scope scope;
+    tq_attend_memory memory;
+    TRY(tq_check_not_null("attention", attention));
+    *attention = NULL;
+    TRY(tq_check_not_null("cuda", cuda));
+    TRY(tq_take_struct("config", config, &c, sizeof c));
+    tq_cuda_attention *p = calloc(1, sizeof *p);
+    if (p == NULL) return tq_fail(TQ_E_NO_MEMORY, sizeof *p, "attention", "no memory for a plan");
+    tq_status status = fill(p, cuda, &c);
+    if (status == TQ_OK)
+        status = tq_attend_place(p, p->layer.max_sequences,
+                                 (p->layer.max_queries - 1) / p->layer.max_sequences + 1, stretches_of(p), &memory);
+    if (status == TQ_OK) status = tq_cuda_enter(&scope, cuda);
+    if (status == TQ_OK) {
+        status = make_kernel(p, c.cache_dir, &told);
+        (void)tq_cuda_leave(&scope, cudaSuccess);
+    }
+    if (status != TQ_OK) {
+        tq_cuda_attention_free(p);
+        return status;
+    }
+    told.workspace_bytes = memory.total;
+    if (info != NULL) *info = told;
+    *attention = p;
+    return TQ_OK;
+}
+
+void tq_cuda_attention_free(tq_cuda_attention *p) {
+    if (p == NULL) return;
+    if (p->library != NULL) (void)cudaLibraryUnload((cudaLibrary_t)p->library);
+    free(p);
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT
+ * What comes before and after tq_attend(): the work laid out, queries as operands, and partial results
+ * put together. C and CUDA. */
+#ifndef TQ_CUDA_PREPARE_H
+#define TQ_CUDA_PREPARE_H
+
+#include "attend/attend.h"
+#include "launch.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Query rows as the model has them: element (token, head, d). */
+typedef struct tq_prepare_queries {
+    const void *data;
+    uint64_t token, head;
+    uint32_t type;
+} tq_prepare_queries;
+
+typedef struct tq_prepare_args {
+    tq_attend_args attend;
+    tq_cuda_plan k_plan;
+    tq_prepare_queries q;
+    uint32_t rotate;                 /* queries are to be rotated for codes */
+    uint32_t columns;                /* rows of a block: 8, or 4 whose low parts are beside them */
+    uint32_t twice;                  /* low parts behind the others */
+    uint32_t code_group, linear;     /* how codes of keys come: format_of in attend.cuh */
+    float code_scale, dense_scale;   /* of products to scores */
+    uint32_t dense;                  /* operands for float16 too */
+    uint32_t multiprocessors;
+    uint32_t *queries_k, *queries_dense;
+    tq_attend_cut *cut;
+    uint32_t *starts;
+    tq_attend_sequence *plan;
+    /* centres */
+    const uint16_t *centre;
+    const int32_t *centre_tables;
+    uint64_t centre_table_stride;
+    float *bias;
+} tq_prepare_args;
+
+typedef struct tq_merge_args {
+    tq_attend_args attend;
+    tq_cuda_plan v_plan;
+    uint32_t v_dim, kinds, columns, rotate;
+    void *out;
+    uint64_t out_token, out_head;
+    uint32_t out_type, base2;
+    float *lse, *max, *sum;
+    const float *sinks;
+} tq_merge_args;
+
+enum { TQ_MERGE_MOST = 64 };
+
+typedef struct tq_merge_partials_args {
+    const float *acc[TQ_MERGE_MOST], *max[TQ_MERGE_MOST], *sum[TQ_MERGE_MOST];
+    uint32_t partials, heads, dim, base2, out_type;
+    uint64_t rows;
+    const float *sinks;
+    void *out;
+    float *lse;
+} tq_merge_partials_args;
+
+/* Each enqueues and returns a cudaError_t. */
+int tq_cuda_launch_prepare(const tq_prepare_args *args, void *stream);
+int tq_cuda_launch_merge(const tq_merge_args *args, int early, void *stream);
+int tq_cuda_launch_merge_partials(const tq_merge_partials_args *args, void *stream);
+
+/* A kernel that was compiled ahead; NULL: there is none. */
+typedef struct tq_attend_shape {
+    uint32_t k_dim, v_dim, k_format, v_format, accuracy, any_layout, dense, shared_kib;
+} tq_attend_shape;
+const void *tq_cuda_attend_built_in(const tq_attend_shape *shape);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
