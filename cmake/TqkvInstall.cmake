@@ -58,7 +58,11 @@ if(TQKV_BUILD_CLI)
 endif()
 # What the headers speak of, and programs to copy from.
 install(FILES docs/block.md docs/choosing.md docs/format.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT dev)
-install(DIRECTORY examples DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT dev FILES_MATCHING PATTERN "*.c")
+if(NOT TQKV_CUDA)
+    set(without_cuda PATTERN "cuda_*.c" EXCLUDE)
+endif()
+install(DIRECTORY examples DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT dev
+    FILES_MATCHING PATTERN "*.c" ${without_cuda})
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime)
 
 configure_package_config_file(cmake/tqkvConfig.cmake.in tqkvConfig.cmake

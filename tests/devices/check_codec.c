@@ -1,68 +1,21 @@
 /* SPDX-License-Identifier: MIT
  * Every operation of tqkv/cuda.h against the CPU: codes, norms and decoded values must be the same bytes.
- * Exits with 77 where there is no device. */
-#include <cuda_runtime_api.h>
+ */
+#include "check.h"
+
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "tqkv/cuda.h"
-#include "tqkv/tqkv.h"
+#include "support.h"
 
 enum { HEADS = 3, TOKENS = 67, PAGE = 16, PAGES = 9, SLOTS = PAGE * PAGES, MOST = 1024 };
 
-static size_t failed, checked;
-static tq_cuda *cuda;
-
-static void expect(int ok, const char *what, const tq_codec *c, size_t at) {
-    checked++;
-    if (ok) return;
-    if (failed++ < 20)
-        printf("FAIL %s %s D %u rule %d at %zu\n", what, tq_format_name(c->format), c->head_dim,
-               (int)c->norm_rule, at);
-}
-
-static void need(cudaError_t error, const char *what) {
-    if (error == 0) return;
-    printf("%s: %s\n", what, cudaGetErrorString(error));
-    exit(1);
-}
-
-static void succeed(tq_status status) {
-    if (status == TQ_OK) return;
-    printf("%s: %s\n", tq_status_name(status), tq_last_error()->message);
-    exit(1);
-}
-
-static void *device(size_t bytes) {
-    void *p;
-    need(cudaMalloc(&p, bytes == 0 ? 1 : bytes), "cudaMalloc");
-    need(cudaMemset(p, 0xA5, bytes), "cudaMemset");
-    return p;
-}
-
-static void *upload(const void *data, size_t bytes) {
-    void *p = device(bytes);
-    need(cudaMemcpy(p, data, bytes, cudaMemcpyHostToDevice), "upload");
-    return p;
-}
-
-static void download(void *to, const void *from, size_t bytes) {
-    need(cudaDeviceSynchronize(), "a kernel");
-    need(cudaMemcpy(to, from, bytes, cudaMemcpyDeviceToHost), "download");
-}
-
-static uint64_t state = 1;
-static uint32_t next(void) {
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(state >> 32);
-}
-
-static float normal(void) {
-    const double u = (next() + 0.5) / 4294967296.0, v = next() / 4294967296.0;
-    return (float)(sqrt(-2 * log(u)) * cos(2 * 3.14159265358979 * v));
+static void same(bool ok, const char *what, const tq_codec *c, size_t at) {
+    expect(ok, "%s %s D %u rule %d at %zu", what, tq_format_name(c->format), c->head_dim,
+           (int)c->norm_rule, at);
 }
 
 /* Ordinary rows and hostile ones. */
@@ -104,12 +57,6 @@ static void fill_row(float *x, unsigned dim, unsigned kind) {
             x[j] = g;
         }
     }
-}
-
-static uint16_t to_bf16(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
 static float x[HEADS * TOKENS * MOST], y[HEADS * TOKENS * MOST], z[HEADS * TOKENS * MOST];
@@ -171,23 +118,21 @@ static void check_encode(const tq_codec *c, int centred, int type) {
     download(paged, d_codes, HEADS * SLOTS * row);
     download(paged_norms, d_norms, HEADS * SLOTS * norm_row);
     download(&none, d_fault, sizeof none);
-    expect(none == UINT64_MAX, "fault", c, (size_t)none);
+    same(none == UINT64_MAX, "fault", c, (size_t)none);
     for (size_t t = 0; t < TOKENS; t++)
         for (size_t h = 0; h < HEADS && slots[t] >= 0; h++) {
             const size_t page = (size_t)slots[t] / PAGE, r = (size_t)slots[t] % PAGE;
             const size_t at = (page * HEADS + h) * PAGE + r;
-            expect(memcmp(paged + at * row, codes + (h * TOKENS + t) * row, row) == 0, "codes", c,
-                   t * HEADS + h);
-            expect(memcmp(paged_norms + at * norm_row, norms + (h * TOKENS + t) * norm_row, norm_row) ==
-                       0,
-                   "norms", c, t * HEADS + h);
+            same(memcmp(paged + at * row, codes + (h * TOKENS + t) * row, row) == 0, "codes", c,
+                 t * HEADS + h);
+            same(memcmp(paged_norms + at * norm_row, norms + (h * TOKENS + t) * norm_row, norm_row) == 0,
+                 "norms", c, t * HEADS + h);
         }
-    expect(paged[((size_t)((11 * 37 + 5) % SLOTS) / PAGE * HEADS * PAGE +
-                  (size_t)((11 * 37 + 5) % SLOTS) % PAGE) *
-                 row] == 0xA5,
-           "padding", c, 11);
-    cudaFree(d_x), cudaFree(d_centre), cudaFree(d_codes), cudaFree(d_norms), cudaFree(d_slots),
-        cudaFree(d_fault);
+    same(paged[((size_t)((11 * 37 + 5) % SLOTS) / PAGE * HEADS * PAGE +
+                (size_t)((11 * 37 + 5) % SLOTS) % PAGE) *
+               row] == 0xA5,
+         "padding", c, 11);
+    device_reset();
 }
 
 /* What check_encode() left in codes and norms. */
@@ -208,7 +153,7 @@ static void check_decode(const tq_codec *c, tq_domain domain, int centred) {
                                (tq_type)type, d_y, n, NULL));
         download(z, d_y, (type == TQ_F32 ? 4 : 2) * n);
         if (type == TQ_F32) {
-            expect(memcmp(y, z, 4 * n) == 0, "float32", c, (size_t)domain);
+            same(memcmp(y, z, 4 * n) == 0, "float32", c, (size_t)domain);
             continue;
         }
         const uint16_t *got = (const uint16_t *)z;
@@ -219,9 +164,9 @@ static void check_decode(const tq_codec *c, tq_domain domain, int centred) {
             if (type == TQ_F16 && !(fabsf(y[i]) <= 65504.0f)) continue;
             wrong += want != got[i];
         }
-        expect(wrong == 0, type == TQ_F16 ? "float16" : "bfloat16", c, wrong);
+        same(wrong == 0, type == TQ_F16 ? "float16" : "bfloat16", c, wrong);
     }
-    cudaFree(d_codes), cudaFree(d_norms), cudaFree(d_centre), cudaFree(d_y);
+    device_reset();
 }
 
 static void check_rotate(const tq_codec *c) {
@@ -234,11 +179,11 @@ static void check_rotate(const tq_codec *c) {
         float *d_x = upload(x, 4 * n), *d_y = device(4 * n);
         succeed(tq_cuda_rotate(cuda, c, domain, rows, d_x, d_y, NULL));
         download(z, d_y, 4 * n);
-        expect(memcmp(y, z, 4 * n) == 0, "rotate", c, (size_t)to);
+        same(memcmp(y, z, 4 * n) == 0, "rotate", c, (size_t)to);
         succeed(tq_cuda_rotate(cuda, c, domain, rows, d_x, d_x, NULL));
         download(z, d_x, 4 * n);
-        expect(memcmp(y, z, 4 * n) == 0, "rotate in place", c, (size_t)to);
-        cudaFree(d_x), cudaFree(d_y);
+        same(memcmp(y, z, 4 * n) == 0, "rotate in place", c, (size_t)to);
+        device_reset();
     }
 }
 
@@ -251,8 +196,8 @@ static void check_requantize(tq_format format) {
         float *d_x = upload(x, 4 * n);
         succeed(tq_cuda_requantize(cuda, format, d_x, d_x, n, NULL));
         download(z, d_x, 4 * n);
-        expect(memcmp(y, z, 4 * n) == 0, "requantize", &c, n);
-        cudaFree(d_x);
+        same(memcmp(y, z, 4 * n) == 0, "requantize", &c, n);
+        device_reset();
     }
 }
 
@@ -291,16 +236,15 @@ static void check_faults(void) {
         download(&fault, d_fault, sizeof fault);
         download(paged, d_codes, N * 64);
         download(paged_norms, d_norms, N * 2);
-        expect(fault == at, "the fault's index", &c, (size_t)fault);
-        expect(paged[at / D * 64] == 0xA5 && paged_norms[at / D * 2] == 0xA5, "the vector at fault", &c,
-               f);
-        cudaFree(d_x), cudaFree(d_codes), cudaFree(d_norms), cudaFree(d_fault), cudaFree(d_slots);
+        same(fault == at, "the fault's index", &c, (size_t)fault);
+        same(paged[at / D * 64] == 0xA5 && paged_norms[at / D * 2] == 0xA5, "the vector at fault", &c, f);
+        device_reset();
     }
 }
 
 static void refuse(tq_status status, tq_status wanted, const char *field) {
     const tq_codec c = {.format = TQ_TQ4, .head_dim = 128};
-    expect(status == wanted && strcmp(tq_last_error()->field, field) == 0, field, &c, (size_t)status);
+    same(status == wanted && strcmp(tq_last_error()->field, field) == 0, field, &c, (size_t)status);
 }
 
 static void check_arguments(void) {
@@ -339,7 +283,7 @@ static void check_arguments(void) {
     refuse(tq_cuda_encode(cuda, &p, NULL), TQ_E_POSITION, "centre_stretch");
     side.centre = NULL, p.size = 0;
     refuse(tq_cuda_encode(cuda, &p, NULL), TQ_E_SIZE, "size");
-    cudaFree(d);
+    device_reset();
 }
 
 /* The reference's blocks, at positions of their own. */
@@ -372,13 +316,13 @@ static void check_reference(uint32_t dim, uint32_t bits) {
                                              HEADS * dim, NULL));
         }
         download(z, d_y, 4 * HEADS * dim);
-        expect(memcmp(y, z, 4 * HEADS * dim) == 0, "reference", &c, pos);
+        same(memcmp(y, z, 4 * HEADS * dim) == 0, "reference", &c, pos);
     }
-    cudaFree(d_codes), cudaFree(d_norms), cudaFree(d_y);
+    device_reset();
 }
 
 /* Captured, and run twice. */
-static void check_graph(void) {
+static void check_codec_graph(void) {
     const tq_codec c = {.format = TQ_TQ6, .head_dim = 256};
     cudaStream_t stream;
     cudaGraph_t graph;
@@ -399,19 +343,14 @@ static void check_graph(void) {
     succeed(tq_rotate(&c, TQ_ROTATED, 5, x, y));
     succeed(tq_rotate(&c, TQ_ORIGINAL, 5, y, y));
     download(z, d_y, 4 * n);
-    expect(memcmp(y, z, 4 * n) == 0, "graph", &c, 0);
-    cudaGraphExecDestroy(run), cudaGraphDestroy(graph), cudaStreamDestroy(stream), cudaFree(d_x),
-        cudaFree(d_y);
+    same(memcmp(y, z, 4 * n) == 0, "graph", &c, 0);
+    cudaGraphExecDestroy(run), cudaGraphDestroy(graph), cudaStreamDestroy(stream);
+    device_reset();
 }
 
-int main(void) {
+void check_codec(void) {
     size_t n_formats;
     const tq_format *formats = tq_formats(&n_formats);
-    if (tq_cuda_count() == 0) {
-        printf("no CUDA device: nothing was checked\n");
-        return 77;
-    }
-    succeed(tq_cuda_open(0, &cuda));
     for (size_t f = 0; f < n_formats; f++) {
         check_requantize(formats[f]);
         const int v1 = TQ_IS_V1(formats[f]);
@@ -430,9 +369,5 @@ int main(void) {
         check_reference(i % 2 == 0 ? 256 : 512, reference_bits[i / 2]);
     check_faults();
     check_arguments();
-    check_graph();
-    printf("%s: %zu checks, %zu failed: %s\n", tq_cuda_name(cuda), checked, failed,
-           failed == 0 ? "the device gives the CPU's bytes" : "the device differs from the CPU");
-    tq_cuda_close(cuda);
-    return failed != 0;
+    check_codec_graph();
 }
