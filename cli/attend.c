@@ -15,7 +15,25 @@
 #include "tqkv/codec.h"
 #include "tqkv/io.h"
 
-enum { Q, K, V, OUTPUT, LSE, SCALE, CAUSAL, WINDOW, SOFTCAP, PATH, THREADS, SPLITS, N_OPTIONS };
+enum {
+    Q,
+    K,
+    V,
+    OUTPUT,
+    LSE,
+    SCALE,
+    CAUSAL,
+    WINDOW,
+    SOFTCAP,
+    PATH,
+    THREADS,
+    SPLITS,
+    DEVICE,
+    ACCURACY,
+    N_OPTIONS
+};
+
+static const char *const accuracies[] = {"fast", "exact"}; /* in the order of tq_cuda_accuracy */
 
 typedef struct request {
     const char *q, *k, *v;
@@ -24,6 +42,9 @@ typedef struct request {
     bool decoded;         /* by way of a decoded copy */
     size_t splits;        /* 0: in one call */
     tq_parallel parallel; /* its run() is NULL: one thread */
+    int device_number;
+    cli_device *device; /* NULL: the CPU */
+    size_t accuracy;    /* of a device: one of `accuracies` */
 } request;
 
 /* Keys or values as they were read. */
@@ -35,6 +56,22 @@ typedef struct side {
     tq_encoded encoded;
     float *decoded; /* rotated, oldest first; NULL: not needed */
 } side;
+
+/* A device has one way to attend, and the CPU one accuracy. */
+static int take_device(request *want, const cli_option *options) {
+    static const int cpus[] = {THREADS, SPLITS};
+    TRY(cli_take_device(&options[DEVICE], &want->device_number));
+    TRY(cli_take_word(&options[ACCURACY], accuracies, 2, &want->accuracy));
+    if (want->device_number == CLI_CPU)
+        return options[ACCURACY].given ? cli_misuse("--accuracy does nothing without --device cuda")
+                                       : CLI_DONE;
+    for (size_t i = 0; i < sizeof cpus / sizeof cpus[0]; i++)
+        if (options[cpus[i]].given)
+            return cli_misuse("--%s does nothing with --device cuda", options[cpus[i]].name);
+    if (want->decoded)
+        return cli_misuse("--path decoded is the CPU's: with --device cuda attention is on the codes");
+    return CLI_DONE;
+}
 
 static int take_options(request *want, const cli_option *options) {
     static const char *const paths[] = {"fused", "decoded"};
@@ -49,6 +86,7 @@ static int take_options(request *want, const cli_option *options) {
     TRY(cli_take_count(&options[SPLITS], 0, SIZE_MAX, &want->splits));
     if (options[SPLITS].given && want->splits == 0)
         return cli_misuse("--splits: 0 stretches hold nothing; give 1 or more");
+    TRY(take_device(want, options));
     return cli_take_threads(&options[THREADS], 1, &want->parallel);
 }
 
@@ -90,7 +128,7 @@ static tq_status decode_side(side *s) {
     const tq_encoded *e = &s->encoded;
     s->decoded = cli_new_floats(e->n_kv_heads, e->n_positions, e->codec.head_dim);
     if (!s->decoded) return TQ_E_NO_MEMORY;
-    return cli_decode_all(e, TQ_ROTATED, s->decoded);
+    return cli_decode_all(NULL, e, TQ_ROTATED, s->decoded);
 }
 
 static tq_status make_view(const side *s, tq_view *view) {
@@ -164,6 +202,21 @@ static tq_status attend_fused(const request *want, tq_attention_params *params, 
     return add_centres(params, &segment, &v->encoded, q, lse, out);
 }
 
+/* The number of the stretch of a position held; 0 without stretches. */
+static size_t stretch_of(const tq_encoded *e, size_t position) {
+    return e->centre_stretch == 0 ? 0 : (e->first_position + position) / e->centre_stretch;
+}
+
+static tq_status attend_device(const request *want, tq_attention_params *params, side *k, side *v,
+                               float *q, float *out, float *lse) {
+    const tq_encoded *e = &v->encoded;
+    TRY_STATUS(cli_device_attend(want->device, params, want->accuracy == 1, &k->encoded, e, q, out, lse));
+    if (!e->centre) return TQ_OK;
+    const size_t number = stretch_of(e, 0) % e->n_centres;
+    add_centre(params, e->centre + number * e->n_kv_heads * e->codec.head_dim, lse, lse, out);
+    return TQ_OK;
+}
+
 /* Queries are rotated if keys were, outputs rotated back if values were. */
 static tq_status attend_decoded(const request *want, tq_attention_params *params, side *k, side *v,
                                 float *q, float *out, float *lse) {
@@ -180,11 +233,22 @@ static tq_status attend_decoded(const request *want, tq_attention_params *params
     return v->is_encoded ? tq_rotate(&v->encoded.codec, TQ_ORIGINAL, rows, out, out) : TQ_OK;
 }
 
+/* What the results are good for depends on it. */
+static void tell_device(const request *want) {
+    char text[320];
+    cli_device_text(want->device, text, sizeof text);
+    cli_print_line("# %s: accuracy %s", text, accuracies[want->accuracy]);
+}
+
+typedef tq_status attend_by(const request *want, tq_attention_params *params, side *k, side *v, float *q,
+                            float *out, float *lse);
+
 static int attend_into(const request *want, tq_attention_params *params, side *k, side *v, float *q,
                        float *out, float *lse) {
     const size_t shape[3] = {params->n_heads, params->n_queries, params->head_dim};
-    TRY(cli_check(NULL,
-                  (want->decoded ? attend_decoded : attend_fused)(want, params, k, v, q, out, lse)));
+    attend_by *const by = want->device ? attend_device : want->decoded ? attend_decoded : attend_fused;
+    TRY(cli_check(NULL, by(want, params, k, v, q, out, lse)));
+    if (want->device) tell_device(want);
     TRY(cli_check(NULL, tq_output_npy(want->output, out, 3, shape)));
     return want->lse ? cli_check(NULL, tq_output_npy(want->lse, lse, 2, shape)) : CLI_DONE;
 }
@@ -198,9 +262,22 @@ static int attend_sides(const request *want, tq_attention_params *params, side *
     return rc;
 }
 
+/* A device reads codes, and adds up values that lack one centre. */
+static int check_for_device(const side *k, const side *v) {
+    const tq_encoded *e = &v->encoded;
+    if (!k->is_encoded || !v->is_encoded)
+        return cli_misuse("--device cuda: %s is not encoded; a device attends to codes alone",
+                          k->is_encoded ? v->path : k->path);
+    if (stretch_of(e, 0) != stretch_of(e, e->n_positions - 1))
+        return cli_misuse(
+            "--device cuda: %s: values with centres of stretches; a device takes one centre", v->path);
+    return CLI_DONE;
+}
+
 /* Everything that can be told from shapes and kinds. */
 static int check_request(const request *want, const side *k, const side *v) {
     const size_t positions = shape_of(k).n_rows;
+    if (want->device) TRY(check_for_device(k, v));
     if (want->decoded && !k->is_encoded && !v->is_encoded)
         return cli_misuse("--path decoded: neither %s nor %s is encoded", k->path, v->path);
     if (want->splits > positions) {
@@ -249,6 +326,8 @@ static const cli_option_spec specs[N_OPTIONS] = {
     [PATH] = {"path", 0, "fused|decoded", "on the codes (default), or on a decoded copy"},
     [THREADS] = {"threads", 0, "N", "threads to work on (default 1)"},
     [SPLITS] = {"splits", 0, "N", "work on N stretches of positions, then merge"},
+    [DEVICE] = CLI_DEVICE_SPEC,
+    [ACCURACY] = {"accuracy", 0, "fast|exact", "of a device (default fast)"},
 };
 
 /* Either both files are there or none. */
@@ -260,7 +339,9 @@ static int run(const cli_args *args) {
     int rc = cli_open_output(&outputs, options[OUTPUT].value, &want.output);
     if (rc == CLI_DONE && options[LSE].given)
         rc = cli_open_output(&outputs, options[LSE].value, &want.lse);
+    if (rc == CLI_DONE) rc = cli_open_device(want.device_number, &want.device);
     if (rc == CLI_DONE) rc = attend_files(&want);
+    cli_close_device(want.device);
     return cli_close_outputs(outputs, rc);
 }
 
@@ -270,6 +351,8 @@ const cli_command cli_attend_command = {
     .synopsis = "--q Q.npy --k FILE --v FILE -o O.npy [OPTION...]",
     .examples = "  tqkv attend --q q.npy --k k.safetensors --v v.safetensors -o o.npy --causal\n"
                 "  tqkv attend --q q.npy --k k.npy --v v.npy -o o.npy --lse l.npy\n"
+                "  tqkv attend --q q.npy --k k.safetensors --v v.safetensors -o o.npy \\\n"
+                "      --device cuda --accuracy exact\n"
                 "\n"
                 "Query i of n stands at position T - n + i, where T counts the positions held.\n",
     .specs = specs,

@@ -16,7 +16,7 @@
 #include "tqkv/codec.h"
 #include "tqkv/io.h"
 
-enum { OUTPUT, FORMAT, NORM, CENTER, STRETCH, CAPACITY, RING, SCALE_FACTOR, JSON, N_OPTIONS };
+enum { OUTPUT, FORMAT, NORM, CENTER, STRETCH, CAPACITY, RING, SCALE_FACTOR, DEVICE, JSON, N_OPTIONS };
 
 /* What the command line asks for, as far as it can be told without the input. */
 typedef struct request {
@@ -25,6 +25,8 @@ typedef struct request {
     cli_centre centre;
     tq_codec codec;  /* head_dim comes from the input */
     size_t capacity; /* 0: as many as there are positions */
+    int device_number;
+    cli_device *device; /* NULL: the CPU */
     bool ring;
     bool scale_given;
     bool as_json;
@@ -57,6 +59,7 @@ static int take_options(request *want, const cli_option *options) {
         return cli_misuse("--center: v1 formats have no centre");
     TRY(cli_take_centre(&want->centre, &options[CENTER], &options[STRETCH], true));
     want->as_json = options[JSON].given;
+    TRY(cli_take_device(&options[DEVICE], &want->device_number));
     TRY(take_capacity(want, options));
     return take_scale_factor(want, &options[SCALE_FACTOR]);
 }
@@ -105,7 +108,7 @@ static int fill(const request *want, const cli_heads *heads, tq_encoded *encoded
     else if (want->centre.kind != CLI_CENTRE_NONE)
         TRY(cli_check(want->input, cli_make_centres(&want->centre, heads, first, encoded->centre)));
     cli_progress_begin("encoding", heads->n_positions - first);
-    const tq_status status = cli_encode_heads(heads, encoded);
+    const tq_status status = cli_encode_heads(want->device, heads, encoded);
     cli_progress_end();
     return cli_check(want->input, status);
 }
@@ -185,6 +188,7 @@ static const cli_option_spec specs[N_OPTIONS] = {
     [CAPACITY] = {"capacity", 0, "C", "slots per head (default: as many as positions)"},
     [RING] = {"ring", 0, NULL, "keep the last C positions, t in slot t mod C"},
     [SCALE_FACTOR] = {"scale-factor-d512", 0, "X", "v1 at head dimension 512: its scale (default 1)"},
+    [DEVICE] = CLI_DEVICE_SPEC,
     [JSON] = {"json", 0, NULL, "print one JSON object"},
 };
 
@@ -193,7 +197,9 @@ static int run(const cli_args *args) {
     tq_outputs *outputs = NULL;
     TRY(take_options(&want, args->options));
     int rc = cli_open_output(&outputs, args->options[OUTPUT].value, &want.output);
+    if (rc == CLI_DONE) rc = cli_open_device(want.device_number, &want.device);
     if (rc == CLI_DONE) rc = encode_file(&want);
+    cli_close_device(want.device);
     return cli_close_outputs(outputs, rc);
 }
 
@@ -203,7 +209,8 @@ const cli_command cli_encode_command = {
     .synopsis = "IN.npy -o OUT.safetensors --format FORMAT [OPTION...]",
     .examples = "  tqkv encode k.npy -o k.safetensors --format tq4\n"
                 "  tqkv encode k.npy -o k.safetensors --format tq6 --center learn\n"
-                "  tqkv encode k.npy -o k.safetensors --format tq6-v1 --capacity 1024 --ring\n",
+                "  tqkv encode k.npy -o k.safetensors --format tq6-v1 --capacity 1024 --ring\n"
+                "  tqkv encode k.npy -o k.safetensors --format tq4 --device cuda\n",
     .min_operands = 1,
     .max_operands = 1,
     .specs = specs,

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * tqkv kernels: which instruction sets there are, and which kernel serves each operation. */
+ * tqkv kernels: which instruction sets there are, which kernel serves each operation, and which devices
+ * there are. */
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/device.h"
 #include "base/message.h"
 #include "base/report.h"
 #include "tqkv/cpu.h"
@@ -12,6 +16,14 @@ static const cli_column kernel_columns[] = {
     {"operation", "operation", NULL}, {"isa", "kernel", NULL}, {"class", "results", NULL}};
 static const cli_column level_columns[] = {{"isa", "level", NULL}, {"available", "available", NULL}};
 
+/* Text: with its name cut, a device fits into a line of 80 columns. */
+enum { NAME_CELLS = 36 };
+static const cli_column device_columns[] = {{"device", "device", NULL},
+                                            {"name", "name", NULL},
+                                            {"capability", "capability", NULL},
+                                            {"memory", "GiB", "%.1f"},
+                                            {"served", "served", NULL}};
+
 static void fill_kernels(cli_grid *grid, const tq_kernel_info *info, size_t n) {
     cli_grid_begin(grid, kernel_columns, 3);
     for (size_t i = 0; i < n; i++) {
@@ -20,6 +32,34 @@ static void fill_kernels(cli_grid *grid, const tq_kernel_info *info, size_t n) {
                                   {.text = info[i].is_exact ? "exact" : "bounded"}};
         cli_grid_row(grid, cells);
     }
+}
+
+static void add_device(cli_grid *grid, cli_device_info *info) {
+    if (strlen(info->name) > NAME_CELLS) snprintf(info->name + NAME_CELLS - 3, 4, "...");
+    const cli_cell cells[] = {{.text = info->device},
+                              {.text = info->name},
+                              {.text = info->capability},
+                              {.number = info->memory_bytes / (1 << 30)},
+                              {.text = info->served ? "yes" : "too old"}};
+    cli_grid_row(grid, cells);
+}
+
+static int print_devices(void) {
+    const size_t n = cli_count_devices();
+    cli_grid grid;
+    if (n == 0) {
+        cli_print_line("%s", cli_has_cuda() ? "There is no CUDA device." : "This build has no CUDA.");
+        return CLI_DONE;
+    }
+    cli_grid_begin(&grid, device_columns, sizeof device_columns / sizeof device_columns[0]);
+    for (size_t i = 0; i < n; i++) {
+        cli_device_info info;
+        if (cli_describe_device(i, &info) == TQ_OK)
+            add_device(&grid, &info);
+        else
+            cli_note("%s", tq_last_error()->message);
+    }
+    return cli_grid_print(&grid);
 }
 
 static int print_text(const tq_kernel_info *info, size_t n) {
@@ -36,7 +76,9 @@ static int print_text(const tq_kernel_info *info, size_t n) {
     TRY(cli_grid_print(&grid));
     putchar('\n');
     fill_kernels(&grid, info, n);
-    return cli_grid_print(&grid);
+    TRY(cli_grid_print(&grid));
+    putchar('\n');
+    return print_devices();
 }
 
 /* "available" is true or false, which cells cannot be. */
@@ -55,6 +97,26 @@ static json_t *levels_as_json(void) {
     return list;
 }
 
+/* Null where the build has no CUDA. */
+static json_t *devices_as_json(void) {
+    json_t *list = cli_has_cuda() ? json_array() : json_null();
+    for (size_t i = 0; list && i < cli_count_devices(); i++) {
+        cli_device_info info;
+        if (cli_describe_device(i, &info) != TQ_OK) {
+            cli_note("%s", tq_last_error()->message);
+            continue;
+        }
+        json_t *device = json_pack("{s:s, s:s, s:s, s:I, s:b}", "device", info.device, "name", info.name,
+                                   "capability", info.capability, "memory_bytes",
+                                   (json_int_t)info.memory_bytes, "served", info.served);
+        if (json_array_append_new(list, device) != 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    }
+    return list;
+}
+
 static int print_json(const tq_kernel_info *info, size_t n) {
     cli_report report;
     cli_grid grid;
@@ -62,6 +124,7 @@ static int print_json(const tq_kernel_info *info, size_t n) {
     cli_report_json(&report, "levels", levels_as_json());
     fill_kernels(&grid, info, n);
     cli_report_json(&report, "kernels", cli_grid_take_json(&grid));
+    cli_report_json(&report, "devices", devices_as_json());
     return cli_report_end(&report);
 }
 
@@ -83,7 +146,7 @@ static int run(const cli_args *args) {
 
 const cli_command cli_kernels_command = {
     .name = "kernels",
-    .summary = "List instruction sets and the kernels in use",
+    .summary = "List instruction sets, the kernels in use and devices",
     .synopsis = "[--json]",
     .examples = "  tqkv kernels\n"
                 "  TQKV_ISA=avx2 tqkv kernels\n",

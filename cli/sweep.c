@@ -41,7 +41,7 @@ static void add_row(cli_grid *grid, const tq_encoded *encoded, measure_distance 
 static int measure_heads(const char *path, const cli_heads *heads, tq_encoded *encoded, cli_grid *grid) {
     measure_distance distance;
     TRY(cli_check(path, measure_distance_begin(&distance, heads->n_heads * heads->n_positions)));
-    tq_status status = cli_encode_heads(heads, encoded);
+    tq_status status = cli_encode_heads(NULL, heads, encoded);
     if (status == TQ_OK) status = cli_measure(encoded, heads, &distance);
     if (status == TQ_OK) add_row(grid, encoded, &distance);
     measure_distance_free(&distance);

@@ -35,12 +35,9 @@ static tq_status name_vector(const cli_heads *heads, size_t first, tq_status sta
         row / heads->n_positions, row % heads->n_positions, (double)TQ_MAX_NORM);
 }
 
-tq_status cli_encode_heads(const cli_heads *heads, tq_encoded *out) {
+static tq_status encode_pieces(const cli_heads *heads, size_t t, tq_encoded *out) {
     const size_t dim = heads->head_dim, all = heads->n_positions;
     const size_t n_values = heads->n_heads * all * dim;
-    size_t t = cli_first_kept(all, out->capacity);
-    out->ring_start = t % out->capacity;
-    out->first_position = out->centre_stretch == 0 ? 0 : t;
     for (size_t rows; t < all; t += rows) {
         rows = piece(heads->n_heads, dim, all - t);
         TRY_STATUS(name_vector(
@@ -50,15 +47,33 @@ tq_status cli_encode_heads(const cli_heads *heads, tq_encoded *out) {
     return TQ_OK;
 }
 
-tq_status cli_decode_all(const tq_encoded *encoded, tq_domain domain, float *dst) {
+tq_status cli_encode_heads(cli_device *device, const cli_heads *heads, tq_encoded *out) {
+    const size_t first = cli_first_kept(heads->n_positions, out->capacity);
+    out->ring_start = first % out->capacity;
+    out->first_position = out->centre_stretch == 0 ? 0 : first;
+    if (!device) return encode_pieces(heads, first, out);
+    TRY_STATUS(name_vector(heads, 0, cli_device_encode(device, heads, first, out)));
+    cli_progress_add(heads->n_positions - first);
+    return TQ_OK;
+}
+
+static tq_status decode_pieces(const tq_encoded *encoded, tq_domain domain, float *dst) {
     const size_t dim = encoded->codec.head_dim, all = encoded->n_positions;
     const size_t n_values = encoded->n_kv_heads * all * dim;
-    for (size_t p = 0, rows; encoded->n_kv_heads > 0 && p < all; p += rows) {
+    for (size_t p = 0, rows; p < all; p += rows) {
         rows = piece(encoded->n_kv_heads, dim, all - p);
         TRY_STATUS(
             tq_encoded_get(encoded, p, rows, domain, dst + p * dim, n_values - p * dim, all * dim));
         cli_progress_add(rows);
     }
+    return TQ_OK;
+}
+
+tq_status cli_decode_all(cli_device *device, const tq_encoded *encoded, tq_domain domain, float *dst) {
+    if (encoded->n_kv_heads == 0 || encoded->n_positions == 0) return TQ_OK;
+    if (!device) return decode_pieces(encoded, domain, dst);
+    TRY_STATUS(cli_device_decode(device, encoded, domain, dst));
+    cli_progress_add(encoded->n_positions);
     return TQ_OK;
 }
 

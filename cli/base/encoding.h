@@ -4,6 +4,7 @@
 #define TQKV_CLI_ENCODING_H
 
 #include "base/command.h"
+#include "base/device.h"
 #include "base/heads.h"
 #include "base/report.h"
 #include "measure/distance.h"
@@ -38,13 +39,15 @@ float cli_half(uint16_t half);
 /* First position of T that a cache of that capacity still holds after all T were written. */
 size_t cli_first_kept(size_t n_positions, size_t capacity);
 
-/* Encodes the last positions that fit into `out`, position t in slot t % C. Takes the centres into
- * account; sets n_positions, ring_start and first_position. A vector whose norm is too large for float16
- * is TQ_E_RANGE. Advances the progress bar by a unit a position. */
-tq_status cli_encode_heads(const cli_heads *heads, tq_encoded *out);
+/* Encodes the last positions that fit into `out`, position t in slot t % C, on the device or, if that is
+ * NULL, on the CPU: to the same bytes. Takes the centres into account; sets n_positions, ring_start and
+ * first_position. A vector whose norm is too large for float16 is TQ_E_RANGE. Advances the progress bar
+ * by a unit a position. */
+tq_status cli_encode_heads(cli_device *device, const cli_heads *heads, tq_encoded *out);
 
-/* Decodes all positions, oldest first, into dst [G][n_positions][D]. A unit of progress a position. */
-tq_status cli_decode_all(const tq_encoded *encoded, tq_domain domain, float *dst);
+/* Decodes all positions, oldest first, into dst [G][n_positions][D], likewise. A unit of progress a
+ * position. */
+tq_status cli_decode_all(cli_device *device, const tq_encoded *encoded, tq_domain domain, float *dst);
 
 /* Decodes piece by piece and adds up the distance from the original heads (all T positions of them, of
  * which the last n_positions are compared). A unit of progress a position. */

@@ -72,6 +72,15 @@ static int check_needed(const cli_args *args, const cli_command *command) {
     return CLI_DONE;
 }
 
+static int refuse_option(const cli_args *args, const cli_command *command, int error) {
+    const char *option = poptBadOption(args->context, POPT_BADOPTION_NOALIAS);
+    const bool device = strcmp(option, "--device") == 0 || strncmp(option, "--device=", 9) == 0;
+    if (device && error == POPT_ERROR_BADOPT)
+        return cli_misuse("--device: %s works on the CPU; encode, decode and attend take it",
+                          command->name);
+    return cli_misuse("%s: %s", option, poptStrerror(error));
+}
+
 int cli_parse(cli_args *args, const cli_command *command, int argc, const char **argv) {
     static struct poptOption table[CLI_MAX_OPTIONS + 2]; /* popt keeps pointing at it */
     assert(command->n_specs <= CLI_MAX_OPTIONS);
@@ -89,9 +98,7 @@ int cli_parse(cli_args *args, const cli_command *command, int argc, const char *
         }
         TRY(take_option(&args->options[next - 1], poptGetOptArg(args->context)));
     }
-    if (next < -1)
-        return cli_misuse("%s: %s", poptBadOption(args->context, POPT_BADOPTION_NOALIAS),
-                          poptStrerror(next));
+    if (next < -1) return refuse_option(args, command, next);
     TRY(check_operands(args, command));
     return check_needed(args, command);
 }

@@ -99,33 +99,71 @@ static tq_status upload(tq_cuda *c) {
     return status;
 }
 
-static tq_status look_at(tq_cuda *c) {
+/* Why there is none the driver knows best: it may be missing, too old, or told to hide them. */
+static tq_status check_device(int device) {
+    int n = 0;
+    const cudaError_t error = cudaGetDeviceCount(&n);
+    if (error == cudaSuccess && device >= 0 && device < n) return TQ_OK;
+    (void)cudaGetLastError();
+    if (error == cudaSuccess && n > 0)
+        return tq_fail(TQ_E_DEVICE, (uint64_t)n, "device", "device %d: CUDA has %d, numbered from 0",
+                       device, n);
+    return tq_fail(TQ_E_DEVICE, 0, "device", "device %d: CUDA has none (is there a driver?) and says: %s",
+                   device, cudaGetErrorString(error == cudaSuccess ? cudaErrorNoDevice : error));
+}
+
+static tq_status look_at(int device, tq_cuda_info *info) {
     struct cudaDeviceProp properties;
-    TRY(tq_cuda_fail(cudaGetDeviceProperties(&properties, c->device), "device"));
-    snprintf(c->name, sizeof c->name, "%s", properties.name);
-    c->major = properties.major, c->minor = properties.minor;
-    c->multiprocessors = properties.multiProcessorCount;
-    c->shared_bytes = properties.sharedMemPerBlockOptin;
-    if (properties.major >= LEAST_MAJOR) return TQ_OK;
-    return tq_fail(TQ_E_DEVICE, (uint64_t)properties.major, "device",
-                   "device %d, %s, has compute capability %d.%d: 8.0 is wanted at least", c->device,
-                   c->name, properties.major, properties.minor);
+    TRY(check_device(device));
+    TRY(tq_cuda_fail(cudaGetDeviceProperties(&properties, device), "device"));
+    *info = (tq_cuda_info){.major = properties.major,
+                           .minor = properties.minor,
+                           .served = properties.major >= LEAST_MAJOR,
+                           .memory_bytes = properties.totalGlobalMem};
+    snprintf(info->name, sizeof info->name, "%s", properties.name);
+    return TQ_OK;
+}
+
+tq_status tq_cuda_describe(int device, tq_cuda_info *info) {
+    tq_cuda_info found;
+    TRY(tq_check_not_null("info", info));
+    TRY(look_at(device, &found));
+    return tq_give_struct("info", &found, sizeof found, info);
+}
+
+static tq_status check_served(int device, const tq_cuda_info *info) {
+    if (info->served) return TQ_OK;
+    return tq_fail(TQ_E_DEVICE, (uint64_t)info->major, "device",
+                   "device %d, %s, has compute capability %d.%d: 8.0 is wanted at least", device,
+                   info->name, info->major, info->minor);
+}
+
+/* What plans of attention ask for. */
+static tq_status measure(tq_cuda *c) {
+    int shared = 0;
+    TRY(tq_cuda_fail(cudaDeviceGetAttribute(&c->multiprocessors, cudaDevAttrMultiProcessorCount, c->device),
+                     "device"));
+    TRY(tq_cuda_fail(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, c->device),
+                     "device"));
+    c->shared_bytes = (size_t)shared;
+    return TQ_OK;
 }
 
 tq_status tq_cuda_open(int device, tq_cuda **cuda) {
     tq_cuda_scope scope;
+    tq_cuda_info info;
     TRY(tq_check_not_null("cuda", cuda));
     *cuda = NULL;
-    const int n = tq_cuda_count();
-    if (device < 0 || device >= n)
-        return tq_fail(TQ_E_DEVICE, (uint64_t)n, "device", "device %d: CUDA has %d%s", device, n,
-                       n == 0 ? " (is there a driver?)" : "");
+    TRY(look_at(device, &info));
+    TRY(check_served(device, &info));
     tq_cuda *c = calloc(1, sizeof *c);
     if (c == NULL) return tq_fail(TQ_E_NO_MEMORY, sizeof *c, "cuda", "no memory for the device's handle");
     c->device = device;
+    c->major = info.major, c->minor = info.minor;
+    snprintf(c->name, sizeof c->name, "%s", info.name);
     tq_status status = tq_cuda_enter(&scope, c);
     if (status == TQ_OK) {
-        status = look_at(c);
+        status = measure(c);
         if (status == TQ_OK) status = upload(c);
         (void)tq_cuda_leave(&scope, cudaSuccess);
     }

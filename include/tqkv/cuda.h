@@ -37,6 +37,21 @@ typedef struct tq_cuda tq_cuda;
 /** How many CUDA devices this process sees; 0 where there is no driver. Host call. */
 TQ_API int tq_cuda_count(void);
 
+/** A device, as it is found. */
+typedef struct tq_cuda_info {
+    size_t size;           /**< sizeof(tq_cuda_info), set by the caller (TQ_E_SIZE) */
+    char name[256];        /**< such as "NVIDIA H100 80GB HBM3" */
+    int major, minor;      /**< compute capability */
+    int served;            /**< not 0: tq_cuda_open() takes it; 0: it is too old */
+    uint64_t memory_bytes; /**< all that it has, whoever uses it */
+} tq_cuda_info;
+
+/** Tells what a device is, without making it ready for work. Host call.
+ *
+ * TQ_E_NULL, TQ_E_SIZE, TQ_E_DEVICE (no such device, or an error of the driver, with its words); *info
+ * untouched on failure. */
+TQ_API tq_status tq_cuda_describe(int device, tq_cuda_info *info);
+
 /** Prepares a device: uploads tables, once for all calls. Synchronises.
  *
  * device   ordinal, as cudaSetDevice() takes it

@@ -25,7 +25,9 @@ class Kernels(CommandTest):
 
     def test_keys(self):
         told = self.json("kernels")
-        self.assertEqual(list(told), ["levels", "kernels"])
+        self.assertEqual(list(told), ["levels", "kernels", "devices"])
+        for device in told["devices"] or ():
+            self.assertEqual(list(device), ["device", "name", "capability", "memory_bytes", "served"])
         self.assertEqual([level["isa"] for level in told["levels"]], LEVELS)
         for level in told["levels"]:
             self.assertEqual(list(level), ["isa", "available"])
