@@ -41,7 +41,7 @@ endif()
 if(TQKV_CUDA)
     tqkv_install_library(tqkv_cuda)
 else()
-    list(APPEND not_installed PATTERN cuda.h EXCLUDE)
+    list(APPEND not_installed PATTERN "cuda*.h" EXCLUDE)
 endif()
 install(DIRECTORY include/tqkv
     DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}

@@ -34,7 +34,9 @@ void poison_outputs(const staged *on, int poison, void *stream);
 void fetch(const staged *on, int poison, answer *a);
 void answer_free(answer *a);
 
-/* How many rows are not what is promised; counted by expect() unless `quiet`. */
+/* How many rows are not what is promised; counted by expect() unless `quiet`. The promise for fast
+ * kernels is loose where scores are large: of scenes that are `ordinary` rows must also be within
+ * 2^-11 (1.5 + S / sqrt(D)) of the sum of weight |v|, some twice what rounding to float16 comes to. */
 size_t compare(const scene *s, const answer *a, bool quiet);
 
 /* All of it: built, run twice, compared, given back. */

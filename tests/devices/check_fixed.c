@@ -159,6 +159,34 @@ static void check_limits(tq_cuda_accuracy accuracy) {
     tq_cuda_attention_free(p.plan);
 }
 
+/* More sequences than a card has multiprocessors, and more queries than a tile has rows. */
+static void check_many(tq_cuda_accuracy accuracy) {
+    tq_cuda_attention_config config = usual(accuracy);
+    config.layer.max_sequences = 257, config.layer.max_queries = 300;
+    config.layer.max_positions = (size_t)1 << 20;
+    const planned p = plan_for(&config);
+    for (size_t i = 0; i < 3; i++) {
+        scene s = plain("many", &config, i < 2 ? 1 : 100);
+        s.n_sequences = i < 2 ? 257 : 3;
+        for (size_t b = 0; b < s.n_sequences; b++)
+            s.lengths[b] = i == 0 ? 1 + b % 3 : i == 1 ? b * 37 % 211 : 60 + 70 * b;
+        s.shared = i == 1;
+        check_scene(&s, p.plan, &p.info);
+    }
+    tq_cuda_attention_free(p.plan);
+}
+
+/* Limits that are left 0: one sequence, one query. */
+static void check_defaults(void) {
+    tq_cuda_attention_config config = usual(TQ_CUDA_FAST);
+    config.layer.max_sequences = config.layer.max_queries = 0;
+    const planned p = plan_for(&config);
+    scene s = plain("defaults", &config, 1);
+    s.n_sequences = 1, s.lengths[0] = 333;
+    check_scene(&s, p.plan, &p.info);
+    tq_cuda_attention_free(p.plan);
+}
+
 /* Two streams, each with a workspace of its own. */
 static void check_streams(void) {
     const tq_cuda_attention_config config = usual(TQ_CUDA_FAST);
@@ -214,7 +242,9 @@ void check_fixed(const options *o) {
         check_windows((tq_cuda_accuracy)accuracy);
         check_rings((tq_cuda_accuracy)accuracy);
         check_limits((tq_cuda_accuracy)accuracy);
+        check_many((tq_cuda_accuracy)accuracy);
     }
+    check_defaults();
     check_streams();
     check_folders();
 }

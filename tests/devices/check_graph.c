@@ -22,7 +22,7 @@ static cudaGraphExec_t capture(const planned *p, const staged *on, cudaStream_t 
 /* As it is, then with other lengths: all there are, few, and none. */
 static void replay_at(scene *s, const staged *on, cudaGraphExec_t replay, cudaStream_t stream,
                       size_t step) {
-    int32_t lengths[5];
+    int32_t lengths[5] = {0};
     answer a;
     for (size_t b = 0; b < 5; b++) {
         const size_t room = s->room[b], shorter = s->has_coded ? room - below(8) : below(room + 1);

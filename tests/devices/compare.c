@@ -108,7 +108,7 @@ static void judge_out(const scene *s, const row *r, const stats *x, const answer
     const double error = sqrt(square), step = sqrt(rounding);
     if (!(error <= most + step + (double)FLT_MIN)) blame(v, "out, error and bound", error, most + step);
     if (!(r->terms > 1e-30)) return; /* what underflows has no share of anything */
-    const double usual = ldexp(1 + r->reach / sqrt((double)s->k.dim), -11) * r->terms;
+    const double usual = ldexp(1.5 + r->reach / sqrt((double)s->k.dim), -11) * r->terms;
     v->relative = fmax(0, error - step) / r->terms;
     v->out_share = fmax(0, error - step) / most;
     v->usual_share = fmax(0, error - step) / usual;
@@ -168,12 +168,12 @@ static bool same_bits(const scene *s, const answer *a, const answer *b) {
 
 /* What scenes may have, and the worst of those that have it. */
 typedef struct tally {
-    const char *name;
-    size_t scenes, rows, empty, nan;
+    char name[32];
+    size_t scenes, rows;
     double out_share, lse_share, usual_share, relative, sum_relative;
 } tally;
 
-static tally tallies[64];
+static tally tallies[128];
 static size_t n_tallies;
 
 static void count(const char *name, bool has, const scene *s, const verdict *v, size_t rows) {
@@ -181,7 +181,7 @@ static void count(const char *name, bool has, const scene *s, const verdict *v, 
     if (!has) return;
     while (i < n_tallies && strcmp(tallies[i].name, name) != 0)
         i++;
-    if (i == n_tallies) tallies[n_tallies++].name = name;
+    if (i == n_tallies) snprintf(tallies[n_tallies++].name, sizeof tallies[i].name, "%s", name);
     tally *t = &tallies[i];
     t->scenes++, t->rows += rows;
     for (size_t r = 0; r < rows; r++) {
@@ -199,7 +199,12 @@ static void count_scene(const scene *s, const verdict *v, size_t rows) {
                v1 = TQ_IS_V1(c->k_format) || TQ_IS_V1(c->v_format);
     count(fast ? "fast" : "exact", true, s, v, rows);
     count(fast ? "fast, ordinary" : "exact, ordinary", s->ordinary, s, v, rows);
+    char d[32], group[32];
+    snprintf(d, sizeof d, "D %zu E %zu", s->k.dim, s->v.dim);
+    snprintf(group, sizeof group, "heads in groups of %zu", group_of(s));
     count(tq_format_name(c->k_format), true, s, v, rows);
+    count(d, true, s, v, rows);
+    count(group, true, s, v, rows);
     count("v1", v1, s, v, rows);
     count("any layout", s->config.any_layout != 0, s, v, rows);
     count("sinks in float16", s->n_sinks > 0, s, v, rows);
@@ -219,9 +224,14 @@ static void count_scene(const scene *s, const verdict *v, size_t rows) {
     count(s->name, true, s, v, rows);
 }
 
+static int by_name(const void *a, const void *b) {
+    return strcmp(((const tally *)a)->name, ((const tally *)b)->name);
+}
+
 void print_report(void) {
     printf("%-28s %6s %8s | largest share of the bound, of what is usual | error over sum of w|v|\n",
            "scenes with", "scenes", "rows");
+    qsort(tallies, n_tallies, sizeof *tallies, by_name);
     for (size_t i = 0; i < n_tallies; i++) {
         const tally *t = &tallies[i];
         printf("%-28s %6zu %8zu | out %-8.2g lse %-8.2g usual %-8.2g | largest %.2g, mean %.2g\n",

@@ -6,7 +6,7 @@
 #include "support.h"
 #include "tqkv/cuda_attention.h"
 
-enum { MOST_SEQUENCES = 8, MOST_MARKS = 16 };
+enum { MOST_SEQUENCES = 260, MOST_MARKS = 16 };
 
 /* How the pages of codes lie. */
 typedef enum layout {

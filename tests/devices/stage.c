@@ -18,6 +18,7 @@ static tq_view stage_view(const scene *s, const side *x) {
         need(cudaMemcpy(norms + x->norm_lead, x->norms, x->n_norms, cudaMemcpyHostToDevice), "upload");
     }
     const bool plain = s->layout == SIDE_BY_SIDE && x->row == x->code_bytes;
+    static const int32_t pages[] = {9, 8, 7};
     tq_view view = {.codec = x->codec,
                     .data = codes + x->lead,
                     .data_bytes = x->n_codes,
@@ -31,8 +32,10 @@ static tq_view stage_view(const scene *s, const side *x) {
                     .norm_page_stride = x->norm_page,
                     .page_rows = s->page_rows,
                     .pool_pages = s->n_pages,
-                    .capacity = 12345, /* which nobody looks at, nor at the next */
-                    .ring_start = 777};
+                    .capacity = 12345, /* which nobody looks at, nor at those that follow */
+                    .ring_start = 777,
+                    .pages = pages,
+                    .n_pages = 3};
     if (plain) {
         view.row_stride = view.head_stride = view.page_stride = 0;
         view.norm_row_stride = view.norm_head_stride = view.norm_page_stride = 0;
