@@ -60,25 +60,25 @@ static tq_status take_side(const tq_cuda *cuda, const tq_cuda_encode_params *p, 
     tq_rows code_rows, norm_rows;
     TRY(take_source(p, from, name, &to->src, &src_bytes));
     tq_pages codes = {"codes",
-                   from->codes,
-                   from->n_codes,
-                   plan.row_bytes,
-                   rows,
-                   p->n_kv_heads,
-                   (p->n_slots - 1) / rows + 1,
-                   from->code_row_stride,
-                   from->code_head_stride,
-                   from->code_page_stride};
+                      from->codes,
+                      from->n_codes,
+                      plan.row_bytes,
+                      rows,
+                      p->n_kv_heads,
+                      (p->n_slots - 1) / rows + 1,
+                      from->code_row_stride,
+                      from->code_head_stride,
+                      from->code_page_stride};
     tq_pages norms = {"norms",
-                   from->norms,
-                   from->n_norms,
-                   plan.norm_bytes,
-                   rows,
-                   p->n_kv_heads,
-                   codes.pages,
-                   from->norm_row_stride,
-                   from->norm_head_stride,
-                   from->norm_page_stride};
+                      from->norms,
+                      from->n_norms,
+                      plan.norm_bytes,
+                      rows,
+                      p->n_kv_heads,
+                      codes.pages,
+                      from->norm_row_stride,
+                      from->norm_head_stride,
+                      from->norm_page_stride};
     TRY(tq_place_pages(codes, &code_rows, &to->codes));
     TRY(tq_place_pages(norms, &norm_rows, &to->norms));
     TRY(tq_pages_check_apart(&code_rows, &norm_rows, &to->codes, &to->norms, &codes));

@@ -141,8 +141,9 @@ static tq_status check_served(int device, const tq_cuda_info *info) {
 /* What plans of attention ask for. */
 static tq_status measure(tq_cuda *c) {
     int shared = 0;
-    TRY(tq_cuda_fail(cudaDeviceGetAttribute(&c->multiprocessors, cudaDevAttrMultiProcessorCount, c->device),
-                     "device"));
+    TRY(tq_cuda_fail(
+        cudaDeviceGetAttribute(&c->multiprocessors, cudaDevAttrMultiProcessorCount, c->device),
+        "device"));
     TRY(tq_cuda_fail(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, c->device),
                      "device"));
     c->shared_bytes = (size_t)shared;

@@ -11,10 +11,11 @@
 
 struct tq_cuda {
     int device;
-    char name[256];  /* as long as CUDA has them */
+    char name[256]; /* as long as CUDA has them */
     int major, minor, multiprocessors;
     size_t shared_bytes; /* that a block may have */
-    uint8_t *tables; /* device memory: tree and levels of each format, cas of rotations, attention's entries */
+    uint8_t *
+        tables; /* device memory: tree and levels of each format, cas of rotations, attention's entries */
     float factors[TQ_CUDA_BOOKS]; /* of the entries */
 };
 

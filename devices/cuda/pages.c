@@ -25,7 +25,7 @@ tq_status tq_place_pages(tq_pages p, tq_rows *rows, tq_cuda_place *out) {
 }
 
 tq_status tq_pages_check_apart(const tq_rows *codes, const tq_rows *norms, const tq_cuda_place *c,
-                             const tq_cuda_place *n, const tq_pages *sizes) {
+                               const tq_cuda_place *n, const tq_pages *sizes) {
     const size_t last = sizes->pages - 1;
     if (sizes->pages > 1 && c->page != n->page)
         return tq_check_apart("codes", codes->data, last * c->page + tq_rows_bytes(codes), "norms",

@@ -2,9 +2,9 @@
  * Attention on NVIDIA GPUs over codes in device memory: a decode step or a verification step of a batch
  * of sequences, on the caller's stream. What tqkv/attention.h is on the CPU; of libtqkv_cuda.
  *
- * An engine plans once for a kind of layer (tq_cuda_attention_plan()), which finds the kernels or has them
- * compiled, and runs for every layer and step: a run neither allocates nor synchronises, reads lengths
- * and tables on the device, and may be captured in a CUDA graph and replayed while they change.
+ * An engine plans once for a kind of layer (tq_cuda_attention_plan()), which finds the kernels or has
+ * them compiled, and runs for every layer and step: a run neither allocates nor synchronises, reads
+ * lengths and tables on the device, and may be captured in a CUDA graph and replayed while they change.
  *
  * Letters as in attention.h: H query heads, G KV heads, D head dimension of keys, E of values, B
  * sequences, n queries of each (1: a decode step; more: verification), T positions. Pointers are device
@@ -36,27 +36,24 @@
 extern "C" {
 #endif
 
-typedef enum tq_cuda_accuracy {
-    TQ_CUDA_FAST = 0,
-    TQ_CUDA_EXACT = 1
-} tq_cuda_accuracy;
+typedef enum tq_cuda_accuracy { TQ_CUDA_FAST = 0, TQ_CUDA_EXACT = 1 } tq_cuda_accuracy;
 
 /** What is planned for. Zero-initialise, set `size` and what is wanted. */
 typedef struct tq_cuda_attention_config {
-    size_t size; /**< sizeof(tq_cuda_attention_config) (TQ_E_SIZE) */
+    size_t size;               /**< sizeof(tq_cuda_attention_config) (TQ_E_SIZE) */
     tq_attention_config layer; /**< the layer, with its `size`; both formats are codes. max_sequences B
                                     and max_queries B n bound a run (0: 1, and one a sequence);
                                     max_positions T bounds a length; max_segments is not looked at */
     tq_cuda_accuracy accuracy;
-    int dense;                 /**< not 0: there may be sinks or recent positions in float16 */
-    size_t centre_stretch;     /**< L, if keys have centres of stretches; 0: one centre, or none */
-    int any_layout;            /**< 0: rows of codes begin on multiples of 16 bytes, norms of a head lie
-                                    side by side from a multiple of 16 bytes on, and page_rows (or the
-                                    capacity) is a multiple of 16: the fast kernels. Not 0: any strides,
-                                    addresses and pages, slower */
-    const char *cache_dir;     /**< host: folder for kernels that are compiled at run time; NULL:
-                                    $TQKV_CUDA_CACHE, else $XDG_CACHE_HOME/tqkv, else ~/.cache/tqkv; "":
-                                    none, compile anew */
+    int dense;             /**< not 0: there may be sinks or recent positions in float16 */
+    size_t centre_stretch; /**< L, if keys have centres of stretches; 0: one centre, or none */
+    int any_layout;        /**< 0: rows of codes begin on multiples of 16 bytes, norms of a head lie
+                                side by side from a multiple of 16 bytes on, and page_rows (or the
+                                capacity) is a multiple of 16: the fast kernels. Not 0: any strides,
+                                addresses and pages, slower */
+    const char *cache_dir; /**< host: folder for kernels that are compiled at run time; NULL:
+                                $TQKV_CUDA_CACHE, else $XDG_CACHE_HOME/tqkv, else ~/.cache/tqkv; "":
+                                none, compile anew */
 } tq_cuda_attention_config;
 
 /** A planned kind of layer on a device. Used by several threads, each with a workspace of its own. */
@@ -102,13 +99,13 @@ typedef struct tq_cuda_dense {
 
 /** A step of B sequences. Zero-initialise, set `size` and what is wanted. */
 typedef struct tq_cuda_attention_batch {
-    size_t size; /**< sizeof(tq_cuda_attention_batch) (TQ_E_SIZE) */
+    size_t size;        /**< sizeof(tq_cuda_attention_batch) (TQ_E_SIZE) */
     size_t n_sequences; /**< B; 0: nothing to do */
     size_t n_queries;   /**< n of each; 0: 1. Query i stands at position length - n + i */
 
-    const tq_view *k, *v; /**< host: codes in device memory, with page_rows (positions of a page; 0: capacity),
-                               strides and pool_pages; capacity, ring_start, pages and blocks are not
-                               looked at. k->centre, n_centres, centre_stretch as there; one centre
+    const tq_view *k, *v; /**< host: codes in device memory, with page_rows (positions of a page; 0:
+                             capacity), strides and pool_pages; capacity, ring_start, pages and blocks are
+                             not looked at. k->centre, n_centres, centre_stretch as there; one centre
                                serves all, and those of stretches go through centre_tables */
     const int32_t *block_tables; /**< [B] rows of table_stride page numbers. NULL: sequence b lies in page
                                       b, a ring once it is longer than page_rows */
@@ -117,22 +114,25 @@ typedef struct tq_cuda_attention_batch {
     const int32_t *lengths;      /**< [B] positions, newest query included; 0: rows see nothing. Not more
                                       than max_positions: longer ones are cut to it */
     const int32_t *coded_lengths; /**< [B] positions from here on lie in `recent`. NULL: none do */
-    const int32_t *centre_tables; /**< [B] rows of centre_table_stride numbers of centres, one a stretch */
+    const int32_t
+        *centre_tables; /**< [B] rows of centre_table_stride numbers of centres, one a stretch */
     size_t centre_table_stride;
 
-    size_t n_sinks;          /**< S positions of each sequence in sink_k and sink_v */
-    size_t recent_capacity;  /**< position p lies at row p % recent_capacity */
-    tq_cuda_dense sink_k, sink_v, recent_k, recent_v; /**< in the layer's domain, keys without a centre taken
-                                                           off */
-    const int32_t *dense_rows; /**< [B]: sequence b's in these arrays; NULL: b */
-    size_t n_dense_rows;       /**< sequences that they hold; 0: B */
+    size_t n_sinks;         /**< S positions of each sequence in sink_k and sink_v */
+    size_t recent_capacity; /**< position p lies at row p % recent_capacity */
+    tq_cuda_dense sink_k, sink_v, recent_k, recent_v; /**< in the layer's domain, keys without a centre
+                                                         taken off */
+    const int32_t *dense_rows;                        /**< [B]: sequence b's in these arrays; NULL: b */
+    size_t n_dense_rows;                              /**< sequences that they hold; 0: B */
 
-    const void *q; /**< [B][n][H][D] of q_type; strides of tokens and heads in elements, 0: side by side */
+    const void
+        *q; /**< [B][n][H][D] of q_type; strides of tokens and heads in elements, 0: side by side */
     size_t n_q, q_token_stride, q_head_stride;
-    void *out;     /**< [B][n][H][E] of out_type; with `sum` float32, left open, as in attention.h */
+    void *out; /**< [B][n][H][E] of out_type; with `sum` float32, left open, as in attention.h */
     size_t n_out, out_token_stride, out_head_stride;
-    float *lse;    /**< [B][n][H]; NULL: not wanted */
-    float *max, *sum; /**< [B][n][H]; both or neither */
+    float *lse;       /**< [B][n][H]; NULL: not wanted */
+    float *max, *sum; /**< [B][n][H]; both or neither. `max` is what `sum` and `out` are relative to,
+                           a logarithm near the largest score, -infinity where nothing is seen */
     size_t n_lse;     /**< elements of lse, max and sum each */
     int base2;        /**< not 0: lse and max are logarithms to base 2, as FlashInfer has them */
     const float *sinks, *slopes; /**< [H], device: extra logits; ALiBi */
@@ -152,8 +152,8 @@ TQ_API tq_status tq_cuda_attention_workspace(const tq_cuda_attention *attention,
  * TQ_E_NULL, TQ_E_SIZE (batch, arrays, limits of the plan), TQ_E_FORMAT, TQ_E_HEAD_DIM (views),
  * TQ_E_STRIDE (also: a layout that the plan's kernel does not read; plan with any_layout),
  * TQ_E_POSITION (centres, capacities), TQ_E_MASK, TQ_E_OVERFLOW; TQ_E_DEVICE with the driver's words. On
- * failure nothing is enqueued. What lies on the device is not checked: page and centre numbers outside the
- * pool are the caller's to avoid. */
+ * failure nothing is enqueued. What lies on the device is not checked: page and centre numbers outside
+ * the pool are the caller's to avoid. */
 TQ_API tq_status tq_cuda_attention_run(const tq_cuda_attention *attention,
                                        const tq_cuda_attention_batch *batch, void *workspace,
                                        size_t workspace_bytes, void *stream);
@@ -162,9 +162,10 @@ TQ_API tq_status tq_cuda_attention_run(const tq_cuda_attention *attention,
  * most 64 (TQ_E_SIZE), what they point to is on the device: acc [rows][E] float32, max and sum [rows],
  * natural or, with base2, of base 2; row r is of head r % n_heads. sinks [n_heads]; out of `out_type`. */
 TQ_API tq_status tq_cuda_attention_merge(tq_cuda *cuda, size_t n_partials, size_t n_rows, size_t n_heads,
-                                         size_t head_dim, const float *const *acc, const float *const *max,
-                                         const float *const *sum, const float *sinks, int base2,
-                                         tq_type out_type, void *out, float *lse, void *stream);
+                                         size_t head_dim, const float *const *acc,
+                                         const float *const *max, const float *const *sum,
+                                         const float *sinks, int base2, tq_type out_type, void *out,
+                                         float *lse, void *stream);
 
 #ifdef __cplusplus
 }

@@ -130,7 +130,7 @@ static void judge(const scene *s, const answer *a, size_t index, row *r, verdict
     else if (!r->unsure) {
         judge_out(s, r, &x, a, at, v);
         if (s->lse || s->open) judge_log(s, r, x.lse, r->lse, s->open ? "max and sum" : "lse", v);
-        if (s->open) judge_log(s, r, x.max, r->max, "max", v);
+        if (s->open && !isfinite(x.max)) blame(v, "max, which the sum is relative to", x.max, r->max);
     }
 }
 

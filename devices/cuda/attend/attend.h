@@ -10,6 +10,7 @@ typedef unsigned short uint16_t;
 typedef unsigned int uint32_t;
 typedef int int32_t;
 typedef unsigned long long uint64_t;
+typedef long long int64_t;
 #else
 #include <stdint.h>
 #endif
@@ -24,8 +25,8 @@ enum { TQ_ATTEND_FAST, TQ_ATTEND_EXACT_FEW, TQ_ATTEND_EXACT };
 /* Codes of keys or of values: bytes and byte strides. */
 typedef struct tq_attend_codes {
     const uint8_t *data, *norms;
-    uint64_t row, head, page;
-    uint64_t norm_row, norm_head, norm_page;
+    uint32_t row, head, page;
+    uint32_t norm_row, norm_head, norm_page;
     const uint32_t *table; /* 256 entries of four words: fast, fast, exact, exact */
     uint32_t unit;         /* bytes that rows of any layout are copied by: 16, 4 or 1 */
 } tq_attend_codes;
@@ -41,11 +42,12 @@ typedef struct tq_attend_dense {
  * are seen number j is tile j + base, of the first `head` ones, and tile j + skip of the others. */
 typedef struct tq_attend_sequence {
     uint32_t codes, head, base, skip; /* tiles */
-    uint32_t dense, sinks;       /* tiles of float16, and those of sinks among them */
-    uint32_t length;             /* positions */
-    uint32_t codes_from, codes_to; /* positions that are codes, and are there */
-    uint32_t recent_from;        /* positions from here on are recent */
-    uint32_t padding[2];
+    uint32_t dense, sinks;            /* tiles of float16, and those of sinks among them */
+    uint32_t length;                  /* positions */
+    uint32_t codes_from, codes_to;    /* positions that are codes, and are there */
+    uint32_t recent_from;             /* positions from here on are recent */
+    uint32_t seen_from; /* of tiles behind the first `head`, the first position that is seen */
+    uint32_t padding;
 } tq_attend_sequence;
 
 /* The work is a line: for each sequence, KV head and block of rows, an item, its tiles. Where sequence b
@@ -61,8 +63,8 @@ typedef struct tq_attend_args {
     tq_attend_codes k, v;
     const int32_t *tables; /* NULL: sequence b lies in page b */
     uint32_t table_stride, page_rows;
-    int32_t page_shift;      /* of tiles in a page; negative: not a power of two */
-    uint32_t code_first;     /* position of slot 0 */
+    int32_t page_shift;  /* of tiles in a page; negative: not a power of two */
+    uint32_t code_first; /* position of slot 0 */
     tq_attend_dense sink, recent;
     const int32_t *dense_rows;
     uint32_t n_sinks, recent_capacity;
@@ -73,8 +75,8 @@ typedef struct tq_attend_args {
     uint32_t rows, row_blocks;                    /* group times queries; blocks of columns */
     uint32_t dense_cost;                          /* of a tile of float16, in tiles of codes */
 
-    float softcap;      /* 0: none; then scores come without log2(e) */
-    const float *slopes; /* times log2(e) is taken inside */
+    float softcap;                           /* 0: none; then scores come without log2(e) */
+    const float *slopes;                     /* times log2(e) is taken inside */
     uint32_t causal, window, sink_positions; /* window 0: none */
     const uint64_t *tree;
     uint32_t n_tree, tree_words;
@@ -87,12 +89,12 @@ typedef struct tq_attend_args {
     const tq_attend_cut *cut;
     const uint32_t *starts;
     const tq_attend_sequence *plan;
-    const uint32_t *queries_k;   /* [items] products' operands for codes, then columns floats of scale */
+    const uint32_t *queries_k; /* [items] products' operands for codes, then columns floats of scale */
     const uint32_t *queries_dense;
     uint32_t query_words; /* of an item */
-    float *partial;              /* [slots][codes, dense]: [columns][E] sums, [columns] references of the
-                                    weights, [columns] their sums; item i and block b have slot i + b */
-    float value_scale;           /* of sums of codes */
+    float *partial;       /* [slots][codes, dense]: [columns][E] sums, [columns] references of the
+                             weights, [columns] their sums; item i and block b have slot i + b */
+    float value_scale;    /* of sums of codes */
 } tq_attend_args;
 
 #endif

@@ -26,9 +26,9 @@ __device__ static void store(void *out, uint32_t type, uint64_t at, float x) {
 }
 
 /* A row's sums, by the threads of a block: `values` in shared memory become what is written. */
-__device__ static void finish(const float *values, uint32_t dim, float top, float sum, bool bad, const float *sink,
-                              bool open, bool base2, void *out, uint32_t type, uint64_t at, float *lse, float *max,
-                              float *total) {
+__device__ static void finish(const float *values, uint32_t dim, float top, float sum, bool bad,
+                              const float *sink, bool open, bool base2, void *out, uint32_t type,
+                              uint64_t at, float *lse, float *max, float *total) {
     float reference = top, weights = sum;
     if (sink != NULL) {
         const float s = *sink * LOG2_E;
@@ -55,9 +55,10 @@ __device__ static uint32_t owner_of(const tq_attend_cut &cut, uint32_t u) {
 /* A block a row. Blocks of parts are no more than multiprocessors. */
 enum { MOST_PARTS = 2 * 512 };
 
-template <int N> __global__ void __launch_bounds__(THREADS) merge(const __grid_constant__ tq_merge_args m) {
+template <int N>
+__global__ void __launch_bounds__(THREADS) merge(const __grid_constant__ tq_merge_args m) {
     extern __shared__ float values[]; /* sums of codes, then of float16 */
-    __shared__ float tops[MOST_PARTS], factors[MOST_PARTS];
+    __shared__ float tops[MOST_PARTS], weights[MOST_PARTS];
     const tq_attend_args &a = m.attend;
     const uint32_t heads = a.kv_heads * a.group, token = blockIdx.x / heads, head = blockIdx.x % heads;
     const uint32_t b = token / a.queries, kv_head = head / a.group;
@@ -75,24 +76,57 @@ template <int N> __global__ void __launch_bounds__(THREADS) merge(const __grid_c
         first = owner_of(cut, start + nth * units);
         blocks = owner_of(cut, start + nth * units + units - 1) - first + 1;
     }
-    const uint32_t parts = blocks * m.kinds, slot_floats = TQ_ATTEND_COLUMNS * (dim + 2);
+    /* Each warp for itself: a lane has some of the parts' references and sums; and of the first
+     * coordinate the first parts are asked for before they are known to count. */
+    const uint32_t parts = blocks * m.kinds, slot_floats = TQ_ATTEND_COLUMNS * (dim + 2),
+                   wide = threadIdx.x % 32;
     const float *const slots = a.partial + (uint64_t)(item + first) * m.kinds * slot_floats;
     const float *const tails = slots + TQ_ATTEND_COLUMNS * dim + column;
-    for (uint32_t i = threadIdx.x; i < parts; i += blockDim.x)
-        tops[i] = tails[(uint64_t)i * slot_floats], factors[i] = tails[(uint64_t)i * slot_floats + TQ_ATTEND_COLUMNS];
-    __syncthreads();
+    constexpr uint32_t TOGETHER = 8; /* loads on their way */
+    float y[TOGETHER];
+    auto ask = [&](uint32_t i, uint32_t j) {
+        const float *const from = slots + column * dim + i % dim;
+#pragma unroll
+        for (uint32_t k = 0; k < TOGETHER; k++) {
+            const uint32_t at = j + k * m.kinds;
+            y[k] = at < parts ? from[(uint64_t)at * slot_floats] : 0.0f;
+        }
+    };
+    if (threadIdx.x < dim * m.kinds) ask(threadIdx.x, threadIdx.x / dim);
     float top = -INFINITY, sum = 0.0f;
-    for (uint32_t i = 0; i < parts; i++)
-        top = fmaxf(top, tops[i]);
-    for (uint32_t i = 0; i < parts; i++) /* a part that saw nothing has 0, one of NaN may have no largest */
-        sum += factors[i] == 0.0f ? 0.0f : tops[i] == -INFINITY ? NAN : factors[i] * exp2f(tops[i] - top);
+    for (uint32_t i = wide; i < parts; i += 32) {
+        const float t = tails[(uint64_t)i * slot_floats],
+                    s = tails[(uint64_t)i * slot_floats + TQ_ATTEND_COLUMNS];
+        tops[i] = t, weights[i] = s; /* all warps write the same */
+        top = fmaxf(top, t);
+    }
+#pragma unroll
+    for (int d = 16; d > 0; d /= 2)
+        top = fmaxf(top, __shfl_xor_sync(~0u, top, d));
+    __syncthreads();
+    for (uint32_t i = wide; i < parts;
+         i += 32) { /* what saw nothing has 0, what is no number may have no largest */
+        const float s = weights[i];
+        sum += s == 0.0f ? 0.0f : tops[i] == -INFINITY ? NAN : s * exp2f(tops[i] - top);
+    }
+#pragma unroll
+    for (int d = 16; d > 0; d /= 2)
+        sum += __shfl_xor_sync(~0u, sum, d);
+    __syncthreads();
+    for (uint32_t i = threadIdx.x; i < parts; i += blockDim.x)
+        weights[i] = weights[i] == 0.0f ? 0.0f : exp2f(tops[i] - top);
+    __syncthreads();
     bool bad = !(fabsf(sum) <= FLT_MAX) || !(top < INFINITY);
     for (uint32_t i = threadIdx.x; i < dim * m.kinds; i += blockDim.x) {
-        const uint32_t kind = i / dim, n = i % dim;
         float x = 0.0f;
-#pragma unroll 4
-        for (uint32_t j = kind; j < parts; j += m.kinds)
-            if (factors[j] != 0.0f) x += slots[(uint64_t)j * slot_floats + column * dim + n] * exp2f(tops[j] - top);
+        for (uint32_t j = i / dim; j < parts; j += m.kinds * TOGETHER) {
+            if (i != threadIdx.x || j != i / dim) ask(i, j);
+#pragma unroll
+            for (uint32_t k = 0; k < TOGETHER; k++) {
+                const float w = j + k * m.kinds < parts ? weights[j + k * m.kinds] : 0.0f;
+                x += w == 0.0f ? 0.0f : y[k] * w;
+            }
+        }
         bad = bad || !(fabsf(x) <= FLT_MAX);
         values[i] = x;
     }
@@ -117,12 +151,13 @@ template <int N> __global__ void __launch_bounds__(THREADS) merge(const __grid_c
     }
     const bool open = m.sum != NULL;
     const uint64_t r = (uint64_t)token * heads + head;
-    finish(values, dim, top, sum, bad, m.sinks == NULL || open ? NULL : m.sinks + head, open, m.base2 != 0, m.out,
-           m.out_type, token * m.out_token + head * m.out_head, m.lse == NULL ? NULL : m.lse + r,
-           m.max == NULL ? NULL : m.max + r, m.sum == NULL ? NULL : m.sum + r);
+    finish(values, dim, top, sum, bad, m.sinks == NULL || open ? NULL : m.sinks + head, open,
+           m.base2 != 0, m.out, m.out_type, token * m.out_token + head * m.out_head,
+           m.lse == NULL ? NULL : m.lse + r, m.max == NULL ? NULL : m.max + r,
+           m.sum == NULL ? NULL : m.sum + r);
 }
 
-template <int N> static cudaError_t launch(const tq_merge_args &m, bool early, cudaStream_t stream) {
+template <int N> static cudaError_t launch(const tq_merge_args &m, cudaStream_t stream) {
     cudaLaunchConfig_t config = {};
     cudaLaunchAttribute attribute = {};
     attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
@@ -132,25 +167,26 @@ template <int N> static cudaError_t launch(const tq_merge_args &m, bool early, c
     config.dynamicSmemBytes = (size_t)m.v_dim * m.kinds * sizeof(float);
     config.stream = stream;
     config.attrs = &attribute;
-    config.numAttrs = early ? 1 : 0;
+    config.numAttrs = m.early ? 1 : 0;
     return cudaLaunchKernelEx(&config, merge<N>, m);
 }
 
-extern "C" int tq_cuda_launch_merge(const tq_merge_args *m, int early, void *stream) {
+extern "C" int tq_cuda_launch_merge(const tq_merge_args *m, void *stream) {
     const cudaStream_t s = (cudaStream_t)stream;
     switch (m->rotate ? m->v_plan.dim : 64) {
 #define X(D)                                                                                             \
     case D:                                                                                              \
-        return (int)launch<D / TQ_LANES>(*m, early != 0, s);
+        return (int)launch<D / TQ_LANES>(*m, s);
         TQ_CUDA_DIMS(X)
 #undef X
     default:
-        return (int)launch<0>(*m, early != 0, s);
+        return (int)launch<0>(*m, s);
     }
 }
 
 /* Partial results of callers. */
-__global__ void __launch_bounds__(THREADS) merge_partials(const __grid_constant__ tq_merge_partials_args m) {
+__global__ void __launch_bounds__(THREADS)
+    merge_partials(const __grid_constant__ tq_merge_partials_args m) {
     extern __shared__ float values[];
     const float unit = m.base2 ? 1.0f : LOG2_E;
     for (uint64_t r = blockIdx.x; r < m.rows; r += gridDim.x) {
@@ -170,8 +206,8 @@ __global__ void __launch_bounds__(THREADS) merge_partials(const __grid_constant_
             values[n] = x;
         }
         bad = __syncthreads_or(bad);
-        finish(values, m.dim, top, sum, bad, m.sinks == NULL ? NULL : m.sinks + r % m.heads, false, m.base2 != 0,
-               m.out, m.out_type, r * m.dim, m.lse == NULL ? NULL : m.lse + r, NULL, NULL);
+        finish(values, m.dim, top, sum, bad, m.sinks == NULL ? NULL : m.sinks + r % m.heads, false,
+               m.base2 != 0, m.out, m.out_type, r * m.dim, m.lse == NULL ? NULL : m.lse + r, NULL, NULL);
         __syncthreads();
     }
 }

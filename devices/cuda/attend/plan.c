@@ -46,7 +46,8 @@ static tq_status fill(tq_cuda_attention *p, const tq_cuda *cuda, const tq_cuda_a
     TRY(check_coded("k_format", layer->k_format));
     TRY(check_coded("v_format", layer->v_format));
     if (c->accuracy != TQ_CUDA_FAST && c->accuracy != TQ_CUDA_EXACT)
-        return tq_fail(TQ_E_FORMAT, 0, "accuracy", "accuracy %d: there are fast and exact", (int)c->accuracy);
+        return tq_fail(TQ_E_FORMAT, 0, "accuracy", "accuracy %d: there are fast and exact",
+                       (int)c->accuracy);
     if (layer->max_positions > INT32_MAX)
         return tq_fail(TQ_E_OVERFLOW, layer->max_positions, "max_positions",
                        "max_positions %zu: a device counts 2^31 - 1 of them", layer->max_positions);
@@ -60,8 +61,10 @@ static tq_status fill(tq_cuda_attention *p, const tq_cuda *cuda, const tq_cuda_a
     p->group = layer->n_heads / layer->n_kv_heads;
     p->centre_stretch = (uint32_t)c->centre_stretch;
     /* v1's scale factor is the view's: any that passes, here */
-    const tq_codec k = {.format = layer->k_format, .head_dim = layer->head_dim, .scale_factor_d512 = 1.0f};
-    const tq_codec v = {.format = layer->v_format, .head_dim = layer->v_head_dim, .scale_factor_d512 = 1.0f};
+    const tq_codec k = {
+        .format = layer->k_format, .head_dim = layer->head_dim, .scale_factor_d512 = 1.0f};
+    const tq_codec v = {
+        .format = layer->v_format, .head_dim = layer->v_head_dim, .scale_factor_d512 = 1.0f};
     TRY(tq_cuda_plan_init(cuda, &k, &p->k_plan, &p->k_device));
     TRY(tq_cuda_plan_init(cuda, &v, &p->v_plan, &p->v_device));
     p->k_table = tq_cuda_entries(cuda, layer->k_format, &p->k_factor);
@@ -70,15 +73,17 @@ static tq_status fill(tq_cuda_attention *p, const tq_cuda *cuda, const tq_cuda_a
     const size_t rows = p->group * ((layer->max_queries - 1) / layer->max_sequences + 1);
     const bool team = layer->head_dim > MOST_TEAM_DIM || layer->v_head_dim > MOST_TEAM_DIM;
     const bool few = rows <= TQ_ATTEND_COLUMNS / 2 && !team;
-    p->shape = (tq_attend_shape){
-        .k_dim = layer->head_dim,
-        .v_dim = layer->v_head_dim,
-        .k_format = (uint32_t)layer->k_format,
-        .v_format = (uint32_t)layer->v_format,
-        .accuracy = c->accuracy == TQ_CUDA_FAST ? TQ_ATTEND_FAST : few ? TQ_ATTEND_EXACT_FEW : TQ_ATTEND_EXACT,
-        .any_layout = c->any_layout != 0 || !in_pieces(&p->k_plan) || !in_pieces(&p->v_plan),
-        .dense = c->dense != 0,
-        .shared_kib = shared_kib(cuda)};
+    p->shape = (tq_attend_shape){.k_dim = layer->head_dim,
+                                 .v_dim = layer->v_head_dim,
+                                 .k_format = (uint32_t)layer->k_format,
+                                 .v_format = (uint32_t)layer->v_format,
+                                 .accuracy = c->accuracy == TQ_CUDA_FAST ? TQ_ATTEND_FAST
+                                             : few                       ? TQ_ATTEND_EXACT_FEW
+                                                                         : TQ_ATTEND_EXACT,
+                                 .any_layout = c->any_layout != 0 || !in_pieces(&p->k_plan) ||
+                                               !in_pieces(&p->v_plan),
+                                 .dense = c->dense != 0,
+                                 .shared_kib = shared_kib(cuda)};
     return TQ_OK;
 }
 
@@ -88,11 +93,12 @@ static tq_status compile(tq_cuda_attention *p, const char *cache_dir, tq_cuda_at
     char name[NAME];
     const size_t n_args = strlen(tq_cuda_attend_args_source), n = strlen(tq_cuda_attend_source);
     char *const source = malloc(n_args + n + 1);
-    if (source == NULL) return tq_fail(TQ_E_NO_MEMORY, n_args + n, "attention", "no memory for the kernel's text");
+    if (source == NULL)
+        return tq_fail(TQ_E_NO_MEMORY, n_args + n, "attention", "no memory for the kernel's text");
     memcpy(source, tq_cuda_attend_args_source, n_args);
     memcpy(source + n_args, tq_cuda_attend_source, n + 1);
-    snprintf(name, sizeof name, "tq_attend<%u, %u, %u, %u, %u, %u, %u, %u>", s->k_dim, s->v_dim, s->k_format,
-             s->v_format, s->accuracy, s->any_layout, s->dense, s->shared_kib);
+    snprintf(name, sizeof name, "tq_attend<%u, %u, %u, %u, %u, %u, %u, %u>", s->k_dim, s->v_dim,
+             s->k_format, s->v_format, s->accuracy, s->any_layout, s->dense, s->shared_kib);
     const tq_cuda_jit_request request = {.source = source,
                                          .name = name,
                                          .options = options,
@@ -145,7 +151,8 @@ tq_status tq_attend_place(const tq_cuda_attention *p, size_t sequences, size_t q
     size_t items, slots, total = 0;
     m->queries_dense = m->bias = 0;
     const bool fits =
-        tq_size_mul(sequences, blocks, &items) && tq_size_add(items, (size_t)p->cuda->multiprocessors, &slots) &&
+        tq_size_mul(sequences, blocks, &items) &&
+        tq_size_add(items, (size_t)p->cuda->multiprocessors, &slots) &&
         tq_size_mul(stretches, TQ_ATTEND_COLUMNS * sizeof(float), &stretches) &&
         tq_size_place(&total, &m->cut, 1, sizeof(tq_attend_cut)) &&
         tq_size_place(&total, &m->starts, sequences + 1, sizeof(uint32_t)) &&
@@ -156,7 +163,8 @@ tq_status tq_attend_place(const tq_cuda_attention *p, size_t sequences, size_t q
         tq_size_place(&total, &m->partial, slots,
                       kinds * TQ_ATTEND_COLUMNS * (p->layer.v_head_dim + 2) * sizeof(float)) &&
         tq_size_add(total, 255, &total);
-    if (!fits) return tq_fail(TQ_E_OVERFLOW, 0, "max_queries", "a run needs more memory than can be addressed");
+    if (!fits)
+        return tq_fail(TQ_E_OVERFLOW, 0, "max_queries", "a run needs more memory than can be addressed");
     m->total = total / 256 * 256;
     return TQ_OK;
 }
@@ -180,7 +188,8 @@ tq_status tq_cuda_attention_plan(tq_cuda *cuda, const tq_cuda_attention_config *
     tq_status status = fill(p, cuda, &c);
     if (status == TQ_OK)
         status = tq_attend_place(p, p->layer.max_sequences,
-                                 (p->layer.max_queries - 1) / p->layer.max_sequences + 1, stretches_of(p), &memory);
+                                 (p->layer.max_queries - 1) / p->layer.max_sequences + 1, stretches_of(p),
+                                 &memory);
     if (status == TQ_OK) status = tq_cuda_enter(&scope, cuda);
     if (status == TQ_OK) {
         status = make_kernel(p, c.cache_dir, &told);

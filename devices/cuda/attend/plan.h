@@ -12,7 +12,7 @@ struct tq_cuda_attention {
     tq_attention_config layer; /* v_head_dim, max_sequences and max_queries filled in */
     tq_attend_shape shape;
     uint32_t group, centre_stretch;
-    tq_plan k_plan, v_plan;         /* but for v1's scale factor, which a view has */
+    tq_plan k_plan, v_plan; /* but for v1's scale factor, which a view has */
     tq_cuda_plan k_device, v_device;
     const uint32_t *k_table, *v_table;
     float k_factor, v_factor;
@@ -37,7 +37,8 @@ tq_status tq_attend_place(const tq_cuda_attention *p, size_t sequences, size_t q
 
 /* Words of an item's operands. */
 static inline uint32_t tq_attend_query_words(const tq_cuda_attention *p) {
-    return p->layer.head_dim / 16 * 64 * (p->shape.accuracy == TQ_ATTEND_EXACT ? 2 : 1) + TQ_ATTEND_COLUMNS;
+    return p->layer.head_dim / 16 * 64 * (p->shape.accuracy == TQ_ATTEND_EXACT ? 2 : 1) +
+           TQ_ATTEND_COLUMNS;
 }
 
 #endif

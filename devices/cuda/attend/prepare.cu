@@ -10,6 +10,13 @@ __device__ static void let_next_launch() {
 #endif
 }
 
+/* What runs before may be anything; it only ends while this begins. */
+__device__ static void wait_for_launch_before() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 __device__ static uint32_t tiles_of(uint32_t positions) {
     return (positions + TQ_ATTEND_TILE - 1) / TQ_ATTEND_TILE;
 }
@@ -29,11 +36,13 @@ __device__ static tq_attend_sequence sequence_of(const tq_attend_args &a, uint32
         s.codes_from = max(s.codes_from, s.codes_to - a.page_rows);
     /* of what is before the window only sinks are seen */
     const int32_t oldest = (int32_t)(s.length - a.queries) - (int32_t)a.window + 1;
-    const uint32_t seen_from = a.window == 0 ? 0 : (uint32_t)max(oldest, 0);
+    uint32_t seen_from = a.window == 0 ? 0 : (uint32_t)max(oldest, 0);
+    if (a.tree != nullptr) seen_from = min(seen_from, s.length - min(s.length, a.n_tree));
     if (s.codes_from < s.codes_to) {
         s.base = (s.codes_from - a.code_first) / TQ_ATTEND_TILE;
         const uint32_t end = tiles_of(s.codes_to - a.code_first);
-        uint32_t first = (max(s.codes_from, seen_from) - a.code_first) / TQ_ATTEND_TILE;
+        s.seen_from = max(s.codes_from, seen_from);
+        uint32_t first = (s.seen_from - a.code_first) / TQ_ATTEND_TILE;
         if (seen_from > 0 && a.sink_positions > s.codes_from)
             s.head = tiles_of(min(a.sink_positions, s.codes_to) - a.code_first) - s.base;
         if (first <= s.base + s.head) first = s.base + s.head;
@@ -111,8 +120,8 @@ __device__ static float largest_of(float x) {
 
 /* A vector as two float16 a value, times a power of two that brings the largest to between 1 and 2. */
 template <class V, class P>
-__device__ static void store_operands(const tq_prepare_args &p, V &v, uint32_t *item_words, uint32_t column,
-                                      float scale, P place) {
+__device__ static void store_operands(const tq_prepare_args &p, V &v, uint32_t *item_words,
+                                      uint32_t column, float scale, P place) {
     const uint32_t dim = p.k_plan.dim;
     float most = 0.0f;
 #pragma unroll
@@ -138,9 +147,11 @@ __device__ static void store_operands(const tq_prepare_args &p, V &v, uint32_t *
         ((float *)(item_words + dim / 16 * 64 * (p.twice ? 2 : 1)))[column] = ldexpf(scale, exponent - 1);
 }
 
-template <int N> __global__ void __launch_bounds__(THREADS) prepare(const __grid_constant__ tq_prepare_args p) {
+template <int N>
+__global__ void __launch_bounds__(THREADS) prepare(const __grid_constant__ tq_prepare_args p) {
     extern __shared__ float shared[];
     const tq_attend_args &a = p.attend;
+    wait_for_launch_before();
     let_next_launch();
     if (blockIdx.x == gridDim.x - 1) {
         if (threadIdx.x < 32) lay_out(p);
@@ -168,26 +179,37 @@ template <int N> __global__ void __launch_bounds__(THREADS) prepare(const __grid
         store_operands(p, v, p.queries_dense + (uint64_t)item * a.query_words, column, p.dense_scale,
                        place_of_dense);
     if (p.rotate) rotate_in(p.k_plan, v, flips_of(p.k_plan, v));
-    store_operands(p, v, p.queries_k + (uint64_t)item * a.query_words, column, p.code_scale, place_of_code);
+    store_operands(p, v, p.queries_k + (uint64_t)item * a.query_words, column, p.code_scale,
+                   place_of_code);
 }
 
 /* Products of queries with centres: sixteen threads a centre, all rows of its head. */
-template <int N> __global__ void __launch_bounds__(THREADS) centres(const __grid_constant__ tq_prepare_args p) {
+template <int N>
+__global__ void __launch_bounds__(THREADS) centres(const __grid_constant__ tq_prepare_args p) {
     extern __shared__ float shared[];
     const tq_attend_args &a = p.attend;
     const int n = (int)p.k_plan.dim / TQ_LANES;
-    coords<N> centre = make_coords<N>(shared, n), v = make_coords<N>(shared + blockDim.x / TQ_LANES * p.k_plan.dim, n);
+    coords<N> centre = make_coords<N>(shared, n),
+              v = make_coords<N>(shared + blockDim.x / TQ_LANES * p.k_plan.dim, n);
     const uint32_t b = blockIdx.x / a.kv_heads, head = blockIdx.x % a.kv_heads;
-    const uint32_t length = min((uint32_t)max(a.lengths[b], 0), a.max_length);
-    const uint32_t stretches = a.stretches == 1 ? 1 : min((length + a.stretch - 1) / a.stretch, a.stretches);
+    wait_for_launch_before();
+    const tq_attend_sequence seq = sequence_of(a, b);
+    const uint32_t head_to = (seq.base + seq.head) * TQ_ATTEND_TILE + a.code_first;
+    const uint32_t stretches = min((seq.codes_to + a.stretch - 1) / a.stretch, a.stretches);
     const uint32_t step = gridDim.y * (blockDim.x / TQ_LANES);
-    for (uint32_t s = blockIdx.y * (blockDim.x / TQ_LANES) + threadIdx.x / TQ_LANES; s < stretches; s += step) {
-        const int32_t number = p.centre_tables == nullptr ? 0 : p.centre_tables[b * p.centre_table_stride + s];
+    for (uint32_t s = blockIdx.y * (blockDim.x / TQ_LANES) + threadIdx.x / TQ_LANES; s < stretches;
+         s += step) {
+        /* numbers of stretches that nobody sees may be stale */
+        const uint32_t from = s * a.stretch, to = from + a.stretch;
+        if (to <= seq.codes_from || (to <= seq.seen_from && from >= head_to)) continue;
+        const int32_t number =
+            p.centre_tables == nullptr ? 0 : p.centre_tables[b * p.centre_table_stride + s];
         load_vector(centre, p.centre, TQ_F16, ((uint64_t)number * a.kv_heads + head) * p.k_plan.dim);
         if (!p.rotate) rotate_in(p.k_plan, centre, flips_of(p.k_plan, centre));
         for (uint32_t row = 0; row < a.rows; row++) {
             load_vector(v, p.q.data, p.q.type,
-                        ((uint64_t)b * a.queries + row / a.group) * p.q.token + (uint64_t)(head * a.group + row % a.group) * p.q.head);
+                        ((uint64_t)b * a.queries + row / a.group) * p.q.token +
+                            (uint64_t)(head * a.group + row % a.group) * p.q.head);
             float sum = 0.0f;
 #pragma unroll
             for (int k = 0; k < n; k++)
@@ -195,21 +217,41 @@ template <int N> __global__ void __launch_bounds__(THREADS) centres(const __grid
             sum = fold(sum);
             const uint32_t item = (b * a.kv_heads + head) * a.row_blocks + row / p.columns;
             if (lane() == 0)
-                p.bias[((uint64_t)item * a.stretches + s) * TQ_ATTEND_COLUMNS + row % p.columns] = sum * p.dense_scale;
+                p.bias[((uint64_t)item * a.stretches + s) * TQ_ATTEND_COLUMNS + row % p.columns] =
+                    sum * p.dense_scale;
         }
     }
 }
 
+template <class K>
+static cudaError_t launch_early(K kernel, const tq_prepare_args &p, dim3 grid, unsigned threads,
+                                size_t shared, cudaStream_t stream) {
+    cudaLaunchConfig_t config = {};
+    cudaLaunchAttribute attribute = {};
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+    config.gridDim = grid;
+    config.blockDim = threads;
+    config.dynamicSmemBytes = shared;
+    config.stream = stream;
+    config.attrs = &attribute;
+    config.numAttrs = p.early ? 1 : 0;
+    return cudaLaunchKernelEx(&config, kernel, p);
+}
+
 template <int N>
-static void launch(const tq_prepare_args &p, unsigned threads, cudaStream_t stream) {
+static cudaError_t launch(const tq_prepare_args &p, unsigned threads, cudaStream_t stream) {
     const unsigned vectors = threads / TQ_LANES;
     const uint32_t items = p.attend.sequences * p.attend.kv_heads * p.attend.row_blocks;
     const size_t shared = N == 0 ? (size_t)vectors * p.k_plan.dim * sizeof(float) : 0;
     if (p.centre != NULL) {
         const unsigned chunks = (p.attend.stretches + vectors - 1) / vectors;
-        centres<N><<<dim3(p.attend.sequences * p.attend.kv_heads, chunks < 1024 ? chunks : 1024), threads, 2 * shared, stream>>>(p);
+        const dim3 grid(p.attend.sequences * p.attend.kv_heads, chunks < 1024 ? chunks : 1024);
+        const cudaError_t error = launch_early(centres<N>, p, grid, threads, 2 * shared, stream);
+        if (error != cudaSuccess) return error;
     }
-    prepare<N><<<(items * p.columns + vectors - 1) / vectors + 1, threads, shared, stream>>>(p);
+    return launch_early(prepare<N>, p, (items * p.columns + vectors - 1) / vectors + 1, threads, shared,
+                        stream);
 }
 
 extern "C" int tq_cuda_launch_prepare(const tq_prepare_args *p, void *stream) {
@@ -217,12 +259,10 @@ extern "C" int tq_cuda_launch_prepare(const tq_prepare_args *p, void *stream) {
     switch (p->k_plan.dim) {
 #define X(D)                                                                                             \
     case D:                                                                                              \
-        launch<D / TQ_LANES>(*p, THREADS, s);                                                            \
-        break;
+        return (int)launch<D / TQ_LANES>(*p, THREADS, s);
         TQ_CUDA_DIMS(X)
 #undef X
     default:
-        launch<0>(*p, FEW_THREADS, s);
+        return (int)launch<0>(*p, FEW_THREADS, s);
     }
-    return (int)cudaGetLastError();
 }

@@ -22,13 +22,14 @@ typedef struct tq_prepare_args {
     tq_attend_args attend;
     tq_cuda_plan k_plan;
     tq_prepare_queries q;
-    uint32_t rotate;                 /* queries are to be rotated for codes */
-    uint32_t columns;                /* rows of a block: 8, or 4 whose low parts are beside them */
-    uint32_t twice;                  /* low parts behind the others */
-    uint32_t code_group, linear;     /* how codes of keys come: format_of in attend.cuh */
-    float code_scale, dense_scale;   /* of products to scores */
-    uint32_t dense;                  /* operands for float16 too */
+    uint32_t rotate;               /* queries are to be rotated for codes */
+    uint32_t columns;              /* rows of a block: 8, or 4 whose low parts are beside them */
+    uint32_t twice;                /* low parts behind the others */
+    uint32_t code_group, linear;   /* how codes of keys come: format_of in attend.cuh */
+    float code_scale, dense_scale; /* of products to scores */
+    uint32_t dense;                /* operands for float16 too */
     uint32_t multiprocessors;
+    uint32_t early; /* kernels may begin while the one before them ends, where cards know how */
     uint32_t *queries_k, *queries_dense;
     tq_attend_cut *cut;
     uint32_t *starts;
@@ -43,7 +44,7 @@ typedef struct tq_prepare_args {
 typedef struct tq_merge_args {
     tq_attend_args attend;
     tq_cuda_plan v_plan;
-    uint32_t v_dim, kinds, columns, rotate;
+    uint32_t v_dim, kinds, columns, rotate, early;
     void *out;
     uint64_t out_token, out_head;
     uint32_t out_type, base2;
@@ -64,7 +65,7 @@ typedef struct tq_merge_partials_args {
 
 /* Each enqueues and returns a cudaError_t. */
 int tq_cuda_launch_prepare(const tq_prepare_args *args, void *stream);
-int tq_cuda_launch_merge(const tq_merge_args *args, int early, void *stream);
+int tq_cuda_launch_merge(const tq_merge_args *args, void *stream);
 int tq_cuda_launch_merge_partials(const tq_merge_partials_args *args, void *stream);
 
 /* A kernel that was compiled ahead; NULL: there is none. */

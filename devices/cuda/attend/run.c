@@ -13,27 +13,31 @@ static tq_status check_limits(const tq_cuda_attention *p, tq_cuda_attention_batc
     if (b->n_queries == 0) b->n_queries = 1;
     size_t tokens;
     if (b->n_sequences > p->layer.max_sequences)
-        return tq_fail(TQ_E_SIZE, b->n_sequences, "n_sequences", "%zu sequences: the plan is for %zu", b->n_sequences,
-                       p->layer.max_sequences);
+        return tq_fail(TQ_E_SIZE, b->n_sequences, "n_sequences", "%zu sequences: the plan is for %zu",
+                       b->n_sequences, p->layer.max_sequences);
     if (!tq_size_mul(b->n_sequences, b->n_queries, &tokens) || tokens > p->layer.max_queries)
-        return tq_fail(TQ_E_SIZE, b->n_queries, "n_queries", "%zu sequences of %zu queries: the plan is for %zu queries",
-                       b->n_sequences, b->n_queries, p->layer.max_queries);
+        return tq_fail(TQ_E_SIZE, b->n_queries, "n_queries",
+                       "%zu sequences of %zu queries: the plan is for %zu queries", b->n_sequences,
+                       b->n_queries, p->layer.max_queries);
     return TQ_OK;
 }
 
 /* Stretches that a sequence may have. */
-static tq_status take_centre(const tq_cuda_attention *p, const tq_cuda_attention_batch *b, tq_prepare_args *a) {
+static tq_status take_centre(const tq_cuda_attention *p, const tq_cuda_attention_batch *b,
+                             tq_prepare_args *a) {
     const tq_view *k = b->k;
     const size_t stretch = k->centre_stretch;
     a->attend.stretches = 1, a->attend.stretch = INT32_MAX, a->attend.stretch_shift = 31;
     if (k->centre == NULL) return TQ_OK;
-    if (k->n_centres == 0) return tq_fail(TQ_E_SIZE, 0, "n_centres", "n_centres is 0, and there is a centre");
-    if (stretch != 0 && stretch != p->centre_stretch)
-        return tq_fail(TQ_E_POSITION, stretch, "centre_stretch", "centre_stretch %zu: the plan is for %u", stretch,
-                       p->centre_stretch);
+    if (k->n_centres == 0)
+        return tq_fail(TQ_E_SIZE, 0, "n_centres", "n_centres is 0, and there is a centre");
+    if (stretch != p->centre_stretch)
+        return tq_fail(TQ_E_POSITION, stretch, "centre_stretch", "centre_stretch %zu: the plan is for %u",
+                       stretch, p->centre_stretch);
     if (stretch == 0 && b->centre_tables == NULL && k->n_centres > 1)
         return tq_fail(TQ_E_POSITION, k->n_centres, "centre_stretch",
-                       "%zu centres, and centre_stretch is 0: one is for all then, or it was forgotten", k->n_centres);
+                       "%zu centres, and centre_stretch is 0: one is for all then, or it was forgotten",
+                       k->n_centres);
     if (stretch != 0) {
         a->attend.stretches = (uint32_t)((p->layer.max_positions - 1) / stretch + 1);
         a->attend.stretch = (uint32_t)stretch;
@@ -41,13 +45,13 @@ static tq_status take_centre(const tq_cuda_attention *p, const tq_cuda_attention
         for (int i = 0; i < 31; i++)
             if (stretch == (size_t)1 << i) a->attend.stretch_shift = i;
         if (b->centre_tables == NULL && a->attend.stretches > 1)
-            return tq_fail(TQ_E_NULL, 0, "centre_tables", "centre_tables is NULL: centres of stretches go through it");
+            return tq_fail(TQ_E_NULL, 0, "centre_tables",
+                           "centre_tables is NULL: centres of stretches go through it");
     }
-    if (b->centre_tables != NULL && b->centre_table_stride < a->attend.stretches)
-        return tq_fail(TQ_E_POSITION, b->centre_table_stride, "centre_table_stride",
-                       "centre_table_stride %zu: max_positions has %u stretches", b->centre_table_stride,
-                       a->attend.stretches);
-    TRY(tq_check_product("centre", k->n_centres, p->layer.n_kv_heads * (size_t)p->layer.head_dim, sizeof *k->centre, NULL));
+    if (b->centre_tables != NULL && b->centre_table_stride == 0)
+        return tq_fail(TQ_E_POSITION, 0, "centre_table_stride", "centre_table_stride is 0");
+    TRY(tq_check_product("centre", k->n_centres, p->layer.n_kv_heads * (size_t)p->layer.head_dim,
+                         sizeof *k->centre, NULL));
     a->centre = k->centre;
     a->centre_tables = b->centre_tables;
     a->centre_table_stride = b->centre_table_stride;
@@ -60,48 +64,63 @@ static uint32_t unit_of(const tq_cuda_place *c, size_t row_bytes) {
 }
 
 /* A side's codes. `scale`: what a centroid and a norm of it make a value with. */
-static tq_status take_codes(const tq_cuda_attention *p, const tq_view *view, const char *name, const tq_plan *plan,
-                            tq_format format, size_t pages, size_t rows, tq_attend_codes *out, float *scale) {
+static tq_status take_codes(const tq_cuda_attention *p, const tq_view *view, const char *name,
+                            const tq_plan *plan, tq_format format, size_t pages, size_t rows,
+                            tq_attend_codes *out, float *scale) {
     tq_rows code_rows, norm_rows;
     tq_cuda_place c, n;
     if (view->store != TQ_STORE_CODES || view->codec.format != format)
-        return tq_fail(TQ_E_FORMAT, 0, name, "%s: the plan is for codes of %s", name, tq_format_name(format));
+        return tq_fail(TQ_E_FORMAT, 0, name, "%s: the plan is for codes of %s", name,
+                       tq_format_name(format));
     if (view->codec.head_dim != plan->dim)
-        return tq_fail(TQ_E_HEAD_DIM, view->codec.head_dim, name, "%s: head_dim %u, the plan is for %zu", name,
-                       view->codec.head_dim, plan->dim);
+        return tq_fail(TQ_E_HEAD_DIM, view->codec.head_dim, name, "%s: head_dim %u, the plan is for %zu",
+                       name, view->codec.head_dim, plan->dim);
     TRY(tq_plan_check_scale_factor(plan, view->codec.scale_factor_d512));
     if (view->blocks != NULL)
-        return tq_fail(TQ_E_POSITION, 0, name, "%s: blocks anywhere are not read on a device: pages of a pool are", name);
+        return tq_fail(TQ_E_POSITION, 0, name,
+                       "%s: blocks anywhere are not read on a device: pages of a pool are", name);
     /* Nothing is written: strides of 0 between heads, or pages that overlap, are an owner's business. */
-    const tq_pages codes = {"data",  (void *)view->data, view->data_bytes,  plan->row_bytes,   rows, p->layer.n_kv_heads,
-                            pages, view->row_stride,   view->head_stride, view->page_stride};
-    const tq_pages norms = {"norms", (void *)view->norms,   view->n_norms,          plan->norm_bytes,      rows, p->layer.n_kv_heads,
-                            pages,   view->norm_row_stride, view->norm_head_stride, view->norm_page_stride};
+    const tq_pages codes = {
+        "data", (void *)view->data, view->data_bytes,  plan->row_bytes,  rows, p->layer.n_kv_heads,
+        pages,  view->row_stride,   view->head_stride, view->page_stride};
+    const tq_pages norms = {"norms",
+                            (void *)view->norms,
+                            view->n_norms,
+                            plan->norm_bytes,
+                            rows,
+                            p->layer.n_kv_heads,
+                            pages,
+                            view->norm_row_stride,
+                            view->norm_head_stride,
+                            view->norm_page_stride};
     TRY(tq_place_pages(codes, &code_rows, &c));
     TRY(tq_place_pages(norms, &norm_rows, &n));
+    if ((c.row | c.head | c.page | n.row | n.head | n.page) > UINT32_MAX)
+        return tq_fail(TQ_E_STRIDE, 0, name,
+                       "%s: strides of 4 GiB and more are not read: use smaller pages", name);
     *out = (tq_attend_codes){.data = c.data,
                              .norms = n.data,
-                             .row = c.row,
-                             .head = c.head,
-                             .page = c.page,
-                             .norm_row = n.row,
-                             .norm_head = n.head,
-                             .norm_page = n.page,
+                             .row = (uint32_t)c.row,
+                             .head = (uint32_t)c.head,
+                             .page = (uint32_t)c.page,
+                             .norm_row = (uint32_t)n.row,
+                             .norm_head = (uint32_t)n.head,
+                             .norm_page = (uint32_t)n.page,
                              .unit = unit_of(&c, plan->row_bytes)};
-    const size_t align = plan->v1 ? sizeof(float) : sizeof(uint16_t);
-    const bool pieces = out->unit == 16 && rows % TQ_ATTEND_TILE == 0 &&
-                        ((uintptr_t)n.data | n.row | n.head | n.page) % align == 0;
+    const bool pieces = out->unit == 16 && rows % TQ_ATTEND_TILE == 0 && n.row == plan->norm_bytes &&
+                        ((uintptr_t)n.data | n.head | n.page) % 16 == 0;
     if (!p->shape.any_layout && !pieces)
         return tq_fail(TQ_E_STRIDE, 0, name,
-                       "%s: rows of codes must begin on multiples of 16 bytes, norms on multiples of %zu, and %zu rows of "
-                       "a page be a multiple of 16; or plan with any_layout",
-                       name, align, rows);
+                       "%s: rows of codes, and norms side by side, must begin on multiples of 16 bytes, "
+                       "and page_rows %zu "
+                       "be a multiple of 16; or plan with any_layout",
+                       name, rows);
     *scale = plan->n_norms == 2 ? 1.0f / view->codec.scale_factor_d512 : plan->norm_scale;
     return TQ_OK;
 }
 
-static tq_status take_views(const tq_cuda_attention *p, const tq_cuda_attention_batch *b, tq_prepare_args *a,
-                            float *k_scale, float *v_scale) {
+static tq_status take_views(const tq_cuda_attention *p, const tq_cuda_attention_batch *b,
+                            tq_prepare_args *a, float *k_scale, float *v_scale) {
     tq_attend_args *const t = &a->attend;
     TRY(tq_check_not_null("k", b->k));
     TRY(tq_check_not_null("v", b->v));
@@ -109,22 +128,27 @@ static tq_status take_views(const tq_cuda_attention *p, const tq_cuda_attention_
     const size_t v_rows = b->v->page_rows == 0 ? b->v->capacity : b->v->page_rows;
     if (rows == 0 || rows > INT32_MAX || rows != v_rows)
         return tq_fail(TQ_E_POSITION, rows, "page_rows",
-                       "pages of %zu keys and of %zu values: they must be as many, 1 to 2^31 - 1", rows, v_rows);
+                       "pages of %zu keys and of %zu values: they must be as many, 1 to 2^31 - 1", rows,
+                       v_rows);
     if (b->block_tables == NULL && b->k->pool_pages == 0 && b->v->pool_pages == 0) {
         /* sequences side by side */
     } else if (b->k->pool_pages == 0 || b->v->pool_pages == 0 ||
-               (b->block_tables == NULL && (b->k->pool_pages < b->n_sequences || b->v->pool_pages < b->n_sequences)))
-        return tq_fail(TQ_E_SIZE, b->k->pool_pages, "pool_pages", "pool_pages %zu of keys, %zu of values: %zu sequences",
-                       b->k->pool_pages, b->v->pool_pages, b->n_sequences);
-    TRY(take_codes(p, b->k, "k", &p->k_plan, p->layer.k_format, b->k->pool_pages == 0 ? b->n_sequences : b->k->pool_pages,
-                   rows, &t->k, k_scale));
-    TRY(take_codes(p, b->v, "v", &p->v_plan, p->layer.v_format, b->v->pool_pages == 0 ? b->n_sequences : b->v->pool_pages,
-                   rows, &t->v, v_scale));
+               (b->block_tables == NULL &&
+                (b->k->pool_pages < b->n_sequences || b->v->pool_pages < b->n_sequences)))
+        return tq_fail(TQ_E_SIZE, b->k->pool_pages, "pool_pages",
+                       "pool_pages %zu of keys, %zu of values: %zu sequences", b->k->pool_pages,
+                       b->v->pool_pages, b->n_sequences);
+    TRY(take_codes(p, b->k, "k", &p->k_plan, p->layer.k_format,
+                   b->k->pool_pages == 0 ? b->n_sequences : b->k->pool_pages, rows, &t->k, k_scale));
+    TRY(take_codes(p, b->v, "v", &p->v_plan, p->layer.v_format,
+                   b->v->pool_pages == 0 ? b->n_sequences : b->v->pool_pages, rows, &t->v, v_scale));
     if (b->v->centre != NULL) return tq_fail(TQ_E_FORMAT, 0, "v", "v: values have no centre");
     if (b->block_tables != NULL && (b->table_stride == 0 || b->table_stride > UINT32_MAX))
-        return tq_fail(TQ_E_SIZE, b->table_stride, "table_stride", "table_stride is %zu", b->table_stride);
+        return tq_fail(TQ_E_SIZE, b->table_stride, "table_stride", "table_stride is %zu",
+                       b->table_stride);
     if (b->code_first > INT32_MAX)
-        return tq_fail(TQ_E_OVERFLOW, b->code_first, "code_first", "code_first: positions of a device are below 2^31");
+        return tq_fail(TQ_E_OVERFLOW, b->code_first, "code_first",
+                       "code_first: positions of a device are below 2^31");
     t->k.table = p->k_table;
     t->v.table = p->v_table;
     t->tables = b->block_tables;
@@ -137,9 +161,11 @@ static tq_status take_views(const tq_cuda_attention *p, const tq_cuda_attention_
     return TQ_OK;
 }
 
-static tq_status take_dense_side(const tq_cuda_attention *p, const tq_cuda_dense *d, const char *name, uint32_t dim,
-                                 size_t rows, size_t sequences, uint64_t *row, uint64_t *head, uint64_t *sequence) {
-    tq_rows r = {name, d->data, sizeof(uint16_t), dim, p->layer.n_kv_heads, rows, d->head_stride, d->row_stride};
+static tq_status take_dense_side(const tq_cuda_attention *p, const tq_cuda_dense *d, const char *name,
+                                 uint32_t dim, size_t rows, size_t sequences, uint64_t *row,
+                                 uint64_t *head, uint64_t *sequence) {
+    tq_rows r = {name, d->data,        sizeof(uint16_t), dim, p->layer.n_kv_heads,
+                 rows, d->head_stride, d->row_stride};
     TRY(tq_rows_check(&r, SIZE_MAX));
     size_t end = tq_rows_bytes(&r) / sizeof(uint16_t), step = d->sequence_stride;
     if (step == 0) {
@@ -148,54 +174,68 @@ static tq_status take_dense_side(const tq_cuda_attention *p, const tq_cuda_dense
             step = heads > positions ? heads : positions;
     }
     if (sequences > 1 && step < end)
-        return tq_fail(TQ_E_STRIDE, step, name, "%s: sequences of %zu values are %zu apart", name, end, step);
+        return tq_fail(TQ_E_STRIDE, step, name, "%s: sequences of %zu values are %zu apart", name, end,
+                       step);
     if (!tq_size_reach(&end, sequences, step))
-        return tq_fail(TQ_E_OVERFLOW, sequences, name, "%s: %zu sequences do not fit in memory", name, sequences);
-    if (end > d->n) return tq_fail(TQ_E_SIZE, end, name, "%s: %zu values are needed, %zu are there", name, end, d->n);
+        return tq_fail(TQ_E_OVERFLOW, sequences, name, "%s: %zu sequences do not fit in memory", name,
+                       sequences);
+    if (end > d->n)
+        return tq_fail(TQ_E_SIZE, end, name, "%s: %zu values are needed, %zu are there", name, end, d->n);
     if ((r.row_stride | r.head_stride | step) % 8 != 0 || (uintptr_t)d->data % 16 != 0)
-        return tq_fail(TQ_E_STRIDE, 0, name, "%s: data on a multiple of 16 bytes, strides of multiples of 8 values", name);
+        return tq_fail(TQ_E_STRIDE, 0, name,
+                       "%s: data on a multiple of 16 bytes, strides of multiples of 8 values", name);
     *row = r.row_stride, *head = r.head_stride, *sequence = step;
     return TQ_OK;
 }
 
-static tq_status take_dense(const tq_cuda_attention *p, const tq_cuda_dense *k, const tq_cuda_dense *v, const char *k_name,
-                            const char *v_name, size_t rows, size_t sequences, tq_attend_dense *out) {
+static tq_status take_dense(const tq_cuda_attention *p, const tq_cuda_dense *k, const tq_cuda_dense *v,
+                            const char *k_name, const char *v_name, size_t rows, size_t sequences,
+                            tq_attend_dense *out) {
     if (rows == 0 && k->data == NULL && v->data == NULL) return TQ_OK;
     if (!p->shape.dense)
         return tq_fail(TQ_E_FORMAT, 0, k_name, "%s: the plan is for codes alone (`dense`)", k_name);
     if (rows == 0 || rows > INT32_MAX)
         return tq_fail(TQ_E_POSITION, rows, k_name, "%s: %zu positions: 1 to 2^31 - 1", k_name, rows);
-    TRY(take_dense_side(p, k, k_name, p->layer.head_dim, rows, sequences, &out->k_row, &out->k_head, &out->k_sequence));
-    TRY(take_dense_side(p, v, v_name, p->layer.v_head_dim, rows, sequences, &out->v_row, &out->v_head, &out->v_sequence));
+    TRY(take_dense_side(p, k, k_name, p->layer.head_dim, rows, sequences, &out->k_row, &out->k_head,
+                        &out->k_sequence));
+    TRY(take_dense_side(p, v, v_name, p->layer.v_head_dim, rows, sequences, &out->v_row, &out->v_head,
+                        &out->v_sequence));
     out->k = k->data, out->v = v->data;
     return TQ_OK;
 }
 
 /* Queries or outputs: [tokens][H][dim]. */
-static tq_status take_rows(const char *name, const void *data, size_t n, tq_type type, const tq_cuda_attention *p,
-                           size_t tokens, uint32_t dim, size_t token_stride, size_t head_stride, tq_rows *rows) {
-    *rows = (tq_rows){name, data, tq_type_size(type), dim, p->layer.n_heads, tokens, head_stride, token_stride};
+static tq_status take_rows(const char *name, const void *data, size_t n, tq_type type,
+                           const tq_cuda_attention *p, size_t tokens, uint32_t dim, size_t token_stride,
+                           size_t head_stride, tq_rows *rows) {
+    *rows = (tq_rows){name,   data,        tq_type_size(type), dim, p->layer.n_heads,
+                      tokens, head_stride, token_stride};
     if (rows->head_stride == 0) rows->head_stride = dim;
-    if (rows->row_stride == 0) TRY(tq_check_product(name, rows->heads, rows->head_stride, 1, &rows->row_stride));
+    if (rows->row_stride == 0)
+        TRY(tq_check_product(name, rows->heads, rows->head_stride, 1, &rows->row_stride));
     if ((uintptr_t)data % tq_type_size(type) != 0)
         return tq_fail(TQ_E_STRIDE, 0, name, "%s is not aligned as its type", name);
     return tq_rows_check(rows, n);
 }
 
-static tq_status check_outputs(const tq_cuda_attention_batch *b, const tq_rows *out, const tq_rows *q, size_t rows) {
+static tq_status check_outputs(const tq_cuda_attention_batch *b, const tq_rows *out, const tq_rows *q,
+                               size_t rows) {
     if ((b->max == NULL) != (b->sum == NULL))
         return tq_fail(TQ_E_NULL, 0, b->max == NULL ? "max" : "sum", "max and sum: both or neither");
     if (b->sum != NULL && b->lse != NULL)
         return tq_fail(TQ_E_NULL, 0, "lse", "lse: a result that is left open has none yet");
     if ((b->lse != NULL || b->sum != NULL) && b->n_lse < rows)
-        return tq_fail(TQ_E_SIZE, rows, "n_lse", "n_lse: %zu elements are needed, %zu are there", rows, b->n_lse);
+        return tq_fail(TQ_E_SIZE, rows, "n_lse", "n_lse: %zu elements are needed, %zu are there", rows,
+                       b->n_lse);
     TRY(tq_rows_check_apart(out, q));
     const float *const others[] = {b->lse, b->max, b->sum};
     static const char *const names[] = {"lse", "max", "sum"};
     for (size_t i = 0; i < 3; i++)
         if (others[i] != NULL) {
-            TRY(tq_check_apart("out", out->data, tq_rows_bytes(out), names[i], others[i], rows * sizeof(float)));
-            TRY(tq_check_apart("q", q->data, tq_rows_bytes(q), names[i], others[i], rows * sizeof(float)));
+            TRY(tq_check_apart("out", out->data, tq_rows_bytes(out), names[i], others[i],
+                               rows * sizeof(float)));
+            TRY(tq_check_apart("q", q->data, tq_rows_bytes(q), names[i], others[i],
+                               rows * sizeof(float)));
         }
     return TQ_OK;
 }
@@ -203,7 +243,8 @@ static tq_status check_outputs(const tq_cuda_attention_batch *b, const tq_rows *
 static tq_status check_masks(const tq_cuda_attention *p, const tq_cuda_attention_batch *b) {
     if (b->tree == NULL && b->n_tree == 0) return TQ_OK;
     if (b->tree == NULL || b->n_tree == 0 || b->n_tree > INT32_MAX)
-        return tq_fail(TQ_E_MASK, b->n_tree, "n_tree", "a tree has bits for 1 to 2^31 - 1 positions, and n_tree says how many");
+        return tq_fail(TQ_E_MASK, b->n_tree, "n_tree",
+                       "a tree has bits for 1 to 2^31 - 1 positions, and n_tree says how many");
     if (p->layer.bidirectional) return tq_fail(TQ_E_MASK, 0, "tree", "a tree is for causal layers");
     if (b->slopes != NULL)
         return tq_fail(TQ_E_MASK, 0, "slopes", "slopes would count distances that are not the tree's");
@@ -211,7 +252,8 @@ static tq_status check_masks(const tq_cuda_attention *p, const tq_cuda_attention
 }
 
 /* All that does not lie in the workspace. */
-static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch *b, tq_prepare_args *a, tq_merge_args *m) {
+static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch *b, tq_prepare_args *a,
+                      tq_merge_args *m) {
     tq_attend_args *const t = &a->attend;
     const size_t tokens = b->n_sequences * b->n_queries;
     float k_scale, v_scale;
@@ -222,24 +264,29 @@ static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch 
     TRY(take_centre(p, b, a));
     const size_t dense_rows = b->n_dense_rows == 0 ? b->n_sequences : b->n_dense_rows;
     if (dense_rows < b->n_sequences && b->dense_rows == NULL)
-        return tq_fail(TQ_E_SIZE, dense_rows, "n_dense_rows", "n_dense_rows %zu: there are %zu sequences", dense_rows,
-                       b->n_sequences);
+        return tq_fail(TQ_E_SIZE, dense_rows, "n_dense_rows", "n_dense_rows %zu: there are %zu sequences",
+                       dense_rows, b->n_sequences);
     TRY(take_dense(p, &b->sink_k, &b->sink_v, "sink_k", "sink_v", b->n_sinks, dense_rows, &t->sink));
-    TRY(take_dense(p, &b->recent_k, &b->recent_v, "recent_k", "recent_v", b->recent_capacity, dense_rows, &t->recent));
+    TRY(take_dense(p, &b->recent_k, &b->recent_v, "recent_k", "recent_v", b->recent_capacity, dense_rows,
+                   &t->recent));
     if (b->coded_lengths != NULL && t->recent.k == NULL)
-        return tq_fail(TQ_E_NULL, 0, "recent_k", "recent_k is NULL: coded_lengths leaves positions to it");
-    TRY(take_rows("q", b->q, b->n_q, p->layer.q_type, p, tokens, p->layer.head_dim, b->q_token_stride, b->q_head_stride, &q));
+        return tq_fail(TQ_E_NULL, 0, "recent_k",
+                       "recent_k is NULL: coded_lengths leaves positions to it");
+    TRY(take_rows("q", b->q, b->n_q, p->layer.q_type, p, tokens, p->layer.head_dim, b->q_token_stride,
+                  b->q_head_stride, &q));
     const tq_type out_type = b->sum != NULL ? TQ_F32 : p->layer.out_type;
     if (b->sum != NULL && p->layer.out_type != TQ_F32)
         return tq_fail(TQ_E_FORMAT, 0, "out_type", "results that are left open are float32");
-    TRY(take_rows("out", b->out, b->n_out, out_type, p, tokens, p->layer.v_head_dim, b->out_token_stride, b->out_head_stride, &out));
+    TRY(take_rows("out", b->out, b->n_out, out_type, p, tokens, p->layer.v_head_dim, b->out_token_stride,
+                  b->out_head_stride, &out));
     TRY(check_outputs(b, &out, &q, tokens * p->layer.n_heads));
     TRY(check_masks(p, b));
 
     const bool capped = p->layer.softcap > 0.0f;
     const float unit = p->layer.scale * (capped ? 1.0f : log2_e);
     const uint32_t columns = tq_attend_columns(p);
-    const size_t coded = p->k_plan.row_bytes + p->k_plan.norm_bytes + p->v_plan.row_bytes + p->v_plan.norm_bytes;
+    const size_t coded =
+        p->k_plan.row_bytes + p->k_plan.norm_bytes + p->v_plan.row_bytes + p->v_plan.norm_bytes;
     t->dense_rows = b->dense_rows;
     t->n_sinks = (uint32_t)b->n_sinks;
     t->recent_capacity = (uint32_t)b->recent_capacity;
@@ -258,7 +305,8 @@ static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch 
     t->slopes = b->slopes;
     t->causal = !p->layer.bidirectional;
     t->window = p->layer.window > INT32_MAX ? 0 : (uint32_t)p->layer.window;
-    t->sink_positions = p->layer.sink_positions > INT32_MAX ? INT32_MAX : (uint32_t)p->layer.sink_positions;
+    t->sink_positions =
+        p->layer.sink_positions > INT32_MAX ? INT32_MAX : (uint32_t)p->layer.sink_positions;
     t->tree = b->tree;
     t->n_tree = (uint32_t)b->n_tree;
     t->tree_words = (uint32_t)((b->n_tree + 63) / 64);
@@ -268,8 +316,8 @@ static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch 
     if (tiles * t->sequences > INT32_MAX || tiles * t->sequences * t->kv_heads > INT32_MAX ||
         tiles * t->sequences * t->kv_heads * t->row_blocks > INT32_MAX)
         return tq_fail(TQ_E_OVERFLOW, b->n_sequences, "n_sequences",
-                       "%zu sequences of %zu positions: more tiles than a launch counts; use several", b->n_sequences,
-                       p->layer.max_positions);
+                       "%zu sequences of %zu positions: more tiles than a launch counts; use several",
+                       b->n_sequences, p->layer.max_positions);
 
     a->q = (tq_prepare_queries){q.data, q.row_stride, q.head_stride, (uint32_t)p->layer.q_type};
     a->rotate = p->layer.domain == TQ_ORIGINAL;
@@ -279,16 +327,18 @@ static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch 
     const size_t vectors = p->k_plan.dim / TQ_LANES;
     a->code_group = p->k_plan.book->packing == TQ_PACK_PAIRS ? 8
                     : a->linear                              ? (vectors % 4 == 0 ? 4 : 1)
-                                                             : (uint32_t)(vectors % 8 == 0 ? 8 : vectors & -vectors);
+                                : (uint32_t)(vectors % 8 == 0 ? 8 : vectors & -vectors);
     a->code_scale = unit * k_scale / p->k_factor;
     a->dense_scale = unit;
     a->dense = p->shape.dense;
     a->multiprocessors = (uint32_t)p->cuda->multiprocessors;
+    a->early = p->cuda->major >= 9;
 
     *m = (tq_merge_args){.v_plan = p->v_device,
                          .v_dim = p->layer.v_head_dim,
                          .kinds = p->shape.dense ? 2 : 1,
                          .columns = columns,
+                         .early = a->early,
                          .rotate = p->layer.domain == TQ_ORIGINAL,
                          .out = b->out,
                          .out_token = out.row_stride,
@@ -303,8 +353,6 @@ static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch 
 }
 
 static int launch(const tq_cuda_attention *p, tq_prepare_args *a, tq_merge_args *m, void *stream) {
-    /* the next kernel may begin while the one before it ends, where cards know how */
-    const int early = p->cuda->major >= 9;
     int error = tq_cuda_launch_prepare(a, stream);
     if (error != 0) return error;
     cudaLaunchAttribute attribute = {.id = cudaLaunchAttributeProgrammaticStreamSerialization,
@@ -314,21 +362,23 @@ static int launch(const tq_cuda_attention *p, tq_prepare_args *a, tq_merge_args 
                                        .dynamicSmemBytes = p->shared_bytes,
                                        .stream = (cudaStream_t)stream,
                                        .attrs = &attribute,
-                                       .numAttrs = early ? 1 : 0};
+                                       .numAttrs = a->early ? 1 : 0};
     void *args[] = {&a->attend};
     error = (int)cudaLaunchKernelExC(&config, p->kernel, args);
     if (error != 0) return error;
     m->attend = a->attend;
-    return tq_cuda_launch_merge(m, early, stream);
+    return tq_cuda_launch_merge(m, stream);
 }
 
-static tq_status place(const tq_cuda_attention *p, const tq_cuda_attention_batch *b, tq_attend_memory *memory) {
+static tq_status place(const tq_cuda_attention *p, const tq_cuda_attention_batch *b,
+                       tq_attend_memory *memory) {
     const size_t stretch = b->k == NULL || b->k->centre == NULL ? 0 : p->centre_stretch;
-    return tq_attend_place(p, b->n_sequences, b->n_queries, stretch == 0 ? 1 : (p->layer.max_positions - 1) / stretch + 1,
-                           memory);
+    return tq_attend_place(p, b->n_sequences, b->n_queries,
+                           stretch == 0 ? 1 : (p->layer.max_positions - 1) / stretch + 1, memory);
 }
 
-tq_status tq_cuda_attention_workspace(const tq_cuda_attention *p, const tq_cuda_attention_batch *batch, size_t *bytes) {
+tq_status tq_cuda_attention_workspace(const tq_cuda_attention *p, const tq_cuda_attention_batch *batch,
+                                      size_t *bytes) {
     tq_cuda_attention_batch b;
     tq_attend_memory memory;
     TRY(tq_check_not_null("attention", p));
@@ -340,8 +390,8 @@ tq_status tq_cuda_attention_workspace(const tq_cuda_attention *p, const tq_cuda_
     return TQ_OK;
 }
 
-tq_status tq_cuda_attention_run(const tq_cuda_attention *p, const tq_cuda_attention_batch *batch, void *workspace,
-                                size_t workspace_bytes, void *stream) {
+tq_status tq_cuda_attention_run(const tq_cuda_attention *p, const tq_cuda_attention_batch *batch,
+                                void *workspace, size_t workspace_bytes, void *stream) {
     tq_cuda_attention_batch b;
     tq_prepare_args a;
     tq_merge_args m;
@@ -355,8 +405,8 @@ tq_status tq_cuda_attention_run(const tq_cuda_attention *p, const tq_cuda_attent
     TRY(place(p, &b, &at));
     TRY(tq_check_not_null("workspace", workspace));
     if (workspace_bytes < at.total)
-        return tq_fail(TQ_E_SIZE, at.total, "workspace", "workspace: %zu bytes are needed, %zu are there", at.total,
-                       workspace_bytes);
+        return tq_fail(TQ_E_SIZE, at.total, "workspace", "workspace: %zu bytes are needed, %zu are there",
+                       at.total, workspace_bytes);
     if ((uintptr_t)workspace % 256 != 0)
         return tq_fail(TQ_E_SIZE, 0, "workspace", "workspace does not lie on a multiple of 256 bytes");
     uint8_t *const w = workspace;
@@ -364,24 +414,29 @@ tq_status tq_cuda_attention_run(const tq_cuda_attention *p, const tq_cuda_attent
     a.starts = (uint32_t *)(void *)(w + at.starts), a.attend.starts = a.starts;
     a.plan = (tq_attend_sequence *)(void *)(w + at.plan), a.attend.plan = a.plan;
     a.queries_k = (uint32_t *)(void *)(w + at.queries_k), a.attend.queries_k = a.queries_k;
-    a.queries_dense = (uint32_t *)(void *)(w + at.queries_dense), a.attend.queries_dense = a.queries_dense;
+    a.queries_dense = (uint32_t *)(void *)(w + at.queries_dense),
+    a.attend.queries_dense = a.queries_dense;
     a.bias = (float *)(void *)(w + at.bias), a.attend.bias = a.centre == NULL ? NULL : a.bias;
     a.attend.partial = (float *)(void *)(w + at.partial);
     TRY(tq_cuda_enter(&scope, p->cuda));
     return tq_cuda_leave(&scope, launch(p, &a, &m, stream));
 }
 
-tq_status tq_cuda_attention_merge(tq_cuda *cuda, size_t n_partials, size_t n_rows, size_t n_heads, size_t head_dim,
-                                  const float *const *acc, const float *const *max, const float *const *sum,
-                                  const float *sinks, int base2, tq_type out_type, void *out, float *lse, void *stream) {
+tq_status tq_cuda_attention_merge(tq_cuda *cuda, size_t n_partials, size_t n_rows, size_t n_heads,
+                                  size_t head_dim, const float *const *acc, const float *const *max,
+                                  const float *const *sum, const float *sinks, int base2,
+                                  tq_type out_type, void *out, float *lse, void *stream) {
     tq_cuda_scope scope;
     TRY(tq_check_not_null("cuda", cuda));
     TRY(tq_check_type("out_type", out_type));
     if (n_partials == 0 || n_partials > TQ_MERGE_MOST)
-        return tq_fail(TQ_E_SIZE, n_partials, "n_partials", "n_partials %zu: 1 to %d are served", n_partials, TQ_MERGE_MOST);
+        return tq_fail(TQ_E_SIZE, n_partials, "n_partials", "n_partials %zu: 1 to %d are served",
+                       n_partials, TQ_MERGE_MOST);
     if (head_dim == 0 || head_dim > TQ_MAX_DIM)
-        return tq_fail(TQ_E_HEAD_DIM, head_dim, "head_dim", "head_dim %zu: 1 to %d are served", head_dim, TQ_MAX_DIM);
-    if (n_heads == 0) return tq_fail(TQ_E_HEADS, 0, "n_heads", "n_heads is 0: there must be one at least");
+        return tq_fail(TQ_E_HEAD_DIM, head_dim, "head_dim", "head_dim %zu: 1 to %d are served", head_dim,
+                       TQ_MAX_DIM);
+    if (n_heads == 0)
+        return tq_fail(TQ_E_HEADS, 0, "n_heads", "n_heads is 0: there must be one at least");
     if (n_rows == 0) return TQ_OK;
     TRY(tq_check_product("out", n_rows, head_dim, sizeof(float), NULL));
     TRY(tq_check_not_null("acc", acc));

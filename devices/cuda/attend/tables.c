@@ -45,14 +45,16 @@ static double best_factor(const tq_codebook_tables *book) {
     return best;
 }
 
-float tq_attend_fill_table(const tq_codebook_tables *book, uint32_t table[TQ_ATTEND_ENTRIES][TQ_ATTEND_WORDS]) {
+float tq_attend_fill_table(const tq_codebook_tables *book,
+                           uint32_t table[TQ_ATTEND_ENTRIES][TQ_ATTEND_WORDS]) {
     const double factor = best_factor(book);
     const unsigned mask = (1u << book->bits) - 1;
     memset(table, 0, sizeof(uint32_t) * TQ_ATTEND_ENTRIES * TQ_ATTEND_WORDS);
     for (unsigned i = 0; i < TQ_ATTEND_ENTRIES; i++) {
         unsigned codes[4] = {i & mask, i & mask, 0, 0}, n = 1;
         if (book->bits == 4) n = 2, codes[1] = i >> 4;
-        if (book->bits == 3) n = 2, codes[0] = (i & 3) | (i >> 4 & 1) << 2, codes[1] = (i >> 2 & 3) | (i >> 5 & 1) << 2;
+        if (book->bits == 3)
+            n = 2, codes[0] = (i & 3) | (i >> 4 & 1) << 2, codes[1] = (i >> 2 & 3) | (i >> 5 & 1) << 2;
         if (book->bits == 2) {
             n = 4;
             for (unsigned j = 0; j < 4; j++)

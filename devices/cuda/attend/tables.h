@@ -12,6 +12,7 @@ enum { TQ_ATTEND_ENTRIES = 256, TQ_ATTEND_WORDS = 4 };
  * ones), of 4 bits two, of more bits one, twice or high and low. Index bits beyond those do not count.
  * All are centroids times a factor, which is returned, between 1 and 2: the one that makes rounding to
  * float16 least. */
-float tq_attend_fill_table(const tq_codebook_tables *book, uint32_t table[TQ_ATTEND_ENTRIES][TQ_ATTEND_WORDS]);
+float tq_attend_fill_table(const tq_codebook_tables *book,
+                           uint32_t table[TQ_ATTEND_ENTRIES][TQ_ATTEND_WORDS]);
 
 #endif
