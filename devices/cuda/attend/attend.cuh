@@ -96,6 +96,7 @@ TQ_INLINE void touch(const tq_attend_sequence *p) {
     uint32_t x;
     asm volatile("ld.global.ca.u32 %0, [%1];" : "=r"(x) : "l"(p));
     asm volatile("ld.global.ca.u32 %0, [%1];" : "=r"(x) : "l"((const uint8_t *)p + sizeof *p - 4));
+    (void)x;
 }
 TQ_INLINE void let_next_launch() {
 #if __CUDA_ARCH__ >= 900
@@ -342,10 +343,7 @@ struct layer {
             n--;
         return n;
     }
-    static constexpr int MOST_WARPS = TEAM > 1 || D > 128 || E > 128 ? 8
-                                      : K::KIND == PAIRS &&V::KIND == PAIRS && !EXACT
-                                          ? TQ_ATTEND_MOST_WARPS
-                                          : 12;
+    static constexpr int MOST_WARPS = TEAM > 1 || D > 128 || E > 128 ? 8 : TQ_ATTEND_MOST_WARPS;
     static constexpr int WARPS = MOST_WARPS > 12 && stages(MOST_WARPS) > 2 ? MOST_WARPS
                                  : MOST_WARPS > 8 && stages(12) > 2        ? 12
                                  : stages(8) > 1                           ? 8
@@ -699,6 +697,10 @@ template <bool EXACT> TQ_INLINE float cap_score(float x, float inverse, float ca
 
 /* ---- the kernel */
 
+/* Tiles of float16 among the first units behind those of codes. */
+TQ_INLINE uint32_t tiles_before(uint32_t units, uint32_t cost) {
+    return units <= TQ_ATTEND_DENSE_UNITS ? 0 : (units - TQ_ATTEND_DENSE_UNITS + cost - 1) / cost;
+}
 /* x / y of x below 2^20, faster than the division of integers. */
 TQ_INLINE uint32_t quotient(uint32_t x, uint32_t y) {
     float inverse;
@@ -789,7 +791,7 @@ __global__ void __launch_bounds__(layer<D_, E_, KF, VF, ACCURACY, ANY_LAYOUT, DE
     constexpr int MEMBER = L::MEMBER;
     constexpr int ROWS = L::FREE ? COLUMNS / 2 : COLUMNS;
     extern __shared__ __align__(1024) uint8_t smem[];
-    __shared__ float tops[WARPS][COLUMNS], sums[WARPS][COLUMNS], scales[L::KINDS][COLUMNS];
+    __shared__ float tops[WARPS][COLUMNS], sums[WARPS][COLUMNS], scales[COLUMNS];
     __shared__ view in_sight;
     /* [rings] [tables] [rings] [operands] [exchange] */
     uint8_t *const tables = smem + (L::FIXED ? L::TABLES - shared_address(smem) : 0);
@@ -852,7 +854,7 @@ __global__ void __launch_bounds__(layer<D_, E_, KF, VF, ACCURACY, ANY_LAYOUT, DE
             b += __popc(__ballot_sync(~0u, i + lane < a.sequences && a.starts[i + lane + 1] <= unit));
         const tq_attend_sequence seq = a.plan[b];
         const uint32_t start = a.starts[b];
-        const uint32_t units = seq.codes + seq.dense * a.dense_cost;
+        const uint32_t units = tq_attend_units(&seq, a.dense_cost);
         const uint32_t nth = (unit - start) / units;
         const uint32_t first = unit - start - nth * units;
         const uint32_t last = min(units, first + (unit_end - unit));
@@ -862,17 +864,8 @@ __global__ void __launch_bounds__(layer<D_, E_, KF, VF, ACCURACY, ANY_LAYOUT, DE
         unit += last - first;
         const uint32_t c0 = min(first, seq.codes), c1 = min(last, seq.codes);
         uint32_t d0 = 0, d1 = 0;
-        if (L::DENSE) {
-            d0 = (first - c0 + a.dense_cost - 1) / a.dense_cost;
-            d1 = (last - c1 + a.dense_cost - 1) / a.dense_cost;
-        }
-        /* Warps of codes, then warps of float16; teams do one after the other. */
-        int code_warps = WARPS;
-        if (L::DENSE && TEAM == 1 && d1 > d0) {
-            const uint32_t cost = (d1 - d0) * a.dense_cost, all = c1 - c0 + cost;
-            const int most = c1 > c0 ? WARPS - 1 : WARPS;
-            code_warps = WARPS - max(1, min((int)((cost * WARPS + all / 2) / all), most));
-        }
+        if (L::DENSE)
+            d0 = tiles_before(first - c0, a.dense_cost), d1 = tiles_before(last - c1, a.dense_cost);
 
         /* columns of this thread's scores */
         const int col = L::FREE ? tid * 2 % 4 : tid * 2;
@@ -900,8 +893,16 @@ __global__ void __launch_bounds__(layer<D_, E_, KF, VF, ACCURACY, ANY_LAYOUT, DE
         }
 
 #pragma unroll 1
-        for (int kind = 0; kind < (TEAM == 1 ? 1 : L::KINDS); kind++) {
-            const bool dense = L::DENSE && (TEAM == 1 ? warp >= code_warps : kind == 1);
+        for (int kind = L::KINDS - 1; kind >= 0; kind--) { /* float16 first */
+            const bool dense = L::DENSE && kind == 1;
+            if (L::DENSE &&
+                (dense ? d0 == d1 : c0 == c1)) { /* nothing of it: the merge knows by its sum */
+                float *const tail = a.partial + ((uint64_t)(item + blockIdx.x) * L::KINDS + kind + 1) *
+                                                    COLUMNS * (L::E + 2);
+                if (threadIdx.x < COLUMNS)
+                    tail[(int)threadIdx.x - 2 * COLUMNS] = -INF, tail[(int)threadIdx.x - COLUMNS] = 0.0f;
+                continue;
+            }
             /* Operands of the queries: asked for behind the first tiles where they are not shared. */
             operands<L> q;
             const uint32_t *const from =
@@ -1011,15 +1012,16 @@ __global__ void __launch_bounds__(layer<D_, E_, KF, VF, ACCURACY, ANY_LAYOUT, DE
             };
 
             if (!dense) {
-                const uint32_t step = TEAM == 1 ? code_warps : WARPS;
-                const uint32_t count = TEAM > 1         ? (c1 - c0 + WARPS - 1) / WARPS
-                                       : c0 + warp < c1 ? (c1 - c0 - warp - 1) / step + 1
-                                                        : 0;
-                auto tile_at = [&](uint32_t i) { /* ~0: none, of teams' last turns */
-                                                 const uint32_t j = c0 + warp + i * step;
-                                                 return TEAM > 1 && j >= c1
-                                                            ? ~0u
-                                                            : j + (j < seq.head ? seq.base : seq.skip);
+                /* A warp has tiles that follow each other; those of a team are neighbours, and last turns
+                 * may have none. */
+                const uint32_t share = (c1 - c0) / WARPS, longer = (c1 - c0) % WARPS;
+                const uint32_t count =
+                    TEAM > 1 ? share + (longer > 0) : share + ((uint32_t)warp < longer);
+                const uint32_t begin =
+                    c0 + (TEAM > 1 ? warp : warp * share + min((uint32_t)warp, longer));
+                auto tile_at = [&](uint32_t i) {
+                    const uint32_t j = begin + i * (TEAM > 1 ? WARPS : 1);
+                    return TEAM > 1 && j >= c1 ? ~0u : j + (j < seq.head ? seq.base : seq.skip);
                 };
                 /* page and row within it of a slot */
                 uint32_t page = 0, row = 0;
@@ -1110,15 +1112,13 @@ __global__ void __launch_bounds__(layer<D_, E_, KF, VF, ACCURACY, ANY_LAYOUT, DE
 
                 const float *const bias =
                     a.bias == nullptr ? nullptr : a.bias + (uint64_t)item * a.stretches * COLUMNS + col;
-                auto bias_at = [&](uint32_t p) {
+                float2 bias0 = {0.0f, 0.0f}, bias1 = {0.0f, 0.0f};
+                uint32_t stretch0 = ~0u, stretch1 = ~0u; /* that they are of */
+                auto follow_bias = [&](uint32_t p, uint32_t &stretch, float2 &x) {
                     const uint32_t n = a.stretch_shift >= 0 ? p >> a.stretch_shift : p / a.stretch;
-                    return *(const float2 *)(bias + (uint64_t)min(n, a.stretches - 1) * COLUMNS);
-                };
-                float2 next_bias[2] = {{0.0f, 0.0f}, {0.0f, 0.0f}};
-                auto ask_bias = [&](uint32_t i) {
-                    if (bias == nullptr || i >= count || tile_at(i) == ~0u) return;
-                    const uint32_t p = tile_at(i) * TILE + a.code_first + order;
-                    next_bias[0] = bias_at(p), next_bias[1] = bias_at(p + 8);
+                    if (n == stretch) return;
+                    stretch = n;
+                    x = *(const float2 *)(bias + (uint64_t)min(n, a.stretches - 1) * COLUMNS);
                 };
 
                 look_ahead(0);
@@ -1129,7 +1129,6 @@ __global__ void __launch_bounds__(layer<D_, E_, KF, VF, ACCURACY, ANY_LAYOUT, DE
                 }
                 hold_queries();
                 const float scale0 = score_scales[0], scale1 = score_scales[1];
-                ask_bias(0);
                 uint32_t stage = 0;
 #pragma unroll 1
                 for (uint32_t it = 0; it < count; it++) {
@@ -1151,8 +1150,8 @@ __global__ void __launch_bounds__(layer<D_, E_, KF, VF, ACCURACY, ANY_LAYOUT, DE
                     if (++stage == STAGES) stage = 0;
                     const uint32_t tile = tile_at(it);
                     const uint32_t p0 = tile * TILE + a.code_first, p = p0 + order;
-                    const float2 bias0 = next_bias[0], bias1 = next_bias[1];
-                    ask_bias(it + 1);
+                    if (bias != nullptr && (TEAM == 1 || tile != ~0u))
+                        follow_bias(p, stretch0, bias0), follow_bias(p + 8, stretch1, bias1);
 
                     float two[2][4] = {};
                     key_products<L>(keys, here, g, tid, q, two);
@@ -1214,14 +1213,12 @@ __global__ void __launch_bounds__(layer<D_, E_, KF, VF, ACCURACY, ANY_LAYOUT, DE
                 copies_wait<0>();
             } else if constexpr (L::DENSE) {
                 const uint32_t of = a.dense_rows == nullptr ? b : (uint32_t)a.dense_rows[b];
-                const uint32_t step = TEAM == 1 ? WARPS - code_warps : WARPS;
-                const uint32_t mine = TEAM == 1 ? warp - code_warps : warp;
-                const uint32_t turns = (d1 - d0 + step - 1) / step;
+                const uint32_t turns = (d1 - d0 + WARPS - 1) / WARPS;
                 hold_queries();
                 const float scale0 = score_scales[0], scale1 = score_scales[1];
 #pragma unroll 1
                 for (uint32_t turn = 0; turn < turns; turn++) {
-                    const uint32_t d = d0 + turn * step + mine;
+                    const uint32_t d = d0 + turn * WARPS + warp;
                     if (TEAM == 1 && d >= d1) break;
                     /* a tile: where it begins, and where what is there ends */
                     auto begin = [&](uint32_t d) {
@@ -1345,31 +1342,12 @@ __global__ void __launch_bounds__(layer<D_, E_, KF, VF, ACCURACY, ANY_LAYOUT, DE
             }
             __syncthreads();
             /* A lane has column lane % 8 of some warps. */
-            auto largest_of = [&](int first, int last) {
-                float t = -INF;
+            float largest = -INF;
 #pragma unroll
-                for (int w0 = 0; w0 < WARPS; w0 += 4) {
-                    const int w = w0 + lane / COLUMNS;
-                    if (w >= first && w < last) t = fmaxf(t, tops[w][lane % COLUMNS]);
-                }
-                t = fmaxf(t, __shfl_xor_sync(~0u, t, 8));
-                return fmaxf(t, __shfl_xor_sync(~0u, t, 16));
-            };
-            auto sum_of = [&](int first, int last, float top) {
-                float sum = 0.0f;
-#pragma unroll
-                for (int w0 = 0; w0 < WARPS; w0 += 4) {
-                    const int w = w0 + lane / COLUMNS;
-                    if (w >= first && w < last && w % TEAM == 0)
-                        sum += scaled(sums[w][lane % COLUMNS],
-                                      running<L>::factor(tops[w][lane % COLUMNS], top));
-                }
-                sum += __shfl_xor_sync(~0u, sum, 8);
-                return sum + __shfl_xor_sync(~0u, sum, 16);
-            };
-            auto first_warp = [&](int k) { return TEAM == 1 && k == 1 ? code_warps : 0; };
-            auto last_warp = [&](int k) { return TEAM == 1 && k == 0 ? code_warps : WARPS; };
-            const float largest = largest_of(first_warp(dense), last_warp(dense));
+            for (int w0 = 0; w0 < WARPS; w0 += 4)
+                largest = fmaxf(largest, tops[w0 + lane / COLUMNS][lane % COLUMNS]);
+            largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 8));
+            largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 16));
             const float f0 =
                 running<L>::value_factor(tops[warp][tid * 2], __shfl_sync(~0u, largest, tid * 2));
             const float f1 =
@@ -1378,18 +1356,23 @@ __global__ void __launch_bounds__(layer<D_, E_, KF, VF, ACCURACY, ANY_LAYOUT, DE
             auto part_of = [&](int w, int e, int g, int c) {
                 return (float *)ring_of(w) + e * 64 + ((g * 8 + c) ^ 2 * (e & 15));
             };
-            auto slot_of = [&](int k) {
-                return a.partial + ((uint64_t)(item + blockIdx.x) * L::KINDS + k) * COLUMNS * (L::E + 2);
-            };
-            const int k0 = TEAM == 1 ? 0 : kind, k1 = TEAM == 1 ? L::KINDS : kind + 1; /* kinds of sums */
-            if (k0 + warp < k1) {
-                const int k = k0 + warp;
-                const float top = largest_of(first_warp(k), last_warp(k));
-                const float sum = sum_of(first_warp(k), last_warp(k), top);
-                float *const tail = slot_of(k) + COLUMNS * L::E + lane;
+            float *const slot =
+                a.partial + ((uint64_t)(item + blockIdx.x) * L::KINDS + kind) * COLUMNS * (L::E + 2);
+            const float unit_scale = dense ? 1.0f : a.value_scale;
+            if (warp == 0) {
+                float sum = 0.0f;
+#pragma unroll
+                for (int w0 = 0; w0 < WARPS; w0 += 4) {
+                    const int w = w0 + lane / COLUMNS;
+                    if (w % TEAM == 0)
+                        sum += scaled(sums[w][lane % COLUMNS],
+                                      running<L>::factor(tops[w][lane % COLUMNS], largest));
+                }
+                sum += __shfl_xor_sync(~0u, sum, 8);
+                sum += __shfl_xor_sync(~0u, sum, 16);
                 if (lane < COLUMNS) {
-                    tail[0] = top, tail[COLUMNS] = sum;
-                    scales[k][lane] = (k == 0 ? a.value_scale : 1.0f) * weight_scale<V>::inverse(top);
+                    slot[COLUMNS * L::E + lane] = largest, slot[COLUMNS * (L::E + 1) + lane] = sum;
+                    scales[lane] = unit_scale * weight_scale<V>::inverse(largest);
                 }
             }
 #pragma unroll
@@ -1399,25 +1382,22 @@ __global__ void __launch_bounds__(layer<D_, E_, KF, VF, ACCURACY, ANY_LAYOUT, DE
                     *(float2 *)part_of(warp, 2 * i + h, g, tid * 2) =
                         make_float2(scaled(r.o[i][2 * h], f0), scaled(r.o[i][2 * h + 1], f1));
             __syncthreads();
-#pragma unroll 1
-            for (int k = k0; k < k1; k++) {
-                float *const slot = slot_of(k);
-                for (int i = threadIdx.x; i < L::E * rows_here; i += L::THREADS) {
-                    const int n = i % L::E, c = i / L::E;
-                    int e, gg;
-                    if (k == 0)
-                        value_index<V>(n, gg, e);
-                    else
-                        gg = n % 16 / 2, e = n / 16 * 2 + n % 2;
-                    const int m = e / (L::MY_WORDS * 8);
-                    e -= m * L::MY_WORDS * 8;
-                    float sum = 0.0f;
-                    for (int w = first_warp(k) + (TEAM > 1 ? m : 0); w < last_warp(k); w += TEAM) {
-                        sum += *part_of(w, e, gg, c);
-                        if (L::FREE) sum += *part_of(w, e, gg, c + ROWS);
-                    }
-                    slot[c * L::E + n] = sum * scales[k][c];
+            for (int i = threadIdx.x; i < L::E * rows_here; i += L::THREADS) {
+                const int n = i % L::E, c = i / L::E;
+                int e, gg;
+                if (!dense)
+                    value_index<V>(n, gg, e);
+                else
+                    gg = n % 16 / 2, e = n / 16 * 2 + n % 2;
+                const int m = e / (L::MY_WORDS * 8);
+                e -= m * L::MY_WORDS * 8;
+                float sum = 0.0f;
+#pragma unroll
+                for (int w = 0; w < WARPS; w += TEAM) {
+                    sum += *part_of(w + m, e, gg, c);
+                    if (L::FREE) sum += *part_of(w + m, e, gg, c + ROWS);
                 }
+                slot[c * L::E + n] = sum * scales[c];
             }
         }
     }

@@ -50,6 +50,17 @@ typedef struct tq_attend_sequence {
     uint32_t padding;
 } tq_attend_sequence;
 
+/* What a sequence weighs for each KV head and block of rows, in tiles of codes: float16 costs what it
+ * takes to go over to it, too. */
+enum { TQ_ATTEND_DENSE_UNITS = 40 };
+#ifdef __CUDACC__
+__device__
+#endif
+    static inline uint32_t
+    tq_attend_units(const tq_attend_sequence *s, uint32_t dense_cost) {
+    return s->codes + (s->dense == 0 ? 0 : TQ_ATTEND_DENSE_UNITS + s->dense * dense_cost);
+}
+
 /* The work is a line: for each sequence, KV head and block of rows, an item, its tiles. Where sequence b
  * begins is starts[b]; [sequences] is the end. It is cut evenly, or, where items are few and alike, each
  * of them for itself into `split` parts; the first `rest` parts have one more than `each`. */

@@ -65,7 +65,7 @@ __device__ static void lay_out(const tq_prepare_args &p) {
         if (base + lane < a.sequences) {
             const tq_attend_sequence s = sequence_of(a, base + lane);
             p.plan[base + lane] = s;
-            units = s.codes + s.dense * a.dense_cost;
+            units = tq_attend_units(&s, a.dense_cost);
             least = min(least, units), most = max(most, units);
         }
         uint32_t sum = units * per_sequence;

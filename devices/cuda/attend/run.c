@@ -312,7 +312,8 @@ static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch 
     t->tree_words = (uint32_t)((b->n_tree + 63) / 64);
     t->query_words = tq_attend_query_words(p);
     t->value_scale = v_scale / p->v_factor;
-    const uint64_t tiles = ((uint64_t)t->max_length / TQ_ATTEND_TILE + 3) * t->dense_cost;
+    const uint64_t tiles =
+        ((uint64_t)t->max_length / TQ_ATTEND_TILE + 3) * t->dense_cost + TQ_ATTEND_DENSE_UNITS;
     if (tiles * t->sequences > INT32_MAX || tiles * t->sequences * t->kv_heads > INT32_MAX ||
         tiles * t->sequences * t->kv_heads * t->row_blocks > INT32_MAX)
         return tq_fail(TQ_E_OVERFLOW, b->n_sequences, "n_sequences",
