@@ -3,6 +3,7 @@
 #include "device.h"
 
 #include <cuda_runtime_api.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,15 +11,23 @@
 #include "base/check.h"
 
 /* The oldest that the kernels are built for. */
-enum { LEAST_MAJOR = 8, TREE = 128, LEVELS = 256, MOST_CAS = 61 };
+enum { LEAST_MAJOR = 8, TREE = 128, LEVELS = 256, MOST_CAS = 61, LONGEST = 32 /* sqrt(TQ_MAX_DIM) */ };
 
 static const tq_format formats[TQ_CUDA_BOOKS] = {
     TQ_TQ2, TQ_TQ3, TQ_TQ4, TQ_TQ5, TQ_TQ6, TQ_TQ7, TQ_TQ8, TQ_TQ4_V1, TQ_TQ5_V1, TQ_TQ6_V1, TQ_TQ8_V1};
 
-/* Odd factors of rotations: a slot for each number up to the largest prime. */
+/* Cells of a format of that many bits: 2^(bits-2) a unit, so that no boundaries share one. There are even
+ * numbers of them: 16 bytes are copied at once. */
+#define CELLS_PER_UNIT(bits) (1u << ((bits)-2))
+#define CELLS(bits)          ((LONGEST + 2) * CELLS_PER_UNIT(bits))
+
+/* A book: boundaries as a tree, levels, squares of the positive ones. Odd factors of rotations: a slot
+ * for each number up to the largest prime. */
 enum {
-    BOOK_BYTES = (TREE + LEVELS) * sizeof(float),
-    CAS_AT = TQ_CUDA_BOOKS * BOOK_BYTES,
+    SQUARES_AT = (TREE + LEVELS) * sizeof(float),
+    BOOK_BYTES = SQUARES_AT + TQ_CUDA_WEIGHTS * sizeof(float),
+    CELLS_AT = TQ_CUDA_BOOKS * BOOK_BYTES,
+    CAS_AT = CELLS_AT + (CELLS(9) - CELLS(2)) * sizeof(tq_cuda_cell),
     TABLE_BYTES = CAS_AT + (MOST_CAS + 1) * (MOST_CAS + 3) * sizeof(float)
 };
 
@@ -62,6 +71,34 @@ int tq_cuda_count(void) {
     return 0;
 }
 
+static size_t cells_at(unsigned bits) {
+    return CELLS_AT + (CELLS(bits) - CELLS(2)) * sizeof(tq_cuda_cell);
+}
+
+/* Cell i has what is nearest to i cells, as a multiplication rounds it. */
+static void fill_cells(tq_cuda_cell *cells, const tq_codebook_tables *book) {
+    const unsigned n_bounds = (1u << (book->bits - 1)) - 1;
+    unsigned below = 0;
+    for (unsigned i = 0; i < CELLS(book->bits); i++) {
+        float boundary = INFINITY;
+        cells[i].below = below;
+        if (below < n_bounds && rint((double)book->bounds[below] * CELLS_PER_UNIT(book->bits)) == i)
+            boundary = book->bounds[below++];
+        memcpy(&cells[i].boundary, &boundary, sizeof boundary);
+    }
+}
+
+static void fill_book(uint8_t *tables, size_t at, const tq_codebook_tables *book) {
+    const unsigned half = 1u << (book->bits - 1);
+    float *to = (float *)(void *)(tables + at);
+    memcpy(to, book->tree, sizeof(float) * half);
+    memcpy(to + TREE, book->levels, sizeof(float) * 2 * half);
+    for (unsigned i = 0; i < half; i++)
+        to[TREE + LEVELS + i] = book->levels[i] * book->levels[i];
+    if (book->packing == TQ_PACK_PLANES)
+        fill_cells((tq_cuda_cell *)(void *)(tables + cells_at(book->bits)), book);
+}
+
 static void fill_rotation(uint8_t *tables, const tq_rotation *r) {
     for (unsigned i = 0; i < r->n_odd; i++)
         memcpy(tables + cas_at(r->odd[i].p), r->odd[i].cas, r->odd[i].p * sizeof(float));
@@ -70,11 +107,8 @@ static void fill_rotation(uint8_t *tables, const tq_rotation *r) {
 static tq_status fill_tables(uint8_t *tables) {
     tq_plan plan;
     memset(tables, 0, TABLE_BYTES);
-    for (size_t i = 0; i < TQ_CUDA_BOOKS; i++) {
-        const tq_codebook_tables *book = tq_find_codebook(formats[i]);
-        memcpy(tables + i * BOOK_BYTES, book->tree, sizeof(float) << (book->bits - 1));
-        memcpy(tables + i * BOOK_BYTES + TREE * sizeof(float), book->levels, sizeof(float) << book->bits);
-    }
+    for (size_t i = 0; i < TQ_CUDA_BOOKS; i++)
+        fill_book(tables, i * BOOK_BYTES, tq_find_codebook(formats[i]));
     for (uint32_t dim = 32; dim <= TQ_MAX_DIM; dim += 16) {
         TRY(tq_plan_init(&plan, &(tq_codec){.format = TQ_TQ4, .head_dim = dim}));
         fill_rotation(tables, &plan.rotation);
@@ -98,6 +132,7 @@ static tq_status look_at(tq_cuda *c) {
     struct cudaDeviceProp properties;
     TRY(tq_cuda_fail(cudaGetDeviceProperties(&properties, c->device), "device"));
     snprintf(c->name, sizeof c->name, "%s", properties.name);
+    c->multiprocessors = (unsigned)properties.multiProcessorCount;
     if (properties.major >= LEAST_MAJOR) return TQ_OK;
     return tq_fail(TQ_E_DEVICE, (uint64_t)properties.major, "device",
                    "device %d, %s, has compute capability %d.%d: 8.0 is wanted at least", c->device,
@@ -139,6 +174,16 @@ const char *tq_cuda_name(const tq_cuda *c) {
     return c == NULL ? "" : c->name;
 }
 
+/* No |u| is beyond sqrt(dim) but for roundings of its parts. */
+static void set_cells(const tq_cuda *c, const tq_plan *plan, const uint8_t *book, tq_cuda_plan *out) {
+    const unsigned bits = plan->book->bits;
+    out->cells = (const tq_cuda_cell *)(const void *)(c->tables + cells_at(bits));
+    out->cells_per_unit = CELLS_PER_UNIT(bits);
+    out->n_cells = ((uint32_t)(1.001 * plan->unit * CELLS_PER_UNIT(bits)) + 3) / 2 * 2;
+    out->weights = plan->norm_rule == TQ_NORM_UNBIASED ? out->levels
+                                                       : (const float *)(const void *)(book + SQUARES_AT);
+}
+
 tq_status tq_cuda_plan_init(const tq_cuda *c, const tq_codec *codec, tq_plan *plan, tq_cuda_plan *out) {
     TRY(tq_plan_init(plan, codec));
     const uint8_t *book = c->tables + book_at(codec->format);
@@ -158,6 +203,7 @@ tq_status tq_cuda_plan_init(const tq_cuda *c, const tq_codec *codec, tq_plan *pl
                           .n_odd = r->n_odd,
                           .tilt = r->tilt,
                           .scale = r->scale};
+    if (!plan->v1) set_cells(c, plan, book, out);
     memcpy(out->signs, r->signs, codec->head_dim / 8);
     if (plan->book->bits <= 4)
         memcpy(out->few, plan->book->tree, sizeof(float) << (plan->book->bits - 1));

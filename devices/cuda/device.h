@@ -11,8 +11,9 @@
 
 struct tq_cuda {
     int device;
+    unsigned multiprocessors;
     char name[256];  /* as long as CUDA has them */
-    uint8_t *tables; /* device memory: tree and levels of each format, then cas of rotations */
+    uint8_t *tables; /* device memory: books of the formats, their cells, then cas of rotations */
 };
 
 /* A format at a head dimension, checked as encoders and decoders do, with the device's tables. */

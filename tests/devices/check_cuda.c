@@ -256,6 +256,157 @@ static void check_requantize(tq_format format) {
     }
 }
 
+/* Rows that begin anywhere: `gap` elements or bytes lie between any two, and `gap` before the first. Keys
+ * and values of two formats in one launch, in a ring that wraps. */
+static void check_layout(tq_format k, tq_format v, uint32_t dim, size_t gap, tq_type type) {
+    const int v1 = TQ_IS_V1(k);
+    const tq_codec codecs[2] = {{k, dim, v1 ? TQ_NORM_PLAIN : TQ_NORM_MATCHED, 1.0f},
+                                {v, dim, v1 ? TQ_NORM_PLAIN : TQ_NORM_UNBIASED, 1.0f}};
+    const size_t vectors = (size_t)TOKENS * HEADS, element = type == TQ_F32 ? 4 : 2;
+    const size_t src_row = dim + gap, src_bytes = (vectors * src_row + gap) * element;
+    uint8_t *src = calloc(1, src_bytes);
+    for (size_t i = 0; i < vectors; i++) {
+        fill_row(x + i * dim, dim, (unsigned)i);
+        for (size_t j = 0; j < dim; j++) {
+            const size_t at = gap + i * src_row + j;
+            uint32_t bits;
+            memcpy(&bits, &x[i * dim + j], sizeof bits);
+            const uint16_t half = (uint16_t)(bits >> 16);
+            if (type == TQ_BF16) bits &= 0xffff0000u;
+            memcpy(&x[i * dim + j], &bits, sizeof bits);
+            memcpy(src + at * element, type == TQ_BF16 ? (const void *)&half : &bits, element);
+        }
+    }
+    uint8_t *d_src = upload(src, src_bytes), *d_out[2];
+    tq_cuda_side sides[2];
+    size_t row[2], norm_row[2], step[2], n[2];
+    for (int s = 0; s < 2; s++) {
+        succeed(tq_row_size(&codecs[s], &row[s], &norm_row[s]));
+        step[s] = row[s] + norm_row[s] + gap; /* norms lie behind their codes */
+        n[s] = HEADS * SLOTS * step[s];
+        d_out[s] = device(n[s] + gap);
+        sides[s] = (tq_cuda_side){.codec = codecs[s],
+                                  .src_type = type,
+                                  .src = d_src + gap * element,
+                                  .src_token_stride = HEADS * src_row,
+                                  .src_head_stride = src_row,
+                                  .codes = d_out[s] + gap,
+                                  .n_codes = n[s],
+                                  .code_row_stride = step[s],
+                                  .norms = d_out[s] + gap + row[s],
+                                  .n_norms = n[s] - row[s],
+                                  .norm_row_stride = step[s]};
+    }
+    const tq_cuda_encode_params p = {.size = sizeof p,
+                                     .n_tokens = TOKENS,
+                                     .n_kv_heads = HEADS,
+                                     .k = &sides[0],
+                                     .v = &sides[1],
+                                     .n_slots = SLOTS,
+                                     .first_slot = SLOTS - 20};
+    succeed(tq_cuda_encode(cuda, &p, NULL));
+    float *d_y = device(vectors * src_row * sizeof(float));
+    for (int s = 0; s < 2; s++) {
+        const tq_batch batch = {.heads = HEADS,
+                                .rows = TOKENS,
+                                .dense_row_stride = HEADS * (size_t)dim,
+                                .dense_head_stride = dim};
+        succeed(tq_encode(&codecs[s], &batch, x, vectors * dim, NULL, 0, codes, sizeof codes, norms,
+                          sizeof norms));
+        uint8_t *out = malloc(n[s] + gap);
+        download(out, d_out[s], n[s] + gap);
+        for (size_t i = 0; i < vectors; i++) {
+            const size_t t = i / HEADS, h = i % HEADS, slot = (SLOTS - 20 + t) % SLOTS;
+            const uint8_t *at = out + gap + (h * SLOTS + slot) * step[s];
+            expect(memcmp(at, codes + (h * TOKENS + t) * row[s], row[s]) == 0, "odd codes", &codecs[s],
+                   i);
+            expect(memcmp(at + row[s], norms + (h * TOKENS + t) * norm_row[s], norm_row[s]) == 0,
+                   "odd norms", &codecs[s], i);
+            expect(gap == 0 || at[step[s] - 1] == 0xA5, "a gap", &codecs[s], i);
+        }
+        const tq_batch device_batch = {.heads = HEADS,
+                                       .rows = TOKENS - 20,
+                                       .dense_row_stride = src_row,
+                                       .code_row_stride = step[s],
+                                       .code_head_stride = SLOTS * step[s],
+                                       .norm_row_stride = step[s],
+                                       .norm_head_stride = SLOTS * step[s]};
+        const size_t dense = (size_t)HEADS * (TOKENS - 20) * src_row;
+        succeed(tq_decode(&codecs[s], &device_batch, TQ_ORIGINAL, out + gap, n[s], out + gap + row[s],
+                          n[s] - row[s], NULL, 0, y, dense));
+        need(cudaMemset(d_y, 0, dense * sizeof(float)), "cudaMemset");
+        succeed(tq_cuda_decode(cuda, &codecs[s], &device_batch, TQ_ORIGINAL, d_out[s] + gap, n[s],
+                               d_out[s] + gap + row[s], n[s] - row[s], NULL, 0, type, d_y, dense, NULL));
+        download(z, d_y, dense * element);
+        size_t wrong = 0;
+        for (size_t i = 0; i < dense; i++) {
+            const uint16_t half = ((const uint16_t *)z)[i];
+            if (i % src_row < dim)
+                wrong += type == TQ_BF16 ? half != to_bf16(y[i]) : memcmp(&y[i], &z[i], 4) != 0;
+        }
+        expect(wrong == 0, "odd rows decoded", &codecs[s], wrong);
+        free(out);
+    }
+    free(src), cudaFree(d_src), cudaFree(d_out[0]), cudaFree(d_out[1]), cudaFree(d_y);
+}
+
+/* More vectors than a device has threads for at once. */
+static void check_many(tq_format format, uint32_t dim) {
+    const tq_codec c = {format, dim, TQ_NORM_MATCHED, 1.0f};
+    const size_t n = 70001, values = n * dim;
+    size_t row, norm_row;
+    succeed(tq_row_size(&c, &row, &norm_row));
+    float *src = malloc(values * sizeof *src), *dst = malloc(values * sizeof *dst);
+    uint8_t *want = malloc(n * row), *got = malloc(n * row), *want_norms = malloc(2 * n);
+    uint8_t *got_norms = malloc(2 * n);
+    for (size_t i = 0; i < n; i++)
+        if (i < 4096)
+            fill_row(src + i * dim, dim, (unsigned)i);
+        else
+            for (size_t j = 0; j < dim; j++)
+                src[i * dim + j] = src[(i % 4096) * dim + j] * (1.0f + (float)(i % 977) / 512.0f);
+    const tq_batch batch = {.heads = 1, .rows = n};
+    succeed(tq_encode(&c, &batch, src, values, NULL, 0, want, n * row, want_norms, 2 * n));
+    float *d_src = upload(src, values * sizeof *src);
+    uint8_t *d_codes = device(n * row), *d_norms = device(2 * n);
+    const tq_cuda_side side = {.codec = c,
+                               .src = d_src,
+                               .codes = d_codes,
+                               .n_codes = n * row,
+                               .norms = d_norms,
+                               .n_norms = 2 * n};
+    const tq_cuda_encode_params p = {
+        .size = sizeof p, .n_tokens = n, .n_kv_heads = 1, .k = &side, .n_slots = n};
+    succeed(tq_cuda_encode(cuda, &p, NULL));
+    download(got, d_codes, n * row);
+    download(got_norms, d_norms, 2 * n);
+    expect(memcmp(got, want, n * row) == 0, "many codes", &c, n);
+    expect(memcmp(got_norms, want_norms, 2 * n) == 0, "many norms", &c, n);
+    succeed(tq_decode(&c, &batch, TQ_ORIGINAL, want, n * row, want_norms, 2 * n, NULL, 0, dst, values));
+    succeed(tq_cuda_decode(cuda, &c, &batch, TQ_ORIGINAL, d_codes, n * row, d_norms, 2 * n, NULL, 0,
+                           TQ_F32, d_src, values, NULL));
+    download(src, d_src, values * sizeof *src);
+    expect(memcmp(src, dst, values * sizeof *src) == 0, "many decoded", &c, n);
+    free(src), free(dst), free(want), free(got), free(want_norms), free(got_norms);
+    cudaFree(d_src), cudaFree(d_codes), cudaFree(d_norms);
+}
+
+static void check_layouts(void) {
+    static const uint32_t dims[] = {48, 64, 80, 96, 112, 128, 192, 256, 512, 576};
+    for (size_t i = 0; i < sizeof dims / sizeof dims[0]; i++)
+        for (int f = 0; f < 7; f++)
+            for (size_t gap = 0; gap < 5; gap++)
+                check_layout((tq_format)(TQ_TQ2 + f), (tq_format)(TQ_TQ2 + (f + 3) % 7), dims[i],
+                             gap == 3 ? 14 : gap, gap % 2 == 0 ? TQ_F32 : TQ_BF16);
+    for (size_t gap = 0; gap < 5; gap++)
+        check_layout(TQ_TQ4_V1, TQ_TQ6_V1, 512, gap, TQ_F32);
+    for (int f = 0; f < 7; f++)
+        check_many((tq_format)(TQ_TQ2 + f), 128);
+    check_many(TQ_TQ4, 64);
+    check_many(TQ_TQ3, 80);
+    check_many(TQ_TQ4, 256);
+}
+
 /* The lowest value that cannot be encoded is told, and its vector left alone. */
 static void check_faults(void) {
     const tq_codec c = {.format = TQ_TQ4, .head_dim = 128};
@@ -294,6 +445,15 @@ static void check_faults(void) {
         expect(fault == at, "the fault's index", &c, (size_t)fault);
         expect(paged[at / D * 64] == 0xA5 && paged_norms[at / D * 2] == 0xA5, "the vector at fault", &c,
                f);
+        for (size_t j = 0; j < D; j++) /* the others are as if it were not there */
+            x[at / D * D + j] = x[38 * D + j] = 0.0f;
+        const tq_batch batch = {.heads = 1, .rows = N};
+        succeed(tq_encode(&c, &batch, x, N * D, NULL, 0, codes, sizeof codes, norms, sizeof norms));
+        for (size_t i = 0; i < N; i++)
+            if (i != at / D && i != 38)
+                expect(memcmp(paged + i * 64, codes + i * 64, 64) == 0 &&
+                           memcmp(paged_norms + i * 2, norms + i * 2, 2) == 0,
+                       "beside a fault", &c, i);
         cudaFree(d_x), cudaFree(d_codes), cudaFree(d_norms), cudaFree(d_fault), cudaFree(d_slots);
     }
 }
@@ -428,6 +588,7 @@ int main(void) {
     static const uint32_t reference_bits[] = {4, 5, 6, 8};
     for (size_t i = 0; i < 8; i++)
         check_reference(i % 2 == 0 ? 256 : 512, reference_bits[i / 2]);
+    check_layouts();
     check_faults();
     check_arguments();
     check_graph();
