@@ -2,21 +2,30 @@
  * Codes and norms to vectors; rotations; nearest centroids. */
 #include "planes.cuh"
 
-enum { MOST_LEVELS = 256 };
+enum { MOST_LEVELS = 256, CACHE_LINE = 128 };
 
-/* What a block's centroids are multiplied by. */
-__device__ static float scale_of(const tq_cuda_plan &p, const uint8_t *norms, int block) {
+/* Whether a vector of so many coordinates may be v1's, with a norm or two in float32. */
+template <class V> constexpr bool may_be_v1 = V::VECTORS *TQ_LANES == 256 || V::VECTORS *TQ_LANES == 512;
+
+/* A norm's bits, and what they multiply a block's centroids by. */
+template <class V> __device__ static uint32_t load_norm(const tq_cuda_plan &p, const uint8_t *norms) {
     uint32_t word;
-    load_bytes(norms + 4 * block, p.v1 ? 4 : 2, &word);
-    const float norm = p.v1 ? __uint_as_float(word) : load_half((uint16_t)word);
-    return p.n_norms == 2 ? __fdiv_rn(norm, p.unit) : __fmul_rn(norm, p.norm_scale);
+    if (may_be_v1<V> && p.v1)
+        load_bytes(norms, 4, &word);
+    else
+        load_bytes(norms, 2, &word);
+    return word;
+}
+template <class V> __device__ static float scale_of(const tq_cuda_plan &p, uint32_t word) {
+    const float norm = may_be_v1<V> && p.v1 ? __uint_as_float(word) : load_half((uint16_t)word);
+    return may_be_v1<V> && p.n_norms == 2 ? __fdiv_rn(norm, p.unit) : __fmul_rn(norm, p.norm_scale);
 }
 
-/* What a block looks things up in, in shared memory, and where vectors wait there: a column a thread. */
+/* What a block looks things up in, in shared memory, and a warp's place for vectors. */
 typedef struct tables {
     float *signs;  /* [dim] */
     float *levels; /* [256], by code */
-    float *parked; /* [coordinates of a thread][threads] */
+    float *warp;
 } tables;
 
 /* In the rotated domain the vector waits while the centre is rotated in its place. */
@@ -26,68 +35,111 @@ __device__ static void add_centre(const tq_cuda_decode_args &a, const tables &t,
     constexpr int W = V::WIDTH;
     const uint64_t number = a.stretch == 0 ? 0 : (a.centre_first + row) / a.stretch;
     const uint16_t *from = a.centre + (number * a.heads + head) * a.plan.dim + first_lane<V>();
-    float *parked = t.parked + threadIdx.x;
-    const unsigned step = blockDim.x;
+    float *parked = t.warp + threadIdx.x % WARP;
+    __syncwarp(); /* all have read what was there */
 #pragma unroll
     for (int i = 0; i < v.n() * W; i++) {
         const float c = load_half(from[i / W * TQ_LANES + i % W]);
-        parked[i * step] = v[i];
+        if (!a.original) parked[i * WARP] = v[i];
         v[i] = a.original ? __fadd_rn(v[i], c) : c;
     }
     if (a.original) return;
     rotate_in(a.plan, v, t.signs);
 #pragma unroll
     for (int i = 0; i < v.n() * W; i++)
-        v[i] = __fadd_rn(parked[i * step], v[i]);
+        v[i] = __fadd_rn(parked[i * WARP], v[i]);
 }
 
-template <class V>
-__device__ static void decode_vector(const tq_cuda_decode_args &a, const tables &t, V &v, const walk &w) {
+/* A warp's next vectors are brought as far as the L2 cache while it works, where a thread has so many
+ * coordinates that few warps run, which do not hide each other's waiting. Where more do, it only costs.
+ */
+template <class V> __device__ constexpr bool prefetches() {
+    return V::VECTORS * V::WIDTH > 32;
+}
+
+template <class V> __device__ static void prefetch(const uint8_t *from, uint32_t bytes) {
+    for (uint32_t at = place<V>() * CACHE_LINE; at < bytes; at += V::SHARE * CACHE_LINE)
+        asm volatile("prefetch.global.L2 [%0];" ::"l"(from + at));
+}
+
+template <class V> __device__ static void prefetch_vector(const tq_cuda_decode_args &a, const walk &w) {
+    const uint32_t bits = a.plan.packing == TQ_PACK_BYTES ? 8 : a.plan.bits;
+    prefetch<V>(a.codes + w.outer * a.code_head + w.inner * a.code_row, a.plan.dim / 8 * bits);
+    prefetch<V>(a.norms + w.outer * a.norm_head + w.inner * a.norm_row, 1);
+}
+
+template <class V, bool CENTRED>
+__device__ static void decode_vector(const tq_cuda_decode_args &a, const tables &t, V v, walk &w) {
     constexpr int W = V::WIDTH;
     const tq_cuda_plan &p = a.plan;
     const bool live = w.outer < a.heads;
     const uint32_t head = live ? w.outer : 0, row = live ? w.inner : 0;
     const uint8_t *norms = a.norms + head * a.norm_head + row * a.norm_row;
+    const bool two = V::VECTORS * TQ_LANES == 512 && p.n_norms == 2; /* v1: the other half has its own */
+    const uint32_t norm = load_norm<V>(p, norms);                    /* on its way while codes are */
+    const uint32_t other = two ? load_norm<V>(p, norms + 4) : norm;
     load_codes(p, v, a.codes + head * a.code_head + row * a.code_row);
-    const float scale = scale_of(p, norms, 0);
-    float second = scale; /* of v1's other half */
-    if (V::VECTORS * TQ_LANES == 512 && p.n_norms == 2) second = scale_of(p, norms, 1);
+    const float scale = scale_of<V>(p, norm), second = two ? scale_of<V>(p, other) : scale;
+    forget(w.outer), forget(w.inner);
 #pragma unroll
-    for (int i = 0; i < v.n() * W; i++)
-        v[i] = __fmul_rn(*(const float *)((const char *)t.levels + code_of(v, i)),
-                         V::VECTORS == 0 || i / W < V::VECTORS / 2 ? scale : second);
+    for (int i = 0; i < v.n() * W; i++) {
+        const float level = *(const float *)((const char *)t.levels + code_of(v, i));
+        v[i] = __fmul_rn(level, V::VECTORS == 0 || i / W < V::VECTORS / 2 ? scale : second);
+    }
     if (a.original) rotate_out<true>(p, v, t.signs); /* float16 times a level, halved: exact */
-    if (a.centre != NULL) add_centre(a, t, v, head, row);
-    store_vector(v, a.dst, a.type, head * a.dst_head + row * a.dst_row, live);
+    if (CENTRED) add_centre(a, t, v, live ? w.outer : 0, live ? w.inner : 0);
+    store_vectors(v, t.warp, a.dst, a.type, w.outer * a.dst_head + w.inner * a.dst_row, a.dst_row, live);
 }
 
-template <class V>
-__global__ void __launch_bounds__(THREADS, resident<V>())
+/* Floats of a warp's place: for what is stored, or for vectors that wait for their centres. */
+template <class V> __host__ __device__ static unsigned place_of(const tq_cuda_decode_args &a) {
+    if (V::VECTORS > 0) return staged_floats<V>;
+    return a.centre == NULL ? 0 : WARP / V::SHARE * a.plan.dim;
+}
+
+/* Decoding takes fewer registers. */
+template <class V> constexpr unsigned resident_decode() {
+    return resident<V>() + (V::VECTORS * V::WIDTH <= 32 ? 1 : 0);
+}
+
+template <class V, bool CENTRED>
+__global__ void __launch_bounds__(THREADS, resident_decode<V>())
     decode(const __grid_constant__ tq_cuda_decode_args a) {
     extern __shared__ float4 shared[];
     tables t;
     t.signs = (float *)shared;
     t.levels = t.signs + (V::VECTORS == 0 ? a.plan.dim : V::VECTORS * TQ_LANES);
-    t.parked = t.levels + MOST_LEVELS;
+    t.warp = t.levels + MOST_LEVELS + threadIdx.x / WARP * place_of<V>(a);
     for (unsigned i = threadIdx.x; i < 1u << a.plan.bits; i += blockDim.x)
         t.levels[i] = a.plan.levels[i];
     fill_signs(a.plan, t.signs, a.original != 0);
     __syncthreads();
-    V v = make_coords<V>(t.parked + (a.centre == NULL ? 0 : blockDim.x / V::SHARE * a.plan.dim),
-                         a.plan.dim);
-    const uint32_t rows = (uint32_t)a.rows, vectors = (uint32_t)a.heads * rows;
-    for (walk w = walk_begin<V>(rows); walk_more<V>(w, vectors); walk_on(w, rows))
-        decode_vector(a, t, v, w);
+    V v = make_coords<V>(t.levels + MOST_LEVELS + blockDim.x / WARP * place_of<V>(a), a.plan.dim);
+    const uint32_t rows = (uint32_t)a.rows;
+    walk w = walk_begin<V>(rows);
+    while (walk_more(w, a.heads)) {
+        if constexpr (prefetches<V>()) {
+            walk next = w;
+            walk_on(next, a.step, rows);
+            if (next.outer < a.heads) prefetch_vector<V>(a, next);
+        }
+        decode_vector<V, CENTRED>(a, t, v, w);
+        walk_on(w, a.step, rows);
+    }
 }
 
 template <class V>
 static void launch_decode(const tq_cuda_decode_args *a, unsigned threads, cudaStream_t stream) {
-    const size_t vectors = threads / V::SHARE * a->plan.dim * sizeof(float);
-    size_t bytes = (a->plan.dim + MOST_LEVELS) * sizeof(float);
-    if (a->centre != NULL) bytes += vectors;
-    if (V::VECTORS == 0) bytes += vectors;
-    const unsigned grid = blocks_of<V>(a->rows * a->heads, threads, a->multiprocessors, 1);
-    decode<V><<<grid, threads, bytes, stream>>>(*a);
+    size_t floats = a->plan.dim + MOST_LEVELS + threads / WARP * place_of<V>(*a);
+    if (V::VECTORS == 0) floats += threads / V::SHARE * a->plan.dim;
+    const unsigned grid =
+        blocks_of<V>(a->rows * a->heads, threads, a->multiprocessors * resident_decode<V>());
+    tq_cuda_decode_args b = *a;
+    b.step = step_of<V>(grid, threads, a->rows);
+    if (a->centre != NULL)
+        decode<V, true><<<grid, threads, floats * sizeof(float), stream>>>(b);
+    else
+        decode<V, false><<<grid, threads, floats * sizeof(float), stream>>>(b);
 }
 
 extern "C" int tq_cuda_launch_decode(const tq_cuda_decode_args *a, void *stream) {
@@ -105,14 +157,15 @@ extern "C" int tq_cuda_launch_decode(const tq_cuda_decode_args *a, void *stream)
 }
 
 template <class V>
-__global__ void __launch_bounds__(THREADS) rotate(const __grid_constant__ tq_cuda_rotate_args a) {
+__global__ void __launch_bounds__(THREADS, resident<V>())
+    rotate(const __grid_constant__ tq_cuda_rotate_args a) {
     extern __shared__ float4 shared[]; /* signs, and what vectors lie there */
     const tq_cuda_plan &p = a.plan;
     float *signs = (float *)shared;
     fill_signs(p, signs, a.out != 0);
     __syncthreads();
     V v = make_coords<V>(signs + p.dim, p.dim);
-    for (walk w = walk_begin<V>(1); walk_more<V>(w, (uint32_t)a.rows); walk_on(w, 1)) {
+    for (walk w = walk_begin<V>(1); walk_more(w, a.rows); walk_on(w, a.step, 1)) {
         const bool live = w.outer < a.rows;
         const uint64_t at = (uint64_t)w.outer * p.dim;
         if (live) load_vector(v, a.src, TQ_F32, at); /* others may be writing where it is */
@@ -120,15 +173,17 @@ __global__ void __launch_bounds__(THREADS) rotate(const __grid_constant__ tq_cud
             rotate_out<false>(p, v, signs);
         else
             rotate_in(p, v, signs);
-        store_vector(v, a.dst, TQ_F32, at, live);
+        if (live) store_as<float>(v, a.dst, at);
     }
 }
 
 template <class V>
 static void launch_rotate(const tq_cuda_rotate_args *a, unsigned threads, cudaStream_t stream) {
-    const unsigned grid = blocks_of<V>(a->rows, threads, a->multiprocessors, 1);
+    const unsigned grid = blocks_of<V>(a->rows, threads, a->multiprocessors * resident<V>());
     const unsigned vectors = V::VECTORS == 0 ? threads / V::SHARE : 0;
-    rotate<V><<<grid, threads, (1 + vectors) * a->plan.dim * sizeof(float), stream>>>(*a);
+    tq_cuda_rotate_args b = *a;
+    b.step = step_of<V>(grid, threads, 1);
+    rotate<V><<<grid, threads, (1 + vectors) * a->plan.dim * sizeof(float), stream>>>(b);
 }
 
 extern "C" int tq_cuda_launch_rotate(const tq_cuda_rotate_args *a, void *stream) {

@@ -2,6 +2,7 @@
  * Devices, and the tables in their memory. */
 #include "device.h"
 
+#include <assert.h>
 #include <cuda_runtime_api.h>
 #include <math.h>
 #include <stdio.h>
@@ -24,10 +25,10 @@ static const tq_format formats[TQ_CUDA_BOOKS] = {
 /* A book: boundaries as a tree, levels, squares of the positive ones. Odd factors of rotations: a slot
  * for each number up to the largest prime. */
 enum {
-    SQUARES_AT = (TREE + LEVELS) * sizeof(float),
-    BOOK_BYTES = SQUARES_AT + TQ_CUDA_WEIGHTS * sizeof(float),
+    BOOK_BYTES = (TREE + LEVELS + TQ_CUDA_WEIGHTS) * sizeof(float),
     CELLS_AT = TQ_CUDA_BOOKS * BOOK_BYTES,
-    CAS_AT = CELLS_AT + (CELLS(9) - CELLS(2)) * sizeof(tq_cuda_cell),
+    /* bits 2 to 8, and v1's 4, 5, 6 and 8 */
+    CAS_AT = CELLS_AT + (LONGEST + 2) * (127 + 4 + 8 + 16 + 64) * sizeof(tq_cuda_cell),
     TABLE_BYTES = CAS_AT + (MOST_CAS + 1) * (MOST_CAS + 3) * sizeof(float)
 };
 
@@ -35,11 +36,11 @@ static size_t cas_at(unsigned p) {
     return CAS_AT + p * (MOST_CAS + 3) * sizeof(float);
 }
 
-static size_t book_at(tq_format format) {
+static size_t number_of(tq_format format) {
     size_t i = 0;
     while (i + 1 < TQ_CUDA_BOOKS && formats[i] != format)
         i++;
-    return i * BOOK_BYTES;
+    return i;
 }
 
 tq_status tq_cuda_fail(cudaError_t error, const char *what) {
@@ -71,8 +72,11 @@ int tq_cuda_count(void) {
     return 0;
 }
 
-static size_t cells_at(unsigned bits) {
-    return CELLS_AT + (CELLS(bits) - CELLS(2)) * sizeof(tq_cuda_cell);
+static size_t cells_at(size_t number) {
+    size_t before = 0;
+    for (size_t i = 0; i < number; i++)
+        before += CELLS(tq_find_codebook(formats[i])->bits);
+    return CELLS_AT + before * sizeof(tq_cuda_cell);
 }
 
 /* Cell i has what is nearest to i cells, as a multiplication rounds it. */
@@ -86,17 +90,18 @@ static void fill_cells(tq_cuda_cell *cells, const tq_codebook_tables *book) {
             boundary = book->bounds[below++];
         memcpy(&cells[i].boundary, &boundary, sizeof boundary);
     }
+    assert(below == n_bounds); /* none lies in the cell of another */
 }
 
-static void fill_book(uint8_t *tables, size_t at, const tq_codebook_tables *book) {
+static void fill_book(uint8_t *tables, size_t number) {
+    const tq_codebook_tables *book = tq_find_codebook(formats[number]);
     const unsigned half = 1u << (book->bits - 1);
-    float *to = (float *)(void *)(tables + at);
+    float *to = (float *)(void *)(tables + number * BOOK_BYTES);
     memcpy(to, book->tree, sizeof(float) * half);
     memcpy(to + TREE, book->levels, sizeof(float) * 2 * half);
     for (unsigned i = 0; i < half; i++)
         to[TREE + LEVELS + i] = book->levels[i] * book->levels[i];
-    if (book->packing == TQ_PACK_PLANES)
-        fill_cells((tq_cuda_cell *)(void *)(tables + cells_at(book->bits)), book);
+    fill_cells((tq_cuda_cell *)(void *)(tables + cells_at(number)), book);
 }
 
 static void fill_rotation(uint8_t *tables, const tq_rotation *r) {
@@ -108,7 +113,7 @@ static tq_status fill_tables(uint8_t *tables) {
     tq_plan plan;
     memset(tables, 0, TABLE_BYTES);
     for (size_t i = 0; i < TQ_CUDA_BOOKS; i++)
-        fill_book(tables, i * BOOK_BYTES, tq_find_codebook(formats[i]));
+        fill_book(tables, i);
     for (uint32_t dim = 32; dim <= TQ_MAX_DIM; dim += 16) {
         TRY(tq_plan_init(&plan, &(tq_codec){.format = TQ_TQ4, .head_dim = dim}));
         fill_rotation(tables, &plan.rotation);
@@ -174,19 +179,22 @@ const char *tq_cuda_name(const tq_cuda *c) {
     return c == NULL ? "" : c->name;
 }
 
-/* No |u| is beyond sqrt(dim) but for roundings of its parts. */
-static void set_cells(const tq_cuda *c, const tq_plan *plan, const uint8_t *book, tq_cuda_plan *out) {
-    const unsigned bits = plan->book->bits;
-    out->cells = (const tq_cuda_cell *)(const void *)(c->tables + cells_at(bits));
-    out->cells_per_unit = CELLS_PER_UNIT(bits);
-    out->n_cells = ((uint32_t)(1.001 * plan->unit * CELLS_PER_UNIT(bits)) + 3) / 2 * 2;
-    out->weights = plan->norm_rule == TQ_NORM_UNBIASED ? out->levels
-                                                       : (const float *)(const void *)(book + SQUARES_AT);
+/* v2: no |u| is beyond sqrt(dim) but for roundings of its parts. v1: all beyond the last boundary are as
+ * good as one another. */
+static void set_book(const tq_cuda *c, const tq_plan *plan, size_t number, tq_cuda_plan *out) {
+    const unsigned per_unit = CELLS_PER_UNIT(plan->book->bits);
+    const double most = plan->v1 ? TQ_CUDA_V1_MOST : 1.001 * plan->unit;
+    const float *book = (const float *)(const void *)(c->tables + number * BOOK_BYTES);
+    out->tree = book;
+    out->levels = book + TREE;
+    out->weights = plan->norm_rule == TQ_NORM_UNBIASED ? out->levels : book + TREE + LEVELS;
+    out->cells = (const tq_cuda_cell *)(const void *)(c->tables + cells_at(number));
+    out->cells_per_unit = per_unit;
+    out->n_cells = ((uint32_t)(most * per_unit) + 3) / 2 * 2;
 }
 
 tq_status tq_cuda_plan_init(const tq_cuda *c, const tq_codec *codec, tq_plan *plan, tq_cuda_plan *out) {
     TRY(tq_plan_init(plan, codec));
-    const uint8_t *book = c->tables + book_at(codec->format);
     const tq_rotation *r = &plan->rotation;
     *out = (tq_cuda_plan){.dim = codec->head_dim,
                           .bits = plan->book->bits,
@@ -197,13 +205,11 @@ tq_status tq_cuda_plan_init(const tq_cuda *c, const tq_codec *codec, tq_plan *pl
                           .norm_rule = plan->norm_rule,
                           .unit = plan->unit,
                           .norm_scale = plan->norm_scale,
-                          .tree = (const float *)(const void *)book,
-                          .levels = (const float *)(const void *)book + TREE,
                           .scale_last = r->scale_last != 0,
                           .n_odd = r->n_odd,
                           .tilt = r->tilt,
                           .scale = r->scale};
-    if (!plan->v1) set_cells(c, plan, book, out);
+    set_book(c, plan, number_of(codec->format), out);
     memcpy(out->signs, r->signs, codec->head_dim / 8);
     if (plan->book->bits <= 4)
         memcpy(out->few, plan->book->tree, sizeof(float) << (plan->book->bits - 1));

@@ -57,20 +57,26 @@ __device__ static float load_one(const void *data, uint32_t type, uint64_t at) {
     return __bfloat162float(((const __nv_bfloat16 *)data)[at]);
 }
 
-/* The lowest index of a value that is not finite or too large; UINT64_MAX: there is none. A vector's
+/* The place of the first value that is not finite or too large; UINT32_MAX: there is none. A vector's
  * threads look together. */
 template <int SHARE>
-__device__ static uint64_t find_bad(const tq_cuda_vectors &src, uint32_t dim, uint64_t start) {
+__device__ static uint32_t find_bad(const tq_cuda_vectors &src, uint32_t dim, uint64_t start) {
     uint32_t bad = UINT32_MAX;
     for (uint32_t i = threadIdx.x % SHARE; i < dim && bad == UINT32_MAX; i += SHARE)
         if (!(fabsf(load_one(src.data, src.type, start + i)) <= TQ_MAX_ABS)) bad = i;
     for (int h = 1; h < SHARE; h *= 2)
         bad = min(bad, __shfl_xor_sync(ALL, bad, h));
-    return bad == UINT32_MAX ? UINT64_MAX : start + bad;
+    return bad;
 }
 
-__device__ static void tell(unsigned long long *fault, uint64_t index) {
-    if (fault != NULL) atomicMin(fault, (unsigned long long)index);
+__device__ static uint64_t start_of(const tq_cuda_encode_side &s, uint32_t token, uint32_t head) {
+    return token * s.src.token + head * s.src.head;
+}
+
+/* That coordinate i of a vector is at fault. */
+template <class V> __device__ static void tell(const tq_cuda_encode_side &s, const walk &w, uint32_t i) {
+    if (s.fault != NULL && place<V>() == 0)
+        atomicMin(s.fault, (unsigned long long)start_of(s, w.outer, w.inner) + i);
 }
 
 __device__ static float stored_norm(const tq_cuda_plan &p, float norm, float sum) {
@@ -92,7 +98,7 @@ __device__ static void put_f32(uint8_t *p, float x) {
 /* What a block looks things up in, in shared memory. */
 typedef struct tables {
     float *signs;   /* [dim] */
-    float *weights; /* [2^(bits-1)]; v1: the boundaries as a search tree */
+    float *weights; /* [2^(bits-1)] */
     uint2 *cells;   /* [n_cells] */
 } tables;
 
@@ -107,7 +113,7 @@ __device__ static float quantize_v2(const tq_cuda_plan &p, const tables &t, V &v
         const float u = __fmul_rn(v[i], scale), m = fabsf(u);
         const uint2 cell = t.cells[__float_as_uint(__fmul_rn(m, per_unit))];
         /* Positive numbers are ordered as their bits are: one more above the boundary. */
-        const uint32_t rank = cell.y + (cell.x - __float_as_uint(m) >> 31);
+        const uint32_t rank = cell.y + ((cell.x - __float_as_uint(m)) >> 31);
         const float weight = t.weights[rank];
         sum[i % V::WIDTH] = __fadd_rn(sum[i % V::WIDTH], UNBIASED ? __fmul_rn(m, weight) : weight);
         v[i] = __uint_as_float(rank | (__float_as_uint(u) >> (32 - p.bits) & sign));
@@ -129,33 +135,28 @@ template <class V> __device__ static float squares_of(V &v, int first, int end) 
     return fold<V>(sum);
 }
 
-/* false: its norm cannot be stored, and nothing is. */
+/* Codes in place of values; returns the norm, a float16, or NO_NORM: it cannot be stored. */
+enum { NO_NORM = 0xffff };
 template <class V>
-__device__ static bool encode_v2(const tq_cuda_plan &p, const tables &t, V &v, float squares,
-                                 uint8_t *codes, uint8_t *norms, bool live) {
+__device__ static uint16_t encode_v2(const tq_cuda_plan &p, const tables &t, V &v, float squares) {
     const bool zero = squares < FLT_MIN;
     const float norm = __fsqrt_rn(squares), scale = zero ? 0.0f : __fdiv_rn(p.unit, norm);
     const float sum = p.norm_rule == TQ_NORM_UNBIASED ? quantize_v2<true>(p, t, v, scale)
                                                       : quantize_v2<false>(p, t, v, scale);
     const float stored = zero ? 0.0f : stored_norm(p, norm, sum);
-    const bool fits = stored <= TQ_MAX_NORM;
     const uint16_t half = __half_as_ushort(__float2half_rn(stored));
     if (__any_sync(ALL, half == 0)) /* what is stored as zero has no codes */
         if (half == 0) clear(v);
-    store_codes(p, v, codes, live && fits);
-    if (live && fits && place<V>() == 0) put_u16(norms, half);
-    return fits;
+    return stored <= TQ_MAX_NORM ? half : (uint16_t)NO_NORM;
 }
 
-/* v1: how many boundaries lie below. */
-__device__ static uint32_t rank_of(const float *tree, unsigned bits, float u) {
-    const uint32_t half = 1u << (bits - 1);
-    const bool positive = u > 0.0f;
-    const float m = fabsf(u);
-    uint32_t node = 1;
-    for (unsigned i = 1; i < bits; i++)
-        node = 2 * node + ((positive ? tree[node] < m : tree[node] <= m) ? 1 : 0);
-    return positive ? node : 2 * half - 1 - node;
+/* v1: boundaries below a value of either sign, those above zero and their mirror images. */
+__device__ static uint32_t rank_v1(const tq_cuda_plan &p, const tables &t, float x, float scale) {
+    const uint32_t half = 1u << (p.bits - 1);
+    const float u = __fmul_rn(__fmul_rn(x, scale), p.unit), m = fminf(fabsf(u), (float)TQ_CUDA_V1_MOST);
+    const uint2 cell = t.cells[__float_as_uint(__fmul_rn(m, __uint_as_float(p.cells_per_unit)))];
+    if (u > 0.0f) return half + cell.y + ((cell.x - __float_as_uint(m)) >> 31);
+    return half - 1 - cell.y - ((cell.x - __float_as_uint(m) - 1) >> 31); /* and those at it */
 }
 
 /* v1: one norm, or one of each half. */
@@ -169,9 +170,7 @@ __device__ static void encode_v1(const tq_cuda_plan &p, const tables &t, V &v, u
         const float scale = norm <= 1e-10f ? 0.0f : __fdiv_rn(1.0f, norm);
 #pragma unroll
         for (int j = 0; j < v.n() * V::WIDTH; j++)
-            if (j / V::WIDTH / per == i)
-                v[j] = __uint_as_float(
-                    rank_of(t.weights, p.bits, __fmul_rn(__fmul_rn(v[j], scale), p.unit)));
+            if (j / V::WIDTH / per == i) v[j] = __uint_as_float(rank_v1(p, t, v[j], scale));
         if (live && place<V>() == 0) put_f32(norms + 4 * i, norm);
     }
     store_codes(p, v, codes, live);
@@ -184,8 +183,8 @@ __device__ static void bring(void *to, const void *from, uint32_t bytes) {
 }
 
 __device__ static void bring_tables(const tq_cuda_plan &p, const tables &t) {
-    if (!p.v1) bring(t.cells, p.cells, p.n_cells * sizeof *t.cells);
-    bring(t.weights, p.v1 ? p.tree : p.weights, sizeof(float) << (p.bits - 1));
+    bring(t.cells, p.cells, p.n_cells * sizeof *t.cells);
+    bring(t.weights, p.weights, sizeof(float) << (p.bits - 1));
     fill_signs(p, t.signs, false);
 }
 
@@ -198,38 +197,43 @@ __device__ static void wait_for_tables(void) {
 
 template <class V>
 __device__ static void encode_vector(const tq_cuda_encode_args &a, const tq_cuda_encode_side &s,
-                                     const tables &t, V &v, const walk &w, bool first) {
+                                     const tables &t, V v, walk &w, bool first) {
     constexpr bool may_be_v1 = V::VECTORS * TQ_LANES == 256 || V::VECTORS * TQ_LANES == 512;
     const tq_cuda_plan &p = s.plan;
     const bool exists = w.outer < a.tokens;
     const uint32_t token = exists ? w.outer : 0, head = exists ? w.inner : 0;
-    const uint64_t start = token * s.src.token + head * s.src.head;
     uint64_t slot;
     bool missing;
     bool live = find_slot(a, token, &slot, &missing) && exists;
-    if (missing && exists && place<V>() == 0) tell(s.fault, start);
-    load_vector(v, s.src.data, s.src.type, start); /* which is there, live or not */
-    if (first) wait_for_tables();                  /* while the vector is on its way too */
+    load_vector(v, s.src.data, s.src.type, start_of(s, token, head)); /* which is there, live or not */
+    if (missing && exists) tell<V>(s, w, 0);
+    if (first) wait_for_tables(); /* while the vector is on its way too */
     subtract_centre(a, s, v, token, head);
+    forget(w.outer), forget(w.inner);
     rotate_in(p, v, t.signs);
     const float squares = squares_of(v, 0, v.n());
     const bool suspicious = !(squares <= SUSPICIOUS);
     if (__any_sync(ALL, suspicious)) { /* what is not finite or too large shows there; look for it */
-        const uint64_t bad = find_bad<V::SHARE>(s.src, p.dim, start);
-        if (suspicious && (bad != UINT64_MAX || !p.v1)) {
-            if (live && place<V>() == 0) tell(s.fault, bad != UINT64_MAX ? bad : start);
+        const bool there = w.outer < a.tokens;
+        const uint32_t bad =
+            find_bad<V::SHARE>(s.src, p.dim, start_of(s, there ? w.outer : 0, there ? w.inner : 0));
+        if (suspicious && (bad < p.dim || !p.v1)) {
+            if (live) tell<V>(s, w, bad < p.dim ? bad : 0);
             live = false;
             clear(v);
         }
     }
-    const paged_row at = find_page(slot, a.page_rows);
-    uint8_t *codes = row_at(s.codes, at, head), *norms = row_at(s.norms, at, head);
     if (may_be_v1 && p.v1) {
-        encode_v1(p, t, v, codes, norms, live);
+        const paged_row at = find_page(slot, a.page_rows);
+        encode_v1(p, t, v, row_at(s.codes, at, w.inner), row_at(s.norms, at, w.inner), live);
         return;
     }
-    const bool fits = encode_v2(p, t, v, live ? squares : 0.0f, codes, norms, live);
-    if (live && !fits && place<V>() == 0) tell(s.fault, start);
+    const uint16_t norm = encode_v2(p, t, v, live ? squares : 0.0f);
+    if (live && norm == NO_NORM) tell<V>(s, w, 0);
+    live = live && norm != NO_NORM;
+    const paged_row at = find_page(slot, a.page_rows);
+    store_codes(p, v, row_at(s.codes, at, w.inner), live);
+    if (live && place<V>() == 0) put_u16(row_at(s.norms, at, w.inner), norm);
 }
 
 template <class V>
@@ -243,15 +247,18 @@ __global__ void __launch_bounds__(THREADS, resident<V>())
     t.cells = (uint2 *)(t.weights + TQ_CUDA_WEIGHTS);
     bring_tables(s.plan, t);
     V v = make_coords<V>((float *)(t.cells + s.plan.n_cells), s.plan.dim);
-    const uint32_t heads = (uint32_t)a.heads, vectors = (uint32_t)a.tokens * heads;
+    const uint32_t heads = (uint32_t)a.heads;
     bool first = true;
     walk w = walk_begin<V>(heads);
     do {
         encode_vector(a, s, t, v, w, first);
-        walk_on(w, heads);
+        walk_on(w, a.step, heads);
         first = false;
-    } while (walk_more<V>(w, vectors));
+    } while (walk_more(w, a.tokens));
 }
+
+/* What a multiprocessor encodes at once with a lane a thread: no more than a few of its warps' work. */
+enum { FEW_VECTORS = 16 };
 
 static size_t table_bytes(const tq_cuda_plan *p) {
     return (p->dim + TQ_CUDA_WEIGHTS) * sizeof(float) + p->n_cells * sizeof(tq_cuda_cell);
@@ -264,8 +271,20 @@ static void launch_encode(const tq_cuda_encode_args *a, unsigned sides, unsigned
     size_t bytes = table_bytes(p);
     if (sides == 2 && table_bytes(&a->side[1].plan) > bytes) bytes = table_bytes(&a->side[1].plan);
     if (V::VECTORS == 0) bytes += threads / V::SHARE * p->dim * sizeof(float);
-    const dim3 grid(blocks_of<V>(a->tokens * a->heads, threads, a->multiprocessors, sides), sides);
-    encode<V><<<grid, threads, bytes, stream>>>(*a);
+    const unsigned most = a->multiprocessors * resident<V>() / sides;
+    const dim3 grid(blocks_of<V>(a->tokens * a->heads, threads, most), sides);
+    tq_cuda_encode_args b = *a;
+    b.step = step_of<V>(grid.x, threads, a->heads);
+    encode<V><<<grid, threads, bytes, stream>>>(b);
+}
+
+/* A warp with many vectors takes its time: where there are few of them, it has two. */
+template <int N, int C>
+static void launch_by_number(const tq_cuda_encode_args *a, unsigned sides, cudaStream_t stream) {
+    if (a->tokens * a->heads * sides <= FEW_VECTORS * a->multiprocessors)
+        launch_encode<coords<N, 1>>(a, sides, THREADS, stream);
+    else
+        launch_encode<coords<N, C>>(a, sides, THREADS, stream);
 }
 
 extern "C" int tq_cuda_launch_encode(const tq_cuda_encode_args *a, unsigned sides, void *stream) {
@@ -273,7 +292,7 @@ extern "C" int tq_cuda_launch_encode(const tq_cuda_encode_args *a, unsigned side
     switch (a->side[0].plan.dim) {
 #define X(D, C)                                                                                          \
     case D:                                                                                              \
-        launch_encode<coords<D / TQ_LANES, C>>(a, sides, THREADS, s);                                    \
+        launch_by_number<D / TQ_LANES, C>(a, sides, s);                                                  \
         break;
         TQ_CUDA_DIMS(X)
 #undef X

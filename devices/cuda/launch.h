@@ -11,7 +11,7 @@ extern "C" {
 #endif
 
 /* Where the tables of all formats lie in the device's memory. */
-enum { TQ_CUDA_BOOKS = 11, TQ_CUDA_ODD = 3, TQ_CUDA_WEIGHTS = 128 };
+enum { TQ_CUDA_BOOKS = 11, TQ_CUDA_ODD = 3, TQ_CUDA_WEIGHTS = 128, TQ_CUDA_V1_MOST = 6 };
 
 /* A stretch of magnitudes with one boundary at most: their rank is `below`, and one more above that. */
 typedef struct tq_cuda_cell {
@@ -30,9 +30,10 @@ typedef struct tq_cuda_plan {
     const float *levels; /* [2^bits] by stored code */
     const float *tree;   /* [2^(bits-1)] boundaries above zero as a search tree */
     float few[8];        /* the same where there are no more than seven: of up to 4 bits */
-    /* v2's encoders; cell i begins at i - 1/2 over cells_per_unit, and magnitudes are up to sqrt(dim) */
+    /* encoders; cell i is what is nearest to i / cells_per_unit */
     const tq_cuda_cell *cells;
-    const float *weights; /* [2^(bits-1)] what a centroid adds to the norm's sum: its square, or itself */
+    const float
+        *weights; /* [2^(bits-1)] what v2's centroids add to the norm's sum: squares, or themselves */
     uint32_t n_cells, cells_per_unit;
     /* rotation */
     uint32_t scale_last, n_odd;
@@ -60,6 +61,11 @@ typedef struct tq_cuda_centres {
     uint64_t n, stretch;
 } tq_cuda_centres;
 
+/* From a thread's vector to its next one, among outer times inner; set by the launch. */
+typedef struct tq_cuda_step {
+    uint32_t outer, inner;
+} tq_cuda_step;
+
 typedef struct tq_cuda_encode_side {
     tq_cuda_plan plan;
     tq_cuda_vectors src;
@@ -76,6 +82,7 @@ typedef struct tq_cuda_encode_args {
     const int64_t *position_of; /* NULL: first_position + t */
     uint64_t first_position;
     uint32_t multiprocessors;
+    tq_cuda_step step;
 } tq_cuda_encode_args;
 
 typedef struct tq_cuda_decode_args {
@@ -90,6 +97,7 @@ typedef struct tq_cuda_decode_args {
     void *dst;
     uint64_t dst_row, dst_head; /* elements */
     uint32_t multiprocessors;
+    tq_cuda_step step;
 } tq_cuda_decode_args;
 
 typedef struct tq_cuda_rotate_args {
@@ -99,6 +107,7 @@ typedef struct tq_cuda_rotate_args {
     const float *src;
     float *dst;
     uint32_t multiprocessors;
+    tq_cuda_step step;
 } tq_cuda_rotate_args;
 
 typedef struct tq_cuda_requantize_args {

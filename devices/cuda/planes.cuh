@@ -118,9 +118,9 @@ __device__ inline uint8_t *store_plane(V &v, uint8_t *row, int group, bool left,
     return row + v.n() * TQ_LANES * (int)W / 8;
 }
 
-/* Bits `low` on of the codes, which the planes before have filled up to there. What lies in the
- * coordinates is four times the code: where its level is among floats. */
-template <unsigned W, class V>
+/* A plane of the codes: FIRST, or to be added from bit `low` on. What comes to lie in the coordinates is
+ * four times the code: where its level is among floats. Returns where the next plane begins. */
+template <unsigned W, bool FIRST, class V>
 __device__ inline const uint8_t *load_plane(V &v, const uint8_t *row, int group, unsigned low) {
     constexpr int C = V::WIDTH;
 #pragma unroll
@@ -133,7 +133,7 @@ __device__ inline const uint8_t *load_plane(V &v, const uint8_t *row, int group,
             const unsigned at = begin + W * (unsigned)(i % C * group + i / C);
             const uint32_t field = field_times_4<W>(w[at / 32], at);
             v[block * C + i] =
-                __uint_as_float(W >= 4 || low == 0 ? field : (field << low) + code_of(v, block * C + i));
+                __uint_as_float(FIRST ? field : (field << low) + code_of(v, block * C + i));
         }
     }
     return row + v.n() * TQ_LANES * (int)W / 8;
@@ -152,21 +152,26 @@ __device__ inline void store_codes(const tq_cuda_plan &p, V &v, uint8_t *row, bo
     if (bits & 1) store_plane<1>(v, row, group_of(1, v.n()), false, live);
 }
 
-/* Four times the codes. */
+/* Four times the codes. Bytes that are pairs, or not of planes, are v1's alone. */
 template <class V> __device__ inline void load_codes(const tq_cuda_plan &p, V &v, const uint8_t *row) {
-    const unsigned bits = p.packing == TQ_PACK_BYTES ? 8 : p.bits;
+    const unsigned bits = p.bits;
     if (p.packing == TQ_PACK_PAIRS) {
-        load_plane<4>(v, row, 1, 0);
-        return;
-    }
-    if (bits & 8) load_plane<8>(v, row, 1, 0);
-    if (bits & 4) row = load_plane<4>(v, row, group_of(4, v.n()), 0);
-    if (bits & 2) row = load_plane<2>(v, row, group_of(2, v.n()), bits & 4);
-    if (bits & 1) load_plane<1>(v, row, group_of(1, v.n()), bits - 1);
-    if (p.bits < 8 && p.packing == TQ_PACK_BYTES) /* bits that no code has may be anything */
+        load_plane<4, true>(v, row, 1, 0);
+    } else if (bits == 8 || p.packing == TQ_PACK_BYTES) {
+        load_plane<8, true>(v, row, 1, 0);
+        if (bits < 8) /* what no code has may be anything */
 #pragma unroll
-        for (int i = 0; i < v.n() * V::WIDTH; i++)
-            v[i] = __uint_as_float(code_of(v, i) & ((4u << p.bits) - 4));
+            for (int i = 0; i < v.n() * V::WIDTH; i++)
+                v[i] = __uint_as_float(code_of(v, i) & ((4u << bits) - 4));
+    } else {
+        if (bits & 4) {
+            row = load_plane<4, true>(v, row, group_of(4, v.n()), 0);
+            if (bits & 2) row = load_plane<2, false>(v, row, group_of(2, v.n()), 4);
+        } else {
+            row = load_plane<2, true>(v, row, group_of(2, v.n()), 0);
+        }
+        if (bits & 1) load_plane<1, false>(v, row, group_of(1, v.n()), bits - 1);
+    }
 }
 
 #endif

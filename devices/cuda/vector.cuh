@@ -55,6 +55,11 @@ template <class V> __device__ inline int first_lane() {
 /* N neighbours, moved at once. */
 template <class T, int N> struct alignas(sizeof(T) * N) run { T x[N]; };
 
+/* Registers are for coordinates: what was computed from a number is computed anew after this. */
+__device__ inline void forget(uint32_t &x) {
+    asm volatile("" : "+r"(x));
+}
+
 /* a + b t; FUSED: the product is exact, and one instruction does both. */
 template <bool FUSED> __device__ inline float add_product(float a, float b, float t) {
     return FUSED ? __fmaf_rn(b, t, a) : __fadd_rn(a, __fmul_rn(b, t));
@@ -310,15 +315,54 @@ template <class T, class V> __device__ inline void store_as(V &v, void *data, ui
     }
 }
 
+/* A warp's place in shared memory for its vectors, with a gap between any two, for banks. */
+template <class V> constexpr unsigned staged_floats = WARP / V::SHARE *(V::VECTORS + 1) * TQ_LANES;
+
+/* A warp's vectors, `apart` elements from one to the next, through its place: each of its stores is then
+ * of neighbours, 512 bytes in lines of their own, and not of pieces of many lines. */
+template <class T, class V> __device__ inline void store_staged(V &v, T *stage, T *to, uint64_t apart) {
+    constexpr int W = V::WIDTH, DIM = V::VECTORS * TQ_LANES, STEP = DIM + TQ_LANES, SIZE = 16 / sizeof(T);
+    constexpr int PIECES = DIM / SIZE, ALL_PIECES = WARP / V::SHARE * PIECES; /* of 16 bytes */
+    uint32_t thread = threadIdx.x % WARP;
+    forget(thread);
+    T *mine = stage + thread / V::SHARE * STEP + first_lane<V>();
+    __syncwarp(); /* all have read what was there */
+#pragma unroll
+    for (int k = 0; k < v.n(); k++)
+        *(run<T, W> *)(mine + k * TQ_LANES) = round_run<T>(v, k * W);
+    __syncwarp();
+#pragma unroll
+    for (uint32_t first = 0; first < ALL_PIECES; first += WARP) {
+        const uint32_t piece = first + thread, vector = piece / PIECES, i = piece % PIECES * SIZE;
+        if (ALL_PIECES % WARP == 0 || piece < ALL_PIECES)
+            __stcs((uint4 *)(to + vector * apart + i), *(const uint4 *)(stage + vector * STEP + i));
+    }
+}
+
+template <class T, class V>
+__device__ inline void store_typed(V &v, float *stage, void *data, uint64_t at, uint64_t apart,
+                                   bool live) {
+    if constexpr (V::VECTORS > 0) {
+        const uint64_t first = __shfl_sync(ALL, at, 0);
+        const bool even = live && at == first + threadIdx.x % WARP / V::SHARE * apart;
+        if (__all_sync(ALL, even && (uintptr_t)((T *)data + at) % 16 == 0)) {
+            store_staged(v, (T *)stage, (T *)data + first, apart);
+            return;
+        }
+    }
+    if (live) store_as<T>(v, data, at);
+}
+
+/* Those of a warp; `apart`: elements between most of them. */
 template <class V>
-__device__ inline void store_vector(V &v, void *data, uint32_t type, uint64_t at, bool live) {
-    if (!live) return;
+__device__ inline void store_vectors(V &v, float *stage, void *data, uint32_t type, uint64_t at,
+                                     uint64_t apart, bool live) {
     if (type == TQ_F32)
-        store_as<float>(v, data, at);
+        store_typed<float>(v, stage, data, at, apart, live);
     else if (type == TQ_F16)
-        store_as<__half>(v, data, at);
+        store_typed<__half>(v, stage, data, at, apart, live);
     else
-        store_as<__nv_bfloat16>(v, data, at);
+        store_typed<__nv_bfloat16>(v, stage, data, at, apart, live);
 }
 
 __device__ inline float load_half(uint16_t bits) {
@@ -328,48 +372,45 @@ __device__ inline float load_half(uint16_t bits) {
 /* A thread's vectors, one after the other, among outer times `inner` of them. A grid goes over all, so
  * that tables are brought once, and nothing is divided on the way. */
 typedef struct walk {
-    uint32_t at, outer, inner, step, step_outer, step_inner;
+    uint32_t outer, inner;
 } walk;
 
 template <class V> __device__ inline walk walk_begin(uint32_t inner) {
-    const uint32_t per = blockDim.x / V::SHARE;
-    walk w;
-    w.at = blockIdx.x * per + threadIdx.x / V::SHARE;
-    w.step = gridDim.x * per;
-    w.outer = w.at / inner;
-    w.inner = w.at - w.outer * inner;
-    w.step_outer = w.step / inner;
-    w.step_inner = w.step - w.step_outer * inner;
-    return w;
+    const uint32_t at = (blockIdx.x * blockDim.x + threadIdx.x) / V::SHARE;
+    return {at / inner, at % inner};
 }
 
-__device__ inline void walk_on(walk &w, uint32_t inner) {
-    w.at += w.step;
-    w.outer += w.step_outer;
-    w.inner += w.step_inner;
+__device__ inline void walk_on(walk &w, const tq_cuda_step &step, uint32_t inner) {
+    w.outer += step.outer;
+    w.inner += step.inner;
     if (w.inner < inner) return;
     w.inner -= inner;
     w.outer++;
 }
 
-/* Whether any thread of the warp has a vector: the first one's counts least. */
-template <class V> __device__ inline bool walk_more(const walk &w, uint32_t vectors) {
-    return w.at - threadIdx.x % WARP / V::SHARE < vectors;
+/* Whether any thread of the warp has a vector. */
+__device__ inline bool walk_more(const walk &w, uint64_t outer) {
+    return __any_sync(ALL, w.outer < outer);
+}
+
+template <class V> static tq_cuda_step step_of(unsigned blocks, unsigned threads, uint64_t inner) {
+    const uint32_t step = blocks * (threads / V::SHARE);
+    return {step / (uint32_t)inner, step % (uint32_t)inner};
 }
 
 /* Of a block; where vectors lie in shared memory, two each of 1024 coordinates must fit in its 48 KiB. */
 enum { THREADS = 128, FEW_THREADS = 64 };
 
-/* Blocks that a multiprocessor runs at once: what registers are for, by a thread's coordinates. */
+/* Blocks that a multiprocessor runs at once, by a thread's coordinates: registers then hold what they
+ * must. */
 template <class V> constexpr unsigned resident() {
-    return V::VECTORS * V::WIDTH <= 20 ? 10 : V::VECTORS * V::WIDTH <= 32 ? 7 : 4;
+    constexpr int n = V::VECTORS * V::WIDTH;
+    return n <= 16 ? 9 : n <= 20 ? 8 : n <= 32 ? 7 : n <= 48 ? 6 : 4;
 }
 
-/* As many blocks as there are vectors for, up to what runs at once: of each of `sides` grids. */
-template <class V>
-static unsigned blocks_of(uint64_t vectors, unsigned threads, unsigned multiprocessors, unsigned sides) {
-    const uint64_t blocks = (vectors - 1) / (threads / V::SHARE) + 1,
-                   most = multiprocessors * resident<V>() / sides;
+/* As many blocks as there are vectors for, up to `most`. */
+template <class V> static unsigned blocks_of(uint64_t vectors, unsigned threads, unsigned most) {
+    const uint64_t blocks = (vectors - 1) / (threads / V::SHARE) + 1;
     return (unsigned)(blocks < most ? blocks : most);
 }
 
