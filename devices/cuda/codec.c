@@ -121,7 +121,8 @@ tq_status tq_cuda_encode(tq_cuda *cuda, const tq_cuda_encode_params *from, void 
                              .slot_of = p.slots,
                              .first_slot = p.first_slot % p.n_slots,
                              .position_of = p.positions,
-                             .first_position = p.first_position};
+                             .first_position = p.first_position,
+                             .multiprocessors = cuda->multiprocessors};
     if (p.k != NULL) TRY(take_side(cuda, &p, p.k, "k", &a.side[sides++]));
     if (p.v != NULL) TRY(take_side(cuda, &p, p.v, "v", &a.side[sides++]));
     TRY(tq_cuda_enter(&scope, cuda));
@@ -175,7 +176,8 @@ tq_status tq_cuda_decode(tq_cuda *cuda, const tq_codec *codec, const tq_batch *b
                               .type = type,
                               .dst = dst,
                               .dst_row = arrays.dense.row_stride,
-                              .dst_head = arrays.dense.head_stride};
+                              .dst_head = arrays.dense.head_stride,
+                              .multiprocessors = cuda->multiprocessors};
     TRY(tq_cuda_enter(&scope, cuda));
     return tq_cuda_leave(&scope, tq_cuda_launch_decode(&a, stream));
 }
@@ -187,6 +189,7 @@ tq_status tq_cuda_rotate(tq_cuda *cuda, const tq_codec *codec, tq_domain to, siz
     size_t bytes;
     tq_cuda_rotate_args a = {.rows = n_rows, .out = to == TQ_ORIGINAL, .src = src, .dst = dst};
     TRY(tq_check_not_null("cuda", cuda));
+    a.multiprocessors = cuda->multiprocessors;
     TRY(tq_cuda_plan_init(cuda, codec, &plan, &a.plan));
     TRY(tq_check_domain(to));
     if (n_rows == 0) return TQ_OK;

@@ -12,10 +12,11 @@
 struct tq_cuda {
     int device;
     char name[256]; /* as long as CUDA has them */
-    int major, minor, multiprocessors;
+    int major, minor;
+    unsigned multiprocessors;
     size_t shared_bytes; /* that a block may have */
-    uint8_t *
-        tables; /* device memory: tree and levels of each format, cas of rotations, attention's entries */
+    uint8_t *tables;     /* device memory: books of the formats, their cells, cas of rotations, and
+                            attention's entries */
     float factors[TQ_CUDA_BOOKS]; /* of the entries */
 };
 

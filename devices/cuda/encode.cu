@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Vectors to codes and norms. */
+#include <cuda_pipeline_primitives.h>
+
 #include "planes.cuh"
 
 /* A sum of squares beyond this may be that of a value that cannot be encoded. */
@@ -20,202 +22,282 @@ __device__ static bool find_slot(const tq_cuda_encode_args &a, uint64_t token, u
     return s >= 0 && !*missing;
 }
 
-__device__ static uint8_t *row_of(const tq_cuda_place &p, uint64_t page_rows, uint64_t slot,
-                                  uint64_t head) {
-    uint64_t page = 0, row = slot;
-    if (page_rows != 0 && (slot | page_rows) >> 32 == 0) { /* much the shorter division */
-        page = (uint32_t)slot / (uint32_t)page_rows;
-        row = slot - page * page_rows;
-    } else if (page_rows != 0) {
-        page = slot / page_rows;
-        row = slot % page_rows;
-    }
-    return p.data + page * p.page + head * p.head + row * p.row;
+/* A slot's page, and its row there. */
+typedef struct paged_row {
+    uint64_t page, row;
+} paged_row;
+
+__device__ static paged_row find_page(uint64_t slot, uint64_t page_rows) {
+    if (page_rows == 0) return {0, slot};
+    if ((slot | page_rows) >> 32 != 0) return {slot / page_rows, slot % page_rows};
+    const uint32_t page = (uint32_t)slot / (uint32_t)page_rows; /* much the shorter division */
+    return {page, slot - page * page_rows};
+}
+
+__device__ static uint8_t *row_at(const tq_cuda_place &p, const paged_row &at, uint32_t head) {
+    return p.data + at.page * p.page + head * p.head + at.row * p.row;
 }
 
 template <class V>
 __device__ static void subtract_centre(const tq_cuda_encode_args &a, const tq_cuda_encode_side &s, V &v,
-                                       uint64_t token, uint64_t head) {
+                                       uint32_t token, uint32_t head) {
     if (s.centre.values == NULL) return;
     const uint64_t position =
         a.position_of == NULL ? a.first_position + token : (uint64_t)a.position_of[token];
     const uint64_t number = s.centre.stretch == 0 ? 0 : position / s.centre.stretch % s.centre.n;
-    const uint16_t *centre = s.centre.values + (number * a.heads + head) * s.plan.dim + lane();
+    const uint16_t *centre = s.centre.values + (number * a.heads + head) * s.plan.dim + first_lane<V>();
 #pragma unroll
-    for (int k = 0; k < v.n(); k++)
-        v[k] = __fsub_rn(v[k], load_half(centre[k * TQ_LANES]));
+    for (int i = 0; i < v.n() * V::WIDTH; i++)
+        v[i] = __fsub_rn(v[i], load_half(centre[i / V::WIDTH * TQ_LANES + i % V::WIDTH]));
 }
 
-/* The lowest index of a value that is not finite or too large, of all lanes; UINT64_MAX: there is none.
- */
-template <class V> __device__ static uint64_t find_bad(V &v, uint64_t start) {
-    unsigned bad = UINT32_MAX;
-#pragma unroll
-    for (int k = v.n() - 1; k >= 0; k--)
-        if (!(fabsf(v[k]) <= TQ_MAX_ABS)) bad = (unsigned)(k * TQ_LANES + lane());
-#pragma unroll
-    for (int h = 1; h < TQ_LANES; h *= 2)
-        bad = min(bad, __shfl_xor_sync(half_warp(), bad, h));
-    return bad == UINT32_MAX ? UINT64_MAX : start + bad;
+__device__ static float load_one(const void *data, uint32_t type, uint64_t at) {
+    if (type == TQ_F32) return ((const float *)data)[at];
+    if (type == TQ_F16) return __half2float(((const __half *)data)[at]);
+    return __bfloat162float(((const __nv_bfloat16 *)data)[at]);
 }
 
-__device__ static void tell(unsigned long long *fault, uint64_t index) {
-    if (fault != NULL && lane() == 0) atomicMin(fault, (unsigned long long)index);
+/* The place of the first value that is not finite or too large; UINT32_MAX: there is none. A vector's
+ * threads look together. */
+template <int SHARE>
+__device__ static uint32_t find_bad(const tq_cuda_vectors &src, uint32_t dim, uint64_t start) {
+    uint32_t bad = UINT32_MAX;
+    for (uint32_t i = threadIdx.x % SHARE; i < dim && bad == UINT32_MAX; i += SHARE)
+        if (!(fabsf(load_one(src.data, src.type, start + i)) <= TQ_MAX_ABS)) bad = i;
+    for (int h = 1; h < SHARE; h *= 2)
+        bad = min(bad, __shfl_xor_sync(ALL, bad, h));
+    return bad;
 }
 
-__device__ static float stored_norm(const tq_cuda_plan &p, float squares, float sum) {
-    if (squares < FLT_MIN) return 0.0f;
-    const float norm = __fsqrt_rn(squares);
+__device__ static uint64_t start_of(const tq_cuda_encode_side &s, uint32_t token, uint32_t head) {
+    return token * s.src.token + head * s.src.head;
+}
+
+/* That coordinate i of a vector is at fault. */
+template <class V> __device__ static void tell(const tq_cuda_encode_side &s, const walk &w, uint32_t i) {
+    if (s.fault != NULL && place<V>() == 0)
+        atomicMin(s.fault, (unsigned long long)start_of(s, w.outer, w.inner) + i);
+}
+
+__device__ static float stored_norm(const tq_cuda_plan &p, float norm, float sum) {
     if (p.norm_rule == TQ_NORM_MATCHED) return __fdiv_rn(__fmul_rn(norm, p.unit), __fsqrt_rn(sum));
     if (p.norm_rule == TQ_NORM_UNBIASED) return __fdiv_rn(__fmul_rn(norm, (float)p.dim), sum);
     return norm;
 }
 
 __device__ static void put_u16(uint8_t *p, uint16_t x) {
-    p[0] = (uint8_t)x;
-    p[1] = (uint8_t)(x >> 8);
+    const uint32_t word = x;
+    store_bytes(p, 2, &word);
 }
 
 __device__ static void put_f32(uint8_t *p, float x) {
-    const uint32_t bits = __float_as_uint(x);
-    for (int i = 0; i < 4; i++)
-        p[i] = (uint8_t)(bits >> 8 * i);
+    const uint32_t word = __float_as_uint(x);
+    store_bytes(p, 4, &word);
 }
 
-/* Codes in place of values, and what the rule sums up. */
-template <unsigned B, class V>
-__device__ static float quantize_v2(const tq_cuda_plan &p, const book &b, V &v, float scale) {
-    float sum = 0.0f;
+/* What a block looks things up in, in shared memory. */
+typedef struct tables {
+    float *signs;   /* [dim] */
+    float *weights; /* [2^(bits-1)] */
+    uint2 *cells;   /* [n_cells] */
+} tables;
+
+/* Codes in place of values, and what the rule sums up. A magnitude's cell has one boundary at most. */
+template <bool UNBIASED, class V>
+__device__ static float quantize_v2(const tq_cuda_plan &p, const tables &t, V &v, float scale) {
+    const float per_unit = __uint_as_float(p.cells_per_unit); /* m times it, rounded, is a cell as bits */
+    const uint32_t sign = 1u << (p.bits - 1);
+    float sum[V::WIDTH] = {};
 #pragma unroll
-    for (int k = 0; k < v.n(); k++) {
-        const float u = __fmul_rn(v[k], scale);
-        const unsigned code = nearest<B>(b, false, u);
-        const float c = b.levels[code & ((1u << (B - 1)) - 1)];
-        sum = __fadd_rn(sum, __fmul_rn(p.norm_rule == TQ_NORM_UNBIASED ? fabsf(u) : c, c));
-        v[k] = __uint_as_float(code);
+    for (int i = 0; i < v.n() * V::WIDTH; i++) {
+        const float u = __fmul_rn(v[i], scale), m = fabsf(u);
+        const uint2 cell = t.cells[__float_as_uint(__fmul_rn(m, per_unit))];
+        /* Positive numbers are ordered as their bits are: one more above the boundary. */
+        const uint32_t rank = cell.y + ((cell.x - __float_as_uint(m)) >> 31);
+        const float weight = t.weights[rank];
+        sum[i % V::WIDTH] = __fadd_rn(sum[i % V::WIDTH], UNBIASED ? __fmul_rn(m, weight) : weight);
+        v[i] = __uint_as_float(rank | (__float_as_uint(u) >> (32 - p.bits) & sign));
     }
-    return fold(sum);
+    return fold<V>(sum);
 }
 
-template <unsigned B, class V>
-__device__ static void quantize_v1(const tq_cuda_plan &p, const book &b, V &v, int first, int end,
-                                   float scale) {
+/* Those of vectors first to end. */
+template <class V> __device__ static float squares_of(V &v, int first, int end) {
+    float sum[V::WIDTH] = {};
 #pragma unroll
     for (int k = 0; k < v.n(); k++)
         if (k >= first && k < end)
-            v[k] = __uint_as_float(nearest<B>(b, true, __fmul_rn(__fmul_rn(v[k], scale), p.unit)));
-}
-
-template <class V> __device__ static float squares_of(V &v, int first, int end) {
-    float squares = 0.0f;
 #pragma unroll
-    for (int k = 0; k < v.n(); k++)
-        if (k >= first && k < end) squares = __fadd_rn(squares, __fmul_rn(v[k], v[k]));
-    return fold(squares);
+            for (int c = 0; c < V::WIDTH; c++) {
+                const float x = v[k * V::WIDTH + c];
+                sum[c] = __fadd_rn(sum[c], __fmul_rn(x, x));
+            }
+    return fold<V>(sum);
 }
 
+/* Codes in place of values; returns the norm, a float16, or NO_NORM: it cannot be stored. */
+enum { NO_NORM = 0xffff };
 template <class V>
-__device__ static bool encode_v2(const tq_cuda_plan &p, const book &b, V &v, float squares,
-                                 uint8_t *codes, uint8_t *norms) {
-    const float scale = squares < FLT_MIN ? 0.0f : __fdiv_rn(p.unit, __fsqrt_rn(squares));
-    float sum = 0.0f;
-#define QUANTIZE(bits) sum = quantize_v2<bits>(p, b, v, scale)
-    TQ_CUDA_BITS(p.bits, QUANTIZE)
-#undef QUANTIZE
-    const float norm = stored_norm(p, squares, sum);
-    if (!(norm <= TQ_MAX_NORM)) return false;
-    const uint16_t half = __half_as_ushort(__float2half_rn(norm));
-    if (half == 0) { /* what is stored as zero has no codes */
-#pragma unroll
-        for (int k = 0; k < v.n(); k++)
-            v[k] = 0.0f;
-    }
-    store_codes(p, v, codes);
-    if (lane() == 0) put_u16(norms, half);
-    return true;
+__device__ static uint16_t encode_v2(const tq_cuda_plan &p, const tables &t, V &v, float squares) {
+    const bool zero = squares < FLT_MIN;
+    const float norm = __fsqrt_rn(squares), scale = zero ? 0.0f : __fdiv_rn(p.unit, norm);
+    const float sum = p.norm_rule == TQ_NORM_UNBIASED ? quantize_v2<true>(p, t, v, scale)
+                                                      : quantize_v2<false>(p, t, v, scale);
+    const float stored = zero ? 0.0f : stored_norm(p, norm, sum);
+    const uint16_t half = __half_as_ushort(__float2half_rn(stored));
+    if (__any_sync(ALL, half == 0)) /* what is stored as zero has no codes */
+        if (half == 0) clear(v);
+    return stored <= TQ_MAX_NORM ? half : (uint16_t)NO_NORM;
+}
+
+/* v1: boundaries below a value of either sign, those above zero and their mirror images. */
+__device__ static uint32_t rank_v1(const tq_cuda_plan &p, const tables &t, float x, float scale) {
+    const uint32_t half = 1u << (p.bits - 1);
+    const float u = __fmul_rn(__fmul_rn(x, scale), p.unit), m = fminf(fabsf(u), (float)TQ_CUDA_V1_MOST);
+    const uint2 cell = t.cells[__float_as_uint(__fmul_rn(m, __uint_as_float(p.cells_per_unit)))];
+    if (u > 0.0f) return half + cell.y + ((cell.x - __float_as_uint(m)) >> 31);
+    return half - 1 - cell.y - ((cell.x - __float_as_uint(m) - 1) >> 31); /* and those at it */
 }
 
 /* v1: one norm, or one of each half. */
 template <class V>
-__device__ static void encode_v1(const tq_cuda_plan &p, const book &b, V &v, uint8_t *codes,
-                                 uint8_t *norms) {
+__device__ static void encode_v1(const tq_cuda_plan &p, const tables &t, V &v, uint8_t *codes,
+                                 uint8_t *norms, bool live) {
     const int per = v.n() / (int)p.n_norms;
     for (int i = 0; i < (int)p.n_norms; i++) {
         const float squares = squares_of(v, i * per, i * per + per);
         const float norm = __fsqrt_rn(p.n_norms == 2 ? __fmul_rn(squares, 1.0f / 256.0f) : squares);
         const float scale = norm <= 1e-10f ? 0.0f : __fdiv_rn(1.0f, norm);
-#define QUANTIZE(bits) quantize_v1<bits>(p, b, v, i * per, i * per + per, scale)
-        TQ_CUDA_BITS(p.bits, QUANTIZE)
-#undef QUANTIZE
-        if (lane() == 0) put_f32(norms + 4 * i, norm);
+#pragma unroll
+        for (int j = 0; j < v.n() * V::WIDTH; j++)
+            if (j / V::WIDTH / per == i) v[j] = __uint_as_float(rank_v1(p, t, v[j], scale));
+        if (live && place<V>() == 0) put_f32(norms + 4 * i, norm);
     }
-    store_codes(p, v, codes);
+    store_codes(p, v, codes, live);
+}
+
+/* Asynchronously, in pieces of 16 bytes: tables have room for the last one. */
+__device__ static void bring(void *to, const void *from, uint32_t bytes) {
+    for (uint32_t i = threadIdx.x * 16; i < bytes; i += blockDim.x * 16)
+        __pipeline_memcpy_async((char *)to + i, (const char *)from + i, 16);
+}
+
+__device__ static void bring_tables(const tq_cuda_plan &p, const tables &t) {
+    bring(t.cells, p.cells, p.n_cells * sizeof *t.cells);
+    bring(t.weights, p.weights, sizeof(float) << (p.bits - 1));
+    fill_signs(p, t.signs, false);
+}
+
+/* Until all of the block's threads have brought theirs. */
+__device__ static void wait_for_tables(void) {
+    __pipeline_commit();
+    __pipeline_wait_prior(0);
+    __syncthreads();
 }
 
 template <class V>
 __device__ static void encode_vector(const tq_cuda_encode_args &a, const tq_cuda_encode_side &s,
-                                     const book &b, V &v, uint64_t flips, uint32_t token, uint32_t head) {
+                                     const tables &t, V v, walk &w, bool first) {
+    constexpr bool may_be_v1 = V::VECTORS * TQ_LANES == 256 || V::VECTORS * TQ_LANES == 512;
     const tq_cuda_plan &p = s.plan;
-    const uint64_t start = token * s.src.token + head * s.src.head;
+    const bool exists = w.outer < a.tokens;
+    const uint32_t token = exists ? w.outer : 0, head = exists ? w.inner : 0;
     uint64_t slot;
     bool missing;
-    const bool goes = find_slot(a, token, &slot, &missing);
-    if (missing) tell(s.fault, start);
-    if (!goes) return;
-    load_vector(v, s.src.data, s.src.type, start);
+    bool live = find_slot(a, token, &slot, &missing) && exists;
+    load_vector(v, s.src.data, s.src.type, start_of(s, token, head)); /* which is there, live or not */
+    if (missing && exists) tell<V>(s, w, 0);
+    if (first) wait_for_tables(); /* while the vector is on its way too */
     subtract_centre(a, s, v, token, head);
-    rotate_in(p, v, flips);
+    forget(w.outer), forget(w.inner);
+    rotate_in(p, v, t.signs);
     const float squares = squares_of(v, 0, v.n());
-    if (!(squares <= SUSPICIOUS)) { /* what is not finite or too large shows there; look for it */
-        load_vector(v, s.src.data, s.src.type, start);
-        const uint64_t bad = find_bad(v, start);
-        if (bad != UINT64_MAX || !p.v1) {
-            tell(s.fault, bad != UINT64_MAX ? bad : start);
-            return;
+    const bool suspicious = !(squares <= SUSPICIOUS);
+    if (__any_sync(ALL, suspicious)) { /* what is not finite or too large shows there; look for it */
+        const bool there = w.outer < a.tokens;
+        const uint32_t bad =
+            find_bad<V::SHARE>(s.src, p.dim, start_of(s, there ? w.outer : 0, there ? w.inner : 0));
+        if (suspicious && (bad < p.dim || !p.v1)) {
+            if (live) tell<V>(s, w, bad < p.dim ? bad : 0);
+            live = false;
+            clear(v);
         }
-        subtract_centre(a, s, v, token, head);
-        rotate_in(p, v, flips);
     }
-    uint8_t *codes = row_of(s.codes, a.page_rows, slot, head);
-    uint8_t *norms = row_of(s.norms, a.page_rows, slot, head);
-    if (p.v1)
-        encode_v1(p, b, v, codes, norms);
-    else if (!encode_v2(p, b, v, squares, codes, norms))
-        tell(s.fault, start);
+    if (may_be_v1 && p.v1) {
+        const paged_row at = find_page(slot, a.page_rows);
+        encode_v1(p, t, v, row_at(s.codes, at, w.inner), row_at(s.norms, at, w.inner), live);
+        return;
+    }
+    const uint16_t norm = encode_v2(p, t, v, live ? squares : 0.0f);
+    if (live && norm == NO_NORM) tell<V>(s, w, 0);
+    live = live && norm != NO_NORM;
+    const paged_row at = find_page(slot, a.page_rows);
+    store_codes(p, v, row_at(s.codes, at, w.inner), live);
+    if (live && place<V>() == 0) put_u16(row_at(s.norms, at, w.inner), norm);
 }
 
-template <int N>
-__global__ void __launch_bounds__(THREADS) encode(const __grid_constant__ tq_cuda_encode_args a) {
-    extern __shared__ float rows[]; /* of N = 0 */
-    __shared__ float tree[128], levels[128];
+template <class V>
+__global__ void __launch_bounds__(THREADS, resident<V>())
+    encode(const __grid_constant__ tq_cuda_encode_args a) {
+    extern __shared__ float4 shared[]; /* signs, weights, cells, and what vectors lie there */
     const tq_cuda_encode_side &s = a.side[blockIdx.y];
-    const unsigned half = 1u << (s.plan.bits - 1);
-    for (unsigned i = threadIdx.x; i < half; i += blockDim.x) {
-        tree[i] = s.plan.tree[i];
-        levels[i] = s.plan.levels[i]; /* v2: the positive ones come first */
-    }
-    __syncthreads();
-    coords<N> v = make_coords<N>(rows, (int)s.plan.dim / TQ_LANES);
-    const uint64_t flips = flips_of(s.plan, v);
-    const book b = book_of(s.plan, tree, levels);
-    for (walk w = walk_begin((uint32_t)a.heads); w.outer < a.tokens; walk_on(w, (uint32_t)a.heads))
-        encode_vector(a, s, b, v, flips, w.outer, w.inner);
+    tables t;
+    t.signs = (float *)shared;
+    t.weights = t.signs + (V::VECTORS == 0 ? s.plan.dim : V::VECTORS * TQ_LANES);
+    t.cells = (uint2 *)(t.weights + TQ_CUDA_WEIGHTS);
+    bring_tables(s.plan, t);
+    V v = make_coords<V>((float *)(t.cells + s.plan.n_cells), s.plan.dim);
+    const uint32_t heads = (uint32_t)a.heads;
+    bool first = true;
+    walk w = walk_begin<V>(heads);
+    do {
+        encode_vector(a, s, t, v, w, first);
+        walk_on(w, a.step, heads);
+        first = false;
+    } while (walk_more(w, a.tokens));
+}
+
+/* What a multiprocessor encodes at once with a lane a thread: no more than a few of its warps' work. */
+enum { FEW_VECTORS = 16 };
+
+static size_t table_bytes(const tq_cuda_plan *p) {
+    return (p->dim + TQ_CUDA_WEIGHTS) * sizeof(float) + p->n_cells * sizeof(tq_cuda_cell);
+}
+
+template <class V>
+static void launch_encode(const tq_cuda_encode_args *a, unsigned sides, unsigned threads,
+                          cudaStream_t stream) {
+    const tq_cuda_plan *p = &a->side[0].plan;
+    size_t bytes = table_bytes(p);
+    if (sides == 2 && table_bytes(&a->side[1].plan) > bytes) bytes = table_bytes(&a->side[1].plan);
+    if (V::VECTORS == 0) bytes += threads / V::SHARE * p->dim * sizeof(float);
+    const unsigned most = a->multiprocessors * resident<V>() / sides;
+    const dim3 grid(blocks_of<V>(a->tokens * a->heads, threads, most), sides);
+    tq_cuda_encode_args b = *a;
+    b.step = step_of<V>(grid.x, threads, a->heads);
+    encode<V><<<grid, threads, bytes, stream>>>(b);
+}
+
+/* A warp with many vectors takes its time: where there are few of them, it has two. */
+template <int N, int C>
+static void launch_by_number(const tq_cuda_encode_args *a, unsigned sides, cudaStream_t stream) {
+    if (a->tokens * a->heads * sides <= FEW_VECTORS * a->multiprocessors)
+        launch_encode<coords<N, 1>>(a, sides, THREADS, stream);
+    else
+        launch_encode<coords<N, C>>(a, sides, THREADS, stream);
 }
 
 extern "C" int tq_cuda_launch_encode(const tq_cuda_encode_args *a, unsigned sides, void *stream) {
-    const uint64_t vectors = a->tokens * a->heads;
     const cudaStream_t s = (cudaStream_t)stream;
-    const unsigned dim = a->side[0].plan.dim;
-    const dim3 grid(blocks_of(vectors, THREADS), sides), large(blocks_of(vectors, FEW_THREADS), sides);
-    switch (dim) {
-#define X(D)                                                                                             \
+    switch (a->side[0].plan.dim) {
+#define X(D, C)                                                                                          \
     case D:                                                                                              \
-        encode<D / TQ_LANES><<<grid, THREADS, 0, s>>>(*a);                                               \
+        launch_by_number<D / TQ_LANES, C>(a, sides, s);                                                  \
         break;
         TQ_CUDA_DIMS(X)
 #undef X
     default:
-        encode<0><<<large, FEW_THREADS, FEW_THREADS / TQ_LANES * dim * sizeof(float), s>>>(*a);
+        launch_encode<coords<0, 1>>(a, sides, FEW_THREADS, s);
     }
     return (int)cudaGetLastError();
 }

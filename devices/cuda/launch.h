@@ -11,7 +11,13 @@ extern "C" {
 #endif
 
 /* Where the tables of all formats lie in the device's memory. */
-enum { TQ_CUDA_BOOKS = 11, TQ_CUDA_ODD = 3 };
+enum { TQ_CUDA_BOOKS = 11, TQ_CUDA_ODD = 3, TQ_CUDA_WEIGHTS = 128, TQ_CUDA_V1_MOST = 6 };
+
+/* A stretch of magnitudes with one boundary at most: their rank is `below`, and one more above that. */
+typedef struct tq_cuda_cell {
+    uint32_t boundary; /* a float's bits; of infinity: none */
+    uint32_t below;
+} tq_cuda_cell;
 
 /* A format at a head dimension, as tq_plan has it. */
 typedef struct tq_cuda_plan {
@@ -24,6 +30,11 @@ typedef struct tq_cuda_plan {
     const float *levels; /* [2^bits] by stored code */
     const float *tree;   /* [2^(bits-1)] boundaries above zero as a search tree */
     float few[8];        /* the same where there are no more than seven: of up to 4 bits */
+    /* encoders; cell i is what is nearest to i / cells_per_unit */
+    const tq_cuda_cell *cells;
+    const float
+        *weights; /* [2^(bits-1)] what v2's centroids add to the norm's sum: squares, or themselves */
+    uint32_t n_cells, cells_per_unit;
     /* rotation */
     uint32_t scale_last, n_odd;
     float tilt, scale;
@@ -50,6 +61,11 @@ typedef struct tq_cuda_centres {
     uint64_t n, stretch;
 } tq_cuda_centres;
 
+/* From a thread's vector to its next one, among outer times inner; set by the launch. */
+typedef struct tq_cuda_step {
+    uint32_t outer, inner;
+} tq_cuda_step;
+
 typedef struct tq_cuda_encode_side {
     tq_cuda_plan plan;
     tq_cuda_vectors src;
@@ -65,6 +81,8 @@ typedef struct tq_cuda_encode_args {
     uint64_t first_slot;
     const int64_t *position_of; /* NULL: first_position + t */
     uint64_t first_position;
+    uint32_t multiprocessors;
+    tq_cuda_step step;
 } tq_cuda_encode_args;
 
 typedef struct tq_cuda_decode_args {
@@ -78,6 +96,8 @@ typedef struct tq_cuda_decode_args {
     uint32_t type;
     void *dst;
     uint64_t dst_row, dst_head; /* elements */
+    uint32_t multiprocessors;
+    tq_cuda_step step;
 } tq_cuda_decode_args;
 
 typedef struct tq_cuda_rotate_args {
@@ -86,6 +106,8 @@ typedef struct tq_cuda_rotate_args {
     uint32_t out; /* back to the original domain */
     const float *src;
     float *dst;
+    uint32_t multiprocessors;
+    tq_cuda_step step;
 } tq_cuda_rotate_args;
 
 typedef struct tq_cuda_requantize_args {

@@ -31,7 +31,7 @@
 extern "C" {
 #endif
 
-/** One device, and the tables of all formats in its memory (about 20 KiB). */
+/** One device, and the tables of all formats in its memory (about 100 KiB). */
 typedef struct tq_cuda tq_cuda;
 
 /** How many CUDA devices this process sees; 0 where there is no driver. Host call. */

@@ -1012,15 +1012,16 @@ __global__ void __launch_bounds__(layer<D_, E_, KF, VF, ACCURACY, ANY_LAYOUT, DE
             };
 
             if (!dense) {
-                /* A warp has tiles that follow each other; those of a team are neighbours, and last turns
-                 * may have none. */
+                /* Warps take turns, or, where keys have centres, tiles that follow each other. Teams'
+                 * last turns may have none for some. */
                 const uint32_t share = (c1 - c0) / WARPS, longer = (c1 - c0) % WARPS;
                 const uint32_t count =
                     TEAM > 1 ? share + (longer > 0) : share + ((uint32_t)warp < longer);
-                const uint32_t begin =
-                    c0 + (TEAM > 1 ? warp : warp * share + min((uint32_t)warp, longer));
+                const bool runs = TEAM == 1 && a.bias != nullptr; /* of a stretch, as far as it goes */
+                const uint32_t begin = c0 + (runs ? warp * share + min((uint32_t)warp, longer) : warp);
+                const uint32_t step = runs ? 1 : WARPS;
                 auto tile_at = [&](uint32_t i) {
-                    const uint32_t j = begin + i * (TEAM > 1 ? WARPS : 1);
+                    const uint32_t j = begin + i * step;
                     return TEAM > 1 && j >= c1 ? ~0u : j + (j < seq.head ? seq.base : seq.skip);
                 };
                 /* page and row within it of a slot */

@@ -65,6 +65,8 @@ __global__ void __launch_bounds__(THREADS) merge(const __grid_constant__ tq_merg
     const uint32_t row = token % a.queries * a.group + head % a.group, column = row % m.columns;
     const uint32_t nth = kv_head * a.row_blocks + row / m.columns;
     const uint32_t item = b * a.kv_heads * a.row_blocks + nth, dim = m.v_dim;
+    float *const signs = values + (N == 0 ? m.kinds + 1 : m.kinds) * dim;
+    if (m.rotate) fill_signs(m.v_plan, signs, true);
     wait_for_launch_before();
 
     const tq_attend_cut cut = *a.cut;
@@ -131,17 +133,22 @@ __global__ void __launch_bounds__(THREADS) merge(const __grid_constant__ tq_merg
         values[i] = x;
     }
     bad = __syncthreads_or(bad);
-    if (m.rotate && threadIdx.x < TQ_LANES) {
-        coords<N> v = make_coords<N>(values, (int)dim / TQ_LANES);
-        if constexpr (N > 0)
+    if (m.rotate && threadIdx.x < WARP) { /* half a warp would do, and stays with the other half */
+        using V = coords<N, 1>;
+        V v = make_coords<V>(values, dim);
+        if constexpr (N == 0)
+            v.x = values + (threadIdx.x < TQ_LANES ? 0 : m.kinds * dim) +
+                  place<V>(); /* the other's rubbish */
+        else
 #pragma unroll
             for (int k = 0; k < N; k++)
-                v[k] = values[k * TQ_LANES + lane()];
-        rotate_out(m.v_plan, v, flips_of(m.v_plan, v));
+                v[k] = values[k * TQ_LANES + place<V>()];
+        rotate_out<false>(m.v_plan, v, signs);
         if constexpr (N > 0)
+            if (threadIdx.x < TQ_LANES)
 #pragma unroll
-            for (int k = 0; k < N; k++)
-                values[k * TQ_LANES + lane()] = v[k];
+                for (int k = 0; k < N; k++)
+                    values[k * TQ_LANES + place<V>()] = v[k];
     }
     __syncthreads();
     if (m.kinds == 2) {
@@ -164,7 +171,7 @@ template <int N> static cudaError_t launch(const tq_merge_args &m, cudaStream_t 
     attribute.val.programmaticStreamSerializationAllowed = 1;
     config.gridDim = m.attend.sequences * m.attend.queries * m.attend.kv_heads * m.attend.group;
     config.blockDim = THREADS;
-    config.dynamicSmemBytes = (size_t)m.v_dim * m.kinds * sizeof(float);
+    config.dynamicSmemBytes = (size_t)m.v_dim * (m.kinds + (N == 0 ? 2 : 1)) * sizeof(float);
     config.stream = stream;
     config.attrs = &attribute;
     config.numAttrs = m.early ? 1 : 0;
@@ -174,7 +181,7 @@ template <int N> static cudaError_t launch(const tq_merge_args &m, cudaStream_t 
 extern "C" int tq_cuda_launch_merge(const tq_merge_args *m, void *stream) {
     const cudaStream_t s = (cudaStream_t)stream;
     switch (m->rotate ? m->v_plan.dim : 64) {
-#define X(D)                                                                                             \
+#define X(D, LANES)                                                                                      \
     case D:                                                                                              \
         return (int)launch<D / TQ_LANES>(*m, s);
         TQ_CUDA_DIMS(X)

@@ -39,6 +39,8 @@ typedef struct tq_prepare_args {
     const int32_t *centre_tables;
     uint64_t centre_table_stride;
     float *bias;
+    /* of the launch */
+    uint32_t query_blocks, chunks;
 } tq_prepare_args;
 
 typedef struct tq_merge_args {
@@ -52,7 +54,7 @@ typedef struct tq_merge_args {
     const float *sinks;
 } tq_merge_args;
 
-enum { TQ_MERGE_MOST = 64 };
+enum { TQ_MERGE_MOST = 64, TQ_PREPARE_STRETCHES = 16 /* of a block of centres */ };
 
 typedef struct tq_merge_partials_args {
     const float *acc[TQ_MERGE_MOST], *max[TQ_MERGE_MOST], *sum[TQ_MERGE_MOST];

@@ -332,7 +332,7 @@ static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch 
     a->code_scale = unit * k_scale / p->k_factor;
     a->dense_scale = unit;
     a->dense = p->shape.dense;
-    a->multiprocessors = (uint32_t)p->cuda->multiprocessors;
+    a->multiprocessors = p->cuda->multiprocessors;
     a->early = p->cuda->major >= 9;
 
     *m = (tq_merge_args){.v_plan = p->v_device,
@@ -358,7 +358,7 @@ static int launch(const tq_cuda_attention *p, tq_prepare_args *a, tq_merge_args 
     if (error != 0) return error;
     cudaLaunchAttribute attribute = {.id = cudaLaunchAttributeProgrammaticStreamSerialization,
                                      .val = {.programmaticStreamSerializationAllowed = 1}};
-    const cudaLaunchConfig_t config = {.gridDim = {(unsigned)p->cuda->multiprocessors, 1, 1},
+    const cudaLaunchConfig_t config = {.gridDim = {p->cuda->multiprocessors, 1, 1},
                                        .blockDim = {p->threads, 1, 1},
                                        .dynamicSmemBytes = p->shared_bytes,
                                        .stream = (cudaStream_t)stream,
