@@ -36,9 +36,9 @@ static void print_row(const attend_row *row, int paged) {
 static void print_plan(const tq_cuda_attention_info *info) {
     static const char *const origins[] = {"built in", "cached", "compiled"};
     printf("\"origin\": \"%s\", \"plan_seconds\": %.3f, \"registers\": %u, \"shared_bytes\": %u, "
-           "\"warps\": %u, \"stages\": %u, \"workspace_bytes\": %zu, ",
+           "\"warps\": %u, \"workspace_bytes\": %zu, ",
            (unsigned)info->origin < 3 ? origins[info->origin] : "?", info->seconds, info->registers,
-           info->shared_bytes, info->warps, info->stages, info->workspace_bytes);
+           info->shared_bytes, info->warps, info->workspace_bytes);
 }
 
 static tq_status launch(void *work, size_t i, cudaStream_t stream) {

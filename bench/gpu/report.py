@@ -70,7 +70,7 @@ def summary(rows, samples):
             "replays": sum(row["replays"] for row in good)}
     told.update(readings(samples, good[0]))
     for name in ("bytes", "source_bytes", "stored_bytes", "sets", "error", "origin", "plan_seconds", "registers",
-                 "warps", "stages", "shared_bytes", "workspace_bytes"):
+                 "warps", "shared_bytes", "workspace_bytes"):
         if name in good[0]:
             told[name] = good[0][name]
     return told

@@ -70,7 +70,7 @@ typedef struct tq_cuda_attention_info {
     tq_cuda_origin origin;
     double seconds;         /**< that finding or compiling it took */
     size_t workspace_bytes; /**< that any run within the plan's limits wants, a multiple of 256 */
-    unsigned registers, shared_bytes, warps, stages; /**< of a block of the kernel; one an SM */
+    unsigned registers, shared_bytes, warps; /**< of a block of the kernel; one an SM */
 } tq_cuda_attention_info;
 
 /** Checks a kind of layer and makes its kernels ready. May compile for seconds: not for a hot path.

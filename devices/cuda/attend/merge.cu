@@ -67,6 +67,7 @@ __global__ void __launch_bounds__(THREADS) merge(const __grid_constant__ tq_merg
     const uint32_t item = b * a.kv_heads * a.row_blocks + nth, dim = m.v_dim;
     float *const signs = values + (N == 0 ? m.kinds + 1 : m.kinds) * dim;
     if (m.rotate) fill_signs(m.v_plan, signs, true);
+    touch_arguments(m);
     wait_for_launch_before();
 
     const tq_attend_cut cut = *a.cut;
@@ -78,8 +79,7 @@ __global__ void __launch_bounds__(THREADS) merge(const __grid_constant__ tq_merg
         first = owner_of(cut, start + nth * units);
         blocks = owner_of(cut, start + nth * units + units - 1) - first + 1;
     }
-    /* Each warp for itself: a lane has some of the parts' references and sums; and of the first
-     * coordinate the first parts are asked for before they are known to count. */
+    /* The first parts of the first coordinates are asked for before it is known whether they count. */
     const uint32_t parts = blocks * m.kinds, slot_floats = TQ_ATTEND_COLUMNS * (dim + 2),
                    wide = threadIdx.x % 32;
     const float *const slots = a.partial + (uint64_t)(item + first) * m.kinds * slot_floats;
@@ -95,25 +95,25 @@ __global__ void __launch_bounds__(THREADS) merge(const __grid_constant__ tq_merg
         }
     };
     if (threadIdx.x < dim * m.kinds) ask(threadIdx.x, threadIdx.x / dim);
-    float top = -INFINITY, sum = 0.0f;
-    for (uint32_t i = wide; i < parts; i += 32) {
-        const float t = tails[(uint64_t)i * slot_floats],
-                    s = tails[(uint64_t)i * slot_floats + TQ_ATTEND_COLUMNS];
-        tops[i] = t, weights[i] = s; /* all warps write the same */
-        top = fmaxf(top, t);
+    for (uint32_t i = threadIdx.x; i < parts; i += blockDim.x) {
+        tops[i] = tails[(uint64_t)i * slot_floats];
+        weights[i] = tails[(uint64_t)i * slot_floats + TQ_ATTEND_COLUMNS];
     }
+    __syncthreads();
+    float top = -INFINITY, sum = 0.0f;
+    for (uint32_t i = wide; i < parts; i += WARP)
+        top = fmaxf(top, tops[i]);
 #pragma unroll
     for (int d = 16; d > 0; d /= 2)
-        top = fmaxf(top, __shfl_xor_sync(~0u, top, d));
-    __syncthreads();
-    for (uint32_t i = wide; i < parts;
-         i += 32) { /* what saw nothing has 0, what is no number may have no largest */
+        top = fmaxf(top, __shfl_xor_sync(ALL, top, d));
+    for (uint32_t i = wide; i < parts; i += WARP) { /* what saw nothing has 0, what is no number may have
+                                                       no largest */
         const float s = weights[i];
         sum += s == 0.0f ? 0.0f : tops[i] == -INFINITY ? NAN : s * exp2f(tops[i] - top);
     }
 #pragma unroll
     for (int d = 16; d > 0; d /= 2)
-        sum += __shfl_xor_sync(~0u, sum, d);
+        sum += __shfl_xor_sync(ALL, sum, d);
     __syncthreads();
     for (uint32_t i = threadIdx.x; i < parts; i += blockDim.x)
         weights[i] = weights[i] == 0.0f ? 0.0f : exp2f(tops[i] - top);

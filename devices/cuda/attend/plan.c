@@ -11,7 +11,26 @@
 #include "base/size.h"
 #include "jit.h"
 
-extern const char tq_cuda_attend_args_source[], tq_cuda_attend_source[];
+/* What NVRTC compiles, one behind the other (CMakeLists.txt). */
+extern const char tq_text_args[], tq_text_instructions[], tq_text_codes[], tq_text_layer[],
+    tq_text_products[], tq_text_rows[], tq_text_running[], tq_text_sight[], tq_text_attend[];
+static const char *const texts[] = {tq_text_args,    tq_text_instructions, tq_text_codes,
+                                    tq_text_layer,   tq_text_products,     tq_text_rows,
+                                    tq_text_running, tq_text_sight,        tq_text_attend};
+enum { N_TEXTS = sizeof texts / sizeof *texts };
+
+static char *join_texts(void) {
+    size_t n = 1;
+    for (size_t i = 0; i < N_TEXTS; i++)
+        n += strlen(texts[i]);
+    char *const all = malloc(n), *end = all;
+    for (size_t i = 0; all != NULL && i < N_TEXTS; i++) {
+        const size_t length = strlen(texts[i]);
+        memcpy(end, texts[i], length + 1);
+        end += length;
+    }
+    return all;
+}
 
 enum { MOST_TEAM_DIM = 256, NAME = 96 };
 
@@ -91,12 +110,8 @@ static tq_status compile(tq_cuda_attention *p, const char *cache_dir, tq_cuda_at
     static const char *const options[] = {"-std=c++17", "-default-device"};
     const tq_attend_shape *s = &p->shape;
     char name[NAME];
-    const size_t n_args = strlen(tq_cuda_attend_args_source), n = strlen(tq_cuda_attend_source);
-    char *const source = malloc(n_args + n + 1);
-    if (source == NULL)
-        return tq_fail(TQ_E_NO_MEMORY, n_args + n, "attention", "no memory for the kernel's text");
-    memcpy(source, tq_cuda_attend_args_source, n_args);
-    memcpy(source + n_args, tq_cuda_attend_source, n + 1);
+    char *const source = join_texts();
+    if (source == NULL) return tq_fail(TQ_E_NO_MEMORY, 0, "attention", "no memory for the kernel's text");
     snprintf(name, sizeof name, "tq_attend<%u, %u, %u, %u, %u, %u, %u, %u>", s->k_dim, s->v_dim,
              s->k_format, s->v_format, s->accuracy, s->any_layout, s->dense, s->shared_kib);
     const tq_cuda_jit_request request = {.source = source,

@@ -210,13 +210,21 @@ __device__ static void take_centres(const tq_prepare_args &p, row_of<N> &q, row_
     const uint32_t item = (b * a.kv_heads + head) * a.row_blocks + row / p.columns;
     load_vector(q, p.q.data, p.q.type, query_at(p, b, head, row));
     float *const to = p.bias + (uint64_t)item * a.stretches * TQ_ATTEND_COLUMNS + row % p.columns;
-#pragma unroll 4
+    /* Thread i of a row has the number of stretch i. */
+    auto is_seen = [&](uint32_t s) {
+        const uint32_t from = s * a.stretch, end = from + a.stretch;
+        return there && s < stretches && end > seq.codes_from && (end > seq.seen_from || from < head_to);
+    };
+    static_assert(TQ_PREPARE_STRETCHES == TQ_LANES, "a stretch a thread");
+    const uint32_t mine = chunk * TQ_PREPARE_STRETCHES + place<row_of<N>>();
+    int32_t numbers = 0;
+    if (p.centre_tables != nullptr && is_seen(mine))
+        numbers = p.centre_tables[b * p.centre_table_stride + mine];
+#pragma unroll 8
     for (uint32_t i = 0; i < TQ_PREPARE_STRETCHES; i++) {
-        const uint32_t s = chunk * TQ_PREPARE_STRETCHES + i, from = s * a.stretch, end = from + a.stretch;
-        const bool seen =
-            there && s < stretches && end > seq.codes_from && (end > seq.seen_from || from < head_to);
-        const int32_t number =
-            !seen || p.centre_tables == nullptr ? 0 : p.centre_tables[b * p.centre_table_stride + s];
+        const uint32_t s = chunk * TQ_PREPARE_STRETCHES + i;
+        const bool seen = is_seen(s);
+        const int32_t number = __shfl_sync(ALL, numbers, threadIdx.x % WARP / TQ_LANES * TQ_LANES + i);
         clear(centre);
         if (seen)
             load_vector(centre, p.centre, TQ_F16, ((uint64_t)number * a.kv_heads + head) * p.k_plan.dim);
@@ -240,6 +248,7 @@ __global__ void __launch_bounds__(THREADS) prepare(const __grid_constant__ tq_pr
     row_of<N> v = make_coords<row_of<N>>(rows, p.k_plan.dim);
     fill_signs(p.k_plan, signs, false);
     __syncthreads();
+    touch_arguments(p);
     wait_for_launch_before();
     let_next_launch();
     if (blockIdx.x == p.query_blocks) {

@@ -79,4 +79,17 @@ const void *tq_cuda_attend_built_in(const tq_attend_shape *shape);
 #ifdef __cplusplus
 }
 #endif
+
+#ifdef __CUDACC__
+/* Brings a kernel's arguments to the constant cache at once, not line by line as they are asked for. */
+template <class T> __device__ static void touch_arguments(const T &arguments) {
+    constexpr unsigned LINE = 64, LINES = (sizeof(T) + LINE - 1) / LINE;
+    static_assert(LINES <= 32, "a warp touches a line each");
+    const unsigned i = threadIdx.x % 32;
+    if (i < LINES) {
+        const uint32_t x = ((const uint32_t *)&arguments)[i * (LINE / 4)];
+        asm volatile("" ::"r"(x));
+    }
+}
+#endif
 #endif

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT
+ * Instructions that C++ has no words for, and what the texts of attention share. These texts include
+ * nothing but each other: nvcc compiles them ahead, NVRTC one behind the other, after attend.h. */
+#ifndef TQ_CUDA_INSTRUCTIONS_CUH
+#define TQ_CUDA_INSTRUCTIONS_CUH
+
+#ifndef __CUDACC_RTC__
+#include "attend/attend.h"
+#endif
+
+#define TQ_INLINE __device__ __forceinline__
+
+constexpr int COLUMNS = TQ_ATTEND_COLUMNS, TILE = TQ_ATTEND_TILE;
+constexpr float LOG2_E = 1.44269504f;
+#define INF __int_as_float(0x7f800000)
+
+TQ_INLINE uint32_t shared_address(const void *p) {
+    return (uint32_t)__cvta_generic_to_shared(p);
+}
+TQ_INLINE uint32_t permute(uint32_t a, uint32_t b, uint32_t selector) {
+    return __byte_perm(a, b, selector);
+}
+/* Bits of a where the mask has ones, of b elsewhere. */
+TQ_INLINE uint32_t select(uint32_t mask, uint32_t a, uint32_t b) {
+    return (a & mask) | (b & ~mask);
+}
+/* Two float16: the low half is a. */
+TQ_INLINE uint32_t pack(float a, float b) {
+    uint32_t d;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(d) : "f"(b), "f"(a));
+    return d;
+}
+TQ_INLINE float half_low(uint32_t x) {
+    float f;
+    asm("{.reg .b16 l, h;\n mov.b32 {l, h}, %1;\n cvt.f32.f16 %0, l;}" : "=f"(f) : "r"(x));
+    return f;
+}
+TQ_INLINE float half_high(uint32_t x) {
+    float f;
+    asm("{.reg .b16 l, h;\n mov.b32 {l, h}, %1;\n cvt.f32.f16 %0, h;}" : "=f"(f) : "r"(x));
+    return f;
+}
+TQ_INLINE float power_of_2(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+TQ_INLINE float log_of_2(float x) {
+    float y;
+    asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+TQ_INLINE void product(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
+                       uint32_t b1) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+        "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+TQ_INLINE uint32_t transpose(uint32_t a) {
+    uint32_t d;
+    asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(d) : "r"(a));
+    return d;
+}
+template <int N> TQ_INLINE void copy_async(uint32_t to, const void *from) {
+    if constexpr (N == 16)
+        asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(to), "l"(from));
+    else
+        asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from));
+}
+TQ_INLINE void copies_commit() {
+    asm volatile("cp.async.commit_group;");
+}
+template <int N> TQ_INLINE void copies_wait() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
+/* Of what ran before in the stream with the programmatic attribute. */
+TQ_INLINE void wait_for_launch_before() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+/* Brings what is at p to the cache that loads look at first: all of it lies in two lines at most. */
+TQ_INLINE void touch(const tq_attend_sequence *p) {
+    asm volatile("prefetch.global.L1 [%0];" ::"l"(p));
+    asm volatile("prefetch.global.L1 [%0];" ::"l"((const uint8_t *)p + sizeof *p - 1));
+}
+TQ_INLINE void let_next_launch() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
+#endif
