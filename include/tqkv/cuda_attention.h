@@ -16,6 +16,19 @@
  * - codes: those up to its coded length, in pages of a pool or in a ring or array of its own
  * - recent: the rest, in float16 rings; none without `recent_k`
  *
+ * Feeding it: a new token's keys and values go to the recent ring as they are in float16 (the caller's
+ * copy); what ages out of it is encoded from there by tq_cuda_encode(). With a ring [B][capacity][G][D]
+ * all of its rows are tokens whose slots are -1 but for those that age: one captured call then serves
+ * every step. A sequence's coded length is max(sinks, length - recent). Centres of stretches are learned
+ * on the host (tq_learn_centre()) from the first keys of a stretch, as they are in float16, before its
+ * first position is encoded. Encoding chooses them by positions[t] / L % n_centres alone: positions[t] =
+ * number * L takes the centre of any number. Codes are then those of tq_cache.
+ *
+ * Built in, for compute capability 9.0 and later: D = E of 64, 128 and 256, fast: tq4, tq8, and keys of
+ * tq6 with values of tq4, these with float16 beside them too; and tq4 exact, of up to four rows a KV
+ * head. Other layers are compiled when they are planned for, in one to three seconds, by NVRTC
+ * (libnvrtc.so of CUDA 12 or 13, or the file that $TQKV_NVRTC names), and kept in a folder.
+ *
  * Accuracy, against float64 on the decoded cache: TQ_CUDA_EXACT meets the bound of attention.h. For
  * TQ_CUDA_FAST centroids, queries and weights are rounded to float16 and everything else is float32:
  *
@@ -88,8 +101,9 @@ TQ_API tq_status tq_cuda_attention_plan(tq_cuda *cuda, const tq_cuda_attention_c
 /** Nothing may be under way that uses it. NULL: nothing to do. */
 TQ_API void tq_cuda_attention_free(tq_cuda_attention *attention);
 
-/** Float16 vectors [rows][G][capacity][D] of some sequences; strides in elements, multiples of 8, 0: side
- * by side; data on a multiple of 16 bytes. */
+/** Float16 vectors of some sequences, [rows][G][capacity][D]: the capacity is n_sinks of sinks, and
+ * recent_capacity of recent ones. Strides in elements, multiples of 8, 0: side by side; data on a
+ * multiple of 16 bytes. */
 typedef struct tq_cuda_dense {
     const uint16_t *data; /**< NULL: none */
     size_t n;             /**< elements there */
@@ -101,32 +115,36 @@ typedef struct tq_cuda_dense {
 typedef struct tq_cuda_attention_batch {
     size_t size;        /**< sizeof(tq_cuda_attention_batch) (TQ_E_SIZE) */
     size_t n_sequences; /**< B; 0: nothing to do */
-    size_t n_queries;   /**< n of each; 0: 1. Query i stands at position length - n + i */
+    size_t n_queries;   /**< n of each; 0: 1. Query i stands at position length - n + i; before position 0
+                             it sees nothing. Sequences with fewer have theirs last */
 
     const tq_view *k, *v; /**< host: codes in device memory, with page_rows (positions of a page; 0:
-                             capacity), strides and pool_pages; capacity, ring_start, pages and blocks are
-                             not looked at. k->centre, n_centres, centre_stretch as there; one centre
-                               serves all, and those of stretches go through centre_tables */
+                               capacity), strides and pool_pages; ring_start, pages and blocks are
+                               not looked at. k->centre, n_centres, centre_stretch as there: one
+                               centre serves all, those of stretches go through centre_tables */
     const int32_t *block_tables; /**< [B] rows of table_stride page numbers. NULL: sequence b lies in page
                                       b, a ring once it is longer than page_rows */
-    size_t table_stride;         /**< entries of a row. Position p lies in slot p, or p - code_first */
-    uint64_t code_first;         /**< position of slot 0, for codes that begin behind the sinks */
+    size_t table_stride;         /**< entries of a row, enough for each length, which is not checked */
+    uint64_t code_first;         /**< position of slot 0. What lies below it is sinks, or is not there: a
+                                      later part of a sequence has no sinks and begins here; an earlier one
+                                      ends by `lengths`, and then wants n = 1 and neither window nor
+                                      slopes, since queries stand at the end of what is given */
     const int32_t *lengths;      /**< [B] positions, newest query included; 0: rows see nothing. Not more
                                       than max_positions: longer ones are cut to it */
-    const int32_t *coded_lengths; /**< [B] positions from here on lie in `recent`. NULL: none do */
-    const int32_t
-        *centre_tables; /**< [B] rows of centre_table_stride numbers of centres, one a stretch */
+    const int32_t *coded_lengths; /**< [B] positions from here on lie in `recent`, whose capacity must be
+                                       enough for them, which is not checked. NULL: none do (TQ_E_NULL
+                                     with recent_k) */
+    const int32_t *centre_tables; /**< [B] rows of numbers of centres, one a stretch, counted from
+                                     position 0, enough for each coded length, which is not checked */
     size_t centre_table_stride;
 
-    size_t n_sinks;         /**< S positions of each sequence in sink_k and sink_v */
-    size_t recent_capacity; /**< position p lies at row p % recent_capacity */
-    tq_cuda_dense sink_k, sink_v, recent_k, recent_v; /**< in the layer's domain, keys without a centre
-                                                         taken off */
+    size_t n_sinks;                                   /**< S positions of each in sink_k and sink_v */
+    size_t recent_capacity;                           /**< position p lies at row p % recent_capacity */
+    tq_cuda_dense sink_k, sink_v, recent_k, recent_v; /**< in the layer's domain, no centre taken off */
     const int32_t *dense_rows;                        /**< [B]: sequence b's in these arrays; NULL: b */
     size_t n_dense_rows;                              /**< sequences that they hold; 0: B */
 
-    const void
-        *q; /**< [B][n][H][D] of q_type; strides of tokens and heads in elements, 0: side by side */
+    const void *q; /**< [B][n][H][D] of q_type; strides in elements, 0: side by side */
     size_t n_q, q_token_stride, q_head_stride;
     void *out; /**< [B][n][H][E] of out_type; with `sum` float32, left open, as in attention.h */
     size_t n_out, out_token_stride, out_head_stride;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Everything in libtqkv. tqkv/io.h belongs to libtqkv_io and is included on its own.
+ * Everything in libtqkv. tqkv/io.h belongs to libtqkv_io, tqkv/cuda.h and tqkv/cuda_attention.h to
+ * libtqkv_cuda: they are included on their own.
  *
  * Structs that begin with `size` may grow: set it to the sizeof of yours. What an older caller lacks
  * counts as 0; what a newer one has, and the library at hand does not know, must be 0 (TQ_E_UNSUPPORTED).

@@ -178,6 +178,8 @@ static void refuse_positions(trial *t) {
     RUN(TQ_E_POSITION, b.recent_capacity = 0);
     RUN(TQ_E_POSITION, k.centre_stretch = 32);
     RUN(TQ_E_POSITION, k.centre_stretch = 0);
+    RUN(TQ_E_NULL, k.centre = NULL);
+    RUN(TQ_E_NULL, b.coded_lengths = NULL);
     RUN(any, k.n_centres = 0);
     RUN(any, v.centre = t->k.centre);
     RUN(TQ_E_MASK, b.n_tree = 0);

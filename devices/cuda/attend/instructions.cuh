@@ -80,10 +80,11 @@ TQ_INLINE void wait_for_launch_before() {
     asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
-/* Brings what is at p to the cache that loads look at first: all of it lies in two lines at most. */
-TQ_INLINE void touch(const tq_attend_sequence *p) {
-    asm volatile("prefetch.global.L1 [%0];" ::"l"(p));
-    asm volatile("prefetch.global.L1 [%0];" ::"l"((const uint8_t *)p + sizeof *p - 1));
+/* Brings a word's line to the cache that loads look at first. */
+TQ_INLINE void touch(const void *p) {
+    uint32_t x;
+    asm volatile("ld.global.ca.u32 %0, [%1];" : "=r"(x) : "l"(p));
+    asm volatile("" ::"r"(x));
 }
 TQ_INLINE void let_next_launch() {
 #if __CUDA_ARCH__ >= 900

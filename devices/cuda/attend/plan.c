@@ -13,10 +13,11 @@
 
 /* What NVRTC compiles, one behind the other (CMakeLists.txt). */
 extern const char tq_text_args[], tq_text_instructions[], tq_text_codes[], tq_text_layer[],
-    tq_text_products[], tq_text_rows[], tq_text_running[], tq_text_sight[], tq_text_attend[];
-static const char *const texts[] = {tq_text_args,    tq_text_instructions, tq_text_codes,
-                                    tq_text_layer,   tq_text_products,     tq_text_rows,
-                                    tq_text_running, tq_text_sight,        tq_text_attend};
+    tq_text_piece[], tq_text_products[], tq_text_rows[], tq_text_running[], tq_text_coded[],
+    tq_text_dense[], tq_text_attend[];
+static const char *const texts[] = {tq_text_args,  tq_text_instructions, tq_text_codes, tq_text_layer,
+                                    tq_text_piece, tq_text_products,     tq_text_rows,  tq_text_running,
+                                    tq_text_coded, tq_text_dense,        tq_text_attend};
 enum { N_TEXTS = sizeof texts / sizeof *texts };
 
 static char *join_texts(void) {

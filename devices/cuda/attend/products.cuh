@@ -17,6 +17,23 @@ template <class L> struct operands {
     TQ_INLINE uint2 low(int step) const {
         return high(L::K_STEPS + step);
     }
+    /* `words`: of the item; shared ones are copied by the whole block, which meets before they are read.
+     */
+    TQ_INLINE operands(const uint32_t *words, uint2 *shared) {
+        const int lane = threadIdx.x & 31;
+        from = (const uint2 *)words + lane;
+        if constexpr (L::QUERIES_SHARED) {
+            for (int i = threadIdx.x; i < L::QUERY_BYTES / 16; i += L::THREADS)
+                ((uint4 *)shared)[i] = ((const uint4 *)words)[i];
+            from = shared + lane;
+        }
+    }
+    TQ_INLINE void hold() {
+        if constexpr (L::QUERIES_HELD)
+#pragma unroll
+            for (int i = 0; i < L::K_STEPS * (L::TWICE ? 2 : 1); i++)
+                held[i] = from[i * 32];
+    }
 };
 
 /* Eight codes of two rows times two steps of queries. Where an entry has what rounding left beside it,

@@ -28,6 +28,10 @@ static tq_status take_centre(const tq_cuda_attention *p, const tq_cuda_attention
     const tq_view *k = b->k;
     const size_t stretch = k->centre_stretch;
     a->attend.stretches = 1, a->attend.stretch = INT32_MAX, a->attend.stretch_shift = 31;
+    if (k->centre == NULL && p->centre_stretch != 0)
+        return tq_fail(TQ_E_NULL, 0, "centre",
+                       "centre of k is NULL: the plan is for centres of stretches of %u",
+                       p->centre_stretch);
     if (k->centre == NULL) return TQ_OK;
     if (k->n_centres == 0)
         return tq_fail(TQ_E_SIZE, 0, "n_centres", "n_centres is 0, and there is a centre");
@@ -189,13 +193,16 @@ static tq_status take_dense_side(const tq_cuda_attention *p, const tq_cuda_dense
 }
 
 static tq_status take_dense(const tq_cuda_attention *p, const tq_cuda_dense *k, const tq_cuda_dense *v,
-                            const char *k_name, const char *v_name, size_t rows, size_t sequences,
-                            tq_attend_dense *out) {
+                            const char *k_name, const char *v_name, const char *rows_name, size_t rows,
+                            size_t sequences, tq_attend_dense *out) {
     if (rows == 0 && k->data == NULL && v->data == NULL) return TQ_OK;
     if (!p->shape.dense)
-        return tq_fail(TQ_E_FORMAT, 0, k_name, "%s: the plan is for codes alone (`dense`)", k_name);
+        return tq_fail(TQ_E_FORMAT, 0, k_name,
+                       "%s is given, and the plan is for codes alone: plan with `dense`", k_name);
     if (rows == 0 || rows > INT32_MAX)
-        return tq_fail(TQ_E_POSITION, rows, k_name, "%s: %zu positions: 1 to 2^31 - 1", k_name, rows);
+        return tq_fail(TQ_E_POSITION, rows, rows_name,
+                       "%s is %zu, and %s is given: 1 to 2^31 - 1 positions", rows_name, rows,
+                       k->data != NULL ? k_name : v_name);
     TRY(take_dense_side(p, k, k_name, p->layer.head_dim, rows, sequences, &out->k_row, &out->k_head,
                         &out->k_sequence));
     TRY(take_dense_side(p, v, v_name, p->layer.v_head_dim, rows, sequences, &out->v_row, &out->v_head,
@@ -266,9 +273,13 @@ static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch 
     if (dense_rows < b->n_sequences && b->dense_rows == NULL)
         return tq_fail(TQ_E_SIZE, dense_rows, "n_dense_rows", "n_dense_rows %zu: there are %zu sequences",
                        dense_rows, b->n_sequences);
-    TRY(take_dense(p, &b->sink_k, &b->sink_v, "sink_k", "sink_v", b->n_sinks, dense_rows, &t->sink));
-    TRY(take_dense(p, &b->recent_k, &b->recent_v, "recent_k", "recent_v", b->recent_capacity, dense_rows,
-                   &t->recent));
+    TRY(take_dense(p, &b->sink_k, &b->sink_v, "sink_k", "sink_v", "n_sinks", b->n_sinks, dense_rows,
+                   &t->sink));
+    TRY(take_dense(p, &b->recent_k, &b->recent_v, "recent_k", "recent_v", "recent_capacity",
+                   b->recent_capacity, dense_rows, &t->recent));
+    if (b->coded_lengths == NULL && t->recent.k != NULL)
+        return tq_fail(TQ_E_NULL, 0, "coded_lengths",
+                       "coded_lengths is NULL: recent_k is given, and it says what lies there");
     if (b->coded_lengths != NULL && t->recent.k == NULL)
         return tq_fail(TQ_E_NULL, 0, "recent_k",
                        "recent_k is NULL: coded_lengths leaves positions to it");
@@ -276,7 +287,8 @@ static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch 
                   b->q_head_stride, &q));
     const tq_type out_type = b->sum != NULL ? TQ_F32 : p->layer.out_type;
     if (b->sum != NULL && p->layer.out_type != TQ_F32)
-        return tq_fail(TQ_E_FORMAT, 0, "out_type", "results that are left open are float32");
+        return tq_fail(TQ_E_FORMAT, 0, "out_type",
+                       "out_type of the plan is not float32: results that are left open are");
     TRY(take_rows("out", b->out, b->n_out, out_type, p, tokens, p->layer.v_head_dim, b->out_token_stride,
                   b->out_head_stride, &out));
     TRY(check_outputs(b, &out, &q, tokens * p->layer.n_heads));

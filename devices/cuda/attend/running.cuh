@@ -4,6 +4,7 @@
 #define TQ_CUDA_RUNNING_CUH
 
 #ifndef __CUDACC_RTC__
+#include "attend/piece.cuh"
 #include "attend/products.cuh"
 #endif
 
@@ -79,7 +80,81 @@ template <class L> struct running {
     TQ_INLINE float reference(int i) const {
         return top[i] == -INF ? 0.0f : top[i];
     }
+
+    /* Scores to weights to sums. scale(m, row): what the value of a row of member m's tile is multiplied
+     * by; largest(m, row): the same as a logarithm, or more; products(m, weights). */
+    template <class S, class T, class P>
+    TQ_INLINE void spend(float *exchange, const float (&s)[4], bool some, S scale, T largest,
+                         P products) {
+        constexpr int TEAM = L::TEAM;
+        using V = typename L::V;
+        const thread_of me;
+        const int order = me.order, tid = me.tid, g = me.g, warp = me.warp, member = warp % TEAM;
+        weights w;
+        if constexpr (TEAM == 1) {
+            const float u = largest(0, order), v = largest(0, order + 8);
+            grow(fmaxf(s[0] + u, s[2] + v), fmaxf(s[1] + u, s[3] + v));
+            const float m0 = reference(0), m1 = reference(1);
+            float p[4] = {power_of_2(s[0] - m0), power_of_2(s[1] - m1), power_of_2(s[2] - m0),
+                          power_of_2(s[3] - m1)};
+            sum[0] += p[0] + p[2], sum[1] += p[1] + p[3];
+            const float x = scale(0, order), y = scale(0, order + 8);
+            const float w0 = weight_scale<V>::of(m0), w1 = weight_scale<V>::of(m1);
+            p[0] *= x * w0, p[1] *= x * w1, p[2] *= y * w0, p[3] *= y * w1;
+            if (some) /* what is not seen may have any scale */
+#pragma unroll
+                for (int i = 0; i < 4; i++)
+                    p[i] = s[i] == -INF ? 0.0f : p[i];
+            if (L::FREE && tid >= 2)
+#pragma unroll
+                for (int i = 0; i < 4; i++)
+                    p[i] -= half_low(pack(p[i], 0.0f));
+            const uint32_t h0 = pack(p[0], p[1]), h1 = pack(p[2], p[3]);
+            w.high[0] = transpose(h0), w.high[1] = transpose(h1);
+            if constexpr (L::TWICE) {
+                w.low[0] = transpose(pack(p[0] - half_low(h0), p[1] - half_high(h0)));
+                w.low[1] = transpose(pack(p[2] - half_low(h1), p[3] - half_high(h1)));
+            }
+            products(0, w);
+        } else {
+            float *const mine = exchange + warp * TILE * COLUMNS;
+            *(float2 *)(mine + order * COLUMNS + tid * 2) = make_float2(s[0], s[1]);
+            *(float2 *)(mine + (order + 8) * COLUMNS + tid * 2) = make_float2(s[2], s[3]);
+            __syncthreads();
+            const float *const team = exchange + (warp - member) * TILE * COLUMNS;
+            float y[TEAM * 4], t = -INF;
+#pragma unroll
+            for (int i = 0; i < TEAM * 4; i++) {
+                const int row = tid + i % 4 * 4;
+                y[i] = team[i / 4 * TILE * COLUMNS + row * COLUMNS + g];
+                t = fmaxf(t, y[i] + largest(i / 4, row));
+            }
+            grow_team(t);
+#pragma unroll
+            for (int m = 0; m < TEAM; m++) {
+                float z[4];
+#pragma unroll
+                for (int j = 0; j < 4; j++) {
+                    const float score = y[m * 4 + j], p = power_of_2(score - reference(0));
+                    sum[0] += p;
+                    z[j] = score == -INF ? 0.0f
+                                         : p * scale(m, tid + 4 * j) * weight_scale<V>::of(reference(0));
+                }
+                w.high[0] = pack(z[0], z[1]), w.high[1] = pack(z[2], z[3]);
+                if constexpr (L::TWICE) {
+                    w.low[0] = pack(z[0] - half_low(w.high[0]), z[1] - half_high(w.high[0]));
+                    w.low[1] = pack(z[2] - half_low(w.high[1]), z[3] - half_high(w.high[1]));
+                }
+                products(m, w);
+            }
+        }
+    }
 };
+
+/* Where the piece's partial result of a kind of sums lies. */
+template <class L> TQ_INLINE float *slot_of(const tq_attend_args &a, const piece &w, int kind) {
+    return a.partial + ((uint64_t)(w.item + blockIdx.x) * L::KINDS + kind) * COLUMNS * (L::E + 2);
+}
 
 /* What warps tell each other at the end of a piece. */
 template <class L> struct last_sums {
@@ -88,9 +163,9 @@ template <class L> struct last_sums {
 
 /* Puts the warps' parts together, in a partial result: [columns][E] sums of values times `scale`,
  * [columns] references, [columns] sums of weights. Every warp's sums go over its ring. */
-template <class L, class R>
-TQ_INLINE void put_together(running<L> &r, R ring_of, last_sums<L> &last, float *slot, float scale,
-                            bool dense, int rows) {
+template <class L>
+TQ_INLINE void put_together(running<L> &r, const block<L> &shared, last_sums<L> &last, float *slot,
+                            float scale, bool dense, int rows) {
     constexpr int WARPS = L::WARPS, TEAM = L::TEAM, ROWS = L::FREE ? COLUMNS / 2 : COLUMNS;
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, tid = lane & 3;
     if constexpr (TEAM == 1) {
@@ -139,7 +214,7 @@ TQ_INLINE void put_together(running<L> &r, R ring_of, last_sums<L> &last, float 
         running<L>::value_factor(last.tops[warp][tid * 2 + 1], __shfl_sync(~0u, largest, tid * 2 + 1));
     /* [value of a thread][g][column], swizzled */
     auto part_of = [&](int w, int e, int g, int c) {
-        return (float *)ring_of(w) + e * 64 + ((g * 8 + c) ^ 2 * (e & 15));
+        return (float *)shared.ring_of(w) + e * 64 + ((g * 8 + c) ^ 2 * (e & 15));
     };
 #pragma unroll
     for (int i = 0; i < L::MY_TILES; i++)

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT
+ * Attention over the codes of a piece: tiles come to shared memory while others are worked on. */
+#ifndef TQ_CUDA_CODED_CUH
+#define TQ_CUDA_CODED_CUH
+
+#ifndef __CUDACC_RTC__
+#include "attend/rows.cuh"
+#include "attend/running.cuh"
+#endif
+
+/* The codes of a piece, to a partial result. `full`: positions that all rows see. */
+template <class L>
+TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block<L> &shared,
+                            last_sums<L> &ends) {
+    using K = typename L::K;
+    using V = typename L::V;
+    constexpr int WARPS = L::WARPS, STAGES = L::STAGES, TEAM = L::TEAM, MEMBER = L::MEMBER;
+    constexpr int ROWS = L::FREE ? COLUMNS / 2 : COLUMNS;
+    const thread_of me;
+    const int lane = me.lane, warp = me.warp, g = me.g, tid = me.tid, order = me.order,
+              member = warp % TEAM;
+    const tq_attend_sequence &seq = w.seq;
+    const uint32_t seq_head = seq.head, seq_base = seq.base, seq_skip = seq.skip;
+    const uint32_t b = w.sequence, head = w.head, item = w.item, c0 = w.codes_begin, c1 = w.codes_end;
+    uint8_t *const ring = shared.ring_of(warp);
+    const uint32_t ring_at = shared_address(ring);
+    const uint32_t upper = L::FIXED ? L::TABLES : 0, tables_at = shared_address(shared.tables);
+    const table<L::FIXED> keys = {tables_at, upper | (uint32_t)lane * L::K_ENTRY % 128};
+    const table<L::FIXED> values = {tables_at, upper | L::V_TABLE | (uint32_t)lane * L::V_ENTRY % 128};
+    const columns<L> cols(a, w);
+    /* positions that all rows see */
+    uint32_t full_from, full_to;
+    {
+        const int32_t now = (int32_t)(seq.length - a.queries);
+        const int32_t low = now + (int32_t)quotient(w.row0, a.group);
+        const int32_t high = now + (int32_t)quotient(min(w.row0 + ROWS, a.rows) - 1, a.group);
+        full_to = min(a.causal ? (uint32_t)max(low + 1, 0) : seq.length, min(w.tree_from, seq.codes_to));
+        full_from = a.window == 0 ? 0 : (uint32_t)max(high - (int32_t)a.window + 1, 0);
+        if (a.window != 0 && low < 0) full_to = 0;
+        full_from = max(full_from, seq.codes_from);
+    }
+    const uint32_t *const words = a.queries_k + (uint64_t)item * a.query_words;
+    const float *const score_scales = (const float *)(words + L::QUERY_BYTES / 4) + cols.first;
+    operands<L> q(words, shared.queries);
+    running<L> r;
+    r.clear();
+    __syncthreads(); /* tables are there; sums of the last piece have been read */
+
+    /* Warps take turns, or, where keys have centres, tiles that follow each other. Teams'
+     * last turns may have none for some. */
+    const uint32_t share = (c1 - c0) / WARPS, longer = (c1 - c0) % WARPS;
+    const uint32_t count = TEAM > 1 ? share + (longer > 0) : share + ((uint32_t)warp < longer);
+    const bool runs = TEAM == 1 && a.bias != nullptr; /* of a stretch, as far as it goes */
+    const uint32_t begin = c0 + (runs ? warp * share + min((uint32_t)warp, longer) : warp);
+    const uint32_t step = runs ? 1 : WARPS;
+    auto tile_at = [&](uint32_t i) {
+        const uint32_t j = begin + i * step;
+        return TEAM > 1 && j >= c1 ? ~0u : j + (j < seq_head ? seq_base : seq_skip);
+    };
+    /* page and row within it of a slot */
+    uint32_t page = 0, row = 0;
+    auto locate = [&](uint32_t slot) {
+        if (a.tables == nullptr) {
+            page = b, row = slot < a.page_rows ? slot : slot % a.page_rows;
+            return;
+        }
+        const uint32_t n = a.page_shift >= 0 ? slot >> a.page_shift : slot / a.page_rows;
+        page = (uint32_t)a.tables[(uint64_t)b * a.table_stride + n], row = slot - n * a.page_rows;
+    };
+    auto look_ahead = [&](uint32_t i) {
+        if (L::SPLIT && i < count && tile_at(i) != ~0u) locate(tile_at(i) * TILE);
+    };
+
+    const uint8_t *const k_from = a.k.data + (uint64_t)head * a.k.head + lane_offset<K>(a.k.row, lane);
+    const uint8_t *const v_from = a.v.data + (uint64_t)head * a.v.head + lane_offset<V>(a.v.row, lane);
+    /* Norms of any layout come through registers, and are put where they belong a tile later.
+     */
+    constexpr int NORM = K::NORM > V::NORM ? K::NORM : V::NORM;
+    constexpr int K_PIECES = TILE * K::NORM / 16, V_PIECES = TILE * V::NORM / 16;
+    const bool of_keys = lane < (L::SPLIT ? K_PIECES : TILE);
+    const uint8_t *const norms_from =
+        of_keys ? a.k.norms + (uint64_t)head * a.k.norm_head : a.v.norms + (uint64_t)head * a.v.norm_head;
+    const uint32_t norm_page = of_keys ? a.k.norm_page : a.v.norm_page;
+    const int norm_size = of_keys ? K::NORM : V::NORM;
+    const int norm_to = L::NORMS_AT + (L::SPLIT  ? lane * 16
+                                       : of_keys ? lane * K::NORM
+                                                 : TILE * K::NORM + (lane - TILE) * V::NORM);
+    auto copy_norms = [&](uint32_t to) {
+        if (lane >= K_PIECES + V_PIECES) return;
+        const uint32_t piece = of_keys ? lane : lane - K_PIECES;
+        copy_async<16>(to + norm_to, norms_from + place_of(page, norm_page, row, norm_size) + piece * 16);
+    };
+    uint32_t held[2] = {0, 0}, held_to = 0;
+    auto get_norm = [&] {
+        const uint8_t *const p =
+            norms_from + place_of(page, norm_page, row, of_keys ? a.k.norm_row : a.v.norm_row);
+        held[0] = p[0] | (uint32_t)p[1] << 8;
+        if (norm_size >= 4) held[0] |= (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+        if (NORM == 8 && norm_size == 8)
+            held[1] = p[4] | (uint32_t)p[5] << 8 | (uint32_t)p[6] << 16 | (uint32_t)p[7] << 24;
+    };
+    auto put_norm = [&] {
+        uint8_t *const p = ring + held_to + norm_to;
+        if (norm_size == 2)
+            *(uint16_t *)p = (uint16_t)held[0];
+        else
+            *(uint32_t *)p = held[0];
+        if (NORM == 8 && norm_size == 8) *(uint32_t *)(p + 4) = held[1];
+    };
+    /* Asks for the i-th tile. */
+    auto issue = [&](uint32_t i, uint32_t stage) {
+        if (!L::SPLIT && STAGES > 2 && i > 0 && i <= count) put_norm();
+        if (i >= count) return;
+        held_to = stage * L::STAGE;
+        const uint32_t tile = tile_at(i), to = ring_at + held_to;
+        if (TEAM > 1 && tile == ~0u) {
+            held[0] = held[1] = 0;
+        } else if constexpr (L::SPLIT) {
+            copy_rows<K, 4>(to, k_from + place_of(page, a.k.page, row, a.k.row), a.k.row, lane);
+            copy_rows<V, 2>(to + L::V_AT, v_from + place_of(page, a.v.page, row, a.v.row), a.v.row, lane);
+            copy_norms(to);
+            look_ahead(i + 1);
+        } else {
+            /* each row by itself; those that nobody sees are others */
+            const uint32_t least = tile < seq.head + seq.base ? seq.codes_from : seq.seen_from;
+            locate(min(max(tile * TILE + lane % TILE, least - a.code_first),
+                       seq.codes_to - 1 - a.code_first));
+            get_norm();
+            copy_rows_anyhow<K::ROW, true>(
+                to, a.k, (uint64_t)head * a.k.head + place_of(page, a.k.page, row, a.k.row), lane);
+            copy_rows_anyhow<V::ROW, false>(
+                to + L::V_AT, a.v, (uint64_t)head * a.v.head + place_of(page, a.v.page, row, a.v.row),
+                lane);
+        }
+        if (!L::SPLIT && STAGES <= 2) put_norm();
+    };
+
+    const float *const bias =
+        a.bias == nullptr ? nullptr : a.bias + (uint64_t)item * a.stretches * COLUMNS + cols.first;
+    float2 bias0 = {0.0f, 0.0f}, bias1 = {0.0f, 0.0f};
+    uint32_t stretch0 = ~0u, stretch1 = ~0u; /* that they are of */
+    auto follow_bias = [&](uint32_t p, uint32_t &stretch, float2 &x) {
+        const uint32_t n = a.stretch_shift >= 0 ? p >> a.stretch_shift : p / a.stretch;
+        if (n == stretch) return;
+        stretch = n;
+        x = *(const float2 *)(bias + (uint64_t)min(n, a.stretches - 1) * COLUMNS);
+    };
+
+    look_ahead(0);
+#pragma unroll 1
+    for (int i = 0; i < STAGES - 1; i++) {
+        issue(i, i);
+        copies_commit();
+    }
+    q.hold();
+    const float scale0 = score_scales[0], scale1 = score_scales[1];
+    uint32_t stage = 0;
+#pragma unroll 1
+    for (uint32_t it = 0; it < count; it++) {
+        if (STAGES > 1) copies_wait<(STAGES > 1 ? STAGES - 2 : 0)>();
+        if (TEAM > 1)
+            __syncthreads();
+        else
+            __syncwarp();
+        issue(it + STAGES - 1, stage == 0 ? STAGES - 1 : stage - 1);
+        copies_commit();
+        if (STAGES == 1) {
+            copies_wait<0>();
+            if (TEAM > 1)
+                __syncthreads();
+            else
+                __syncwarp();
+        }
+        const uint8_t *const here = ring + stage * L::STAGE;
+        if (++stage == STAGES) stage = 0;
+        const uint32_t tile = tile_at(it);
+        const uint32_t p0 = tile * TILE + a.code_first, p = p0 + order;
+        if (bias != nullptr && (TEAM == 1 || tile != ~0u))
+            follow_bias(p, stretch0, bias0), follow_bias(p + 8, stretch1, bias1);
+
+        float two[2][4] = {};
+        key_products<L>(keys, here, g, tid, q, two);
+        const uint8_t *const norms = here + L::NORMS_AT;
+        /* a norm that is not finite is a score that is not a number */
+        float s[4];
+        if constexpr (K::NORM == 8) {
+            const float2 u = *(const float2 *)(norms + order * 8),
+                         v = *(const float2 *)(norms + order * 8 + 64);
+            const float bad_u = (u.x - u.x) + (u.y - u.y), bad_v = (v.x - v.x) + (v.y - v.y);
+            s[0] = fmaf(two[0][0] * u.x + two[1][0] * u.y, scale0, bias0.x + bad_u);
+            s[1] = fmaf(two[0][1] * u.x + two[1][1] * u.y, scale1, bias0.y + bad_u);
+            s[2] = fmaf(two[0][2] * v.x + two[1][2] * v.y, scale0, bias1.x + bad_v);
+            s[3] = fmaf(two[0][3] * v.x + two[1][3] * v.y, scale1, bias1.y + bad_v);
+        } else {
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                s[i] = two[0][i] + two[1][i];
+                if constexpr (L::FREE) s[i] += __shfl_xor_sync(~0u, s[i], 2);
+            }
+            float u, v;
+            if constexpr (K::NORM == 2) {
+                u = half_low(*(const uint16_t *)(norms + order * 2));
+                v = half_low(*(const uint16_t *)(norms + order * 2 + 16));
+            } else {
+                u = *(const float *)(norms + order * 4), v = *(const float *)(norms + order * 4 + 32);
+            }
+            s[0] = fmaf(s[0] * u, scale0, bias0.x + (u - u)),
+            s[1] = fmaf(s[1] * u, scale1, bias0.y + (u - u));
+            s[2] = fmaf(s[2] * v, scale0, bias1.x + (v - v)),
+            s[3] = fmaf(s[3] * v, scale1, bias1.y + (v - v));
+        }
+        const bool full = p0 >= full_from && p0 + TILE <= full_to;
+        if (TEAM > 1 && tile == ~0u)
+            s[0] = s[1] = s[2] = s[3] = -INF;
+        else
+            finish_scores<L, true>(a, w, cols, s, p, !full);
+
+        auto scale = [&](int m, int row, int half) {
+            const uint8_t *const n = norms + (m - member) * (TEAM > 1 ? MEMBER : 0) + TILE * K::NORM;
+            if constexpr (V::NORM == 2) return half_low(*(const uint16_t *)(n + row * 2));
+            return *(const float *)(n + row * V::NORM + (V::NORM == 8 ? half * 4 : 0));
+        };
+        r.spend(
+            shared.exchange, s, !full || (TEAM > 1 && tile == ~0u),
+            [&](int m, int row) { return scale(m, row, member * 2 / TEAM); },
+            [&](int m, int row) {
+                float n = fabsf(scale(m, row, 0));
+                if constexpr (V::NORM == 8) n = fmaxf(n, fabsf(scale(m, row, 1)));
+                return fmaxf(log_of_2(n), V::NORM == 2 ? -24.0f : -60.0f);
+            },
+            [&](int m, const weights &b) {
+                value_products<L>(values, here + (m - member) * (TEAM > 1 ? MEMBER : 0), g, tid, member,
+                                  b, r.o);
+            });
+    }
+    copies_wait<0>();
+    put_together<L>(r, shared, ends, slot_of<L>(a, w, 0), a.value_scale, false, w.rows);
+}
+
+#endif
