@@ -129,31 +129,27 @@ __global__ void __launch_bounds__(THREADS, resident_decode<V>())
 }
 
 template <class V>
-static void launch_decode(const tq_cuda_decode_args *a, unsigned threads, cudaStream_t stream) {
+static cudaError_t launch_decode(const tq_cuda_decode_args *a, unsigned threads, cudaStream_t stream) {
     size_t floats = a->plan.dim + MOST_LEVELS + threads / WARP * place_of<V>(*a);
     if (V::VECTORS == 0) floats += threads / V::SHARE * a->plan.dim;
     const unsigned grid =
         blocks_of<V>(a->rows * a->heads, threads, a->multiprocessors * resident_decode<V>());
     tq_cuda_decode_args b = *a;
     b.step = step_of<V>(grid, threads, a->rows);
-    if (a->centre != NULL)
-        decode<V, true><<<grid, threads, floats * sizeof(float), stream>>>(b);
-    else
-        decode<V, false><<<grid, threads, floats * sizeof(float), stream>>>(b);
+    return launch_kernel(a->centre != NULL ? decode<V, true> : decode<V, false>, grid, threads,
+                         floats * sizeof(float), stream, b);
 }
 
 extern "C" int tq_cuda_launch_decode(const tq_cuda_decode_args *a, void *stream) {
     switch (a->plan.dim) {
 #define X(D, C)                                                                                          \
     case D:                                                                                              \
-        launch_decode<coords<D / TQ_LANES, C>>(a, THREADS, (cudaStream_t)stream);                        \
-        break;
+        return (int)launch_decode<coords<D / TQ_LANES, C>>(a, THREADS, (cudaStream_t)stream);
         TQ_CUDA_DIMS(X)
 #undef X
     default:
-        launch_decode<coords<0, 1>>(a, FEW_THREADS, (cudaStream_t)stream);
+        return (int)launch_decode<coords<0, 1>>(a, FEW_THREADS, (cudaStream_t)stream);
     }
-    return (int)cudaGetLastError();
 }
 
 template <class V>
@@ -178,26 +174,25 @@ __global__ void __launch_bounds__(THREADS, resident<V>())
 }
 
 template <class V>
-static void launch_rotate(const tq_cuda_rotate_args *a, unsigned threads, cudaStream_t stream) {
+static cudaError_t launch_rotate(const tq_cuda_rotate_args *a, unsigned threads, cudaStream_t stream) {
     const unsigned grid = blocks_of<V>(a->rows, threads, a->multiprocessors * resident<V>());
     const unsigned vectors = V::VECTORS == 0 ? threads / V::SHARE : 0;
     tq_cuda_rotate_args b = *a;
     b.step = step_of<V>(grid, threads, 1);
-    rotate<V><<<grid, threads, (1 + vectors) * a->plan.dim * sizeof(float), stream>>>(b);
+    return launch_kernel(rotate<V>, grid, threads, (1 + vectors) * a->plan.dim * sizeof(float), stream,
+                         b);
 }
 
 extern "C" int tq_cuda_launch_rotate(const tq_cuda_rotate_args *a, void *stream) {
     switch (a->plan.dim) {
 #define X(D, C)                                                                                          \
     case D:                                                                                              \
-        launch_rotate<coords<D / TQ_LANES, C>>(a, THREADS, (cudaStream_t)stream);                        \
-        break;
+        return (int)launch_rotate<coords<D / TQ_LANES, C>>(a, THREADS, (cudaStream_t)stream);
         TQ_CUDA_DIMS(X)
 #undef X
     default:
-        launch_rotate<coords<0, 1>>(a, FEW_THREADS, (cudaStream_t)stream);
+        return (int)launch_rotate<coords<0, 1>>(a, FEW_THREADS, (cudaStream_t)stream);
     }
-    return (int)cudaGetLastError();
 }
 
 /* A codebook: the boundaries as a search tree, of up to 4 bits in registers, and centroids by code. */
@@ -287,6 +282,5 @@ __global__ void __launch_bounds__(THREADS) requantize(const __grid_constant__ tq
 
 extern "C" int tq_cuda_launch_requantize(const tq_cuda_requantize_args *a, void *stream) {
     const unsigned grid = (unsigned)((a->n + THREADS - 1) / THREADS);
-    requantize<<<grid, THREADS, 0, (cudaStream_t)stream>>>(*a);
-    return (int)cudaGetLastError();
+    return (int)launch_kernel(requantize, grid, THREADS, 0, (cudaStream_t)stream, *a);
 }

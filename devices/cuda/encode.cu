@@ -265,8 +265,8 @@ static size_t table_bytes(const tq_cuda_plan *p) {
 }
 
 template <class V>
-static void launch_encode(const tq_cuda_encode_args *a, unsigned sides, unsigned threads,
-                          cudaStream_t stream) {
+static cudaError_t launch_encode(const tq_cuda_encode_args *a, unsigned sides, unsigned threads,
+                                 cudaStream_t stream) {
     const tq_cuda_plan *p = &a->side[0].plan;
     size_t bytes = table_bytes(p);
     if (sides == 2 && table_bytes(&a->side[1].plan) > bytes) bytes = table_bytes(&a->side[1].plan);
@@ -275,16 +275,15 @@ static void launch_encode(const tq_cuda_encode_args *a, unsigned sides, unsigned
     const dim3 grid(blocks_of<V>(a->tokens * a->heads, threads, most), sides);
     tq_cuda_encode_args b = *a;
     b.step = step_of<V>(grid.x, threads, a->heads);
-    encode<V><<<grid, threads, bytes, stream>>>(b);
+    return launch_kernel(encode<V>, grid, threads, bytes, stream, b);
 }
 
 /* A warp with many vectors takes its time: where there are few of them, it has two. */
 template <int N, int C>
-static void launch_by_number(const tq_cuda_encode_args *a, unsigned sides, cudaStream_t stream) {
+static cudaError_t launch_by_number(const tq_cuda_encode_args *a, unsigned sides, cudaStream_t stream) {
     if (a->tokens * a->heads * sides <= FEW_VECTORS * a->multiprocessors)
-        launch_encode<coords<N, 1>>(a, sides, THREADS, stream);
-    else
-        launch_encode<coords<N, C>>(a, sides, THREADS, stream);
+        return launch_encode<coords<N, 1>>(a, sides, THREADS, stream);
+    return launch_encode<coords<N, C>>(a, sides, THREADS, stream);
 }
 
 extern "C" int tq_cuda_launch_encode(const tq_cuda_encode_args *a, unsigned sides, void *stream) {
@@ -292,12 +291,10 @@ extern "C" int tq_cuda_launch_encode(const tq_cuda_encode_args *a, unsigned side
     switch (a->side[0].plan.dim) {
 #define X(D, C)                                                                                          \
     case D:                                                                                              \
-        launch_by_number<D / TQ_LANES, C>(a, sides, s);                                                  \
-        break;
+        return (int)launch_by_number<D / TQ_LANES, C>(a, sides, s);
         TQ_CUDA_DIMS(X)
 #undef X
     default:
-        launch_encode<coords<0, 1>>(a, sides, FEW_THREADS, s);
+        return (int)launch_encode<coords<0, 1>>(a, sides, FEW_THREADS, s);
     }
-    return (int)cudaGetLastError();
 }

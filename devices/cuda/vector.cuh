@@ -414,6 +414,18 @@ template <class V> static unsigned blocks_of(uint64_t vectors, unsigned threads,
     return (unsigned)(blocks < most ? blocks : most);
 }
 
+/* A launch that tells its own error: cudaGetLastError() may have one of the caller's. */
+template <class A>
+static cudaError_t launch_kernel(void (*kernel)(A), dim3 grid, unsigned threads, size_t shared,
+                                 cudaStream_t stream, const A &arguments) {
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = threads;
+    config.dynamicSmemBytes = shared;
+    config.stream = stream;
+    return cudaLaunchKernelEx(&config, kernel, arguments);
+}
+
 template <class V> __device__ inline V make_coords(float *rows, uint32_t dim) {
     V v = V();
     if constexpr (V::VECTORS == 0) {

@@ -117,6 +117,43 @@ static void check_windows(tq_cuda_accuracy accuracy) {
     }
 }
 
+/* Windows wider than any sequence, some of which are shorter than their queries are many. */
+static void check_wide_windows(tq_cuda_accuracy accuracy) {
+    static const uint64_t windows[] = {INT32_MAX - 1, INT32_MAX, (uint64_t)INT32_MAX + 1, UINT64_MAX};
+    static const size_t lengths[] = {2, 1, 5, 0, 40};
+    for (size_t i = 0; i < sizeof windows / sizeof windows[0]; i++) {
+        tq_cuda_attention_config config = usual(accuracy);
+        config.layer.window = windows[i];
+        const planned p = plan_for(&config);
+        scene s = plain("wide windows", &config, 5);
+        memcpy(s.lengths, lengths, sizeof lengths);
+        check_scene(&s, p.plan, &p.info);
+        tq_cuda_attention_free(p.plan);
+    }
+}
+
+/* No run within a plan's limits wants more than the plan says. */
+static void check_workspace(void) {
+    for (uint32_t group = 1; group <= 16; group++) {
+        tq_cuda_attention_config config = usual(TQ_CUDA_FAST);
+        config.layer.n_heads = 2 * group;
+        config.layer.max_sequences = 10, config.layer.max_queries = 37;
+        const planned p = plan_for(&config);
+        for (size_t b = 1; b <= 10; b++)
+            for (size_t n = 1; b * n <= 37; n++) {
+                const tq_cuda_attention_batch batch = {
+                    .size = sizeof batch, .n_sequences = b, .n_queries = n};
+                size_t bytes = SIZE_MAX;
+                succeed(tq_cuda_attention_workspace(p.plan, &batch, &bytes));
+                expect(
+                    bytes <= p.info.workspace_bytes,
+                    "workspace: group %u, %zu sequences of %zu queries want %zu bytes, the plan says %zu",
+                    group, b, n, bytes, p.info.workspace_bytes);
+            }
+        tq_cuda_attention_free(p.plan);
+    }
+}
+
 /* Rings that have gone round many times, and just. */
 static void check_rings(tq_cuda_accuracy accuracy) {
     for (size_t i = 0; i < 6; i++) {
@@ -240,10 +277,12 @@ void check_fixed(const options *o) {
     for (int accuracy = TQ_CUDA_FAST; accuracy <= TQ_CUDA_EXACT; accuracy++) {
         check_usual((tq_cuda_accuracy)accuracy);
         check_windows((tq_cuda_accuracy)accuracy);
+        check_wide_windows((tq_cuda_accuracy)accuracy);
         check_rings((tq_cuda_accuracy)accuracy);
         check_limits((tq_cuda_accuracy)accuracy);
         check_many((tq_cuda_accuracy)accuracy);
     }
+    check_workspace();
     check_defaults();
     check_streams();
     check_folders();

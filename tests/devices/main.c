@@ -52,7 +52,7 @@ static int wanted(const options *o, const char *part) {
 }
 
 int main(int argc, char **argv) {
-    options o = {.seed = 1, .kinds = 51, .scenes = 8, .one_kind = -1, .one_scene = -1};
+    options o = {.seed = 1, .kinds = 63, .scenes = 8, .one_kind = -1, .one_scene = -1};
     if (!parse(argc, argv, &o)) {
         printf(
             "check_devices [--only PART] [--seed N] [--kinds N] [--scenes N] [--kind I] [--scene J]\n");

@@ -35,8 +35,8 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
         const int32_t low = now + (int32_t)quotient(w.row0, a.group);
         const int32_t high = now + (int32_t)quotient(min(w.row0 + ROWS, a.rows) - 1, a.group);
         full_to = min(a.causal ? (uint32_t)max(low + 1, 0) : seq.length, min(w.tree_from, seq.codes_to));
-        full_from = a.window == 0 ? 0 : (uint32_t)max(high - (int32_t)a.window + 1, 0);
-        if (a.window != 0 && low < 0) full_to = 0;
+        full_from = a.window == 0 || high < (int32_t)a.window ? 0 : (uint32_t)high - a.window + 1;
+        if (low < 0) full_to = 0;
         full_from = max(full_from, seq.codes_from);
     }
     const uint32_t *const words = a.queries_k + (uint64_t)item * a.query_words;

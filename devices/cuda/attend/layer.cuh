@@ -35,7 +35,9 @@ struct layer {
     static constexpr int V_AT = TILE * K_ROW, NORMS_AT = V_AT + TILE * V_ROW;
     static constexpr int STAGE = NORMS_AT + (TILE * (K::NORM + V::NORM) + 15) / 16 * 16;
     static constexpr int K_STEPS = D / 16, V_TILES = E / 16;
-    static constexpr int V_WORDS = words_of<V, 2>::ALL, MY_WORDS = (V_WORDS + TEAM - 1) / TEAM;
+    /* words of a member of a team: whole chunks, so that the last members may have fewer, or none */
+    static constexpr int V_WORDS = words_of<V, 2>::ALL, CHUNK = words_of<V, 2>::CHUNK;
+    static constexpr int MY_WORDS = (V_WORDS + TEAM * CHUNK - 1) / (TEAM * CHUNK) * CHUNK;
     static constexpr int MY_TILES = MY_WORDS * 4 < V_TILES ? MY_WORDS * 4 : V_TILES;
     /* operands of queries: in registers, in shared memory, or, of the largest heads, where they are */
     static constexpr bool QUERIES_HELD = TEAM == 1, QUERIES_SHARED = TEAM == 2;

@@ -12,10 +12,6 @@ __device__ static void wait_for_launch_before() {
 #endif
 }
 
-__device__ static float weight_of(float top, float largest) {
-    return top == -INFINITY ? 0.0f : exp2f(top - largest);
-}
-
 __device__ static void store(void *out, uint32_t type, uint64_t at, float x) {
     if (type == TQ_F16)
         ((__half *)out)[at] = __float2half_rn(x);
@@ -29,20 +25,23 @@ __device__ static void store(void *out, uint32_t type, uint64_t at, float x) {
 __device__ static void finish(const float *values, uint32_t dim, float top, float sum, bool bad,
                               const float *sink, bool open, bool base2, void *out, uint32_t type,
                               uint64_t at, float *lse, float *max, float *total) {
-    float reference = top, weights = sum;
+    /* A sink is a natural logarithm, and stays one: its digits are those of lse. */
+    const float natural = top * LN_2;
+    float reference = natural, weights = sum, own = 1.0f;
     if (sink != NULL) {
-        const float s = *sink * LOG2_E;
-        reference = fmaxf(top, s);
-        weights = sum * weight_of(top, reference) + exp2f(s - reference);
+        reference = fmaxf(natural, *sink);
+        own = top == -INFINITY ? 0.0f : expf(natural - reference);
+        weights = sum * own + expf(*sink - reference);
     }
-    float factor = sum == 0.0f ? 0.0f : open ? 1.0f : weight_of(top, reference) / weights;
+    float factor = sum == 0.0f ? 0.0f : open ? 1.0f : own / weights;
     if (bad) factor = NAN;
     for (uint32_t i = threadIdx.x; i < dim; i += blockDim.x)
         store(out, type, at + i, sum == 0.0f && !bad ? 0.0f : values[i] * factor);
     if (threadIdx.x != 0) return;
-    const float unit = base2 ? 1.0f : LN_2;
-    if (lse != NULL) *lse = bad ? NAN : weights == 0.0f ? -INFINITY : (reference + log2f(weights)) * unit;
-    if (max != NULL) *max = bad ? NAN : top * unit;
+    float logarithm = sink != NULL || !base2 ? reference + logf(weights) : top + log2f(weights);
+    if (sink != NULL && base2) logarithm *= LOG2_E;
+    if (lse != NULL) *lse = bad ? NAN : weights == 0.0f ? -INFINITY : logarithm;
+    if (max != NULL) *max = bad ? NAN : base2 ? top : natural;
     if (total != NULL) *total = bad ? NAN : sum;
 }
 
@@ -221,6 +220,6 @@ __global__ void __launch_bounds__(THREADS)
 
 extern "C" int tq_cuda_launch_merge_partials(const tq_merge_partials_args *m, void *stream) {
     const unsigned blocks = m->rows < 65536 ? (unsigned)m->rows : 65536;
-    merge_partials<<<blocks, THREADS, m->dim * sizeof(float), (cudaStream_t)stream>>>(*m);
-    return (int)cudaGetLastError();
+    return (int)launch_kernel(merge_partials, blocks, THREADS, m->dim * sizeof(float),
+                              (cudaStream_t)stream, *m);
 }

@@ -65,7 +65,7 @@ __device__ __noinline__ static bool sees(const tq_attend_args &a, const piece &w
         return word >> bit % 64 & 1;
     }
     const uint32_t at = w.seq.length - a.queries + query; /* may be below 0, and wraps */
-    if ((int32_t)at < 0) return !a.causal && a.window == 0;
+    if ((int32_t)at < 0) return false;
     if (a.causal && p > at) return false;
     return a.window == 0 || p + a.window > at || p < a.sink_positions;
 }

@@ -61,6 +61,10 @@ static tq_status fill(tq_cuda_attention *p, const tq_cuda *cuda, const tq_cuda_a
     tq_attention_kind kind;
     size_t bytes;
     tq_attention_config *const layer = &p->layer;
+    if (c->layer.size > sizeof *layer) /* it lies in another struct: what is behind it is not its own */
+        return tq_fail(TQ_E_UNSUPPORTED, c->layer.size, "layer",
+                       "layer.size %zu: this library knows %zu bytes of it", c->layer.size,
+                       sizeof *layer);
     TRY(tq_take_struct("layer", &c->layer, layer, sizeof *layer));
     TRY(tq_attention_plan(layer, &kind, &bytes));
     TRY(check_coded("k_format", layer->k_format));
@@ -159,15 +163,12 @@ static tq_status make_kernel(tq_cuda_attention *p, const char *cache_dir, tq_cud
     return make_ready(p, info);
 }
 
-tq_status tq_attend_place(const tq_cuda_attention *p, size_t sequences, size_t queries, size_t stretches,
+tq_status tq_attend_place(const tq_cuda_attention *p, size_t sequences, size_t items, size_t stretches,
                           tq_attend_memory *m) {
-    const size_t columns = tq_attend_columns(p), rows = p->group * queries;
-    const size_t blocks = p->layer.n_kv_heads * ((rows - 1) / columns + 1);
     const size_t words = tq_attend_query_words(p), kinds = p->shape.dense ? 2 : 1;
-    size_t items, slots, total = 0;
+    size_t slots, total = 0;
     m->queries_dense = m->bias = 0;
     const bool fits =
-        tq_size_mul(sequences, blocks, &items) &&
         tq_size_add(items, (size_t)p->cuda->multiprocessors, &slots) &&
         tq_size_mul(stretches, TQ_ATTEND_COLUMNS * sizeof(float), &stretches) &&
         tq_size_place(&total, &m->cut, 1, sizeof(tq_attend_cut)) &&
@@ -185,8 +186,28 @@ tq_status tq_attend_place(const tq_cuda_attention *p, size_t sequences, size_t q
     return TQ_OK;
 }
 
+/* The most items of runs within the plan: B sequences of n queries, B n no more than N, have no more
+ * blocks of rows than N (query heads) / columns + B, since each rounds up, and no more than N (blocks of
+ * one). */
+static bool most_items(const tq_cuda_attention *p, size_t *items) {
+    const size_t columns = tq_attend_columns(p), n = p->layer.max_queries;
+    size_t rows, by_rows, by_queries;
+    if (!tq_size_mul(n, p->group, &rows) ||
+        !tq_size_add(rows / columns, p->layer.max_sequences, &by_rows) ||
+        !tq_size_mul(n, (p->group - 1) / columns + 1, &by_queries))
+        return false;
+    return tq_size_mul(by_rows < by_queries ? by_rows : by_queries, p->layer.n_kv_heads, items);
+}
+
 static size_t stretches_of(const tq_cuda_attention *p) {
     return p->centre_stretch == 0 ? 1 : (p->layer.max_positions - 1) / p->centre_stretch + 1;
+}
+
+/* One sequence with one query must be possible. */
+static tq_status check_least(const tq_cuda_attention *p) {
+    if (tq_attend_counts(p, 1, 1)) return TQ_OK;
+    return tq_fail(TQ_E_OVERFLOW, p->layer.max_positions, "max_positions",
+                   "max_positions %zu: more tiles than a launch counts", p->layer.max_positions);
 }
 
 tq_status tq_cuda_attention_plan(tq_cuda *cuda, const tq_cuda_attention_config *config,
@@ -195,6 +216,7 @@ tq_status tq_cuda_attention_plan(tq_cuda *cuda, const tq_cuda_attention_config *
     tq_cuda_attention_info told = {0};
     tq_cuda_scope scope;
     tq_attend_memory memory;
+    size_t items = 0;
     TRY(tq_check_not_null("attention", attention));
     *attention = NULL;
     TRY(tq_check_not_null("cuda", cuda));
@@ -202,10 +224,12 @@ tq_status tq_cuda_attention_plan(tq_cuda *cuda, const tq_cuda_attention_config *
     tq_cuda_attention *p = calloc(1, sizeof *p);
     if (p == NULL) return tq_fail(TQ_E_NO_MEMORY, sizeof *p, "attention", "no memory for a plan");
     tq_status status = fill(p, cuda, &c);
+    if (status == TQ_OK) status = check_least(p);
+    if (status == TQ_OK && !most_items(p, &items))
+        status = tq_fail(TQ_E_OVERFLOW, p->layer.max_queries, "max_queries",
+                         "max_queries %zu: more than can be counted", p->layer.max_queries);
     if (status == TQ_OK)
-        status = tq_attend_place(p, p->layer.max_sequences,
-                                 (p->layer.max_queries - 1) / p->layer.max_sequences + 1, stretches_of(p),
-                                 &memory);
+        status = tq_attend_place(p, p->layer.max_sequences, items, stretches_of(p), &memory);
     if (status == TQ_OK) status = tq_cuda_enter(&scope, cuda);
     if (status == TQ_OK) {
         status = make_kernel(p, c.cache_dir, &told);

@@ -35,8 +35,8 @@ __device__ static tq_attend_sequence sequence_of(const tq_attend_args &a, uint32
     if (a.tables == nullptr && s.codes_to > a.code_first + a.page_rows)
         s.codes_from = max(s.codes_from, s.codes_to - a.page_rows);
     /* of what is before the window only sinks are seen */
-    const int32_t oldest = (int32_t)(s.length - a.queries) - (int32_t)a.window + 1;
-    uint32_t seen_from = a.window == 0 ? 0 : (uint32_t)max(oldest, 0);
+    const int64_t oldest = (int64_t)s.length - a.queries - a.window + 1;
+    uint32_t seen_from = a.window == 0 || oldest < 0 ? 0 : (uint32_t)oldest;
     if (a.tree != nullptr) seen_from = min(seen_from, s.length - min(s.length, a.n_tree));
     if (s.codes_from < s.codes_to) {
         s.base = (s.codes_from - a.code_first) / TQ_ATTEND_TILE;

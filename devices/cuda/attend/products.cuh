@@ -248,8 +248,7 @@ template <class L>
 TQ_INLINE void value_products(const table<L::FIXED> &t, const uint8_t *stage, int g, int tid, int member,
                               const weights &b, float (&o)[L::MY_TILES][4]) {
     using W = words_of<typename L::V, 2>;
-    constexpr int CHUNKS = (L::MY_WORDS + W::CHUNK - 1) / W::CHUNK;
-    static_assert(L::TEAM == 1 || L::MY_WORDS % W::CHUNK == 0 || W::CHUNK == 1, "");
+    constexpr int CHUNKS = L::MY_WORDS / W::CHUNK;
 #pragma unroll
     for (int c = 0; c < CHUNKS; c++) {
         const int chunk = L::TEAM == 1 ? c : member * CHUNKS + c;

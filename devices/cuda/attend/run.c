@@ -99,6 +99,7 @@ static tq_status take_codes(const tq_cuda_attention *p, const tq_view *view, con
                             view->norm_page_stride};
     TRY(tq_place_pages(codes, &code_rows, &c));
     TRY(tq_place_pages(norms, &norm_rows, &n));
+    if (pages == 1) c.page = n.page = 0;
     if ((c.row | c.head | c.page | n.row | n.head | n.page) > UINT32_MAX)
         return tq_fail(TQ_E_STRIDE, 0, name,
                        "%s: strides of 4 GiB and more are not read: use smaller pages", name);
@@ -294,11 +295,14 @@ static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch 
     TRY(check_outputs(b, &out, &q, tokens * p->layer.n_heads));
     TRY(check_masks(p, b));
 
+    if (!tq_attend_counts(p, b->n_sequences, b->n_queries))
+        return tq_fail(TQ_E_OVERFLOW, b->n_sequences, "n_sequences",
+                       "%zu sequences of %zu queries and up to %zu positions: more than a launch counts; "
+                       "use several",
+                       b->n_sequences, b->n_queries, p->layer.max_positions);
     const bool capped = p->layer.softcap > 0.0f;
     const float unit = p->layer.scale * (capped ? 1.0f : log2_e);
     const uint32_t columns = tq_attend_columns(p);
-    const size_t coded =
-        p->k_plan.row_bytes + p->k_plan.norm_bytes + p->v_plan.row_bytes + p->v_plan.norm_bytes;
     t->dense_rows = b->dense_rows;
     t->n_sinks = (uint32_t)b->n_sinks;
     t->recent_capacity = (uint32_t)b->recent_capacity;
@@ -311,12 +315,12 @@ static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch 
     t->queries = (uint32_t)b->n_queries;
     t->rows = p->group * t->queries;
     t->row_blocks = (t->rows - 1) / columns + 1;
-    t->dense_cost = (uint32_t)(2 * (p->layer.head_dim + (size_t)p->layer.v_head_dim) / coded);
-    if (t->dense_cost == 0) t->dense_cost = 1;
+    t->dense_cost = tq_attend_dense_cost(p);
     t->softcap = p->layer.softcap;
     t->slopes = b->slopes;
     t->causal = !p->layer.bidirectional;
-    t->window = p->layer.window > INT32_MAX ? 0 : (uint32_t)p->layer.window;
+    /* one of all positions is none */
+    t->window = p->layer.window >= p->layer.max_positions ? 0 : (uint32_t)p->layer.window;
     t->sink_positions =
         p->layer.sink_positions > INT32_MAX ? INT32_MAX : (uint32_t)p->layer.sink_positions;
     t->tree = b->tree;
@@ -324,13 +328,6 @@ static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch 
     t->tree_words = (uint32_t)((b->n_tree + 63) / 64);
     t->query_words = tq_attend_query_words(p);
     t->value_scale = v_scale / p->v_factor;
-    const uint64_t tiles =
-        ((uint64_t)t->max_length / TQ_ATTEND_TILE + 3) * t->dense_cost + TQ_ATTEND_DENSE_UNITS;
-    if (tiles * t->sequences > INT32_MAX || tiles * t->sequences * t->kv_heads > INT32_MAX ||
-        tiles * t->sequences * t->kv_heads * t->row_blocks > INT32_MAX)
-        return tq_fail(TQ_E_OVERFLOW, b->n_sequences, "n_sequences",
-                       "%zu sequences of %zu positions: more tiles than a launch counts; use several",
-                       b->n_sequences, p->layer.max_positions);
 
     a->q = (tq_prepare_queries){q.data, q.row_stride, q.head_stride, (uint32_t)p->layer.q_type};
     a->rotate = p->layer.domain == TQ_ORIGINAL;
@@ -386,7 +383,9 @@ static int launch(const tq_cuda_attention *p, tq_prepare_args *a, tq_merge_args 
 static tq_status place(const tq_cuda_attention *p, const tq_cuda_attention_batch *b,
                        tq_attend_memory *memory) {
     const size_t stretch = b->k == NULL || b->k->centre == NULL ? 0 : p->centre_stretch;
-    return tq_attend_place(p, b->n_sequences, b->n_queries,
+    const size_t blocks =
+        (p->group * b->n_queries - 1) / tq_attend_columns(p) + 1; /* within the plan's limits */
+    return tq_attend_place(p, b->n_sequences, b->n_sequences * p->layer.n_kv_heads * blocks,
                            stretch == 0 ? 1 : (p->layer.max_positions - 1) / stretch + 1, memory);
 }
 
