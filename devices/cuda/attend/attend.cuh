@@ -22,8 +22,7 @@
 template <class L> TQ_INLINE void fill_tables(const tq_attend_args &a, uint8_t *tables) {
     constexpr int WARPS = L::WARPS;
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-    for (int base = warp * 32; base < 256;
-         base += WARPS * 32) { /* a lane brings an entry, all write it */
+    for (int base = warp * 32; base < 256; base += WARPS * 32) {
         constexpr int FIRST = L::EXACT ? 2 : 0;
         const uint2 k = *(const uint2 *)(a.k.table + (base + lane) * 4 + FIRST);
         const uint2 v = *(const uint2 *)(a.v.table + (base + lane) * 4 + FIRST);

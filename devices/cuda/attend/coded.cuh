@@ -8,7 +8,7 @@
 #include "attend/running.cuh"
 #endif
 
-/* The codes of a piece, to a partial result. `full`: positions that all rows see. */
+/* The codes of a piece, to a partial result. */
 template <class L>
 TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block<L> &shared,
                             last_sums<L> &ends) {

@@ -51,7 +51,7 @@ static inline bool tq_attend_counts(const tq_cuda_attention *p, uint64_t sequenc
         p->shape.dense ? tiles * tq_attend_dense_cost(p) + TQ_ATTEND_DENSE_UNITS : tiles;
     if (queries > MOST || p->group * queries > MOST) return false;
     const uint64_t items = p->layer.n_kv_heads * ((p->group * queries - 1) / columns + 1);
-    return items <= MOST && sequences <= UINT32_MAX / items / units;
+    return items <= MOST && sequences <= (UINT32_MAX - 64) / items / units;
 }
 
 /* Words of an item's operands. */

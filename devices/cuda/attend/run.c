@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Runs of planned attention: a batch checked, and three or four launches. */
+ * Runs of planned attention: a batch checked, and three launches. */
 #include <cuda_runtime_api.h>
 #include <math.h>
 
@@ -83,7 +83,6 @@ static tq_status take_codes(const tq_cuda_attention *p, const tq_view *view, con
     if (view->blocks != NULL)
         return tq_fail(TQ_E_POSITION, 0, name,
                        "%s: blocks anywhere are not read on a device: pages of a pool are", name);
-    /* Nothing is written: strides of 0 between heads, or pages that overlap, are an owner's business. */
     const tq_pages codes = {
         "data", (void *)view->data, view->data_bytes,  plan->row_bytes,  rows, p->layer.n_kv_heads,
         pages,  view->row_stride,   view->head_stride, view->page_stride};
@@ -117,8 +116,7 @@ static tq_status take_codes(const tq_cuda_attention *p, const tq_view *view, con
     if (!p->shape.any_layout && !pieces)
         return tq_fail(TQ_E_STRIDE, 0, name,
                        "%s: rows of codes, and norms side by side, must begin on multiples of 16 bytes, "
-                       "and page_rows %zu "
-                       "be a multiple of 16; or plan with any_layout",
+                       "and page_rows %zu be a multiple of 16; or plan with any_layout",
                        name, rows);
     *scale = plan->n_norms == 2 ? 1.0f / view->codec.scale_factor_d512 : plan->norm_scale;
     return TQ_OK;
