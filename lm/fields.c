@@ -31,6 +31,12 @@ static const char *quoted(const char *text, char out[40]) {
     return out;
 }
 
+bool lm_field_is_there(const lm_file *f, const char *key) {
+    char name[64];
+    snprintf(name, sizeof name, "tqkv.model.%s", key);
+    return tq_safetensors_metadata(f->tensors, name, NULL) != NULL;
+}
+
 tq_status lm_field_text(const lm_file *f, const char *key, const char **out) {
     char name[64];
     snprintf(name, sizeof name, "tqkv.model.%s", key);
@@ -41,13 +47,19 @@ tq_status lm_field_text(const lm_file *f, const char *key, const char **out) {
                         name);
 }
 
+tq_status lm_field_fail(const lm_file *f, const char *key, const char *text, const char *expected) {
+    char shown[40];
+    return lm_file_fail(f, TQ_E_FILE_FIELD, key, "tqkv.model.%s is \"%s\"; %s", key, quoted(text, shown),
+                        expected);
+}
+
 tq_status lm_field_is(const lm_file *f, const char *key, const char *expected) {
     const char *text;
-    char shown[40];
+    char only[80];
     tq_status status = lm_field_text(f, key, &text);
     if (status != TQ_OK || strcmp(text, expected) == 0) return status;
-    return lm_file_fail(f, TQ_E_FILE_FIELD, key, "tqkv.model.%s is \"%s\"; only \"%s\" is served", key,
-                        quoted(text, shown), expected);
+    snprintf(only, sizeof only, "only \"%s\" is served", expected);
+    return lm_field_fail(f, key, text, only);
 }
 
 static bool in_range(double x, lm_range range) {

@@ -22,11 +22,17 @@ typedef struct lm_range {
 tq_status lm_file_fail(const lm_file *f, tq_status status, const char *field, const char *format, ...)
     TQ_PRINTF(4, 5);
 
+/* Fails with what tqkv.model.KEY is, safe for a terminal, and what it should be. */
+tq_status lm_field_fail(const lm_file *f, const char *key, const char *text, const char *expected);
+
 /* n numbers under tqkv.model.KEY, separated by commas. TQ_E_FILE_FIELD. */
 tq_status lm_field_numbers(const lm_file *f, const char *key, lm_range range, size_t n, double *out);
 
 /* The text under tqkv.model.KEY. TQ_E_FILE_FIELD if it is missing or empty. */
 tq_status lm_field_text(const lm_file *f, const char *key, const char **out);
+
+/* Whether there is something under tqkv.model.KEY. */
+bool lm_field_is_there(const lm_file *f, const char *key);
 
 /* It must be this text: what else could stand there is not served. */
 tq_status lm_field_is(const lm_file *f, const char *key, const char *expected);

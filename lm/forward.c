@@ -59,9 +59,14 @@ static void find_angles(const lm_pass *p) {
 }
 
 static void embed(const lm_pass *p) {
+    const lm_matrix *e = &p->model->embedding;
     const size_t d = p->model->width;
-    for (size_t r = 0; r < n_rows(p); r++)
-        memcpy(p->work->x + r * d, p->model->embedding + p->tokens[r] * d, d * sizeof(float));
+    for (size_t r = 0; r < n_rows(p); r++) {
+        float *x = p->work->x + r * d;
+        lm_widen(e->type, e->values, p->tokens[r] * d, d, x);
+        for (size_t i = 0; i < d; i++)
+            x[i] *= p->model->embedding_scale;
+    }
 }
 
 static void norm_before_attention(const layer_job *j, size_t r) {
@@ -90,18 +95,26 @@ static void place_row(const layer_job *j, size_t r) {
 static void add_attention(const layer_job *j, size_t r) {
     const lm_model *m = j->pass->model;
     float *x = j->pass->work->x + r * m->width, *h = j->pass->work->h + r * m->width;
+    if (m->post_norms) lm_row_norm(h, h, j->layer->attention_post_norm, m->width, m->norm_eps);
     lm_row_add(x, h, m->width);
     lm_row_norm(h, x, j->layer->mlp_norm, m->width, m->norm_eps);
 }
 
 static void activate(const layer_job *j, size_t r) {
     const size_t n = j->pass->model->hidden;
-    lm_row_silu(j->pass->work->gate + r * n, j->pass->work->up + r * n, n);
+    float *gate = j->pass->work->gate + r * n;
+    const float *up = j->pass->work->up + r * n;
+    if (j->pass->model->activation == LM_SILU)
+        lm_row_silu(gate, up, n);
+    else
+        lm_row_gelu_tanh(gate, up, n);
 }
 
 static void add_mlp(const layer_job *j, size_t r) {
-    const size_t d = j->pass->model->width;
-    lm_row_add(j->pass->work->x + r * d, j->pass->work->h + r * d, d);
+    const lm_model *m = j->pass->model;
+    float *h = j->pass->work->h + r * m->width;
+    if (m->post_norms) lm_row_norm(h, h, j->layer->mlp_post_norm, m->width, m->norm_eps);
+    lm_row_add(j->pass->work->x + r * m->width, h, m->width);
 }
 
 /* [rows][heads][dim] to [heads][rows][dim], or back. */
@@ -149,16 +162,12 @@ static tq_status run_layer(const lm_pass *p, size_t index) {
     const lm_layer *l = &p->model->layers[index];
     const layer_job job = {p, l, index};
     const lm_work *w = p->work;
-    const size_t d = p->model->width, hidden = p->model->hidden, rows = n_rows(p);
-    const size_t query = (size_t)l->shape.n_heads * l->shape.head_dim;
-    const size_t kv = (size_t)l->shape.n_kv_heads * l->shape.head_dim;
-    const lm_product qkv[] = {{l->q, l->q_bias, w->h, w->q, d, query},
-                              {l->k, l->k_bias, w->h, w->k, d, kv},
-                              {l->v, l->v_bias, w->h, w->v, d, kv}};
-    const lm_product o = {l->o, NULL, w->y, w->h, query, d};
-    const lm_product gate_up[] = {{l->gate, NULL, w->h, w->gate, d, hidden},
-                                  {l->up, NULL, w->h, w->up, d, hidden}};
-    const lm_product down = {l->down, NULL, w->gate, w->h, hidden, d};
+    const size_t rows = n_rows(p);
+    const lm_product qkv[] = {
+        {l->q, l->q_bias, w->h, w->q}, {l->k, l->k_bias, w->h, w->k}, {l->v, l->v_bias, w->h, w->v}};
+    const lm_product o = {l->o, NULL, w->y, w->h};
+    const lm_product gate_up[] = {{l->gate, NULL, w->h, w->gate}, {l->up, NULL, w->h, w->up}};
+    const lm_product down = {l->down, NULL, w->gate, w->h};
 
     each_row(&job, norm_before_attention);
     lm_products(p->parallel, rows, 3, qkv);
@@ -191,7 +200,7 @@ tq_status lm_forward(const lm_pass *p) {
 void lm_logits(const lm_pass *p, size_t first, size_t n) {
     const lm_model *m = p->model;
     const lm_work *w = p->work;
-    const lm_product output = {m->output, NULL, w->h, w->logits, m->width, m->vocab};
+    const lm_product output = {m->output, NULL, w->h, w->logits};
     for (size_t r = 0; r < n; r++)
         lm_row_norm(w->h + r * m->width, w->x + (first + r) * m->width, m->norm, m->width, m->norm_eps);
     lm_products(p->parallel, n, 1, &output);

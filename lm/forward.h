@@ -13,7 +13,7 @@ typedef struct lm_pass {
     lm_work *work;         /* with room for all rows */
     lm_sequence *const *sequences;
     size_t n_sequences, rows_each;
-    const uint8_t *tokens;
+    const uint32_t *tokens;
 } lm_pass;
 
 /* Appends to all sequences and leaves the last residual stream in work->x. On failure nothing was

@@ -36,6 +36,13 @@ void lm_model_free(lm_model *model);
 lm_shape lm_model_shape(const lm_model *model);
 lm_layer_shape lm_model_layer(const lm_model *model, size_t layer);
 
+/* What a token stands for: bytes [*length], valid as long as the model, which a text may cut within a
+ * character. NULL where the file has no table of tokens: of a model of bytes, it is the byte itself. */
+const uint8_t *lm_model_token(const lm_model *model, uint32_t token, size_t *length);
+
+/* Whether the model says with this token that it has finished. */
+int lm_model_ends(const lm_model *model, uint32_t token);
+
 /* How a layer's keys and values are kept. */
 typedef enum lm_store {
     LM_STORE_F32,   /* as they are */
@@ -87,14 +94,14 @@ typedef struct lm_watch {
 } lm_watch;
 
 /* n tokens after what is there, in chunks. logits: [n][vocab] out, or NULL; last: [vocab] out, those
- * after the last token, or NULL. Rows of watch are the chunk's tokens. TQ_E_NULL, TQ_E_POSITION, what
- * caches and attention say. */
-tq_status lm_prefill(const lm_model *model, lm_sequence *sequence, size_t n, const uint8_t *tokens,
+ * after the last token, or NULL. Rows of watch are the chunk's tokens. TQ_E_NULL, TQ_E_POSITION,
+ * TQ_E_RANGE for a token that is not in the vocabulary, what caches and attention say. */
+tq_status lm_prefill(const lm_model *model, lm_sequence *sequence, size_t n, const uint32_t *tokens,
                      float *logits, float *last, const lm_watch *watch);
 
 /* One token for each of n sequences: their matrix products are done together, so that weights are read
  * once. tokens [n]; logits [n][vocab] out. Rows of watch are the sequences. */
-tq_status lm_decode(const lm_model *model, size_t n, lm_sequence *const *sequences, const uint8_t *tokens,
-                    float *logits, const lm_watch *watch);
+tq_status lm_decode(const lm_model *model, size_t n, lm_sequence *const *sequences,
+                    const uint32_t *tokens, float *logits, const lm_watch *watch);
 
 #endif

@@ -3,16 +3,17 @@
 #ifndef LM_PRODUCT_H
 #define LM_PRODUCT_H
 
+#include "matrix.h"
 #include "tqkv/codec.h"
 
 /* Rows of activations lie in blocks of so many: arrays are rounded up to whole ones. */
 enum { LM_ROWS = 8 };
 
-/* y = x W^T + bias. x [rows][in], w [out][in], y [rows][out] out; bias [out] or NULL. */
+/* y = x W^T + bias. x [rows][in], y [rows][out] out; bias [out] or NULL. */
 typedef struct lm_product {
-    const float *w, *bias, *x;
+    lm_matrix w;
+    const float *bias, *x;
     float *y;
-    size_t in, out;
 } lm_product;
 
 /* To be called before any product: OpenBLAS is told to use one thread, since threads share out tasks

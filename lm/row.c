@@ -52,6 +52,13 @@ void lm_row_silu(float *gate, const float *up, size_t n) {
         gate[i] = gate[i] / (1 + expf(-gate[i])) * up[i];
 }
 
+void lm_row_gelu_tanh(float *gate, const float *up, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        const float x = gate[i], inner = 0.7978845608028654f * (x + 0.044715f * x * x * x);
+        gate[i] = 0.5f * x * (1 + tanhf(inner)) * up[i];
+    }
+}
+
 void lm_row_add(float *x, const float *y, size_t n) {
     for (size_t i = 0; i < n; i++)
         x[i] += y[i];

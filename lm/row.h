@@ -15,8 +15,9 @@ void lm_row_rope(float *x, size_t n_heads, size_t dim, const float *angles);
 /* The angles of a position. frequency [dim/2] radians a position. */
 void lm_row_angles(float *angles, uint64_t position, const double *frequency, size_t dim);
 
-/* gate = silu(gate) * up */
+/* gate = f(gate) * up. silu: x / (1 + e^-x); gelu: x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) */
 void lm_row_silu(float *gate, const float *up, size_t n);
+void lm_row_gelu_tanh(float *gate, const float *up, size_t n);
 
 void lm_row_add(float *x, const float *y, size_t n);
 

@@ -16,12 +16,21 @@ static tq_status check_model(const lm_model *model, const lm_sequence *s, size_t
     return tq_fail(TQ_E_POLICY, index, "sequence", "sequence %zu was made for another model", index);
 }
 
-tq_status lm_prefill(const lm_model *model, lm_sequence *sequence, size_t n, const uint8_t *tokens,
+static tq_status check_tokens(const lm_model *model, size_t n, const uint32_t *tokens) {
+    for (size_t i = 0; i < n; i++)
+        if (tokens[i] >= model->vocab)
+            return tq_fail(TQ_E_RANGE, i, "tokens", "token %zu is %lu; the vocabulary has %zu", i,
+                           (unsigned long)tokens[i], model->vocab);
+    return TQ_OK;
+}
+
+tq_status lm_prefill(const lm_model *model, lm_sequence *sequence, size_t n, const uint32_t *tokens,
                      float *logits, float *last, const lm_watch *watch) {
     if (model == NULL || (tokens == NULL && n > 0))
         return tq_fail(TQ_E_NULL, 0, model == NULL ? "model" : "tokens", "an argument is NULL");
     tq_status status = check_model(model, sequence, 0);
     if (status == TQ_OK) status = check_room(sequence, 0, n);
+    if (status == TQ_OK) status = check_tokens(model, n, tokens);
     if (status == TQ_OK)
         status = lm_work_grow(&sequence->work, model, n < sequence->chunk ? n : sequence->chunk);
     const size_t row = model->vocab;
@@ -57,8 +66,8 @@ static tq_status check_batch(const lm_model *model, size_t n, lm_sequence *const
     return status;
 }
 
-tq_status lm_decode(const lm_model *model, size_t n, lm_sequence *const *sequences, const uint8_t *tokens,
-                    float *logits, const lm_watch *watch) {
+tq_status lm_decode(const lm_model *model, size_t n, lm_sequence *const *sequences,
+                    const uint32_t *tokens, float *logits, const lm_watch *watch) {
     if (model == NULL || (n > 0 && (sequences == NULL || tokens == NULL || logits == NULL)))
         return tq_fail(TQ_E_NULL, 0,
                        model == NULL       ? "model"
@@ -68,6 +77,7 @@ tq_status lm_decode(const lm_model *model, size_t n, lm_sequence *const *sequenc
                        "an argument is NULL");
     if (n == 0) return TQ_OK;
     tq_status status = check_batch(model, n, sequences);
+    if (status == TQ_OK) status = check_tokens(model, n, tokens);
     if (status == TQ_OK) status = lm_work_grow(&sequences[0]->work, model, n);
     if (status != TQ_OK) return status;
     lm_work *work = &sequences[0]->work;

@@ -8,6 +8,7 @@
 
 #include "base/message.h"
 #include "base/outputs.h"
+#include "base/text.h"
 #include "base/threads.h"
 #include "tqkv/io.h"
 
@@ -53,18 +54,15 @@ static int add_rows(cli_eval *eval, const cli_option *options) {
 static int load_model(cli_eval *eval) {
     TRY(cli_check(NULL, lm_model_load(eval->model_path, &eval->model)));
     eval->shape = lm_model_shape(eval->model);
-    if (eval->shape.vocab != 256)
-        return cli_fail("%s: a vocabulary of %zu; texts are bytes, which wants 256", eval->model_path,
-                        eval->shape.vocab);
     return CLI_DONE;
 }
 
 /* Every token needs the one after it: what the model should have said. */
-static int read_text(cli_eval *eval, uint8_t **text) {
+static int read_text(cli_eval *eval, uint32_t **text) {
     size_t held = 0;
-    TRY(cli_check(NULL, tq_file_read(eval->text_path, eval->tokens + 1, text, &held)));
+    TRY(cli_read_tokens(eval->text_path, eval->model, eval->tokens + 1, text, &held));
     if (held <= eval->tokens)
-        return cli_fail("%s: %zu bytes; %zu tokens need %zu: give a longer --text or fewer --tokens",
+        return cli_fail("%s: %zu tokens; --tokens %zu needs %zu: give a longer --text or fewer --tokens",
                         eval->text_path, held, eval->tokens, eval->tokens + 1);
     eval->text = *text;
     return CLI_DONE;
@@ -144,7 +142,7 @@ static char *beside_model(const char *model) {
     return path;
 }
 
-static int prepare(cli_eval *eval, const cli_option *options, char **beside, uint8_t **text) {
+static int prepare(cli_eval *eval, const cli_option *options, char **beside, uint32_t **text) {
     TRY(take_options(eval, options));
     TRY(load_model(eval));
     *beside = beside_model(eval->model_path);
@@ -158,7 +156,7 @@ static int run(const cli_args *args) {
     cli_eval_row rows[CLI_EVAL_MAX_ROWS];
     cli_eval eval = {.rows = rows};
     results r = {0};
-    uint8_t *text = NULL;
+    uint32_t *text = NULL;
     char *beside = NULL;
     int rc = prepare(&eval, args->options, &beside, &text);
     if (rc == CLI_DONE) rc = evaluate(&eval, args->options, &r);

@@ -47,10 +47,10 @@ typedef struct cli_eval {
     lm_shape shape;
     size_t n_outputs; /* attention outputs of a token: query heads of all layers */
 
-    size_t tokens;       /* evaluated */
-    size_t context;      /* caches start empty again after so many */
-    size_t threads;      /* 0: as many as there are processors */
-    const uint8_t *text; /* [tokens + 1] */
+    size_t tokens;        /* evaluated */
+    size_t context;       /* caches start empty again after so many */
+    size_t threads;       /* 0: as many as there are processors */
+    const uint32_t *text; /* [tokens + 1] tokens */
 
     cli_eval_row *rows; /* [n_rows]; the first is float32, the control */
     size_t n_rows;
@@ -132,11 +132,11 @@ void cli_softmax(const float *logits, cli_distribution *d);
 double cli_kl(const cli_distribution *p, const cli_distribution *q);
 
 /* -log2 of the probability of the byte that came. */
-double cli_surprise(const cli_distribution *d, uint8_t next);
+double cli_surprise(const cli_distribution *d, uint32_t next);
 
 /* Adds what token t of the row looks like beside the reference: the byte that came was `next`. */
 void cli_eval_add_token(cli_eval_row *row, size_t t, const cli_distribution *reference,
-                        const cli_distribution *d, uint8_t next);
+                        const cli_distribution *d, uint32_t next);
 
 /* Adds a layer's attention outputs of token t, [n_heads][head_dim]; `first` of a token's n_outputs is the
  * first head of this layer. */

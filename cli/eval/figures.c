@@ -31,12 +31,12 @@ double cli_kl(const cli_distribution *p, const cli_distribution *q) {
     return sum > 0.0 ? sum : 0.0;
 }
 
-double cli_surprise(const cli_distribution *d, uint8_t next) {
+double cli_surprise(const cli_distribution *d, uint32_t next) {
     return -d->log_p[next] * log2_e;
 }
 
 void cli_eval_add_token(cli_eval_row *row, size_t t, const cli_distribution *reference,
-                        const cli_distribution *d, uint8_t next) {
+                        const cli_distribution *d, uint32_t next) {
     row->bits += cli_surprise(d, next);
     row->kl[t] = cli_kl(reference, d);
     row->same_top += d->top == reference->top;

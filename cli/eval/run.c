@@ -21,7 +21,7 @@ typedef struct run {
     cli_dump *dump;
     tq_parallel parallel;
     lm_sequence *sequences[CLI_EVAL_MAX_ROWS + 1];
-    uint8_t tokens[CLI_EVAL_MAX_ROWS + 1];
+    uint32_t tokens[CLI_EVAL_MAX_ROWS + 1];
     size_t n_sequences;
     float *logits;  /* [n_sequences][vocab] */
     double *log_p;  /* [2][vocab]: the reference's, a row's */
@@ -110,7 +110,7 @@ static int new_sequences(run *r) {
 static void add_figures(run *r) {
     cli_eval *eval = r->eval;
     const size_t vocab = eval->shape.vocab;
-    const uint8_t next = eval->text[r->t + 1];
+    const uint32_t next = eval->text[r->t + 1];
     cli_distribution reference = {.log_p = r->log_p, .n = vocab};
     cli_distribution d = {.log_p = r->log_p + vocab, .n = vocab};
 
@@ -145,9 +145,10 @@ static int run_context(run *r, size_t first) {
 
     TRY(new_sequences(r));
     for (r->t = first; r->t < end; r->t++) {
-        memset(r->tokens, eval->text[r->t], r->n_sequences);
+        for (size_t i = 0; i < r->n_sequences; i++)
+            r->tokens[i] = eval->text[r->t];
         if (lm_decode(eval->model, r->n_sequences, r->sequences, r->tokens, r->logits, &watch) != TQ_OK)
-            return cli_fail("byte %zu of the text: %s", r->t, tq_last_error()->message);
+            return cli_fail("token %zu of the text: %s", r->t, tq_last_error()->message);
         add_figures(r);
         TRY(note_memory(r, &point));
         cli_progress_add(1);

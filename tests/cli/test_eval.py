@@ -209,7 +209,7 @@ class Wrong(EvalTest):
 
     def test_text(self):
         self.write("short.txt", b"In the beginning")
-        self.wrong(1, "short.txt: 16 bytes; 16 tokens need 17", "--text", "short.txt", "--tokens", "16")
+        self.wrong(1, "short.txt: 16 tokens; --tokens 16 needs 17", "--text", "short.txt", "--tokens", "16")
         self.wrong(1, "gone.txt: cannot open: No such file", "--text", "gone.txt")
         self.write("model.safetensors", self.model())
         self.wrong(1, "^tqkv eval: kjv-heldout.txt: cannot open: No such file", model="model.safetensors")

@@ -70,7 +70,7 @@ class Generate(CommandTest):
         def wrong(status, pattern, *arguments, model=SWA, prompt=PROMPT):
             self.refused(status, pattern, "generate", "--model", model, "--prompt", prompt, *arguments)
 
-        wrong(2, "--prompt TEXT is missing", prompt="")
+        wrong(2, "one of --prompt TEXT", prompt="")
         wrong(2, "--tokens: 0 is not from 1", "-n", "0")
         wrong(2, "--temperature: -1 is not", "--temperature", "-1")
         wrong(2, "--temperature: nan is not", "--temperature", "nan")
@@ -79,7 +79,7 @@ class Generate(CommandTest):
         wrong(2, "v1 formats have no centre", "--k-format", "tq4-v1", "--center")
         wrong(1, "^tqkv generate: gone.safetensors", model="gone.safetensors")
         self.refused(2, "--model M.safetensors is missing", "generate", "--prompt", "a")
-        self.refused(2, "--prompt TEXT is missing", "generate", "--model", SWA)
+        self.refused(2, "one of --prompt TEXT", "generate", "--model", SWA)
 
     def test_documented(self):
         self.check_documented("generate")

@@ -44,7 +44,9 @@ fixture *load_fixture(size_t i) {
     fixture *f = test_alloc(sizeof *f);
     snprintf(path, sizeof path, "%s/fixture-%s.safetensors", TQKV_MODELS, model_names[i]);
     assert_ok(tq_safetensors_read(path, &file));
-    memcpy(f->tokens, raw(file, "tokens", "U8", FIXTURE_TOKENS), FIXTURE_TOKENS);
+    const uint8_t *tokens = raw(file, "tokens", "U8", FIXTURE_TOKENS);
+    for (size_t t = 0; t < FIXTURE_TOKENS; t++)
+        f->tokens[t] = tokens[t];
     const uint8_t *positions = raw(file, "positions", "I32", FIXTURE_ROWS);
     const uint8_t *logits = raw(file, "logits", "F32", FIXTURE_ROWS * VOCAB);
     for (size_t r = 0; r < FIXTURE_ROWS; r++) {
@@ -72,7 +74,7 @@ lm_sequence *new_sequence(const lm_model *m, lm_kv kv, size_t capacity, size_t c
     return s;
 }
 
-float *run_tokens(const lm_model *m, lm_kv kv, const uint8_t *tokens, size_t n, size_t chunk,
+float *run_tokens(const lm_model *m, lm_kv kv, const uint32_t *tokens, size_t n, size_t chunk,
                   const tq_parallel *parallel) {
     float *logits = floats(n * VOCAB);
     lm_sequence *s = new_sequence(m, kv, n, chunk == 0 ? 1 : chunk, parallel);

@@ -20,7 +20,7 @@ void check_ok(tq_status got, const char *file, int line);
 lm_model *load_model(size_t i);
 
 typedef struct fixture {
-    uint8_t tokens[FIXTURE_TOKENS];
+    uint32_t tokens[FIXTURE_TOKENS];
     size_t positions[FIXTURE_ROWS];
     float logits[FIXTURE_ROWS][VOCAB];
 } fixture;
@@ -35,7 +35,7 @@ lm_sequence *new_sequence(const lm_model *m, lm_kv kv, size_t capacity, size_t c
                           const tq_parallel *parallel);
 
 /* Logits [n][VOCAB] of n tokens: by lm_prefill() in chunks, or with chunk 0 by lm_decode(). */
-float *run_tokens(const lm_model *m, lm_kv kv, const uint8_t *tokens, size_t n, size_t chunk,
+float *run_tokens(const lm_model *m, lm_kv kv, const uint32_t *tokens, size_t n, size_t chunk,
                   const tq_parallel *parallel);
 
 double largest_difference(const float *a, const float *b, size_t n);

@@ -34,17 +34,18 @@ static size_t kinds(lm_kv out[8]) {
 }
 
 /* Logits [STEPS][n][VOCAB] of n sequences of the kinds from `first` on, decoded side by side. */
-static float *decode_batch(const lm_model *m, size_t first, size_t n, const uint8_t *tokens,
+static float *decode_batch(const lm_model *m, size_t first, size_t n, const uint32_t *tokens,
                            const tq_parallel *parallel) {
     lm_kv kind[8];
     const size_t n_kinds = kinds(kind);
     lm_sequence *s[40];
-    uint8_t row[40];
+    uint32_t row[40];
     float *logits = floats(STEPS * n * VOCAB);
     for (size_t i = 0; i < n; i++)
         s[i] = new_sequence(m, kind[(first + i) % n_kinds], STEPS, 4, parallel);
     for (size_t t = 0; t < STEPS; t++) {
-        memset(row, tokens[t], sizeof row);
+        for (size_t i = 0; i < n; i++)
+            row[i] = tokens[t];
         assert_ok(lm_decode(m, n, s, row, logits + t * n * VOCAB, NULL));
     }
     for (size_t i = 0; i < n; i++)
@@ -109,7 +110,7 @@ static void positions_are_each_sequences_own(void **state) {
     float *alone = run_tokens(m, cache_of(TQ_TQ8), f->tokens, 4 * N + 1, 0, NULL);
     float logits[N][VOCAB];
     lm_sequence *s[N];
-    uint8_t tokens[N];
+    uint32_t tokens[N];
     for (size_t i = 0; i < N; i++) {
         s[i] = new_sequence(m, cache_of(TQ_TQ8), 4 * N + 1, 1, NULL);
         assert_ok(lm_prefill(m, s[i], 4 * i, f->tokens, NULL, NULL, NULL));
@@ -144,7 +145,7 @@ static void a_products_rows_do_not_know_their_place(void **state) {
         rng_gauss_fill(&r, x, in);
         for (size_t row = 1; row < LM_ROWS * BLOCKS; row++)
             memcpy(x + row * in, x, in * sizeof *x);
-        const lm_product p = {w, i % 2 == 0 ? bias : NULL, x, y, in, out};
+        const lm_product p = {{w, LM_F32, out, in}, i % 2 == 0 ? bias : NULL, x, y};
         lm_products(NULL, LM_ROWS * BLOCKS, 1, &p);
         for (size_t row = 1; row < LM_ROWS * BLOCKS; row++)
             if (memcmp(y, y + row * out, out * sizeof *y) != 0)

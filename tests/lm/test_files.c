@@ -32,7 +32,8 @@ static void the_whole_file_is_read(void **state) {
     assert_int_equal(s.n_parameters * 2, im.size - im.data);
     assert_int_equal(lm_model_layer(m, 0).window, 8);
     /* Bias, QK-norm and a window at once, in chunks and one by one. */
-    const uint8_t tokens[20] = "In the beginning...";
+    const uint32_t tokens[20] = {73,  110, 32,  116, 104, 101, 32,  98, 101,
+                                 103, 105, 110, 110, 105, 110, 103, 46, 46};
     float *a = run_tokens(m, (lm_kv){.store = LM_STORE_F32}, tokens, 20, 20, NULL);
     float *b = run_tokens(m, (lm_kv){.store = LM_STORE_F32}, tokens, 20, 0, NULL);
     assert_true(largest_difference(a, b, 20 * VOCAB) < 1e-6);
@@ -110,10 +111,12 @@ static const edit edits[] = {
     {META("qkv_bias"), "\"n\":", TQ_E_FILE_FIELD, "no metadata field tqkv.model.qkv_bias"},
     {META("activation"), "\"n\":", TQ_E_FILE_FIELD, "no metadata field tqkv.model.activation"},
     {META("rope_pairing"), "\"n\":", TQ_E_FILE_FIELD, "no metadata field tqkv.model.rope_pairing"},
-    {"\"silu\"", "\"gelu\"", TQ_E_FILE_FIELD, "activation is \"gelu\"; only \"silu\" is served"},
+    {"\"silu\"", "\"gelu\"", TQ_E_FILE_FIELD, "activation is \"gelu\"; silu and gelu_tanh are served"},
     {"\"halves\"", "\"neighbours\"", TQ_E_FILE_FIELD, "rope_pairing is \"neighbours\"; only \"halves\""},
     {META("softcap") "\"0\"", META("softcap") "\"50\"", TQ_E_FILE_FIELD, "softcap is \"50\"; only \"0\""},
-    {META("vocab") "\"256\"", META("vocab") "\"257\"", TQ_E_FILE_FIELD, "vocab holds 257"},
+    {META("vocab") "\"256\"", META("vocab") "\"0\"", TQ_E_FILE_FIELD, "vocab holds 0"},
+    {META("vocab") "\"256\"", META("vocab") "\"257\"", TQ_E_FILE_SHAPE,
+     "embedding.weight: shape [257, 32] is expected"},
     {META("d") "\"32\"", META("d") "\"0\"", TQ_E_FILE_FIELD,
      "tqkv.model.d holds 0; a whole number from 1"},
     {META("d") "\"32\"", META("d") "\"nan\"", TQ_E_FILE_FIELD, "tqkv.model.d is \"nan\"; 1 number is"},
@@ -149,6 +152,18 @@ static const edit edits[] = {
     {"\"1e-06\"", "\"-1e-06\"", TQ_E_FILE_FIELD, "norm_eps holds -1e-06"},
     {META("qk_norm") "\"1\"", META("qk_norm") "\"2\"", TQ_E_FILE_FIELD, "qk_norm holds 2"},
     {META("qkv_bias") "\"1\"", META("qkv_bias") "\"yes\"", TQ_E_FILE_FIELD, "qkv_bias is \"yes\""},
+    {META("softcap"), META("norm_offset") "\"17\"," META("softcap"), TQ_E_FILE_FIELD,
+     "norm_offset holds 17"},
+    {META("softcap"), META("embedding_scale") "\"0\"," META("softcap"), TQ_E_FILE_FIELD,
+     "embedding_scale holds 0"},
+    {META("softcap"), META("tied_output") "\"\"," META("softcap"), TQ_E_FILE_FIELD,
+     "no metadata field tqkv.model.tied_output"},
+    {META("softcap"), META("post_norms") "\"1\"," META("softcap"), TQ_E_FILE_FIELD,
+     "no tensor layers.0.attention_post_norm.weight"},
+    {META("softcap"), META("end_tokens") "\"1,256\"," META("softcap"), TQ_E_FILE_FIELD,
+     "end_tokens holds 256"},
+    {META("softcap"), META("end_tokens") "\"1,2,3,4,5,6,7,8,9,0,1,2,3,4,5,6,7\"," META("softcap"),
+     TQ_E_FILE_FIELD, "16 numbers, separated by commas, are expected"},
     /* tensors */
     {"\"embedding.weight\"", "\"embedding.wait\"", TQ_E_FILE_FIELD, "no tensor embedding.weight"},
     {"\"layers.1.mlp.up.weight\"", "\"layers.1.mlp.up\"", TQ_E_FILE_FIELD,
@@ -157,10 +172,10 @@ static const edit edits[] = {
      "no tensor layers.0.attention.k.bias"},
     {"\"layers.1.attention.k_norm.weight\"", "\"x\\n\"", TQ_E_FILE_FIELD,
      "no tensor layers.1.attention.k_norm.weight"},
-    {"\"dtype\":\"BF16\"", "\"dtype\":\"F16\"", TQ_E_FILE_TYPE,
-     "embedding.weight is F16; BF16 is expected"},
+    {"\"dtype\":\"BF16\"", "\"dtype\":\"I16\"", TQ_E_FILE_TYPE,
+     "embedding.weight is I16; F16, BF16 or F32 is expected"},
     {"\"dtype\":\"BF16\"", "\"dtype\":\"F12\"", TQ_E_FILE_TYPE,
-     "embedding.weight is F12; BF16 is expected"},
+     "embedding.weight is F12; F16, BF16 or F32 is expected"},
     {"\"dtype\":\"BF16\"", "\"dtype\":\"F32\"", TQ_E_FILE_SHAPE, "the shape asks for 32768 bytes"},
     {"[256,32]", "[32,256]", TQ_E_FILE_SHAPE, "embedding.weight: shape [256, 32] is expected"},
     {"[256,32]", "[8192]", TQ_E_FILE_SHAPE, "embedding.weight: shape [256, 32] is expected"},

@@ -153,7 +153,7 @@ static uint64_t count_values(const lm_model *m, size_t length) {
     return n;
 }
 
-static void expect_bytes(const lm_model *m, lm_kv kv, const uint8_t *tokens, size_t length, size_t chunk,
+static void expect_bytes(const lm_model *m, lm_kv kv, const uint32_t *tokens, size_t length, size_t chunk,
                          uint64_t expected, const char *name) {
     uint64_t bytes, values;
     lm_sequence *s = new_sequence(m, kv, FIXTURE_TOKENS, chunk, NULL);
