@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import transformers
 from gguf import MODEL_ARCH, get_tensor_name_map
+from transformers.modeling_utils import no_init_weights
 
 import convert
 import tensors
@@ -44,23 +45,22 @@ def config(meta):
     return "llama", transformers.LlamaConfig(**shared, hidden_act="silu")
 
 
+@torch.no_grad()
 def load(path, dtype=torch.float32):
     weights, meta = tensors.read(path)
     meta = {key.removeprefix(convert.PREFIX): value for key, value in meta.items()}
     arch, settings = config(meta)
-    with torch.device("meta"):
-        model = transformers.AutoModelForCausalLM.from_config(settings)
-    ours = {name: convert.our_name(f"{gguf}") for name, gguf in gguf_names(arch, model).items()}
+    with no_init_weights():
+        model = transformers.AutoModelForCausalLM.from_config(settings, torch_dtype=dtype)
+    model.tie_weights()  # which no_init_weights left out
+    names = gguf_names(arch, model)
     # Hugging Face adds 1 to Gemma's norm weights; a file made from GGUF has it added.
     less = 1 - float(meta["norm_offset"]) if arch == "gemma3" else 0
-    state = {}
-    for name, mine in ours.items():
-        value = torch.from_numpy(np.array(weights[mine])).to(dtype)
-        state[name] = value - less if "norm" in mine else value
-    settings.torch_dtype = dtype
-    with torch.device("cpu"):  # anew, for its buffers
-        model = transformers.AutoModelForCausalLM.from_config(settings, torch_dtype=dtype)
-    missing, unexpected = model.load_state_dict(state, strict=False)
-    assert not unexpected and set(missing) <= {"lm_head.weight"}, (missing, unexpected)
-    model.tie_weights()
-    return model.to(dtype).eval()
+    for name, parameter in model.named_parameters():
+        ours = convert.our_name(names[name])
+        parameter.copy_(torch.from_numpy(np.array(weights.pop(ours))))
+        if "norm" in ours:
+            parameter -= less
+    unused = [name for name in weights if not name.startswith("tokens.")]
+    assert not unused, unused
+    return model.eval()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The tokenizer in a GGUF file: ids of a text, bytes of an id, the layout of a chat, and token files."""
+import functools
 import re
 
 import numpy as np
@@ -58,6 +59,7 @@ class Vocabulary:
 
     # ---- ids of a text
 
+    @functools.cached_property
     def tokenizer(self):
         from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
         if self.model == "gpt2" and self.pre in ("smollm", "qwen2"):
@@ -88,11 +90,11 @@ class Vocabulary:
 
     def encode(self, text):
         """As the model's own tokenizer begins a text: with its first token, if it has one."""
-        return ([] if self.begin is None else [self.begin]) + self.tokenizer().encode(text).ids
+        return ([] if self.begin is None else [self.begin]) + self.tokenizer.encode(text).ids
 
     def encode_chat(self, text):
         """The chat template wrote the first token itself."""
-        return self.tokenizer().encode(text).ids
+        return self.tokenizer.encode(text).ids
 
     def lay_out(self, messages, model, ask):
         """A chat as the model was taught to read it. ask: end where the model is to go on."""
