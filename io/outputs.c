@@ -3,6 +3,8 @@
  * write. */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -157,12 +159,17 @@ static tq_status make_folder(tq_outputs *set, const char *path, tqio_folder *par
     entry->folder = parent->fd;
     entry->flags = AT_REMOVEDIR;
     strcpy(entry->name, name);
-    if (mkdirat(parent->fd, name, 0777) == 0) {
-        tqio_pending_show(entry); /* not before: it might be somebody else's until now */
+    /* Shown once it is there, as it might be somebody else's before, and no signal may come between. */
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    const int error = mkdirat(parent->fd, name, 0777) == 0 ? 0 : errno;
+    if (error == 0) tqio_pending_show(entry);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (error == 0) {
         set->made = made;
         return TQ_OK;
     }
-    int error = errno;
     tqio_pending_release(entry);
     free(made);
     return error == EEXIST && is_folder(path) ? TQ_OK : tqio_fail_os(path, "make the folder", error);

