@@ -10,6 +10,7 @@
 
 #include "base/kv_name.h"
 #include "lm/lm.h"
+#include "measure/softmax.h"
 #include "tqkv/io.h"
 
 enum {
@@ -119,24 +120,19 @@ int cli_eval_run(cli_eval *eval, cli_dump *dump);
 
 void cli_eval_free_rows(cli_eval *eval);
 
-/* A next-byte distribution: the softmax of logits, in double precision. */
-typedef struct cli_distribution {
-    double *log_p; /* [n] natural logarithms */
-    size_t n, top; /* the likeliest, the lowest of equals */
-} cli_distribution;
+/* The reference's next-token distribution at a token, beside which those of all rows are put. */
+typedef struct cli_eval_reference {
+    const float *logits; /* [vocab] */
+    double *p;           /* [vocab] */
+    measure_softmax softmax;
+} cli_eval_reference;
 
-/* Fills in a distribution whose log_p has room for n. */
-void cli_softmax(const float *logits, cli_distribution *d);
+/* Takes the reference's logits, which must stay; r->p has room. The token that came was `next`. */
+void cli_eval_add_reference(cli_eval *eval, cli_eval_reference *r, const float *logits, uint32_t next);
 
-/* sum of p (log p - log q), nats. Exactly 0 for equal logits. */
-double cli_kl(const cli_distribution *p, const cli_distribution *q);
-
-/* -log2 of the probability of the byte that came. */
-double cli_surprise(const cli_distribution *d, uint32_t next);
-
-/* Adds what token t of the row looks like beside the reference: the byte that came was `next`. */
-void cli_eval_add_token(cli_eval_row *row, size_t t, const cli_distribution *reference,
-                        const cli_distribution *d, uint32_t next);
+/* Adds what token t of the row looks like beside it. Rows may be added by several threads. */
+void cli_eval_add_token(const cli_eval *eval, cli_eval_row *row, size_t t, const cli_eval_reference *r,
+                        const float *logits, uint32_t next);
 
 /* Adds a layer's attention outputs of token t, [n_heads][head_dim]; `first` of a token's n_outputs is the
  * first head of this layer. */
