@@ -26,9 +26,9 @@ typedef struct cli_eval_row {
     char name[CLI_KV_NAME_SIZE];
     lm_kv kv;
 
-    double bits;      /* sum of -log2 of the probability of the byte that came */
-    double *kl;       /* [tokens] divergence from the reference's next-byte distribution, nats */
-    size_t same_top;  /* tokens at which the likeliest byte is the reference's */
+    double bits;      /* sum of -log2 of the probability of the token that came */
+    double *kl;       /* [tokens] divergence from the reference's next-token distribution, nats */
+    size_t same_top;  /* tokens at which the likeliest is the reference's */
     float *angles;    /* [tokens][outputs] 1 less the cosine of an attention output with its reference */
     double *error;    /* [layers] sum of squared differences of attention outputs */
     double *size;     /* [layers] sum of their references' squares */
@@ -71,14 +71,14 @@ double cli_eval_layer_error(const cli_eval_row *row, size_t layer);
 typedef struct cli_eval_figure {
     const char *key;                        /* in JSON, where it stands without a factor */
     bool is_cost;                           /* in the first table; else in the second */
-    const char *heading, *format;           /* in tables */
+    const char *heading, *format;           /* in tables; NULL: in JSON alone */
     double factor;                          /* in tables */
-    const char *page_heading, *page_format; /* on the page */
+    const char *page_heading, *page_format; /* on the page; likewise */
     double page_factor;                     /* on the page */
     double (*of)(const cli_eval *eval, const cli_eval_row *row);
 } cli_eval_figure;
 
-enum { CLI_EVAL_FIGURES = 12 };
+enum { CLI_EVAL_FIGURES = 13 };
 extern const cli_eval_figure cli_eval_figures[CLI_EVAL_FIGURES];
 
 /* The row of that name, or NULL. */

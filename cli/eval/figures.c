@@ -83,8 +83,9 @@ const cli_eval_row *cli_eval_find(const cli_eval *eval, const char *name) {
         return value;                                                                                    \
     }
 FIGURE(bytes, (double)row->bytes)
-FIGURE(bits_per_byte, row->bits / (double)eval->tokens)
+FIGURE(bits_per_token, row->bits / (double)eval->tokens)
 FIGURE(change, (row->bits - eval->reference_bits) / (double)eval->tokens)
+FIGURE(perplexity, exp2(bits_per_token(eval, row)))
 FIGURE(perplexity_change, exp2(change(eval, row)) - 1.0)
 FIGURE(kl_mean, row->kl_mean)
 FIGURE(kl_median, row->kl_median)
@@ -98,10 +99,10 @@ const cli_eval_figure cli_eval_figures[CLI_EVAL_FIGURES] = {
     {"bits_per_value", true, "bits/value", "%.3f", 1, "bits per<br>value", "%.3f", 1,
      cli_eval_bits_per_value},
     {"cache_bytes", true, "bytes", "%zu", 1, "cache<br>KiB", "%.1f", 1.0 / 1024, bytes},
-    {"bits_per_byte", true, "bits/byte", "%.4f", 1, "bits per<br>byte", "%.4f", 1, bits_per_byte},
-    {"bits_change", true, "change", "%+.5f", 1, "change", "%+.5f", 1, change},
-    {"perplexity_change", true, "perpl. %", "%+.2f", 100, "perplexity<br>%", "%+.3f", 100,
-     perplexity_change},
+    {"bits_per_token", true, NULL, "%.4f", 1, NULL, NULL, 1, bits_per_token},
+    {"bits_change", true, NULL, "%+.5f", 1, NULL, NULL, 1, change},
+    {"perplexity", true, "perplexity", "%.4f", 1, "perplexity", "%.4f", 1, perplexity},
+    {"perplexity_change", true, "change %", "%+.3f", 100, "change<br>%", "%+.3f", 100, perplexity_change},
     {"kl_mean", false, "KL mean", "%.2e", 1, "KL mean", "%.2e", 1, kl_mean},
     {"kl_median", false, "median", "%.2e", 1, "median", "%.2e", 1, kl_median},
     {"kl_p99", false, "p99", "%.2e", 1, "p99", "%.2e", 1, kl_p99},
