@@ -8,6 +8,7 @@
 
 #include "blocks.h"
 #include "half.h"
+#include "kv_blocks.h"
 #include "memory.h"
 
 static const float half_max = 65504;
@@ -19,10 +20,13 @@ static uint64_t least(uint64_t a, uint64_t b) {
 tq_status lm_kv_check(const lm_kv *kv) {
     if ((int)kv->store < LM_STORE_F32 || kv->store > LM_STORE_BLOCKS)
         return tq_fail(TQ_E_FORMAT, 0, "store", "store %d is none", (int)kv->store);
-    if (kv->store == LM_STORE_BLOCKS &&
-        ((kv->k_bits != 4 && kv->k_bits != 8) || (kv->v_bits != 4 && kv->v_bits != 8)))
-        return tq_fail(TQ_E_BITS, 0, kv->k_bits != 4 && kv->k_bits != 8 ? "k_bits" : "v_bits",
-                       "blocks of %u and %u bits: 4 and 8 are served", kv->k_bits, kv->v_bits);
+    if (kv->store == LM_STORE_BLOCKS && (unsigned)kv->k_block >= LM_N_BLOCKS)
+        return tq_fail(TQ_E_FORMAT, 0, "k_block", "block %d is none", (int)kv->k_block);
+    if (kv->store == LM_STORE_BLOCKS && (unsigned)kv->v_block >= LM_N_BLOCKS)
+        return tq_fail(TQ_E_FORMAT, 0, "v_block", "block %d is none", (int)kv->v_block);
+    if (kv->store == LM_STORE_BLOCKS && kv->centre_stretch != 0 && kv->centre_stretch < kv->learn_centre)
+        return tq_fail(TQ_E_POSITION, 0, "centre_stretch", "a centre of %zu keys for %zu positions",
+                       kv->learn_centre, kv->centre_stretch);
     if (kv->store != LM_STORE_CACHE) return TQ_OK;
     if (kv->k_dense && kv->v_dense)
         return tq_fail(TQ_E_POLICY, 0, "v_dense", "both sides dense: use LM_STORE_F32");
@@ -70,11 +74,7 @@ tq_status lm_kv_layer_init(lm_kv_layer *layer, const lm_layer_shape *shape, cons
     /* A chunk's first query looks back on the window, its last one adds chunk - 1 positions to that. */
     if (window != 0 && capacity > window && capacity - window > chunk - 1)
         layer->slots = (size_t)window + chunk - 1;
-    if (kv->store == LM_STORE_BLOCKS && shape->head_dim % LM_BLOCK != 0)
-        return tq_fail(TQ_E_HEAD_DIM, 0, "store", "head_dim %u does not fall into blocks of %d",
-                       shape->head_dim, LM_BLOCK);
-    layer->row = lm_alloc(shape->head_dim, sizeof *layer->row);
-    bool there = layer->row != NULL;
+    bool there = true;
     for (unsigned side = LM_K; there && side < LM_SIDES; side++) {
         if (!dense[side]) continue;
         layer->dense[side] =
@@ -84,6 +84,7 @@ tq_status lm_kv_layer_init(lm_kv_layer *layer, const lm_layer_shape *shape, cons
     if (!there)
         return tq_fail(TQ_E_NO_MEMORY, 0, "capacity", "no memory for keys and values of %zu positions",
                        layer->slots);
+    if (kv->store == LM_STORE_BLOCKS) return lm_kv_blocks_init(layer, capacity);
     return kv->store == LM_STORE_CACHE ? create_cache(layer) : TQ_OK;
 }
 
@@ -91,7 +92,8 @@ void lm_kv_layer_free(lm_kv_layer *layer) {
     tq_cache_destroy(layer->cache);
     for (unsigned side = LM_K; side < LM_SIDES; side++)
         free(layer->dense[side]);
-    free(layer->row);
+    free(layer->centres);
+    free(layer->lesson);
     *layer = (lm_kv_layer){0};
 }
 
@@ -106,43 +108,37 @@ static tq_status check_values(const float *x, size_t n, float most, const char *
     return TQ_OK;
 }
 
-static tq_status round_blocks(const lm_kv_layer *layer, unsigned side, float *x) {
-    const tq_codec codec = {.format = TQ_TQ4, .head_dim = layer->shape.head_dim};
-    const unsigned bits = side == LM_K ? layer->kv->k_bits : layer->kv->v_bits;
-    tq_status status = TQ_OK;
-    if (layer->kv->rotate) status = tq_rotate(&codec, TQ_ROTATED, 1, x, x);
-    if (status == TQ_OK && !lm_blocks_round(bits, x, layer->shape.head_dim))
-        status = tq_fail(TQ_E_RANGE, 0, side == LM_K ? "k" : "v", "a block's scale is beyond float16");
-    if (status == TQ_OK && layer->kv->rotate) status = tq_rotate(&codec, TQ_ORIGINAL, 1, x, x);
-    return status;
+/* Largest magnitude that a side takes. */
+static float limit_of(const lm_kv_layer *layer) {
+    const lm_kv *kv = layer->kv;
+    const bool helped = kv->recent > 0 || kv->learn_centre > 0 || kv->sinks > 0;
+    return kv->store == LM_STORE_F16 || (kv->store == LM_STORE_BLOCKS && helped) ? half_max : INFINITY;
 }
 
-/* A vector into its slot, as the store keeps it. */
-static tq_status put(const lm_kv_layer *layer, unsigned side, size_t slot, const float *x) {
+/* A vector into its slot, as the store keeps it at first. */
+static void put(const lm_kv_layer *layer, unsigned side, size_t slot, const float *x, bool as_half) {
     const size_t dim = layer->shape.head_dim;
     if (layer->kv->store == LM_STORE_F16) {
         uint16_t *out = (uint16_t *)layer->dense[side] + slot * dim;
         for (size_t i = 0; i < dim; i++)
             out[i] = lm_half(x[i]);
-        return TQ_OK;
+        return;
     }
-    memcpy(layer->row, x, dim * sizeof *x);
-    if (layer->kv->store == LM_STORE_BLOCKS) {
-        tq_status status = round_blocks(layer, side, layer->row);
-        if (status != TQ_OK) return status;
-    }
-    memcpy((float *)layer->dense[side] + slot * dim, layer->row, dim * sizeof *x);
-    return TQ_OK;
+    float *out = (float *)layer->dense[side] + slot * dim;
+    for (size_t i = 0; i < dim; i++)
+        out[i] = as_half ? lm_from_half(lm_half(x[i])) : x[i];
 }
 
 static tq_status append_dense(const lm_kv_layer *layer, unsigned side, uint64_t first, size_t n,
                               const float *x) {
     const size_t heads = layer->shape.n_kv_heads, dim = layer->shape.head_dim;
-    const float most = layer->kv->store == LM_STORE_F16 ? half_max : INFINITY;
-    tq_status status = check_values(x, n * heads * dim, most, side == LM_K ? "k" : "v");
+    tq_status status = check_values(x, n * heads * dim, limit_of(layer), side == LM_K ? "k" : "v");
     for (size_t i = 0; status == TQ_OK && i < n * heads; i++) {
-        const size_t slot = (size_t)((first + i / heads) % layer->slots);
-        status = put(layer, side, i % heads * layer->slots + slot, x + i * dim);
+        const uint64_t position = first + i / heads;
+        const size_t slot = (size_t)(position % layer->slots);
+        const bool as_half =
+            layer->kv->store == LM_STORE_BLOCKS && lm_kv_blocks_keep_half(layer, position);
+        put(layer, side, i % heads * layer->slots + slot, x + i * dim, as_half);
     }
     return status;
 }
@@ -151,11 +147,14 @@ tq_status lm_kv_append(lm_kv_layer *layer, uint64_t first, size_t n, const float
     tq_status status = TQ_OK;
     if (layer->dense[LM_K] != NULL) status = append_dense(layer, LM_K, first, n, k);
     if (status == TQ_OK && layer->dense[LM_V] != NULL) status = append_dense(layer, LM_V, first, n, v);
+    if (status == TQ_OK && layer->kv->store == LM_STORE_BLOCKS)
+        status = lm_kv_blocks_age(layer, first + n);
     if (status == TQ_OK && layer->cache != NULL) status = tq_cache_append(layer->cache, n, k, v);
     return status;
 }
 
 void lm_kv_truncate(lm_kv_layer *layer, uint64_t length) {
+    if (layer->kv->store == LM_STORE_BLOCKS) lm_kv_blocks_truncate(layer, length);
     if (layer->cache != NULL && tq_cache_length(layer->cache) > length)
         tq_cache_truncate(layer->cache, length); /* the ring has room for a chunk: it cannot fail */
 }
@@ -197,7 +196,7 @@ tq_status lm_kv_segments(const lm_kv_layer *layer, uint64_t length,
     return TQ_OK;
 }
 
-/* Vectors of a head: those that a query can see, and what a cache makes of them and of sinks. */
+/* Vectors of a head: those that a query can see, and what codes make of them and of sinks. */
 typedef struct counts {
     uint64_t visible, encoded, halves;
 } counts;
@@ -210,9 +209,11 @@ static uint64_t side_bytes(const lm_kv_layer *layer, unsigned side, counts n) {
                             .head_dim = layer->shape.head_dim};
     size_t code_bytes = 0, norm_bytes = 0;
     if (kv->store == LM_STORE_BLOCKS)
-        return n.visible * dim / LM_BLOCK * lm_block_bytes(side == LM_K ? kv->k_bits : kv->v_bits);
-    if (layer->dense[side] != NULL) return n.visible * dim * item_size(layer);
-    tq_row_size(&codec, &code_bytes, &norm_bytes); /* the cache was made with it */
+        code_bytes = dim / LM_BLOCK * lm_block_bytes(side == LM_K ? kv->k_block : kv->v_block);
+    else if (layer->dense[side] != NULL)
+        return n.visible * dim * item_size(layer);
+    else
+        tq_row_size(&codec, &code_bytes, &norm_bytes); /* the cache was made with it */
     return n.encoded * (code_bytes + norm_bytes) + n.halves * dim * sizeof(uint16_t);
 }
 
@@ -220,8 +221,9 @@ static uint64_t side_bytes(const lm_kv_layer *layer, unsigned side, counts n) {
 static uint64_t count_centres(const lm_kv_layer *layer, uint64_t first, uint64_t end) {
     const uint64_t stretch = layer->kv->centre_stretch;
     uint64_t n = 0;
+    if (layer->kv->learn_centre == 0) return 0;
     for (uint64_t p = first; p < end; p = stretch == 0 ? end : p - p % stretch + stretch)
-        n += tq_cache_k_centre(layer->cache, p) != NULL;
+        n++;
     return n;
 }
 
@@ -229,9 +231,10 @@ void lm_kv_count(const lm_kv_layer *layer, uint64_t length, uint64_t *bytes, uin
     const lm_layer_shape *s = &layer->shape;
     const uint64_t vector = (uint64_t)s->n_kv_heads * s->head_dim;
     counts n = {.visible = s->window == 0 ? length : least(length, s->window)};
-    if (layer->cache != NULL) {
+    if (layer->cache != NULL || layer->kv->store == LM_STORE_BLOCKS) {
         const uint64_t sinks = layer->kv->sinks, first = most(length - n.visible, sinks);
-        const uint64_t end = most(first, tq_cache_encoded_end(layer->cache));
+        const uint64_t end =
+            most(first, layer->cache != NULL ? tq_cache_encoded_end(layer->cache) : layer->encoded_end);
         n.encoded = end - first;
         n.halves = least(length, sinks) + less(length, end);
         *bytes += count_centres(layer, first, end) * vector * sizeof(uint16_t);

@@ -11,12 +11,14 @@ enum { LM_K, LM_V, LM_SIDES };
 
 typedef struct lm_kv_layer {
     lm_layer_shape shape;
-    const lm_kv *kv; /* the sequence's */
-    size_t slots;    /* positions that are kept: all, or a ring of the window and chunk - 1 more */
-    tq_cache *cache; /* LM_STORE_CACHE; otherwise NULL */
-    void *
-        dense[LM_SIDES]; /* [G][slots][D], position p in slot p % slots; NULL: this side is the cache's */
-    float *row;          /* [D] to work on */
+    const lm_kv *kv;       /* the sequence's */
+    size_t slots;          /* positions that are kept: all, or a ring of the window and chunk - 1 more */
+    tq_cache *cache;       /* LM_STORE_CACHE; otherwise NULL */
+    void *dense[LM_SIDES]; /* [G][slots][D], position p in slot p % slots; NULL: the cache has the side */
+    /* LM_STORE_BLOCKS */
+    uint64_t encoded_end; /* positions below it are rounded to blocks, or sinks */
+    uint16_t *centres;    /* [stretches][G][D] float16; NULL: none */
+    float *lesson;        /* [G][keys that a centre is learned from][D] */
 } lm_kv_layer;
 
 /* What of it no layer could serve. TQ_E_FORMAT, TQ_E_BITS, TQ_E_POLICY. */

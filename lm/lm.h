@@ -48,20 +48,24 @@ typedef enum lm_store {
     LM_STORE_F32,   /* as they are */
     LM_STORE_F16,   /* rounded to float16 */
     LM_STORE_CACHE, /* a tq_cache */
-    LM_STORE_BLOCKS /* blocks of 32 values with a float16 scale each, rounded to k_bits or v_bits: q8_0's
-                     and q4_0's rule. A baseline; kept as float32, counted at its true bits */
+    LM_STORE_BLOCKS /* k_block and v_block: a baseline; kept as float32, counted at its true bits */
 } lm_store;
+
+/* Blocks of 32 values with a float16 scale, by ggml's rules (lm/blocks.c): 8.5, 5.5 and twice 4.5 bits a
+ * value. */
+typedef enum lm_block { LM_Q8_0, LM_Q5_0, LM_Q4_0, LM_IQ4_NL, LM_N_BLOCKS } lm_block;
 
 typedef struct lm_kv {
     lm_store store;
     tq_format k_format, v_format; /* CACHE; v1 is refused where a layer's head_dim is not 256 or 512 */
     tq_norm_rule k_norm_rule, v_norm_rule;
-    int k_dense, v_dense;    /* CACHE: this side stays float32 (to look at the other alone) */
-    size_t recent, sinks;    /* CACHE: as in tq_cache_config; recent as lm_layer_holds() says */
-    size_t learn_centre;     /* CACHE: likewise; 0: no centre */
-    size_t centre_stretch;   /* CACHE: as in tq_cache_config; 0: one centre for all positions */
-    unsigned k_bits, v_bits; /* BLOCKS: 4 or 8 */
-    int rotate;              /* BLOCKS: vectors are rotated as v2 does before they are rounded */
+    int k_dense, v_dense;      /* CACHE: this side stays float32 (to look at the other alone) */
+    lm_block k_block, v_block; /* BLOCKS */
+    int rotate;                /* BLOCKS: vectors are rotated as v2 does before they are rounded */
+    /* CACHE and BLOCKS: as in tq_cache_config */
+    size_t recent, sinks;  /* recent as lm_layer_holds() says */
+    size_t learn_centre;   /* likewise; 0: no centre */
+    size_t centre_stretch; /* 0: one centre for all positions */
 } lm_kv;
 
 /* What a layer makes of `recent` and `learn_centre`: at most its window, as older positions are gone. */

@@ -12,18 +12,20 @@
 /* One side, keys or values, of a name. */
 typedef struct side {
     lm_store store;
-    unsigned bits; /* BLOCKS */
-    char name[16]; /* CACHE: its format */
+    lm_block block; /* BLOCKS */
+    char name[16];  /* CACHE: its format */
 } side;
 
 static const struct {
     const char *name;
     side side;
 } plain_sides[] = {
-    {"float32", {LM_STORE_F32, 0, ""}},
-    {"float16", {LM_STORE_F16, 0, ""}},
-    {"q8_0", {LM_STORE_BLOCKS, 8, ""}},
-    {"q4_0", {LM_STORE_BLOCKS, 4, ""}},
+    {"float32", {.store = LM_STORE_F32}},
+    {"float16", {.store = LM_STORE_F16}},
+    {"q8_0", {.store = LM_STORE_BLOCKS, .block = LM_Q8_0}},
+    {"q5_0", {.store = LM_STORE_BLOCKS, .block = LM_Q5_0}},
+    {"q4_0", {.store = LM_STORE_BLOCKS, .block = LM_Q4_0}},
+    {"iq4_nl", {.store = LM_STORE_BLOCKS, .block = LM_IQ4_NL}},
 };
 
 static int parse_side(const char *whole, const char *text, side *s) {
@@ -38,7 +40,7 @@ static int parse_side(const char *whole, const char *text, side *s) {
     if (tq_format_from_name(text, &format) != TQ_OK)
         return cli_misuse(
             "'%s': there is no format '%s'; there are float32, float16, tq2 to tq8, tq4-v1, "
-            "tq5-v1, tq6-v1, tq8-v1, q8_0 and q4_0",
+            "tq5-v1, tq6-v1, tq8-v1, q8_0, q5_0, q4_0 and iq4_nl",
             whole, text);
     snprintf(s->name, sizeof s->name, "%s", text);
     return CLI_DONE;
@@ -62,14 +64,14 @@ static int join_sides(const char *whole, const side *k, const side *v, lm_kv *kv
     const bool codes = k->store == LM_STORE_CACHE || v->store == LM_STORE_CACHE;
     const bool mixed = k->store != v->store;
     if (mixed && (!codes || (k->store != LM_STORE_F32 && v->store != LM_STORE_F32)))
-        return cli_misuse("'%s': float16, q8_0 and q4_0 are for keys and values alike; a tq format "
-                          "goes with another or with float32",
+        return cli_misuse("'%s': float16 is for keys and values alike; a block format goes with "
+                          "another, a tq format with another or with float32",
                           whole);
     *kv = (lm_kv){.store = codes ? LM_STORE_CACHE : k->store,
                   .k_dense = codes && k->store != LM_STORE_CACHE,
                   .v_dense = codes && v->store != LM_STORE_CACHE,
-                  .k_bits = k->bits,
-                  .v_bits = v->bits};
+                  .k_block = k->block,
+                  .v_block = v->block};
     return CLI_DONE;
 }
 
@@ -106,11 +108,13 @@ static int take_config(const char *whole, const side *k, const side *v, const ch
 
 /* A suffix that would do nothing is a mistake. */
 static int check_suffixes(const char *whole, const lm_kv *kv, const char *suffixes) {
-    if (kv->store != LM_STORE_CACHE && suffixes[0])
-        return cli_misuse("'%s': the centre, recent positions, sinks and norm rules belong to tq formats",
+    if ((kv->store == LM_STORE_F32 || kv->store == LM_STORE_F16) && suffixes[0])
+        return cli_misuse("'%s': the centre, recent positions and sinks belong to tq formats and blocks",
                           whole);
+    if (kv->store != LM_STORE_CACHE && kv->k_norm_rule != TQ_NORM_DEFAULT)
+        return cli_misuse("'%s': norm rules belong to tq formats", whole);
     if (kv->rotate && kv->store != LM_STORE_BLOCKS)
-        return cli_misuse("'%s': +rotate is for q8_0 and q4_0; tq formats rotate always", whole);
+        return cli_misuse("'%s': +rotate is for blocks such as q8_0; tq formats rotate always", whole);
     if (kv->learn_centre && kv->k_dense)
         return cli_misuse("'%s': the centre belongs to keys, which are float32 here", whole);
     return CLI_DONE;

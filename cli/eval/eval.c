@@ -171,8 +171,8 @@ static int run(const cli_args *args) {
 
 static const cli_option_spec specs[N_OPTIONS] = {
     [MODEL] = {"model", 0, "M.safetensors", "the language model"},
-    [TEXT] = {"text", 0, "FILE", "bytes to read; kjv-heldout.txt beside the model"},
-    [TOKENS] = {"tokens", 0, "N", "how many of them; 4096"},
+    [TEXT] = {"text", 0, "FILE", "what it reads; kjv-heldout.txt beside the model"},
+    [TOKENS] = {"tokens", 0, "N", "how many tokens of it; 4096"},
     [CONTEXT] = {"context", 0, "N", "a new cache after so many; 4096"},
     [FORMATS] = {"formats", 0, "LIST", "names with commas between; main, all, default"},
     [K_FORMAT] = {"k-format", 0, "FORMAT", "one more row: keys"},

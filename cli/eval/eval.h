@@ -10,6 +10,7 @@
 
 #include "base/kv_name.h"
 #include "lm/lm.h"
+#include "measure/softmax.h"
 #include "tqkv/io.h"
 
 enum {
@@ -25,9 +26,9 @@ typedef struct cli_eval_row {
     char name[CLI_KV_NAME_SIZE];
     lm_kv kv;
 
-    double bits;      /* sum of -log2 of the probability of the byte that came */
-    double *kl;       /* [tokens] divergence from the reference's next-byte distribution, nats */
-    size_t same_top;  /* tokens at which the likeliest byte is the reference's */
+    double bits;      /* sum of -log2 of the probability of the token that came */
+    double *kl;       /* [tokens] divergence from the reference's next-token distribution, nats */
+    size_t same_top;  /* tokens at which the likeliest is the reference's */
     float *angles;    /* [tokens][outputs] 1 less the cosine of an attention output with its reference */
     double *error;    /* [layers] sum of squared differences of attention outputs */
     double *size;     /* [layers] sum of their references' squares */
@@ -70,14 +71,14 @@ double cli_eval_layer_error(const cli_eval_row *row, size_t layer);
 typedef struct cli_eval_figure {
     const char *key;                        /* in JSON, where it stands without a factor */
     bool is_cost;                           /* in the first table; else in the second */
-    const char *heading, *format;           /* in tables */
+    const char *heading, *format;           /* in tables; NULL: in JSON alone */
     double factor;                          /* in tables */
-    const char *page_heading, *page_format; /* on the page */
+    const char *page_heading, *page_format; /* on the page; likewise */
     double page_factor;                     /* on the page */
     double (*of)(const cli_eval *eval, const cli_eval_row *row);
 } cli_eval_figure;
 
-enum { CLI_EVAL_FIGURES = 12 };
+enum { CLI_EVAL_FIGURES = 13 };
 extern const cli_eval_figure cli_eval_figures[CLI_EVAL_FIGURES];
 
 /* The row of that name, or NULL. */
@@ -119,24 +120,19 @@ int cli_eval_run(cli_eval *eval, cli_dump *dump);
 
 void cli_eval_free_rows(cli_eval *eval);
 
-/* A next-byte distribution: the softmax of logits, in double precision. */
-typedef struct cli_distribution {
-    double *log_p; /* [n] natural logarithms */
-    size_t n, top; /* the likeliest, the lowest of equals */
-} cli_distribution;
+/* The reference's next-token distribution at a token, beside which those of all rows are put. */
+typedef struct cli_eval_reference {
+    const float *logits; /* [vocab] */
+    double *p;           /* [vocab] */
+    measure_softmax softmax;
+} cli_eval_reference;
 
-/* Fills in a distribution whose log_p has room for n. */
-void cli_softmax(const float *logits, cli_distribution *d);
+/* Takes the reference's logits, which must stay; r->p has room. The token that came was `next`. */
+void cli_eval_add_reference(cli_eval *eval, cli_eval_reference *r, const float *logits, uint32_t next);
 
-/* sum of p (log p - log q), nats. Exactly 0 for equal logits. */
-double cli_kl(const cli_distribution *p, const cli_distribution *q);
-
-/* -log2 of the probability of the byte that came. */
-double cli_surprise(const cli_distribution *d, uint32_t next);
-
-/* Adds what token t of the row looks like beside the reference: the byte that came was `next`. */
-void cli_eval_add_token(cli_eval_row *row, size_t t, const cli_distribution *reference,
-                        const cli_distribution *d, uint32_t next);
+/* Adds what token t of the row looks like beside it. Rows may be added by several threads. */
+void cli_eval_add_token(const cli_eval *eval, cli_eval_row *row, size_t t, const cli_eval_reference *r,
+                        const float *logits, uint32_t next);
 
 /* Adds a layer's attention outputs of token t, [n_heads][head_dim]; `first` of a token's n_outputs is the
  * first head of this layer. */

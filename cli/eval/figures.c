@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Figures of an evaluation: divergences of next-byte distributions, angles of attention outputs. */
+ * Figures of an evaluation: divergences of next-token distributions, angles of attention outputs. */
 #include "eval/eval.h"
 
 #include <math.h>
@@ -10,36 +10,23 @@
 
 static const double log2_e = 1.4426950408889634074;
 
-void cli_softmax(const float *logits, cli_distribution *d) {
-    double sum = 0.0;
-    d->top = 0;
-    for (size_t i = 1; i < d->n; i++)
-        d->top = logits[i] > logits[d->top] ? i : d->top;
-    const double max = (double)logits[d->top];
-    for (size_t i = 0; i < d->n; i++)
-        sum += exp((double)logits[i] - max);
-    const double log_sum = log(sum);
-    for (size_t i = 0; i < d->n; i++)
-        d->log_p[i] = (double)logits[i] - max - log_sum;
+/* -log2 of the probability of the token that came. */
+static double surprise(const measure_softmax *s, const float *logits, uint32_t next) {
+    return (s->log_sum - (double)logits[next]) * log2_e;
 }
 
-double cli_kl(const cli_distribution *p, const cli_distribution *q) {
-    double sum = 0.0;
-    for (size_t i = 0; i < p->n; i++)
-        sum += exp(p->log_p[i]) * (p->log_p[i] - q->log_p[i]);
-    /* Rounding may leave nearly equal distributions a hair below zero, where no divergence lies. */
-    return sum > 0.0 ? sum : 0.0;
+void cli_eval_add_reference(cli_eval *eval, cli_eval_reference *r, const float *logits, uint32_t next) {
+    r->logits = logits;
+    r->softmax = measure_softmax_of(logits, eval->shape.vocab, r->p);
+    eval->reference_bits += surprise(&r->softmax, logits, next);
 }
 
-double cli_surprise(const cli_distribution *d, uint32_t next) {
-    return -d->log_p[next] * log2_e;
-}
-
-void cli_eval_add_token(cli_eval_row *row, size_t t, const cli_distribution *reference,
-                        const cli_distribution *d, uint32_t next) {
-    row->bits += cli_surprise(d, next);
-    row->kl[t] = cli_kl(reference, d);
-    row->same_top += d->top == reference->top;
+void cli_eval_add_token(const cli_eval *eval, cli_eval_row *row, size_t t, const cli_eval_reference *r,
+                        const float *logits, uint32_t next) {
+    const measure_softmax s =
+        measure_softmax_beside(r->logits, r->p, &r->softmax, logits, eval->shape.vocab, &row->kl[t]);
+    row->bits += surprise(&s, logits, next);
+    row->same_top += s.top == r->softmax.top;
 }
 
 /* 1 less the cosine of a and b; exactly 0 for equal vectors, which rounding would spoil. */
@@ -96,8 +83,9 @@ const cli_eval_row *cli_eval_find(const cli_eval *eval, const char *name) {
         return value;                                                                                    \
     }
 FIGURE(bytes, (double)row->bytes)
-FIGURE(bits_per_byte, row->bits / (double)eval->tokens)
+FIGURE(bits_per_token, row->bits / (double)eval->tokens)
 FIGURE(change, (row->bits - eval->reference_bits) / (double)eval->tokens)
+FIGURE(perplexity, exp2(bits_per_token(eval, row)))
 FIGURE(perplexity_change, exp2(change(eval, row)) - 1.0)
 FIGURE(kl_mean, row->kl_mean)
 FIGURE(kl_median, row->kl_median)
@@ -111,10 +99,10 @@ const cli_eval_figure cli_eval_figures[CLI_EVAL_FIGURES] = {
     {"bits_per_value", true, "bits/value", "%.3f", 1, "bits per<br>value", "%.3f", 1,
      cli_eval_bits_per_value},
     {"cache_bytes", true, "bytes", "%zu", 1, "cache<br>KiB", "%.1f", 1.0 / 1024, bytes},
-    {"bits_per_byte", true, "bits/byte", "%.4f", 1, "bits per<br>byte", "%.4f", 1, bits_per_byte},
-    {"bits_change", true, "change", "%+.5f", 1, "change", "%+.5f", 1, change},
-    {"perplexity_change", true, "perpl. %", "%+.2f", 100, "perplexity<br>%", "%+.3f", 100,
-     perplexity_change},
+    {"bits_per_token", true, NULL, "%.4f", 1, NULL, NULL, 1, bits_per_token},
+    {"bits_change", true, NULL, "%+.5f", 1, NULL, NULL, 1, change},
+    {"perplexity", true, "perplexity", "%.4f", 1, "perplexity", "%.4f", 1, perplexity},
+    {"perplexity_change", true, "change %", "%+.3f", 100, "change<br>%", "%+.3f", 100, perplexity_change},
     {"kl_mean", false, "KL mean", "%.2e", 1, "KL mean", "%.2e", 1, kl_mean},
     {"kl_median", false, "median", "%.2e", 1, "median", "%.2e", 1, kl_median},
     {"kl_p99", false, "p99", "%.2e", 1, "p99", "%.2e", 1, kl_p99},

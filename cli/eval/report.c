@@ -2,6 +2,7 @@
  * An evaluation as an HTML page: no scripts, nothing from elsewhere, for light and dark screens. */
 #include "eval/eval.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,17 +53,19 @@ static void write_head(FILE *out, const cli_eval *eval) {
 }
 
 static void write_facts(FILE *out, const cli_eval *eval) {
+    const double bits = eval->reference_bits / (double)eval->tokens;
     fputs("<h1>", out);
     cli_plot_escaped(out, eval->shape.name);
     fprintf(out, ": what a compressed KV cache costs</h1>\n<p>%zu layers, %zu parameters; %zu tokens of ",
             eval->shape.n_layers, eval->shape.n_parameters, eval->tokens);
     cli_plot_escaped(out, eval->text_path);
-    fprintf(
-        out,
-        ", a new cache every %zu. The same tokens are decoded one by one with a float32 cache and "
-        "with each of the others, and each is compared with a second float32 cache: %.4f bits a byte. "
-        "The row float32 is the control.</p>\n<p class=\"soft\">tqkv %s, %.1f s.</p>\n",
-        eval->context, eval->reference_bits / (double)eval->tokens, tq_version(), eval->seconds);
+    fprintf(out,
+            ", a new cache every %zu. The same tokens are decoded one by one with a float32 cache and "
+            "with each of the others, and each is compared with a second float32 cache: %.4f bits a "
+            "token, a perplexity "
+            "of %.4f. "
+            "The row float32 is the control.</p>\n<p class=\"soft\">tqkv %s, %.1f s.</p>\n",
+            eval->context, bits, exp2(bits), tq_version(), eval->seconds);
 }
 
 static void write_row(FILE *out, const cli_eval *eval, const cli_eval_row *row) {
@@ -70,6 +73,7 @@ static void write_row(FILE *out, const cli_eval *eval, const cli_eval_row *row) 
     cli_plot_escaped(out, row->name);
     for (size_t k = 0; k < CLI_EVAL_FIGURES; k++) {
         const cli_eval_figure *f = &cli_eval_figures[k];
+        if (!f->page_heading) continue;
         fputs("</td><td>", out);
         fprintf(out, f->page_format, f->page_factor * f->of(eval, row));
     }
@@ -82,14 +86,15 @@ static void write_table(FILE *out, const cli_eval *eval) {
     fprintf(
         out,
         "<h2>Figures</h2>\n<p>Size after %zu tokens, norms and centres counted. KL in nats from "
-        "the next-byte distribution of float32; cosines of attention outputs; tokens per second of each "
+        "the next-token distribution of float32; cosines of attention outputs; tokens per second of each "
         "format alone. %s: %s, keys less a mean of %d for every %d positions, the last %d and the first "
         "%d in float16.</p>\n<div "
         "class=\"wide\"><table><thead><tr><th>format</th>",
         eval->memory_at[eval->n_memory - 1], CLI_EVAL_DEFAULT, usual, TQ_DEFAULT_LEARN_CENTRE,
         TQ_DEFAULT_CENTRE_STRETCH, TQ_DEFAULT_RECENT, TQ_DEFAULT_SINKS);
     for (size_t k = 0; k < CLI_EVAL_FIGURES; k++)
-        fprintf(out, "<th>%s</th>", cli_eval_figures[k].page_heading);
+        if (cli_eval_figures[k].page_heading)
+            fprintf(out, "<th>%s</th>", cli_eval_figures[k].page_heading);
     fputs("</tr></thead><tbody>\n", out);
     for (size_t i = 0; i < eval->n_rows; i++)
         write_row(out, eval, &eval->rows[i]);

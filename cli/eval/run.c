@@ -12,8 +12,10 @@
 #include "measure/percentile.h"
 #include "measure/timing.h"
 
-/* Tokens that each row decodes alone, for its speed, when the first context is full. */
-enum { TIMED_TOKENS = 24 };
+/* Tokens that each row decodes alone, for its speed, when the first context is full; fewer, but so many
+ * at least, where they take longer than so many seconds. */
+enum { TIMED_TOKENS = 24, LEAST_TIMED = 3 };
+static const double timed_seconds = 1;
 
 /* What is under way. Sequence 0 is the reference, sequence i + 1 row i. */
 typedef struct run {
@@ -23,10 +25,12 @@ typedef struct run {
     lm_sequence *sequences[CLI_EVAL_MAX_ROWS + 1];
     uint32_t tokens[CLI_EVAL_MAX_ROWS + 1];
     size_t n_sequences;
-    float *logits;  /* [n_sequences][vocab] */
-    double *log_p;  /* [2][vocab]: the reference's, a row's */
-    size_t t;       /* the token that is decoded */
-    size_t *firsts; /* [layers] the layer's first head among a token's outputs */
+    float *logits; /* [n_sequences][vocab] */
+    cli_eval_reference reference;
+    size_t t;         /* the token that is decoded */
+    size_t *firsts;   /* [layers] the layer's first head among a token's outputs */
+    size_t layer;     /* whose outputs are looked at */
+    const float *out; /* [n_sequences][n_heads][head_dim] these */
 } run;
 
 static size_t first_context(const cli_eval *eval) {
@@ -65,14 +69,30 @@ static void watch_qkv(void *context, size_t layer, size_t n_rows, const float *q
     if (r->t < r->dump->n_positions) cli_dump_add(r->dump, layer, r->t, q, k, v);
 }
 
+/* task(r, i) for every row i, on all threads. */
+static void each_row(run *r, void (*task)(void *work, size_t row)) {
+    if (r->parallel.run) {
+        r->parallel.run(r->parallel.context, r->eval->n_rows, task, r);
+        return;
+    }
+    for (size_t i = 0; i < r->eval->n_rows; i++)
+        task(r, i);
+}
+
+static void add_outputs(void *work, size_t i) {
+    const run *r = work;
+    const lm_layer_shape shape = lm_model_layer(r->eval->model, r->layer);
+    const size_t step = (size_t)shape.n_heads * shape.head_dim;
+    cli_eval_add_outputs(&r->eval->rows[i], r->layer, r->t, r->eval->n_outputs, r->firsts[r->layer],
+                         shape.n_heads, shape.head_dim, r->out, r->out + (i + 1) * step);
+}
+
 static void watch_attention(void *context, size_t layer, size_t n_rows, const float *out) {
     run *r = context;
-    const lm_layer_shape shape = lm_model_layer(r->eval->model, layer);
-    const size_t step = (size_t)shape.n_heads * shape.head_dim;
-    for (size_t i = 1; i < n_rows; i++) {
-        cli_eval_add_outputs(&r->eval->rows[i - 1], layer, r->t, r->eval->n_outputs, r->firsts[layer],
-                             shape.n_heads, shape.head_dim, out, out + i * step);
-    }
+    (void)n_rows;
+    r->layer = layer;
+    r->out = out;
+    each_row(r, add_outputs);
 }
 
 /* Room for the text, the tokens of the timing, and what a cache wants to have room for from the start. */
@@ -107,19 +127,10 @@ static int new_sequences(run *r) {
     return CLI_DONE;
 }
 
-static void add_figures(run *r) {
-    cli_eval *eval = r->eval;
-    const size_t vocab = eval->shape.vocab;
-    const uint32_t next = eval->text[r->t + 1];
-    cli_distribution reference = {.log_p = r->log_p, .n = vocab};
-    cli_distribution d = {.log_p = r->log_p + vocab, .n = vocab};
-
-    cli_softmax(r->logits, &reference);
-    eval->reference_bits += cli_surprise(&reference, next);
-    for (size_t i = 0; i < eval->n_rows; i++) {
-        cli_softmax(r->logits + (i + 1) * vocab, &d);
-        cli_eval_add_token(&eval->rows[i], r->t, &reference, &d, next);
-    }
+static void add_token(void *work, size_t i) {
+    const run *r = work;
+    cli_eval_add_token(r->eval, &r->eval->rows[i], r->t, &r->reference,
+                       r->logits + (i + 1) * r->eval->shape.vocab, r->eval->text[r->t + 1]);
 }
 
 /* The bytes of all caches, if this is a context at which they are noted. */
@@ -149,27 +160,34 @@ static int run_context(run *r, size_t first) {
             r->tokens[i] = eval->text[r->t];
         if (lm_decode(eval->model, r->n_sequences, r->sequences, r->tokens, r->logits, &watch) != TQ_OK)
             return cli_fail("token %zu of the text: %s", r->t, tq_last_error()->message);
-        add_figures(r);
+        cli_eval_add_reference(eval, &r->reference, r->logits, eval->text[r->t + 1]);
+        each_row(r, add_token);
         TRY(note_memory(r, &point));
         cli_progress_add(1);
     }
     return CLI_DONE;
 }
 
+static int time_row(run *r, size_t i) {
+    const cli_eval *eval = r->eval;
+    double times[TIMED_TOKENS];
+    const double begun = measure_now();
+    size_t n = 0;
+    while (n < LEAST_TIMED || (n < TIMED_TOKENS && measure_now() - begun < timed_seconds)) {
+        const double before = measure_now();
+        TRY(cli_check(eval->rows[i].name, lm_decode(eval->model, 1, &r->sequences[i + 1],
+                                                    &eval->text[n % eval->tokens], r->logits, NULL)));
+        times[n++] = measure_now() - before;
+    }
+    measure_sort(times, n);
+    eval->rows[i].token_seconds = times[measure_rank(n, 50)];
+    return CLI_DONE;
+}
+
 /* Each row on its own, when its cache is as full as it gets: in a batch nobody's time can be told. */
 static int time_rows(run *r) {
-    cli_eval *eval = r->eval;
-    for (size_t i = 0; i < eval->n_rows; i++) {
-        double times[TIMED_TOKENS];
-        for (size_t n = 0; n < TIMED_TOKENS; n++) {
-            const double begun = measure_now();
-            TRY(cli_check(eval->rows[i].name, lm_decode(eval->model, 1, &r->sequences[i + 1],
-                                                        &eval->text[n % eval->tokens], r->logits, NULL)));
-            times[n] = measure_now() - begun;
-        }
-        measure_sort(times, TIMED_TOKENS);
-        eval->rows[i].token_seconds = times[measure_rank(TIMED_TOKENS, 50)];
-    }
+    for (size_t i = 0; i < r->eval->n_rows; i++)
+        TRY(time_row(r, i));
     return CLI_DONE;
 }
 
@@ -191,8 +209,8 @@ static int prepare(run *r) {
     const size_t context = first_context(eval);
     r->n_sequences = eval->n_rows + 1;
     r->logits = cli_new_floats(r->n_sequences, eval->shape.vocab, 1);
-    r->log_p = calloc(2 * eval->shape.vocab, sizeof *r->log_p);
-    if (!r->logits || !r->log_p) return cli_out_of_memory();
+    r->reference.p = calloc(eval->shape.vocab, sizeof *r->reference.p);
+    if (!r->logits || !r->reference.p) return cli_out_of_memory();
     eval->n_outputs = 0;
     for (size_t layer = 0; layer < eval->shape.n_layers; layer++) {
         firsts[layer] = eval->n_outputs;
@@ -223,6 +241,6 @@ int cli_eval_run(cli_eval *eval, cli_dump *dump) {
     free_sequences(&r);
     free(r.firsts);
     free(r.logits);
-    free(r.log_p);
+    free(r.reference.p);
     return rc;
 }

@@ -28,7 +28,7 @@ static int print_figures(const cli_eval *eval, bool costs) {
     size_t n = 1;
     for (size_t k = 0; k < CLI_EVAL_FIGURES; k++) {
         const cli_eval_figure *f = &cli_eval_figures[k];
-        if (f->is_cost != costs) continue;
+        if (f->is_cost != costs || !f->heading) continue;
         figures[n] = f;
         columns[n++] = (cli_column){NULL, f->heading, f->format};
     }
@@ -86,6 +86,10 @@ static int print_pairs(const cli_eval *eval) {
     return cli_grid_print(&grid);
 }
 
+static double reference_bits(const cli_eval *eval) {
+    return eval->reference_bits / (double)eval->tokens;
+}
+
 static double rate(const cli_eval *eval) {
     return (double)eval->tokens * (double)(eval->n_rows + 1) / eval->seconds;
 }
@@ -112,14 +116,16 @@ int cli_eval_print_tables(const cli_eval *eval) {
     const size_t full = eval->memory_at[eval->n_memory - 1];
     cli_print_line("# %s on %s", eval->shape.name, eval->text_path);
     printf("# %zu tokens, a new cache every %zu\n", eval->tokens, eval->context);
-    printf("# bytes and bits/value: after %zu tokens, norms and centres counted\n# float32: %.4f "
-           "bits a byte. v2 norms are matched unless a name says otherwise\n",
-           full, eval->reference_bits / (double)eval->tokens);
+    printf("# bytes and bits/value: after %zu tokens, norms and centres counted\n"
+           "# float32: %.4f bits a token, a perplexity of %.4f; change: from that\n"
+           "# v2 norms are matched unless a name says otherwise\n",
+           full, reference_bits(eval), exp2(reference_bits(eval)));
     tell_default(eval);
     tell_cuts(eval);
     TRY(print_figures(eval, true));
-    printf("\n# KL in nats from the next-byte distribution of float32; top: the same likeliest\n# byte; "
-           "cosines of attention outputs: mean and first percentile\n");
+    printf(
+        "\n# KL in nats from the next-token distribution of float32; top: the same likeliest\n# token; "
+        "cosines of attention outputs: mean and first percentile\n");
     TRY(print_figures(eval, false));
     TRY(print_pairs(eval));
     printf("\n# %.1f s: %.0f tokens a second and format\n", eval->seconds, rate(eval));
@@ -174,8 +180,8 @@ int cli_eval_print_json(const cli_eval *eval) {
     cli_report_text(&report, "default", NULL, usual);
     cli_report_count(&report, "tokens", NULL, eval->tokens);
     cli_report_count(&report, "context", NULL, eval->context);
-    cli_report_real(&report, "reference_bits_per_byte", NULL,
-                    eval->reference_bits / (double)eval->tokens);
+    cli_report_real(&report, "reference_bits_per_token", NULL, reference_bits(eval));
+    cli_report_real(&report, "reference_perplexity", NULL, exp2(reference_bits(eval)));
     cli_report_real(&report, "seconds", NULL, eval->seconds);
     cli_report_real(&report, "tokens_per_second_and_format", NULL, rate(eval));
     cli_report_json(&report, "memory_contexts", contexts);

@@ -54,7 +54,9 @@ class Figures(EvalTest):
             self.assertLess(rows["tq2"][name], 1, name)
         self.assertEqual(control["layer_error"], [0] * 4)
         self.assertEqual(control["bits_per_value"], 32)
-        self.assertEqual(control["bits_per_byte"], result["reference_bits_per_byte"])
+        self.assertEqual(control["bits_per_token"], result["reference_bits_per_token"])
+        self.assertEqual(control["perplexity"], result["reference_perplexity"])
+        self.assertAlmostEqual(control["perplexity"], 2 ** control["bits_per_token"], places=9)
 
     def test_what_a_cache_takes(self):
         """Three windows of 256 with 2 heads of 256 values, one layer of 300 with a head of 512."""
@@ -116,7 +118,7 @@ class Figures(EvalTest):
         whole = together[1]
         first = self.eval("--formats", "tq4", "--text", TEXT, model=BIAS, tokens=60)
         second = self.eval("--formats", "tq4", "--text", "second", model=BIAS, tokens=60)
-        for key in ("kl_mean", "bits_per_byte", "same_top"):
+        for key in ("kl_mean", "bits_per_token", "same_top"):
             apart = (first[1]["tq4"][key] + second[1]["tq4"][key]) / 2
             self.assertTrue(math.isclose(whole["tq4"][key], apart, rel_tol=1e-8), key)
         self.assertEqual(together[0]["memory_contexts"][-1], 60)

@@ -118,6 +118,6 @@ lm_kv cache_of(tq_format format) {
     return (lm_kv){.store = LM_STORE_CACHE, .k_format = format, .v_format = format};
 }
 
-lm_kv blocks_of(unsigned bits, int rotate) {
-    return (lm_kv){.store = LM_STORE_BLOCKS, .k_bits = bits, .v_bits = bits, .rotate = rotate};
+lm_kv blocks_of(lm_block block, int rotate) {
+    return (lm_kv){.store = LM_STORE_BLOCKS, .k_block = block, .v_block = block, .rotate = rotate};
 }

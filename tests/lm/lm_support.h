@@ -45,6 +45,6 @@ double mean_divergence(const float *a, const float *b, size_t n);
 
 /* Keys and values in the same format, one norm rule. */
 lm_kv cache_of(tq_format format);
-lm_kv blocks_of(unsigned bits, int rotate);
+lm_kv blocks_of(lm_block block, int rotate);
 
 #endif

@@ -43,8 +43,8 @@ static void sequences_are_checked(void **state) {
     assert_fails(create(m, plain, SIZE_MAX / 2, 1), TQ_E_NO_MEMORY, "no memory for keys and values");
     assert_fails(create(m, (lm_kv){.store = (lm_store)4}, 1, 1), TQ_E_FORMAT, "store 4");
     assert_fails(create(m, (lm_kv){.store = (lm_store)-1}, 1, 1), TQ_E_FORMAT, "store -1");
-    assert_fails(create(m, blocks_of(5, 0), 1, 1), TQ_E_BITS, "blocks of 5 and 5 bits");
-    assert_fails(create(m, blocks_of(8, 0), 1, 1), TQ_E_HEAD_DIM,
+    assert_fails(create(m, blocks_of(LM_N_BLOCKS, 0), 1, 1), TQ_E_FORMAT, "block 4 is none");
+    assert_fails(create(m, blocks_of(LM_Q8_0, 0), 1, 1), TQ_E_HEAD_DIM,
                  "head_dim 48 does not fall into blocks");
     assert_fails(create(m, cache_of(TQ_TQ4_V1), 1, 1), TQ_E_HEAD_DIM, "32");
     assert_fails(create(m, cache_of((tq_format)9), 1, 1), TQ_E_FORMAT, "9");

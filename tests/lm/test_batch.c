@@ -24,7 +24,7 @@ static size_t kinds(lm_kv out[8]) {
     const lm_kv all[] = {{.store = LM_STORE_F32},
                          cache_of(TQ_TQ4),
                          {.store = LM_STORE_F16},
-                         blocks_of(8, 1),
+                         blocks_of(LM_Q8_0, 1),
                          mixed,
                          half_dense,
                          {.store = LM_STORE_F32},

@@ -4,10 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lm/blocks.h"
 #include "lm/half.h"
 #include "lm_support.h"
-#include "support/rng.h"
 
 static void halves_are_rounded_to_nearest(void **state) {
     (void)state;
@@ -24,53 +22,6 @@ static void halves_are_rounded_to_nearest(void **state) {
     assert_true(lm_from_half(1) == 0x1p-24f && lm_from_half(0x3c00) == 1 && lm_from_half(0xc000) == -2);
     assert_int_equal(lm_half(1e30f), 0x7c00);
     assert_true(isinf(lm_from_half(0xfc00)) && lm_from_half(0xfc00) < 0);
-}
-
-/* By hand: the scale's sign, the end with eight steps, the one with seven, ties. */
-static void blocks_follow_their_rule(void **state) {
-    (void)state;
-    float x[32] = {-8, 8, 7.4f, 0.5f, -0.5f, 0.49f, -7.5f};
-    const float want[32] = {-8, 7, 7, 1, 0, 0, -7};
-    assert_true(lm_blocks_round(4, x, 32));
-    assert_memory_equal(x, want, sizeof x);
-    float up[32] = {16, -16, 3, -3, 1}; /* m = 16: d = -2, codes 0, 15, 7, 10, 8 */
-    const float want_up[32] = {16, -14, 2, -4, -0.0f};
-    assert_true(lm_blocks_round(4, up, 32));
-    for (size_t i = 0; i < 32; i++)
-        assert_true(up[i] == want_up[i]);
-    float y[32] = {127, -126.6f, 0.5f, -0.5f, 0.4f, 63.2f};
-    const float want_8[32] = {127, -127, 1, -1, 0, 63};
-    assert_true(lm_blocks_round(8, y, 32));
-    for (size_t i = 0; i < 32; i++)
-        assert_true(y[i] == want_8[i]);
-    float tiny[32] = {1e-40f, -1e-42f}, huge[32] = {3e7f};
-    assert_true(lm_blocks_round(4, tiny, 32) && tiny[0] == 0 && tiny[1] == 0);
-    assert_false(lm_blocks_round(4, huge, 32));
-    assert_int_equal(lm_block_bytes(4) * 8, 4.5 * 32);
-    assert_int_equal(lm_block_bytes(8) * 8, 8.5 * 32);
-}
-
-/* Relative squared errors on Gaussian data: 8 bits must lie far below 4, and near uniform rounding's. */
-static void blocks_cost_what_uniform_rounding_costs(void **state) {
-    (void)state;
-    enum { N = 32 * 2048 };
-    const double least[] = {0.004, 1e-5}, most[] = {0.012, 6e-5};
-    rng r = {7};
-    float *x = floats(N), *y = floats(N);
-    rng_gauss_fill(&r, x, N);
-    for (unsigned i = 0; i < 2; i++) {
-        double error = 0, size = 0;
-        memcpy(y, x, N * sizeof *x);
-        assert_true(lm_blocks_round(i == 0 ? 4 : 8, y, N));
-        for (size_t j = 0; j < N; j++) {
-            error += (double)(y[j] - x[j]) * (double)(y[j] - x[j]);
-            size += (double)x[j] * (double)x[j];
-        }
-        print_message("%d bits: %.3g\n", i == 0 ? 4 : 8, error / size);
-        assert_true(error / size > least[i] && error / size < most[i]);
-    }
-    free(x);
-    free(y);
 }
 
 typedef struct cost {
@@ -98,9 +49,9 @@ static void stores_cost_what_they_did(void **state) {
                           {"tq4 keys", k_only, {1.6e-3, 0.20}},
                           {"tq4 values", v_only, {4.6e-4, 8.7e-4}},
                           {"tq4 with float16 and a centre", recent, {5.8e-5, 1.3e-4}},
-                          {"blocks of 8 bits", blocks_of(8, 0), {7.7e-6, 6.1e-4}},
-                          {"rotated blocks of 8 bits", blocks_of(8, 1), {4.5e-6, 3.1e-4}},
-                          {"blocks of 4 bits", blocks_of(4, 0), {1.6e-3, 0.10}}};
+                          {"q8_0", blocks_of(LM_Q8_0, 0), {7.7e-6, 6.1e-4}},
+                          {"q8_0+rotate", blocks_of(LM_Q8_0, 1), {4.5e-6, 3.1e-4}},
+                          {"q4_0", blocks_of(LM_Q4_0, 0), {1.6e-3, 0.10}}};
     for (size_t i = 0; i < N_MODELS; i++) {
         lm_model *m = load_model(i);
         fixture *f = load_fixture(i);
@@ -124,7 +75,7 @@ static void stores_cost_what_they_did(void **state) {
 /* Rings of a chunk's length give what an array of all positions gives. */
 static void rings_wrap(void **state) {
     (void)state;
-    const lm_kv kinds[] = {{.store = LM_STORE_F16}, cache_of(TQ_TQ4), blocks_of(8, 1)};
+    const lm_kv kinds[] = {{.store = LM_STORE_F16}, cache_of(TQ_TQ4), blocks_of(LM_Q8_0, 1)};
     lm_model *m = load_model(0);
     fixture *f = load_fixture(0);
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
@@ -181,8 +132,8 @@ static void bytes_are_counted(void **state) {
     mixed.v_format = TQ_TQ3;
     k_only.v_dense = 1;
     k_only.sinks = 2; /* which queries of window layers no longer see */
-    lm_kv blocks = blocks_of(8, 1);
-    blocks.v_bits = 4;
+    lm_kv blocks = blocks_of(LM_Q8_0, 1);
+    blocks.v_block = LM_Q4_0;
     lm_kv v1 = cache_of(TQ_TQ5_V1);
     expect_bytes(m, (lm_kv){.store = LM_STORE_F32}, f->tokens, N, 9, 8 * numbers, "float32");
     expect_bytes(m, (lm_kv){.store = LM_STORE_F16}, f->tokens, N, 9, 4 * numbers, "float16");
@@ -231,8 +182,6 @@ static void centres_are_counted(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(halves_are_rounded_to_nearest),
-        cmocka_unit_test(blocks_follow_their_rule),
-        cmocka_unit_test(blocks_cost_what_uniform_rounding_costs),
         cmocka_unit_test(stores_cost_what_they_did),
         cmocka_unit_test(rings_wrap),
         cmocka_unit_test(bytes_are_counted),
