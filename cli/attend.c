@@ -95,7 +95,8 @@ static int read_side(const char *path, side *s) {
     cli_input input;
     s->path = path;
     TRY(cli_input_read(path, &input));
-    s->is_encoded = input.kind == CLI_INPUT_SAFETENSORS;
+    s->is_encoded = input.kind == CLI_INPUT_SAFETENSORS && !input.tensor &&
+                    !cli_input_is_plain_safetensors(&input);
     const int rc = s->is_encoded
                        ? cli_check(NULL, tq_encoded_parse(path, input.bytes, input.size, &s->encoded))
                        : cli_parse_heads(&input, &s->tensor, &s->heads);

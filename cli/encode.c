@@ -11,6 +11,7 @@
 #include "base/outputs.h"
 #include "base/progress.h"
 #include "base/report.h"
+#include "base/tensor.h"
 #include "measure/distance.h"
 #include "measure/lloyd_max.h"
 #include "tqkv/codec.h"
@@ -95,7 +96,7 @@ static int copy_centre(const char *path, const tq_tensor *tensor, const cli_head
 
 static int read_centre(const char *path, const cli_heads *heads, uint16_t *centre) {
     tq_tensor tensor;
-    TRY(cli_check(NULL, tq_npy_read(path, &tensor)));
+    TRY(cli_read_tensor(path, &tensor));
     const int rc = copy_centre(path, &tensor, heads, centre);
     tq_tensor_free(&tensor);
     return rc;

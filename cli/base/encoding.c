@@ -180,13 +180,6 @@ void cli_centre_text(const cli_centre *centre, char *text, size_t size) {
                  centre->stretch == 1 ? "" : "s");
 }
 
-float cli_half(uint16_t half) {
-    const int exponent = half >> 10 & 0x1f, fraction = half & 0x3ff;
-    const float size =
-        exponent == 0 ? ldexpf((float)fraction, -24) : ldexpf((float)(1024 + fraction), exponent - 25);
-    return half & 0x8000 ? -size : size; /* norms and centres are finite */
-}
-
 void cli_report_centre(cli_report *report, const tq_encoded *encoded) {
     cli_report_flag(report, "centre", "centre", encoded->n_centres != 0);
     cli_report_count(report, "n_centres", "centres", encoded->n_centres);

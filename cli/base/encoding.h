@@ -33,9 +33,6 @@ tq_status cli_make_centres(const cli_centre *centre, const cli_heads *heads, siz
 /* A text such as "means of stretches of 256 positions". */
 void cli_centre_text(const cli_centre *centre, char *text, size_t size);
 
-/* A float16's value. */
-float cli_half(uint16_t half);
-
 /* First position of T that a cache of that capacity still holds after all T were written. */
 size_t cli_first_kept(size_t n_positions, size_t capacity);
 
