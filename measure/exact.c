@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Attention in float64, from its definition: what results are measured against.
  *
- * A vector's lanes are eight keys, or coordinates of a value, and never parts of one sum: whatever the
- * machine's registers, the bits are the same. */
+ * A vector's lanes are eight keys, or coordinates of a value, and never parts of one sum. */
 #include "exact.h"
 
 #include <assert.h>
@@ -11,6 +10,10 @@
 #include <string.h>
 
 #include "tqkv/cpu.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 /* Keys of a tile, queries that share its loads, and coordinates and positions at a time. */
 enum { KEYS = 8, QUERIES = 4, DEPTH = 64, RUN = 64 };
@@ -25,18 +28,19 @@ typedef struct kernels {
                    double *terms);
 } kernels;
 
-/* Written once for registers of `lanes` doubles. */
-#define KERNELS(name, features, lanes)                                                                   \
+/* Written once for registers of `lanes` doubles; add(a, b, c) is a * b + c, rounded once where the
+ * machine has that; widen(x) so many floats from x on. */
+#define KERNELS(name, features, lanes, add, widen)                                                       \
     typedef double name __attribute__((vector_size(8 * lanes)));                                         \
     typedef int64_t name##_bits __attribute__((vector_size(8 * lanes)));                                 \
-    typedef float name##_floats __attribute__((vector_size(4 * lanes)));                                 \
     features static void products_##name(size_t n, const double *q, const double *tile, double *sums) {  \
         name sum[QUERIES][KEYS / lanes], key;                                                            \
         memcpy(sum, sums, sizeof sum);                                                                   \
         for (size_t d = 0; d < n; d++, q += QUERIES, tile += KEYS) {                                     \
             _Pragma("GCC unroll 4") for (size_t i = 0; i < KEYS / lanes; i++) {                          \
                 memcpy(&key, tile + i * lanes, sizeof key);                                              \
-                _Pragma("GCC unroll 4") for (size_t j = 0; j < QUERIES; j++) sum[j][i] += q[j] * key;    \
+                _Pragma("GCC unroll 4") for (size_t j = 0; j < QUERIES; j++) sum[j][i] =                 \
+                    add(key, q[j] - (name){0}, sum[j][i]);                                               \
             }                                                                                            \
         }                                                                                                \
         memcpy(sums, sum, sizeof sum);                                                                   \
@@ -45,18 +49,17 @@ typedef struct kernels {
                                        const float *v, double *out, double *terms) {                     \
         for (size_t d = 0; d < dim; d += lanes) {                                                        \
             name sum[QUERIES], size[QUERIES];                                                            \
-            name##_floats narrow;                                                                        \
             _Pragma("GCC unroll 4") for (size_t j = 0; j < QUERIES; j++) {                               \
                 memcpy(&sum[j], out + j * dim + d, sizeof sum[j]);                                       \
                 memcpy(&size[j], terms + j * dim + d, sizeof size[j]);                                   \
             }                                                                                            \
             for (size_t t = 0; t < n; t++) {                                                             \
-                memcpy(&narrow, v + t * dim + d, sizeof narrow);                                         \
-                const name value = __builtin_convertvector(narrow, name);                                \
+                const name value = widen(v + t * dim + d);                                               \
                 const name large = (name)((name##_bits)value & INT64_MAX);                               \
                 _Pragma("GCC unroll 4") for (size_t j = 0; j < QUERIES; j++) {                           \
-                    sum[j] += w[j * stride + t] * value;                                                 \
-                    size[j] += w[j * stride + t] * large;                                                \
+                    const name weight = w[j * stride + t] - (name){0};                                   \
+                    sum[j] = add(value, weight, sum[j]);                                                 \
+                    size[j] = add(large, weight, size[j]);                                               \
                 }                                                                                        \
             }                                                                                            \
             _Pragma("GCC unroll 4") for (size_t j = 0; j < QUERIES; j++) {                               \
@@ -66,11 +69,16 @@ typedef struct kernels {
         }                                                                                                \
     }
 
-KERNELS(one, , 1)
-KERNELS(two, , 2)
+#define MULTIPLY_ADD(a, b, c) ((a) * (b) + (c))
+#define WIDEN_ONE(x)          ((one){(double)(x)[0]})
+#define WIDEN_TWO(x)          ((two){(double)(x)[0], (double)(x)[1]})
+KERNELS(one, , 1, MULTIPLY_ADD, WIDEN_ONE)
+KERNELS(two, , 2, MULTIPLY_ADD, WIDEN_TWO)
 #if defined(__x86_64__)
-KERNELS(four, __attribute__((target("avx2"))), 4)
-KERNELS(eight, __attribute__((target("avx512f"))), 8)
+#define WIDEN_FOUR(x)  _mm256_cvtps_pd(_mm_loadu_ps(x))
+#define WIDEN_EIGHT(x) _mm512_cvtps_pd(_mm256_loadu_ps(x))
+KERNELS(four, __attribute__((target("avx2,fma"))), 4, _mm256_fmadd_pd, WIDEN_FOUR)
+KERNELS(eight, __attribute__((target("avx512f"))), 8, _mm512_fmadd_pd, WIDEN_EIGHT)
 #endif
 
 /* Those that there are registers for, if whole ones are filled. */
@@ -196,14 +204,14 @@ void measure_exact_scores(const measure_exact *x, size_t h, size_t first, size_t
 double measure_exact_softmax(const double *scores, size_t n, double *weights) {
     double top = -(double)INFINITY, sum = 0.0;
     for (size_t t = 0; t < n; t++)
-        top = fmax(top, scores[t]);
+        top = scores[t] > top ? scores[t] : top;
     if (isinf(top)) {
         for (size_t t = 0; t < n; t++)
             weights[t] = 0.0;
         return top;
     }
     for (size_t t = 0; t < n; t++) {
-        weights[t] = exp(scores[t] - top);
+        weights[t] = isinf(scores[t]) ? 0.0 : exp(scores[t] - top);
         sum += weights[t];
     }
     for (size_t t = 0; t < n; t++)

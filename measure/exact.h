@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Attention in float64, from its definition: what results are measured against. Sums are taken key by key
- * and coordinate by coordinate in their order, on every machine and in blocks of any size alike. */
+ * Attention in float64, from its definition: what results are measured against. Sums are taken in the
+ * order of keys and coordinates, whatever the block. */
 #ifndef TQKV_MEASURE_EXACT_H
 #define TQKV_MEASURE_EXACT_H
 
@@ -30,7 +30,7 @@ typedef struct measure_exact {
 size_t measure_exact_group(const measure_exact *x, size_t h);
 
 /* Queries that are worked on together, and the most that head_dim may be. */
-enum { MEASURE_EXACT_BLOCK = 16, MEASURE_EXACT_MAX_DIM = 1024 };
+enum { MEASURE_EXACT_BLOCK = 32, MEASURE_EXACT_MAX_DIM = 1024 };
 
 /* Scores [m][T] of queries first .. first + m - 1 of head h, m at most MEASURE_EXACT_BLOCK; -infinity
  * where the mask hides a key. */

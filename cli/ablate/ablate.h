@@ -65,6 +65,7 @@ typedef struct cli_path {
     const tq_codec *k_codec;  /* queries are rotated by it first; NULL: as they come */
     const tq_codec *v_codec;  /* outputs are rotated back by it; NULL: left so */
     const float *signs;       /* [D] a fault: factors of queries and outputs; NULL: none */
+    size_t truth;             /* which of the truths it should agree with */
     size_t first, length;     /* positions: the first, and how many */
     const float *k, *v;       /* [G][length][D], original domain: what it ought to read in the end */
     double centre_length;     /* of the longest vector that keys lack */
@@ -205,28 +206,21 @@ void cli_verdict(const cli_ablate_input *input, const cli_ablation *result, char
 /* Runs all faults on made-up tensors and says whether each was named. */
 int cli_ablate_self_test(bool as_json);
 
-/* What every path is compared with. */
-typedef struct cli_references {
-    measure_exact original, decoded;
-    double *original_out, *decoded_out; /* [H][n][D] */
-} cli_references;
-
-/* CLI_DONE or CLI_FAILED after a message. Release with cli_references_end() in every case. A unit of
- * progress a block of queries of a head, as for a path. */
-int cli_references_begin(cli_references *references, const tq_parallel *threads,
-                         const measure_exact *original, const measure_exact *decoded);
-void cli_references_end(cli_references *references);
-
-/* Blocks of queries of all heads, which are what tasks work on. */
-size_t cli_n_blocks(const measure_exact *x);
+/* What there is to attend to: what a path should read. */
+enum {
+    CLI_TRUTH_ORIGINAL,
+    CLI_TRUTH_DECODED,
+    CLI_TRUTH_SNAPPED,
+    CLI_MAX_TRUTHS = CLI_TRUTH_SNAPPED + CLI_N_SNAPS
+};
 
 /* The positions are looked at in so many parts, to tell where a sum goes wrong. */
 enum { CLI_STRETCHES = 8 };
 
-/* What a path gave. The last part is all positions. */
+/* What a path gave. */
 typedef struct cli_outcome {
     const cli_path *path;
-    size_t n_parts;
+    size_t n_parts; /* 1: all positions; or stretches, and then all */
     cli_part parts[CLI_STRETCHES + 1];
     float *keys, *values; /* as read, [G][length][D] */
     cli_finding misread;  /* the stage keys or values, or none */
@@ -240,16 +234,26 @@ typedef struct cli_row_errors {
     bool same_top;
 } cli_row_errors;
 
-/* Holds rows to their bounds and measures them, on all threads. own: float64 on what the path should
- * read. rows [H][n] and finding out. CLI_DONE, or CLI_FAILED after a message. */
-int cli_check_rows(const cli_references *references, const tq_parallel *threads,
-                   const cli_outcome *outcome, const measure_exact *own, cli_row_errors *rows,
-                   cli_finding *finding);
+/* A path among those that are checked together. */
+typedef struct cli_check_of {
+    const cli_outcome *outcome;
+    cli_row_errors *rows; /* [H][n] out */
+    cli_finding finding;  /* out: what is beyond its bound, or none */
+} cli_check_of;
 
-/* Runs and measures the path. own: float64 on what it should read. Fills in the row, and the result's
- * finding if this path is the first to be wrong. CLI_DONE or CLI_FAILED after a message. */
-int cli_measure_path(const cli_references *references, const tq_parallel *threads, const cli_path *path,
-                     const measure_exact *own, cli_ablation *result, cli_ablate_row *row);
+/* Holds the rows of paths to their bounds and measures them, on all threads. truths: [n_truths] float64
+ * on what there is to attend to, in their order. A unit of progress a block of queries of a head.
+ * CLI_DONE, or CLI_FAILED after a message. */
+int cli_check_rows(const measure_exact *truths, size_t n_truths, const tq_parallel *threads,
+                   cli_check_of *paths, size_t n_paths);
+
+/* Blocks of queries of all heads, which are what tasks work on. */
+size_t cli_n_blocks(const measure_exact *x);
+
+/* Runs the paths, each against its truth, and fills in the result's rows, and its finding from the first
+ * path that is wrong. CLI_DONE or CLI_FAILED after a message. */
+int cli_measure_paths(const measure_exact *truths, size_t n_truths, const tq_parallel *threads,
+                      const cli_path *paths, cli_ablation *result);
 
 /* CLI_DONE, or CLI_FAILED after a message. */
 int cli_ablate_report(const cli_ablate_input *input, const cli_ablation *result, bool as_json);

@@ -15,11 +15,11 @@ static size_t part_begin(size_t n, size_t parts, size_t i) {
     return n / parts * i + (n % parts < i ? n % parts : i);
 }
 
-/* Stretches, then all of it. */
-static bool begin(cli_outcome *o, const cli_path *path) {
+/* Parts are all positions, or stretches and then all. */
+static bool begin(cli_outcome *o, const cli_path *path, bool in_stretches) {
     const size_t rows = (size_t)path->params.n_heads * path->params.n_queries, n = path->length;
     const size_t kv = path->params.n_kv_heads, dim = path->params.head_dim;
-    const size_t stretches = n < CLI_STRETCHES ? n : CLI_STRETCHES;
+    const size_t stretches = !in_stretches ? 0 : n < CLI_STRETCHES ? n : CLI_STRETCHES;
     *o = (cli_outcome){.path = path, .n_parts = stretches + 1};
     bool there = true;
     for (size_t i = 0; i <= stretches; i++) {
@@ -109,33 +109,66 @@ static void sum_up(const cli_row_errors *rows, size_t n_heads, size_t n_queries,
         sum_up_cosines(rows + h * n_queries, n_queries, room, &row->head_mean[h], &row->head_p1[h]);
 }
 
-static int measure(const cli_references *references, const tq_parallel *threads, const measure_exact *own,
-                   cli_outcome *o, cli_ablation *result, cli_ablate_row *row) {
-    const size_t n = own->n_heads * own->n_queries;
-    cli_row_errors *rows = calloc(n, sizeof *rows);
-    double *room = calloc(n, sizeof *room);
-    cli_finding finding;
-    row->head_mean = calloc(own->n_heads, sizeof *row->head_mean);
-    row->head_p1 = calloc(own->n_heads, sizeof *row->head_p1);
-    int rc = rows && room && row->head_mean && row->head_p1 ? CLI_DONE : cli_out_of_memory();
-    if (rc == CLI_DONE) rc = cli_check_rows(references, threads, o, own, rows, &finding);
-    if (rc == CLI_DONE) {
-        sum_up(rows, own->n_heads, own->n_queries, room, row, &result->bound);
-        if (result->finding.stage == CLI_STAGE_NONE)
-            result->finding = o->misread.stage != CLI_STAGE_NONE ? o->misread : finding;
-    }
-    free(rows);
-    free(room);
+static int run_one(cli_outcome *o, const cli_path *path, bool in_stretches) {
+    return begin(o, path, in_stretches) ? cli_check(path->name, run_path(o)) : cli_out_of_memory();
+}
+
+/* Where a row goes wrong though keys and values are read as they should be: in which stretch, if in one.
+ */
+static int localise(const measure_exact *truths, size_t n_truths, const tq_parallel *threads,
+                    const cli_path *path, cli_row_errors *rows, cli_finding *finding) {
+    cli_outcome outcome;
+    cli_check_of check = {.outcome = &outcome, .rows = rows};
+    int rc = run_one(&outcome, path, true);
+    if (rc == CLI_DONE) rc = cli_check_rows(truths, n_truths, threads, &check, 1);
+    if (rc == CLI_DONE && check.finding.stage != CLI_STAGE_NONE) *finding = check.finding;
+    end(&outcome);
     return rc;
 }
 
-int cli_measure_path(const cli_references *references, const tq_parallel *threads, const cli_path *path,
-                     const measure_exact *own, cli_ablation *result, cli_ablate_row *row) {
-    cli_outcome outcome;
-    row->path = path->name;
-    int rc = begin(&outcome, path) ? CLI_DONE : cli_out_of_memory();
-    if (rc == CLI_DONE) rc = cli_check(path->name, run_path(&outcome));
-    if (rc == CLI_DONE) rc = measure(references, threads, own, &outcome, result, row);
-    end(&outcome);
+static int find_first(const measure_exact *truths, size_t n_truths, const tq_parallel *threads,
+                      const cli_check_of *checks, cli_ablation *result) {
+    for (size_t i = 0; i < result->n_rows; i++) {
+        const cli_outcome *o = checks[i].outcome;
+        result->finding = o->misread.stage != CLI_STAGE_NONE ? o->misread : checks[i].finding;
+        if (result->finding.stage == CLI_STAGE_NONE) continue;
+        return o->misread.stage != CLI_STAGE_NONE
+                   ? CLI_DONE
+                   : localise(truths, n_truths, threads, o->path, checks[i].rows, &result->finding);
+    }
+    return CLI_DONE;
+}
+
+static int measure(const measure_exact *truths, size_t n_truths, const tq_parallel *threads,
+                   cli_check_of *checks, double *room, cli_ablation *result) {
+    TRY(cli_check_rows(truths, n_truths, threads, checks, result->n_rows));
+    for (size_t i = 0; i < result->n_rows; i++) {
+        cli_ablate_row *row = &result->rows[i];
+        row->path = checks[i].outcome->path->name;
+        row->head_mean = calloc(truths->n_heads, sizeof *row->head_mean);
+        row->head_p1 = calloc(truths->n_heads, sizeof *row->head_p1);
+        if (!row->head_mean || !row->head_p1) return cli_out_of_memory();
+        sum_up(checks[i].rows, truths->n_heads, truths->n_queries, room, row, &result->bound);
+    }
+    return find_first(truths, n_truths, threads, checks, result);
+}
+
+int cli_measure_paths(const measure_exact *truths, size_t n_truths, const tq_parallel *threads,
+                      const cli_path *paths, cli_ablation *result) {
+    const size_t n = truths->n_heads * truths->n_queries, n_paths = result->n_rows;
+    cli_outcome outcomes[CLI_MAX_PATHS] = {{0}};
+    cli_check_of checks[CLI_MAX_PATHS] = {{0}};
+    double *room = calloc(n, sizeof *room);
+    int rc = room ? CLI_DONE : cli_out_of_memory();
+    for (size_t i = 0; rc == CLI_DONE && i < n_paths; i++) {
+        checks[i] = (cli_check_of){.outcome = &outcomes[i], .rows = calloc(n, sizeof *checks[i].rows)};
+        rc = checks[i].rows ? run_one(&outcomes[i], &paths[i], false) : cli_out_of_memory();
+    }
+    if (rc == CLI_DONE) rc = measure(truths, n_truths, threads, checks, room, result);
+    for (size_t i = 0; i < n_paths; i++) {
+        end(&outcomes[i]);
+        free(checks[i].rows);
+    }
+    free(room);
     return rc;
 }

@@ -16,25 +16,28 @@ enum { BLOCK = MEASURE_EXACT_BLOCK };
 
 /* The work of all tasks. */
 typedef struct desk {
-    const cli_references *references;
-    const cli_outcome *outcome;
-    measure_exact own, seen; /* what the path should read; with the keys that it does */
-    bool reads_own;          /* it reads what it should */
-    double *longest;         /* [H] key, and twice the vector that it lacks */
-    cli_row_errors *rows;    /* [H][n] */
-    cli_finding *findings;   /* [blocks] */
-    atomic_bool failed;      /* memory ran out */
+    const measure_exact *truths;
+    size_t n_truths;
+    const tq_parallel *threads;
+    cli_check_of *paths;
+    size_t n_paths;
+    double *longest;       /* [truths][H] key, and twice the vector that it lacks */
+    cli_finding *findings; /* [paths][blocks] */
+    atomic_bool failed;    /* memory ran out */
 } desk;
 
-/* A task's block of queries, and its room. [m][T] or [m][D]. */
+/* Float64 on one of the truths, for the block of a task. */
+typedef struct exact {
+    double *scores, *weights; /* [m][T]; weights sum to one */
+    double *out, *terms;      /* [m][D] */
+    double lse[BLOCK];
+} exact;
+
+/* A task's block of queries, and its room. */
 typedef struct bench {
     const desk *d;
-    size_t h, first, m;
-    double *scores, *weights, *p_scores, *p;
-    double *want, *terms, *all_want, *all_terms;
-    double top[BLOCK], sum[BLOCK], lse[BLOCK];
-    double bound[BLOCK];
-    cli_finding *finding;
+    size_t index, h, first, m;
+    exact original, decoded, own; /* of decoded outputs alone are kept */
 } bench;
 
 size_t cli_n_blocks(const measure_exact *x) {
@@ -62,8 +65,9 @@ static void keep(cli_finding *f, const cli_finding *found) {
     if (earlier || (same && found->size > f->size)) *f = *found;
 }
 
-static void note(const bench *b, cli_stage stage, const cli_part *part, double size, double bound) {
-    const cli_path *path = b->d->outcome->path;
+static void note(const bench *b, size_t p, cli_stage stage, const cli_part *part, double size,
+                 double bound) {
+    const cli_path *path = b->d->paths[p].outcome->path;
     const cli_finding found = {.path = path->name,
                                .stage = stage,
                                .head = b->h,
@@ -71,7 +75,7 @@ static void note(const bench *b, cli_stage stage, const cli_part *part, double s
                                .last = path->first + part->end - 1,
                                .size = size,
                                .bound = bound};
-    keep(b->finding, &found);
+    keep(&b->d->findings[p * cli_n_blocks(b->d->truths) + b->index], &found);
 }
 
 /* Length of the error of an output row in units of its absolute terms. */
@@ -89,11 +93,12 @@ static double lse_error(double got, double want) {
 }
 
 /* What the library promises of an output (tqkv/attention.h). */
-static double row_bound(const desk *d, size_t h, size_t i) {
-    const measure_exact *x = &d->own;
-    const double query =
-        measure_exact_float_length(x->q + (h * x->n_queries + i) * x->head_dim, x->head_dim);
-    const double n = (double)x->n_positions, reach = fabs(x->scale) * query * d->longest[h];
+static double row_bound(const bench *b, size_t truth, size_t j) {
+    const measure_exact *x = &b->d->truths[truth];
+    const size_t row = b->h * x->n_queries + b->first + j;
+    const double query = measure_exact_float_length(x->q + row * x->head_dim, x->head_dim);
+    const double n = (double)x->n_positions;
+    const double reach = fabs(x->scale) * query * b->d->longest[truth * x->n_heads + b->h];
     return ldexp(fmin(n, 512.0) + n / 16.0 + 16.0 + ((double)x->head_dim / 16.0 + 24.0) * reach, -23);
 }
 
@@ -110,107 +115,49 @@ static double longest_key(const measure_exact *x, size_t h) {
 }
 
 /* Holds row j of a part to its bound; returns the error of the output. */
-static double check_part(const bench *b, size_t j, const cli_part *part, bool all, const double *want,
-                         const double *terms, double lse) {
-    const measure_exact *x = &b->d->own;
+static double check_part(const bench *b, size_t p, size_t j, const cli_part *part, bool all,
+                         const double *out, const double *terms, double lse) {
+    const measure_exact *x = b->d->truths;
     const size_t row = b->h * x->n_queries + b->first + j, dim = x->head_dim;
-    const double off = lse_error((double)part->lse[row], lse), bound = b->bound[j];
-    const double error = row_error(want + j * dim, terms + j * dim, part->out + row * dim, dim);
+    const double bound = row_bound(b, b->d->paths[p].outcome->path->truth, j);
+    const double off = lse_error((double)part->lse[row], lse);
+    const double error = row_error(out, terms, part->out + row * dim, dim);
     /* Not written as off > bound, which NaN would pass. */
-    if (!(off <= bound)) note(b, all ? CLI_STAGE_MERGE : CLI_STAGE_SOFTMAX, part, off, bound);
-    if (!(error <= bound)) note(b, all ? CLI_STAGE_MERGE : CLI_STAGE_ACCUMULATION, part, error, bound);
+    if (!(off <= bound)) note(b, p, all ? CLI_STAGE_MERGE : CLI_STAGE_SOFTMAX, part, off, bound);
+    if (!(error <= bound)) note(b, p, all ? CLI_STAGE_MERGE : CLI_STAGE_ACCUMULATION, part, error, bound);
     return error;
 }
 
-/* Sums that are left open become means. */
-static void divide(double *x, size_t n, double by) {
-    for (size_t i = 0; by > 0.0 && i < n; i++)
-        x[i] /= by;
-}
-
-/* A stretch whose weights have vanished beside those of others has its own. */
-static double reweigh(const bench *b, size_t j, const cli_part *part) {
-    const measure_exact *x = &b->d->own;
-    const size_t n = x->n_positions, dim = x->head_dim;
-    double *weights = b->p; /* not yet in use */
-    const double lse = measure_exact_softmax(b->scores + j * n + part->begin, part->end - part->begin,
-                                             weights + part->begin);
-    measure_exact_output(x, b->h, b->first + j, 1, weights, part->begin, part->end - part->begin,
-                         b->want + j * dim, b->terms + j * dim);
-    return lse;
-}
-
-static void check_stretch(bench *b, const cli_part *part) {
-    const measure_exact *x = &b->d->own;
-    const size_t n = x->n_positions, dim = x->head_dim;
-    measure_exact_output(x, b->h, b->first, b->m, b->weights, part->begin, part->end - part->begin,
-                         b->want, b->terms);
-    for (size_t i = 0; i < b->m * dim; i++) {
-        b->all_want[i] += b->want[i];
-        b->all_terms[i] += b->terms[i];
-    }
-    for (size_t j = 0; j < b->m; j++) {
-        double sum = 0.0;
-        for (size_t t = part->begin; t < part->end; t++)
-            sum += b->weights[j * n + t];
-        b->sum[j] += sum;
-        double lse = b->top[j] + log(sum);
-        if (sum > 1e-200) {
-            divide(b->want + j * dim, dim, sum);
-            divide(b->terms + j * dim, dim, sum);
-        } else {
-            lse = reweigh(b, j, part);
-        }
-        check_part(b, j, part, false, b->want, b->terms, lse);
+/* Stretches, each with weights of its own; `room` [T]. They are looked at where all is not as it should
+ * be: no need to be fast. */
+static void check_stretches(const bench *b, size_t p, size_t j, double *room, double *out,
+                            double *terms) {
+    const cli_outcome *o = b->d->paths[p].outcome;
+    const measure_exact *x = &b->d->truths[o->path->truth];
+    for (size_t i = 0; i + 1 < o->n_parts; i++) {
+        const cli_part *part = &o->parts[i];
+        const size_t n = part->end - part->begin;
+        const double lse = measure_exact_softmax(b->own.scores + j * x->n_positions + part->begin, n,
+                                                 room + part->begin);
+        measure_exact_output(x, b->h, b->first + j, 1, room, part->begin, n, out, terms);
+        check_part(b, p, j, part, false, out, terms, lse);
     }
 }
 
-/* Weights relative to the largest, whose sums are left open. */
-static void weigh(bench *b) {
-    const size_t n = b->d->own.n_positions;
-    for (size_t j = 0; j < b->m; j++) {
-        const double *scores = b->scores + j * n;
-        double top = -(double)INFINITY;
-        for (size_t t = 0; t < n; t++)
-            top = scores[t] > top ? scores[t] : top;
-        for (size_t t = 0; t < n; t++)
-            b->weights[j * n + t] = isinf(scores[t]) ? 0.0 : exp(scores[t] - top);
-        b->top[j] = top;
-        b->sum[j] = 0.0;
-    }
+static void attend(const bench *b, const measure_exact *x, exact *e) {
+    const size_t n = x->n_positions;
+    measure_exact_scores(x, b->h, b->first, b->m, e->scores);
+    for (size_t j = 0; j < b->m; j++)
+        e->lse[j] = measure_exact_softmax(e->scores + j * n, n, e->weights + j * n);
+    measure_exact_output(x, b->h, b->first, b->m, e->weights, 0, n, e->out, e->terms);
 }
 
-static void check_block(bench *b) {
-    const measure_exact *x = &b->d->own;
-    const cli_outcome *o = b->d->outcome;
-    const size_t dim = x->head_dim;
-    measure_exact_scores(x, b->h, b->first, b->m, b->scores);
-    weigh(b);
-    memset(b->all_want, 0, b->m * dim * sizeof *b->all_want);
-    memset(b->all_terms, 0, b->m * dim * sizeof *b->all_terms);
-    for (size_t p = 0; p + 1 < o->n_parts; p++)
-        check_stretch(b, &o->parts[p]);
-    for (size_t j = 0; j < b->m; j++) {
-        cli_row_errors *row = &b->d->rows[b->h * x->n_queries + b->first + j];
-        divide(b->all_want + j * dim, dim, b->sum[j]);
-        divide(b->all_terms + j * dim, dim, b->sum[j]);
-        b->lse[j] = b->sum[j] > 0.0 ? b->top[j] + log(b->sum[j]) : -(double)INFINITY;
-        row->bound = b->bound[j];
-        row->worst =
-            check_part(b, j, &o->parts[o->n_parts - 1], true, b->all_want, b->all_terms, b->lse[j]);
-    }
-}
-
-static void add_errors(const bench *b, size_t j) {
-    const desk *d = b->d;
-    const size_t dim = d->own.head_dim, at = b->h * d->own.n_queries + b->first + j;
-    const float *out = d->outcome->parts[d->outcome->n_parts - 1].out + at * dim;
-    const double *original = d->references->original_out + at * dim;
-    const double *decoded = d->references->decoded_out + at * dim;
-    cli_row_errors *row = &d->rows[at];
+static void add_errors(const bench *b, size_t j, const float *got, cli_row_errors *row) {
+    const size_t dim = b->d->truths->head_dim;
+    const double *original = b->original.out + j * dim, *decoded = b->decoded.out + j * dim;
     double oo = 0.0, rr = 0.0, cross = 0.0;
     for (size_t i = 0; i < dim; i++) {
-        const double o = (double)out[i], r = original[i], x = decoded[i];
+        const double o = (double)got[i], r = original[i], x = decoded[i];
         row->error_decoded += (o - x) * (o - x);
         row->whole_decoded += x * x;
         row->error_original += (o - r) * (o - r);
@@ -229,123 +176,132 @@ static size_t heaviest(const double *scores, size_t n) {
     return best;
 }
 
-/* The softmax over the keys that the path reads, against that over the originals. */
-static void add_divergences(bench *b) {
-    const desk *d = b->d;
-    const size_t n = d->own.n_positions;
-    if (!d->reads_own) measure_exact_scores(&d->seen, b->h, b->first, b->m, b->scores);
-    measure_exact_scores(&d->references->original, b->h, b->first, b->m, b->p_scores);
+/* The softmax over keys with those scores, against that over the originals. */
+static void add_divergence(const bench *b, size_t j, const double *scores, double lse,
+                           cli_row_errors *row) {
+    const size_t n = b->d->truths->n_positions;
+    const double *p_scores = b->original.scores + j * n;
+    row->kl = measure_exact_divergence(b->original.weights + j * n, p_scores, b->original.lse[j], scores,
+                                       lse, n);
+    row->same_top = heaviest(p_scores, n) == heaviest(scores, n);
+}
+
+/* The same over the keys that the path reads, where they are others than it should. room: [2][T] */
+static void add_read_divergence(const bench *b, size_t p, size_t j, double *room, cli_row_errors *row) {
+    const cli_outcome *o = b->d->paths[p].outcome;
+    measure_exact seen = b->d->truths[o->path->truth];
+    seen.k = o->keys;
+    measure_exact_scores(&seen, b->h, b->first + j, 1, room);
+    add_divergence(b, j, room, measure_exact_softmax(room, seen.n_positions, room + seen.n_positions),
+                   row);
+}
+
+static void check_path(const bench *b, size_t p, const exact *e, double *room) {
+    const cli_outcome *o = b->d->paths[p].outcome;
+    const cli_part *all = &o->parts[o->n_parts - 1];
+    const size_t dim = b->d->truths->head_dim, n = b->d->truths->n_positions;
     for (size_t j = 0; j < b->m; j++) {
-        const double *scores = b->scores + j * n, *p_scores = b->p_scores + j * n;
-        cli_row_errors *row = &d->rows[b->h * d->own.n_queries + b->first + j];
-        const double p_lse = measure_exact_softmax(p_scores, n, b->p);
-        if (!d->reads_own) b->lse[j] = measure_exact_softmax(scores, n, b->weights);
-        row->kl = measure_exact_divergence(b->p, p_scores, p_lse, scores, b->lse[j], n);
-        row->same_top = heaviest(p_scores, n) == heaviest(scores, n);
-        add_errors(b, j);
+        const size_t at = b->h * b->d->truths->n_queries + b->first + j;
+        cli_row_errors *row = &b->d->paths[p].rows[at];
+        *row = (cli_row_errors){.bound = row_bound(b, o->path->truth, j)};
+        row->worst = check_part(b, p, j, all, true, e->out + j * dim, e->terms + j * dim, e->lse[j]);
+        check_stretches(b, p, j, room, room + 2 * n, room + 2 * n + dim);
+        add_errors(b, j, all->out + at * dim, row);
+        if (o->misread.stage == CLI_STAGE_KEYS)
+            add_read_divergence(b, p, j, room, row);
+        else
+            add_divergence(b, j, e->scores + j * n, e->lse[j], row);
     }
 }
 
-static bool bench_begin(bench *b, double **room) {
-    const size_t scores = BLOCK * b->d->own.n_positions, outputs = BLOCK * b->d->own.head_dim;
-    double *at = *room = new_doubles(3 * scores + b->d->own.n_positions + 4 * outputs);
-    if (!at) return false;
-    b->scores = at;
-    b->weights = at + scores;
-    b->p_scores = at + 2 * scores;
-    b->p = at + 3 * scores;
-    b->want = b->p + b->d->own.n_positions;
-    b->terms = b->want + outputs;
-    b->all_want = b->terms + outputs;
-    b->all_terms = b->all_want + outputs;
-    return true;
+/* The decoded outputs first, since every path is compared with them. */
+static void check_block(bench *b, double *room) {
+    const desk *d = b->d;
+    attend(b, &d->truths[CLI_TRUTH_ORIGINAL], &b->original);
+    for (size_t t = CLI_TRUTH_DECODED; t < d->n_truths; t++) {
+        attend(b, &d->truths[t], &b->own);
+        if (t == CLI_TRUTH_DECODED)
+            memcpy(b->decoded.out, b->own.out, b->m * d->truths->head_dim * sizeof *b->own.out);
+        for (size_t p = 0; p < d->n_paths; p++)
+            if (d->paths[p].outcome->path->truth == t) check_path(b, p, &b->own, room);
+    }
+    b->own = b->original;
+    for (size_t p = 0; p < d->n_paths; p++)
+        if (d->paths[p].outcome->path->truth == CLI_TRUTH_ORIGINAL) check_path(b, p, &b->own, room);
+}
+
+/* Takes n doubles from *at. */
+static double *take(double **at, size_t n) {
+    double *taken = *at;
+    *at += n;
+    return taken;
+}
+
+static double *bench_begin(bench *b) {
+    const size_t n = b->d->truths->n_positions, dim = b->d->truths->head_dim;
+    double *all = new_doubles(4 * BLOCK * n + 5 * BLOCK * dim + 2 * n + 2 * dim), *at = all;
+    if (!all) return NULL;
+    exact *whole[] = {&b->original, &b->own};
+    for (size_t i = 0; i < 2; i++) {
+        whole[i]->scores = take(&at, BLOCK * n);
+        whole[i]->weights = take(&at, BLOCK * n);
+        whole[i]->out = take(&at, BLOCK * dim);
+        whole[i]->terms = take(&at, BLOCK * dim);
+    }
+    b->decoded.out = take(&at, BLOCK * dim);
+    return all;
 }
 
 static void check_task(void *work, size_t index) {
     desk *d = work;
-    double *room;
-    bench b = {.d = d, .finding = &d->findings[index]};
-    block_of(&d->own, index, &b.h, &b.first, &b.m);
-    if (bench_begin(&b, &room)) {
-        for (size_t j = 0; j < b.m; j++)
-            b.bound[j] = row_bound(d, b.h, b.first + j);
-        check_block(&b);
-        add_divergences(&b);
-    } else {
+    bench b = {.d = d, .index = index};
+    block_of(d->truths, index, &b.h, &b.first, &b.m);
+    double *room = bench_begin(&b);
+    if (room)
+        check_block(&b, b.decoded.out + BLOCK * d->truths->head_dim);
+    else
         atomic_store(&d->failed, true);
-    }
     free(room);
     cli_progress_add(1);
 }
 
-int cli_check_rows(const cli_references *references, const tq_parallel *threads,
-                   const cli_outcome *outcome, const measure_exact *own, cli_row_errors *rows,
-                   cli_finding *finding) {
-    const size_t n = cli_n_blocks(own);
-    desk d = {.references = references, .outcome = outcome, .own = *own, .seen = *own, .rows = rows};
-    d.reads_own = outcome->misread.stage != CLI_STAGE_KEYS;
-    d.seen.k = outcome->keys;
-    d.longest = new_doubles(own->n_heads);
-    d.findings = calloc(n, sizeof *d.findings);
-    *finding = (cli_finding){.stage = CLI_STAGE_NONE};
-    memset(rows, 0, own->n_heads * own->n_queries * sizeof *rows);
-    if (d.longest && d.findings) {
-        for (size_t h = 0; h < own->n_heads; h++)
-            d.longest[h] = longest_key(own, h) + 2.0 * outcome->path->centre_length;
-        cli_run_tasks(threads, n, check_task, &d);
-        for (size_t i = 0; i < n; i++)
-            if (d.findings[i].stage != CLI_STAGE_NONE) keep(finding, &d.findings[i]);
+/* Of each truth and head; a centre is that of the paths on that truth. */
+static void find_longest(desk *d) {
+    const size_t heads = d->truths->n_heads;
+    for (size_t t = 0; t < d->n_truths; t++) {
+        double centre = 0.0;
+        for (size_t p = 0; p < d->n_paths; p++)
+            if (d->paths[p].outcome->path->truth == t)
+                centre = fmax(centre, d->paths[p].outcome->path->centre_length);
+        for (size_t h = 0; h < heads; h++)
+            d->longest[t * heads + h] = longest_key(&d->truths[t], h) + 2.0 * centre;
     }
-    const bool there = d.longest && d.findings && !atomic_load(&d.failed);
+}
+
+static void run(desk *d) {
+    const size_t blocks = cli_n_blocks(d->truths);
+    find_longest(d);
+    cli_run_tasks(d->threads, blocks, check_task, d);
+    for (size_t p = 0; p < d->n_paths; p++) {
+        d->paths[p].finding = (cli_finding){.stage = CLI_STAGE_NONE};
+        for (size_t i = 0; i < blocks; i++)
+            if (d->findings[p * blocks + i].stage != CLI_STAGE_NONE)
+                keep(&d->paths[p].finding, &d->findings[p * blocks + i]);
+    }
+}
+
+int cli_check_rows(const measure_exact *truths, size_t n_truths, const tq_parallel *threads,
+                   cli_check_of *paths, size_t n_paths) {
+    desk d = {.truths = truths,
+              .n_truths = n_truths,
+              .threads = threads,
+              .paths = paths,
+              .n_paths = n_paths,
+              .longest = new_doubles(n_truths * truths->n_heads),
+              .findings = calloc(n_paths * cli_n_blocks(truths), sizeof *d.findings)};
+    const bool there = d.longest && d.findings;
+    if (there) run(&d);
     free(d.longest);
     free(d.findings);
-    return there ? CLI_DONE : cli_out_of_memory();
-}
-
-/* The outputs of the references. */
-typedef struct reference_work {
-    cli_references *references;
-    atomic_bool failed;
-} reference_work;
-
-static void attend_block(const measure_exact *x, size_t index, double *scores, double *out) {
-    const size_t n = x->n_positions;
-    size_t h, first, m;
-    block_of(x, index, &h, &first, &m);
-    measure_exact_scores(x, h, first, m, scores);
-    for (size_t j = 0; j < m; j++)
-        measure_exact_softmax(scores + j * n, n, scores + j * n);
-    measure_exact_output(x, h, first, m, scores, 0, n, out + (h * x->n_queries + first) * x->head_dim,
-                         NULL);
-}
-
-static void reference_task(void *work, size_t index) {
-    reference_work *w = work;
-    cli_references *r = w->references;
-    double *scores = new_doubles(BLOCK * r->original.n_positions);
-    if (scores) {
-        attend_block(&r->original, index, scores, r->original_out);
-        attend_block(&r->decoded, index, scores, r->decoded_out);
-    } else {
-        atomic_store(&w->failed, true);
-    }
-    free(scores);
-    cli_progress_add(1);
-}
-
-int cli_references_begin(cli_references *r, const tq_parallel *threads, const measure_exact *original,
-                         const measure_exact *decoded) {
-    const size_t values = original->n_heads * original->n_queries * original->head_dim;
-    reference_work work = {.references = r};
-    *r = (cli_references){.original = *original, .decoded = *decoded};
-    r->original_out = new_doubles(values);
-    r->decoded_out = new_doubles(values);
-    if (!r->original_out || !r->decoded_out) return cli_out_of_memory();
-    cli_run_tasks(threads, cli_n_blocks(original), reference_task, &work);
-    return atomic_load(&work.failed) ? cli_out_of_memory() : CLI_DONE;
-}
-
-void cli_references_end(cli_references *references) {
-    free(references->original_out);
-    free(references->decoded_out);
+    return there && !atomic_load(&d.failed) ? CLI_DONE : cli_out_of_memory();
 }

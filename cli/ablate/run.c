@@ -88,9 +88,11 @@ static tq_view codes_view(const lab *l, const cli_ablate_side *s, const void *no
 }
 
 /* A path whose views are still to come. */
-static cli_path new_path(const lab *l, const char *name, const float *flat_k, const float *flat_v) {
+static cli_path new_path(const lab *l, const char *name, size_t truth, const float *flat_k,
+                         const float *flat_v) {
     return (cli_path){
         .name = name,
+        .truth = truth,
         .params = l->in->params,
         .q = l->in->q,
         .first = l->ring.n_positions - l->ring.held,
@@ -148,8 +150,8 @@ static int views_path(lab *l, cli_path *path) {
 }
 
 static int set_up_ageing(lab *l, cli_path *decoded, cli_path *fused) {
-    *decoded = new_path(l, "decoded", l->k.flat_end, l->v.flat_end);
-    *fused = new_path(l, "fused", l->k.flat_end, l->v.flat_end);
+    *decoded = new_path(l, "decoded", CLI_TRUTH_DECODED, l->k.flat_end, l->v.flat_end);
+    *fused = new_path(l, "fused", CLI_TRUTH_DECODED, l->k.flat_end, l->v.flat_end);
     decoded->centre_length = fused->centre_length = l->k.centre_length;
     TRY(views_path(l, decoded));
     return cache_path(l, fused);
@@ -157,9 +159,9 @@ static int set_up_ageing(lab *l, cli_path *decoded, cli_path *fused) {
 
 static int set_up_codes(const lab *l, cli_path *decoded, cli_path *fused) {
     const cli_ablate_side *k = &l->k, *v = &l->v;
-    *decoded = new_path(l, "decoded", k->flat_decoded, v->flat_decoded);
+    *decoded = new_path(l, "decoded", CLI_TRUTH_DECODED, k->flat_decoded, v->flat_decoded);
     TRY(shadow_path(l, k->ring_decoded, v->ring_decoded, decoded));
-    *fused = new_path(l, "fused", k->flat_decoded, v->flat_decoded);
+    *fused = new_path(l, "fused", CLI_TRUTH_DECODED, k->flat_decoded, v->flat_decoded);
     fused->segments[0].k = codes_view(l, k, l->k_norms);
     fused->segments[0].v = codes_view(l, v, l->v_norms);
     fused->signs = l->signs;
@@ -171,7 +173,7 @@ static int set_up(lab *l, cli_path paths[CLI_MAX_PATHS], size_t *n) {
     const cli_ablate_side *k = &l->k, *v = &l->v;
     *n = 0;
     if (!l->in->brief) {
-        paths[*n] = new_path(l, "dense", k->flat_original, v->flat_original);
+        paths[*n] = new_path(l, "dense", CLI_TRUTH_ORIGINAL, k->flat_original, v->flat_original);
         TRY(ring_views(l, l->ages ? k->flat_original : k->ring_original,
                        l->ages ? v->flat_original : v->ring_original, &paths[(*n)++]));
     }
@@ -179,7 +181,8 @@ static int set_up(lab *l, cli_path paths[CLI_MAX_PATHS], size_t *n) {
     if (l->ages) return set_up_ageing(l, decoded, fused);
     TRY(set_up_codes(l, decoded, fused));
     for (size_t b = 0; !l->in->brief && b < CLI_N_SNAPS; b++) {
-        paths[*n] = new_path(l, snap_names[b], k->flat_snapped[b], v->flat_snapped[b]);
+        paths[*n] =
+            new_path(l, snap_names[b], CLI_TRUTH_SNAPPED + b, k->flat_snapped[b], v->flat_snapped[b]);
         TRY(shadow_path(l, k->ring_snapped[b], v->ring_snapped[b], &paths[(*n)++]));
     }
     return CLI_DONE;
@@ -220,20 +223,19 @@ static measure_exact exact_of(const lab *l, const cli_path *path) {
 
 static int run_paths(lab *l, cli_ablation *result) {
     cli_path paths[CLI_MAX_PATHS];
-    cli_references references = {0};
-    const measure_exact original = exact_on(l, l->k.flat_original, l->v.flat_original);
+    measure_exact truths[CLI_MAX_TRUTHS];
+    size_t n_truths = CLI_TRUTH_DECODED + 1;
     TRY(set_up(l, paths, &result->n_rows));
     result->decoded = &result->rows[l->in->brief ? 0 : 1];
     result->fused = result->decoded + 1;
-    const measure_exact decoded = exact_of(l, &paths[result->decoded - result->rows]);
-    cli_progress_begin("ablating", (result->n_rows + 1) * cli_n_blocks(&original));
-    int rc = cli_references_begin(&references, &l->in->threads, &original, &decoded);
-    for (size_t i = 0; rc == CLI_DONE && i < result->n_rows; i++) {
-        const measure_exact own = exact_of(l, &paths[i]);
-        rc = cli_measure_path(&references, &l->in->threads, &paths[i], &own, result, &result->rows[i]);
+    truths[CLI_TRUTH_ORIGINAL] = exact_on(l, l->k.flat_original, l->v.flat_original);
+    for (size_t i = 0; i < result->n_rows; i++) {
+        if (paths[i].truth != CLI_TRUTH_ORIGINAL) truths[paths[i].truth] = exact_of(l, &paths[i]);
+        if (paths[i].truth >= n_truths) n_truths = paths[i].truth + 1;
     }
+    cli_progress_begin("ablating", cli_n_blocks(truths));
+    const int rc = cli_measure_paths(truths, n_truths, &l->in->threads, paths, result);
     cli_progress_end();
-    cli_references_end(&references);
     return rc;
 }
 
@@ -279,6 +281,7 @@ int cli_ablate(const cli_ablate_input *input, cli_ablation *result) {
     l.config.parallel = input->params.parallel;
     l.ring = cli_ring_plan(input->k.n_positions, input->params.n_queries, l.ages ? 0 : window);
     *result = (cli_ablation){.n_heads = input->params.n_heads, .ring = l.ring};
+    if (l.ages) cli_note_dense(input->way, &l.config, input->k.n_positions);
     int rc = build(&l);
     if (rc == CLI_DONE) rc = run_paths(&l, result);
     if (rc == CLI_DONE) rc = cli_check(NULL, count_bits(&l, &result->bits));

@@ -74,6 +74,11 @@ size_t cli_encoded_end(const tq_cache_config *c, size_t length) {
     return length - begin >= keys ? end : begin;
 }
 
+void cli_note_dense(const cli_way *way, const tq_cache_config *fit, size_t length) {
+    if (cli_encoded_end(fit, length) <= fit->sinks)
+        cli_note("%s: %zu positions stay in float16; nothing is encoded", way->name, length);
+}
+
 /* Slots beyond those that queries look back on: a read beside the window then finds another vector. */
 enum { SPARE_SLOTS = 3 };
 

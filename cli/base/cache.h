@@ -29,6 +29,9 @@ bool cli_way_ages(const tq_cache_config *config);
 /* Positions below this one are encoded, or sinks, once a cache holds `length`. */
 size_t cli_encoded_end(const tq_cache_config *config, size_t length);
 
+/* Notes where a cache of so many positions has encoded none of them, although the name has a format. */
+void cli_note_dense(const cli_way *way, const tq_cache_config *fit, size_t length);
+
 /* A layer of heads of that dimension, up to so many positions; with a window a ring that holds a few
  * more than it. What is to stay in float16 or to be learned from is at most the window, since older
  * positions are gone. */
