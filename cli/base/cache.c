@@ -213,3 +213,40 @@ tq_status cli_cache_bits(const cli_cache *cache, double *bits) {
     *bits = 8.0 * (double)(bytes.used + bytes.centre) / values;
     return TQ_OK;
 }
+
+bool cli_encodes_young(const tq_cache_config *c) {
+    return c->recent > 0 || c->learn_centre > 0;
+}
+
+tq_status cli_round_to_half(const float *from, size_t n, float *to) {
+    uint16_t *halves = malloc(n * sizeof *halves);
+    tq_status status = halves ? tq_round_centre(from, halves, n) : TQ_E_NO_MEMORY;
+    for (size_t i = 0; status == TQ_OK && i < n; i++)
+        to[i] = cli_half(halves[i]);
+    free(halves);
+    return status;
+}
+
+/* Of a stretch that begins at `begin`: its first keys, as far as they are no sinks. */
+static tq_status learn(const tq_cache_config *c, const cli_heads *keys, size_t begin, uint16_t *centre) {
+    const size_t all = keys->n_positions, dim = keys->head_dim, from = larger(begin, c->sinks);
+    const size_t left = c->centre_stretch == 0             ? all
+                        : begin + c->centre_stretch > from ? begin + c->centre_stretch - from
+                                                           : 0;
+    const size_t there = from < all ? smaller(left, all - from) : 0;
+    const tq_batch batch = {
+        .heads = keys->n_heads, .rows = smaller(c->learn_centre, there), .dense_head_stride = all * dim};
+    if (batch.rows == 0) return TQ_OK;
+    return tq_learn_centre((uint32_t)dim, &batch, keys->data + from * dim,
+                           (keys->n_heads * all - from) * dim, centre, keys->n_heads * dim);
+}
+
+tq_status cli_encode_aged(const tq_cache_config *c, bool is_keys, const cli_heads *from, tq_encoded *e) {
+    const size_t all = from->n_positions, stretch = c->centre_stretch;
+    const size_t n = !is_keys || c->learn_centre == 0 ? 0 : stretch ? (all - 1) / stretch + 1 : 1;
+    TRY_STATUS(
+        tq_encoded_alloc(e, is_keys ? &c->layer.k : &c->layer.v, from->n_heads, all, n, n ? stretch : 0));
+    for (size_t i = 0; i < n; i++)
+        TRY_STATUS(learn(c, from, i * stretch, e->centre + i * from->n_heads * from->head_dim));
+    return tq_encoded_put(e, all, from->data, from->n_heads * all * from->head_dim, 0);
+}

@@ -37,6 +37,14 @@ void cli_note_dense(const cli_way *way, const tq_cache_config *fit, size_t lengt
  * positions are gone. */
 tq_cache_config cli_fit_config(const tq_cache_config *named, const cli_heads *keys, size_t window);
 
+/* What a cache makes of vectors, without one: rounded to float16; and, less the centres that keys have,
+ * encoded, all positions of them, whether or not they get there. Codes are made from what vectors are in
+ * float16 if that is said of the configuration, else from what they were. */
+tq_status cli_round_to_half(const float *from, size_t n, float *to);
+bool cli_encodes_young(const tq_cache_config *config);
+tq_status cli_encode_aged(const tq_cache_config *config, bool is_keys, const cli_heads *from,
+                          tq_encoded *encoded);
+
 /* A cache that takes its positions from tensors, in their order. */
 typedef struct cli_cache {
     tq_cache *cache;

@@ -43,7 +43,8 @@ int cli_check_values(const char *path, const tq_tensor *tensor, float limit) {
         index_text(tensor, i, index, sizeof index);
         if (isfinite(value)) {
             return cli_fail("%s: value %s (flat index %zu) is %.9g; %smagnitudes up to %s can be encoded",
-                            path, index, i, (double)value, limit < TQ_MAX_ABS ? "with a centre, " : "",
+                            path, index, i, (double)value,
+                            limit < TQ_MAX_ABS ? "with a centre or float16 positions, " : "",
                             limit < TQ_MAX_ABS ? "65504" : "2^57");
         }
         return cli_fail("%s: value %s (flat index %zu) is %s; every value must be finite", path, index, i,
