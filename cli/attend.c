@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/attention.h"
+#include "base/cache.h"
 #include "base/encoding.h"
 #include "base/heads.h"
 #include "base/input.h"
@@ -30,6 +31,7 @@ enum {
     SPLITS,
     DEVICE,
     ACCURACY,
+    FORMAT,
     N_OPTIONS
 };
 
@@ -45,6 +47,8 @@ typedef struct request {
     int device_number;
     cli_device *device; /* NULL: the CPU */
     size_t accuracy;    /* of a device: one of `accuracies` */
+    bool in_cache;      /* plain tensors, in a cache of that way */
+    cli_way way;
 } request;
 
 /* Keys or values as they were read. */
@@ -73,6 +77,18 @@ static int take_device(request *want, const cli_option *options) {
     return CLI_DONE;
 }
 
+/* What is said of files of codes, or of how to go over them. */
+static int take_cache(request *want, const cli_option *options) {
+    static const int others[] = {PATH, SPLITS, DEVICE};
+    want->in_cache = options[FORMAT].given;
+    if (!want->in_cache) return CLI_DONE;
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        if (options[others[i]].given)
+            return cli_misuse("--%s does nothing with --format: the cache is attended to as it is",
+                              options[others[i]].name);
+    return cli_take_way(options[FORMAT].value, &want->way);
+}
+
 static int take_options(request *want, const cli_option *options) {
     static const char *const paths[] = {"fused", "decoded"};
     size_t path = 0;
@@ -86,8 +102,9 @@ static int take_options(request *want, const cli_option *options) {
     TRY(cli_take_count(&options[SPLITS], 0, SIZE_MAX, &want->splits));
     if (options[SPLITS].given && want->splits == 0)
         return cli_misuse("--splits: 0 stretches hold nothing; give 1 or more");
+    TRY(take_cache(want, options));
     TRY(take_device(want, options));
-    return cli_take_threads(&options[THREADS], 1, &want->parallel);
+    return cli_take_threads(&options[THREADS], 0, &want->parallel);
 }
 
 /* The kind is told by the first bytes, not by the name. */
@@ -95,7 +112,8 @@ static int read_side(const char *path, side *s) {
     cli_input input;
     s->path = path;
     TRY(cli_input_read(path, &input));
-    s->is_encoded = input.kind == CLI_INPUT_SAFETENSORS;
+    s->is_encoded =
+        input.kind == CLI_INPUT_SAFETENSORS && !input.tensor && !cli_input_is_plain_safetensors(&input);
     const int rc = s->is_encoded
                        ? cli_check(NULL, tq_encoded_parse(path, input.bytes, input.size, &s->encoded))
                        : cli_parse_heads(&input, &s->tensor, &s->heads);
@@ -233,6 +251,20 @@ static tq_status attend_decoded(const request *want, tq_attention_params *params
     return v->is_encoded ? tq_rotate(&v->encoded.codec, TQ_ORIGINAL, rows, out, out) : TQ_OK;
 }
 
+/* A cache takes the positions; each causal query attends when its own is the last one there. */
+static tq_status attend_cache(const request *want, tq_attention_params *params, side *k, side *v,
+                              float *q, float *out, float *lse) {
+    const size_t window = params->bidirectional ? 0 : (size_t)params->window;
+    tq_cache_config config = cli_fit_config(&want->way.config, &k->heads, window);
+    cli_cache cache;
+    config.parallel = params->parallel;
+    cli_note_dense(&want->way, &config, k->heads.n_positions);
+    tq_status status = cli_cache_create(&cache, &config, &k->heads, &v->heads);
+    if (status == TQ_OK) status = cli_cache_replay(&cache, params, q, out, lse);
+    cli_cache_free(&cache);
+    return status;
+}
+
 /* What the results are good for depends on it. */
 static void tell_device(const request *want) {
     char text[320];
@@ -246,7 +278,10 @@ typedef tq_status attend_by(const request *want, tq_attention_params *params, si
 static int attend_into(const request *want, tq_attention_params *params, side *k, side *v, float *q,
                        float *out, float *lse) {
     const size_t shape[3] = {params->n_heads, params->n_queries, params->head_dim};
-    attend_by *const by = want->device ? attend_device : want->decoded ? attend_decoded : attend_fused;
+    attend_by *const by = want->in_cache  ? attend_cache
+                          : want->device  ? attend_device
+                          : want->decoded ? attend_decoded
+                                          : attend_fused;
     TRY(cli_check(NULL, by(want, params, k, v, q, out, lse)));
     if (want->device) tell_device(want);
     TRY(cli_check(NULL, tq_output_npy(want->output, out, 3, shape)));
@@ -274,10 +309,23 @@ static int check_for_device(const side *k, const side *v) {
     return CLI_DONE;
 }
 
+/* A cache encodes what it is given, and keeps some of it in float16. */
+static int check_for_cache(const cli_way *way, const side *s) {
+    const float limit = cli_way_ages(&way->config) ? TQ_MAX_NORM : TQ_MAX_ABS;
+    if (s->is_encoded)
+        return cli_misuse("--format: %s is encoded already; give plain tensors, or leave --format away",
+                          s->path);
+    return cli_check_values(s->path, &s->tensor, limit);
+}
+
 /* Everything that can be told from shapes and kinds. */
 static int check_request(const request *want, const side *k, const side *v) {
     const size_t positions = shape_of(k).n_rows;
     if (want->device) TRY(check_for_device(k, v));
+    if (want->in_cache) {
+        TRY(check_for_cache(&want->way, k));
+        TRY(check_for_cache(&want->way, v));
+    }
     if (want->decoded && !k->is_encoded && !v->is_encoded)
         return cli_misuse("--path decoded: neither %s nor %s is encoded", k->path, v->path);
     if (want->splits > positions) {
@@ -314,8 +362,8 @@ static int attend_files(const request *want) {
 }
 
 static const cli_option_spec specs[N_OPTIONS] = {
-    [Q] = {"q", 0, "Q.npy", "queries [H][n][D]"},
-    [K] = {"k", 0, "FILE", "keys [G][T][D]: .npy or .safetensors"},
+    [Q] = {"q", 0, "Q.npy", "queries [H][n][D]; or FILE.safetensors:NAME"},
+    [K] = {"k", 0, "FILE", "keys [G][T][D]: .npy, FILE:NAME, or encoded ones"},
     [V] = {"v", 0, "FILE", "values, likewise"},
     [OUTPUT] = {"output", 'o', "O.npy", "where the result [H][n][D] goes"},
     [LSE] = {"lse", 0, "L.npy", "where the log-sum-exp of the scores [H][n] goes"},
@@ -324,10 +372,11 @@ static const cli_option_spec specs[N_OPTIONS] = {
     [WINDOW] = {"window", 0, "W", "and none older than the last W"},
     [SOFTCAP] = {"softcap", 0, "X", "scores become X tanh(score / X)"},
     [PATH] = {"path", 0, "fused|decoded", "on the codes (default), or on a decoded copy"},
-    [THREADS] = {"threads", 0, "N", "threads to work on (default 1)"},
+    [THREADS] = {"threads", 0, "N", "threads to work on (default: all processors)"},
     [SPLITS] = {"splits", 0, "N", "work on N stretches of positions, then merge"},
     [DEVICE] = CLI_DEVICE_SPEC,
     [ACCURACY] = {"accuracy", 0, "fast|exact", "of a device (default fast)"},
+    [FORMAT] = {"format", 0, "NAME", "put plain tensors into a cache, such as default"},
 };
 
 /* Either both files are there or none. */
@@ -351,6 +400,7 @@ const cli_command cli_attend_command = {
     .synopsis = "--q Q.npy --k FILE --v FILE -o O.npy [OPTION...]",
     .examples = "  tqkv attend --q q.npy --k k.safetensors --v v.safetensors -o o.npy --causal\n"
                 "  tqkv attend --q q.npy --k k.npy --v v.npy -o o.npy --lse l.npy\n"
+                "  tqkv attend --q q.npy --k k.npy --v v.npy -o o.npy --causal --format default\n"
                 "  tqkv attend --q q.npy --k k.safetensors --v v.safetensors -o o.npy \\\n"
                 "      --device cuda --accuracy exact\n"
                 "\n"

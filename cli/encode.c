@@ -5,12 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cache.h"
 #include "base/encoding.h"
 #include "base/heads.h"
 #include "base/message.h"
 #include "base/outputs.h"
 #include "base/progress.h"
 #include "base/report.h"
+#include "base/tensor.h"
+#include "base/threads.h"
 #include "measure/distance.h"
 #include "measure/lloyd_max.h"
 #include "tqkv/codec.h"
@@ -27,6 +30,7 @@ typedef struct request {
     size_t capacity; /* 0: as many as there are positions */
     int device_number;
     cli_device *device; /* NULL: the CPU */
+    tq_parallel threads;
     bool ring;
     bool scale_given;
     bool as_json;
@@ -49,15 +53,52 @@ static int take_scale_factor(request *want, const cli_option *option) {
     return cli_take_float(option, &want->codec.scale_factor_d512);
 }
 
+/* A file holds codes of one format, their norms and centres. */
+static int check_way(const cli_way *way, const cli_option *options) {
+    const tq_cache_config *c = &way->config;
+    if (c->layer.k.format != c->layer.v.format)
+        return cli_misuse(
+            "--format: '%s' keeps keys and values in two formats, and a file holds one: encode "
+            "keys with --format %s%s and values with --format %s",
+            way->name, tq_format_name(c->layer.k.format), c->learn_centre ? "+centre" : "",
+            tq_format_name(c->layer.v.format));
+    if (c->recent > 0 || c->sinks > 0)
+        return cli_misuse(
+            "--format: '%s': a file holds codes alone: leave +recent and +sinks away; a cache "
+            "has them: 'tqkv attend --format' and 'tqkv ablate'",
+            way->name);
+    if (c->learn_centre > 0 && options[CENTER].given)
+        return cli_misuse("--center: '%s' has a centre of its own; give one of them", way->name);
+    if (c->layer.k.norm_rule != TQ_NORM_DEFAULT && options[NORM].given)
+        return cli_misuse("--norm: '%s' has a norm rule of its own; give one of them", way->name);
+    return CLI_DONE;
+}
+
+/* A format, or one with what a file can keep of a cache: the centre, the norm rule. */
+static int take_format(request *want, const cli_option *options) {
+    const cli_option *option = &options[FORMAT];
+    cli_way way;
+    if (!option->given) return cli_misuse("--format is missing; 'tqkv formats' lists them");
+    if (!strpbrk(option->value, "+/") && strcmp(option->value, "default") != 0)
+        return cli_take_format(option, &want->codec.format);
+    TRY(cli_take_way(option->value, &way));
+    TRY(check_way(&way, options));
+    want->codec = way.config.layer.k;
+    if (way.config.learn_centre > 0) {
+        want->centre.kind = CLI_CENTRE_LEARN;
+        want->centre.stretch = way.config.centre_stretch;
+    }
+    return CLI_DONE;
+}
+
 static int take_options(request *want, const cli_option *options) {
-    if (!options[FORMAT].given) return cli_misuse("--format is missing; 'tqkv formats' lists them");
-    TRY(cli_take_format(&options[FORMAT], &want->codec.format));
+    TRY(cli_take_centre(&want->centre, &options[CENTER], &options[STRETCH], true));
+    TRY(take_format(want, options));
     if (options[NORM].given &&
         tq_norm_rule_from_name(options[NORM].value, &want->codec.norm_rule) != TQ_OK)
         return cli_misuse("--norm: %s", tq_last_error()->message);
     if (options[CENTER].given && TQ_IS_V1(want->codec.format))
         return cli_misuse("--center: v1 formats have no centre");
-    TRY(cli_take_centre(&want->centre, &options[CENTER], &options[STRETCH], true));
     want->as_json = options[JSON].given;
     TRY(cli_take_device(&options[DEVICE], &want->device_number));
     TRY(take_capacity(want, options));
@@ -95,7 +136,7 @@ static int copy_centre(const char *path, const tq_tensor *tensor, const cli_head
 
 static int read_centre(const char *path, const cli_heads *heads, uint16_t *centre) {
     tq_tensor tensor;
-    TRY(cli_check(NULL, tq_npy_read(path, &tensor)));
+    TRY(cli_read_tensor(path, &tensor));
     const int rc = copy_centre(path, &tensor, heads, centre);
     tq_tensor_free(&tensor);
     return rc;
@@ -107,8 +148,8 @@ static int fill(const request *want, const cli_heads *heads, tq_encoded *encoded
         TRY(read_centre(want->centre.path, heads, encoded->centre));
     else if (want->centre.kind != CLI_CENTRE_NONE)
         TRY(cli_check(want->input, cli_make_centres(&want->centre, heads, first, encoded->centre)));
-    cli_progress_begin("encoding", heads->n_positions - first);
-    const tq_status status = cli_encode_heads(want->device, heads, encoded);
+    cli_progress_begin("encoding", heads->n_heads * (heads->n_positions - first));
+    const tq_status status = cli_encode_heads(want->device, &want->threads, heads, encoded);
     cli_progress_end();
     return cli_check(want->input, status);
 }
@@ -117,8 +158,8 @@ static int measure(const request *want, const cli_heads *heads, const tq_encoded
                    double *relative_error) {
     measure_distance distance;
     TRY(cli_check(NULL, measure_distance_begin(&distance, encoded->n_kv_heads * encoded->n_positions)));
-    cli_progress_begin("measuring", encoded->n_positions);
-    const tq_status status = cli_measure(encoded, heads, &distance);
+    cli_progress_begin("measuring", encoded->n_kv_heads * encoded->n_positions);
+    const tq_status status = cli_measure(&want->threads, encoded, heads, &distance);
     cli_progress_end();
     *relative_error = measure_relative_error(&distance);
     measure_distance_free(&distance);
@@ -179,7 +220,7 @@ static int encode_file(request *want) {
 
 static const cli_option_spec specs[N_OPTIONS] = {
     [OUTPUT] = {"output", 'o', "OUT.safetensors", "where the result goes"},
-    [FORMAT] = {"format", 0, "FORMAT", "tq2 ... tq8, tq4-v1 ... tq8-v1"},
+    [FORMAT] = {"format", 0, "FORMAT", "tq2 ... tq8, tq4-v1 ... tq8-v1; +centre[=L] and norm rules"},
     [NORM] = {"norm", 0, "RULE", "plain, matched (v2's) or unbiased"},
     [CENTER] = {"center", 0, "mean|learn|FILE.npy",
                 "subtract a vector per head: the mean of a stretch, what a cache learns from its first "
@@ -196,6 +237,7 @@ static int run(const cli_args *args) {
     request want = {.input = args->operands[0]};
     tq_outputs *outputs = NULL;
     TRY(take_options(&want, args->options));
+    TRY(cli_choose_threads(0, &want.threads));
     int rc = cli_open_output(&outputs, args->options[OUTPUT].value, &want.output);
     if (rc == CLI_DONE) rc = cli_open_device(want.device_number, &want.device);
     if (rc == CLI_DONE) rc = encode_file(&want);
@@ -206,9 +248,10 @@ static int run(const cli_args *args) {
 const cli_command cli_encode_command = {
     .name = "encode",
     .summary = "Encode a tensor [..][positions][head_dim] and tell the error",
-    .synopsis = "IN.npy -o OUT.safetensors --format FORMAT [OPTION...]",
+    .synopsis = "IN -o OUT.safetensors --format FORMAT [OPTION...]",
     .examples = "  tqkv encode k.npy -o k.safetensors --format tq4\n"
-                "  tqkv encode k.npy -o k.safetensors --format tq6 --center learn\n"
+                "  tqkv encode k.npy -o k.safetensors --format tq6+centre\n"
+                "  tqkv encode m.safetensors:k -o k.safetensors --format tq6 --center mean\n"
                 "  tqkv encode k.npy -o k.safetensors --format tq6-v1 --capacity 1024 --ring\n"
                 "  tqkv encode k.npy -o k.safetensors --format tq4 --device cuda\n",
     .min_operands = 1,

@@ -116,8 +116,10 @@ static int show_encoded(const cli_input *input, bool as_json) {
 static int show_file(const char *path, bool as_json) {
     cli_input input;
     TRY(cli_input_read(path, &input));
-    const int rc =
-        input.kind == CLI_INPUT_NPY ? show_plain(&input, as_json) : show_encoded(&input, as_json);
+    const int rc = input.tensor ? cli_misuse("'%s': info tells about whole files: leave :%s away", path,
+                                             input.tensor)
+                   : input.kind == CLI_INPUT_NPY ? show_plain(&input, as_json)
+                                                 : show_encoded(&input, as_json);
     cli_input_free(&input);
     return rc;
 }

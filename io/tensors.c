@@ -132,6 +132,16 @@ tq_status tq_safetensors_tensor(const tq_safetensors *file, const char *name, tq
     return TQ_OK;
 }
 
+const char *tq_safetensors_name(const tq_safetensors *file, size_t index) {
+    const char *key;
+    json_t *value;
+    if (file == NULL) return NULL;
+    json_object_foreach(file->c.root, key, value) {
+        if (strcmp(key, "__metadata__") != 0 && index-- == 0) return key;
+    }
+    return NULL;
+}
+
 const char *tq_safetensors_metadata(const tq_safetensors *file, const char *key, size_t *length) {
     if (length != NULL) *length = 0;
     if (file == NULL || key == NULL) return NULL;

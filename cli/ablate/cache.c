@@ -157,6 +157,9 @@ void cli_ablate_side_free(cli_ablate_side *side) {
         free(side->flat_snapped[b]);
         free(side->ring_snapped[b]);
     }
+    free(side->flat_young);
+    free(side->ring_young);
+    free(side->flat_end);
     free(side->flat_original);
     free(side->flat_decoded);
     free(side->ring_original);

@@ -84,6 +84,23 @@ static bool is_flipped(const pair *p, cli_finding *finding) {
     return finding->flipped > 0 && left <= EXPLAINED * whole;
 }
 
+/* Most vectors are off by what the one before is: centres serve stretches. */
+static bool is_off_centre(const pair *p) {
+    const size_t dim = p->dim;
+    size_t alike = 0;
+    for (size_t t = p->first + 1; t <= p->last; t++) {
+        const float *read = p->read + t * dim, *truth = p->truth + t * dim;
+        double change = 0.0;
+        for (size_t d = 0; d < dim; d++) {
+            const double now = (double)read[d] - (double)truth[d];
+            const double before = (double)read[d - dim] - (double)truth[d - dim];
+            change += (now - before) * (now - before);
+        }
+        alike += change <= EXPLAINED * difference(read, truth, dim);
+    }
+    return p->last > p->first && 10 * alike >= 9 * (p->last - p->first);
+}
+
 /* Lengths agree vector by vector, closely: a small error of any kind changes them little. */
 static bool is_turned(const pair *p, const cli_finding *finding) {
     double left = 0.0, whole = 0.0;
@@ -101,6 +118,7 @@ static cli_cause explain(const pair *p, cli_finding *finding) {
     if (is_scaled(p, finding)) return CLI_CAUSE_SCALE;
     if (is_shifted(p, finding)) return CLI_CAUSE_ORDER;
     if (is_flipped(p, finding)) return CLI_CAUSE_SIGNS;
+    if (is_off_centre(p)) return CLI_CAUSE_CENTRE;
     return is_turned(p, finding) ? CLI_CAUSE_ROTATION : CLI_CAUSE_UNKNOWN;
 }
 
@@ -140,18 +158,17 @@ static bool find_run(pair *p, cli_stage stage, double *size) {
 }
 
 bool cli_find_misread(const cli_path *path, cli_stage stage, const float *read, cli_finding *finding) {
-    const size_t dim = path->params.head_dim, length = path->segment.length;
+    const size_t dim = path->params.head_dim, length = path->length;
     const float *truth = stage == CLI_STAGE_KEYS ? path->k : path->v;
     for (size_t g = 0; g < path->params.n_kv_heads; g++) {
         pair p = {read + g * length * dim, truth + g * length * dim, dim, length, 0, 0};
         double size;
         if (find_run(&p, stage, &size)) {
-            const size_t origin = (size_t)path->segment.first_position;
             *finding = (cli_finding){.path = path->name,
                                      .stage = stage,
                                      .head = g,
-                                     .first = origin + p.first,
-                                     .last = origin + p.last,
+                                     .first = path->first + p.first,
+                                     .last = path->first + p.last,
                                      .size = size,
                                      .bound = CLI_READ_BOUND};
             finding->cause = explain(&p, finding);

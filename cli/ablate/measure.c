@@ -1,307 +1,174 @@
 /* SPDX-License-Identifier: MIT
- * A path of an ablation measured against float64, row by row and stretch by stretch. */
+ * A path of an ablation run, held against float64, and its figures. */
 #include "ablate/ablate.h"
 
-#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
 #include "base/message.h"
-#include "base/progress.h"
 #include "measure/percentile.h"
-
-/* The positions are looked at in so many parts, to tell where a sum goes wrong. */
-enum { STRETCHES = 8 };
 
 /* Sums of exponentials of float32 scores of a few units are good to this. */
 static const double SUM_ERROR = 1e-5;
 
-/* What the path gave, and room to compare it. */
-typedef struct desk {
-    const cli_references *references;
-    const cli_path *path;
-    measure_exact own, seen; /* what it should read; the keys that it does */
-    size_t n_stretches;
-    float *out[STRETCHES + 1], *lse[STRETCHES + 1]; /* of each stretch; last: of all positions */
-    float *keys, *values;                           /* as read */
-    double sum_error;                               /* of the log-sum-exps that went with the keys */
-    double *p, *p_scores, *scores, *weights;        /* [T] */
-    double *want, *terms;                           /* [D] */
-    double *cosines;                                /* [n] of a head */
-    double longest_key;                             /* of the head at hand */
-    cli_ablation *result;
-    cli_finding finding;
-    /* sums over rows */
-    double error_decoded, whole_decoded, error_original, whole_original, cosine, kl, same_top;
-} desk;
-
-static double *new_doubles(size_t n) {
-    return calloc(n ? n : 1, sizeof(double));
+static size_t part_begin(size_t n, size_t parts, size_t i) {
+    return n / parts * i + (n % parts < i ? n % parts : i);
 }
 
-static size_t n_rows(const measure_exact *x) {
-    return x->n_heads * x->n_queries;
-}
-
-int cli_references_begin(cli_references *r, const measure_exact *original, const measure_exact *decoded) {
-    const size_t dim = original->head_dim, n = original->n_positions;
-    double *weights = new_doubles(n), *terms = new_doubles(dim);
-    *r = (cli_references){.original = *original, .decoded = *decoded};
-    r->original_out = new_doubles(n_rows(original) * dim);
-    r->decoded_out = new_doubles(n_rows(original) * dim);
-    const bool there = weights && terms && r->original_out && r->decoded_out;
-    for (size_t row = 0; there && row < n_rows(original); row++) {
-        const size_t h = row / original->n_queries, i = row % original->n_queries;
-        measure_exact_attend(original, h, i, weights, r->original_out + row * dim, terms);
-        measure_exact_attend(decoded, h, i, weights, r->decoded_out + row * dim, terms);
-        cli_progress_add(i + 1 == original->n_queries);
+/* Parts are all positions, or stretches and then all. */
+static bool begin(cli_outcome *o, const cli_path *path, bool in_stretches) {
+    const size_t rows = (size_t)path->params.n_heads * path->params.n_queries, n = path->length;
+    const size_t kv = path->params.n_kv_heads, dim = path->params.head_dim;
+    const size_t stretches = !in_stretches ? 0 : n < CLI_STRETCHES ? n : CLI_STRETCHES;
+    *o = (cli_outcome){.path = path, .n_parts = stretches + 1};
+    bool there = true;
+    for (size_t i = 0; i <= stretches; i++) {
+        cli_part *p = &o->parts[i];
+        p->begin = i == stretches ? 0 : part_begin(n, stretches, i);
+        p->end = i == stretches ? n : part_begin(n, stretches, i + 1);
+        p->out = cli_new_floats(rows, dim, 1);
+        p->lse = cli_new_floats(rows, 1, 1);
+        there = there && p->out && p->lse;
     }
-    free(weights);
-    free(terms);
-    return there ? CLI_DONE : cli_out_of_memory();
+    o->keys = cli_new_floats(kv, n, dim);
+    o->values = cli_new_floats(kv, n, dim);
+    return there && o->keys && o->values;
 }
 
-void cli_references_end(cli_references *references) {
-    free(references->original_out);
-    free(references->decoded_out);
+static void end(cli_outcome *o) {
+    for (size_t i = 0; i < o->n_parts; i++) {
+        free(o->parts[i].out);
+        free(o->parts[i].lse);
+    }
+    free(o->keys);
+    free(o->values);
 }
 
-/* Keeps the worst of the earliest stage, the first head, the first positions. */
-static void note(desk *d, cli_stage stage, size_t h, size_t first, size_t n, double size, double bound) {
-    const size_t origin = (size_t)d->path->segment.first_position + first;
-    cli_finding *f = &d->finding;
-    const bool same = f->stage == stage && f->head == h && f->first == origin;
-    const bool earlier = f->stage == CLI_STAGE_NONE || stage < f->stage ||
-                         (stage == f->stage && (h < f->head || (h == f->head && origin < f->first)));
-    if (earlier || (same && size > f->size)) {
-        *f = (cli_finding){.path = d->path->name,
-                           .stage = stage,
-                           .head = h,
-                           .first = origin,
-                           .last = origin + n - 1,
-                           .size = size,
-                           .bound = bound};
+/* Keys are read by way of values: where both seem wrong, and nothing that befalls keys explains it, the
+ * log-sum-exps tell whether keys are. */
+static void find_misread(cli_outcome *o, double sum_error) {
+    cli_finding keys, values;
+    const bool bad_values = cli_find_misread(o->path, CLI_STAGE_VALUES, o->values, &values);
+    if (bad_values) o->misread = values;
+    if (cli_find_misread(o->path, CLI_STAGE_KEYS, o->keys, &keys)) {
+        const bool explained = keys.cause != CLI_CAUSE_UNKNOWN && keys.cause != CLI_CAUSE_ROUNDING;
+        if (explained || !bad_values || sum_error > SUM_ERROR) o->misread = keys;
     }
 }
 
-/* Length of the error of an output row in units of its absolute terms. */
-static double row_error(const desk *d, const float *out) {
-    const size_t dim = d->own.head_dim;
-    double error = 0.0;
-    for (size_t j = 0; j < dim; j++)
-        error += ((double)out[j] - d->want[j]) * ((double)out[j] - d->want[j]);
-    const double terms = measure_exact_length(d->terms, dim);
-    error = sqrt(error);
-    /* The smallest numbers have fewer digits. */
-    return error <= (double)FLT_MIN ? 0.0 : error / terms;
-}
-
-static double lse_error(double got, double want) {
-    return got == want ? 0.0 : fabs(got - want) / fmax(1.0, fabs(want));
-}
-
-/* What the library promises of an output (tqkv/attention.h). */
-static double row_bound(const desk *d, size_t h, size_t i) {
-    const measure_exact *x = &d->own;
-    const double query =
-        measure_exact_float_length(x->q + (h * x->n_queries + i) * x->head_dim, x->head_dim);
-    const double n = (double)x->n_positions, reach = fabs(x->scale) * query * d->longest_key;
-    return ldexp(fmin(n, 512.0) + n / 16.0 + 16.0 + ((double)x->head_dim / 16.0 + 24.0) * reach, -23);
-}
-
-static double longest_key(const measure_exact *x, size_t h) {
-    const float *k = x->k + measure_exact_group(x, h) * x->n_positions * x->head_dim;
-    double longest = 0.0;
-    for (size_t t = 0; t < x->n_positions; t++)
-        longest = fmax(longest, measure_exact_float_length(k + t * x->head_dim, x->head_dim));
-    return longest;
-}
-
-/* One stretch of a row, or all of it as the last one. Returns the error of the output. */
-static double check_part(desk *d, size_t h, size_t i, size_t part, size_t first, size_t n, double bound) {
-    const size_t row = h * d->own.n_queries + i;
-    const bool all = part == STRETCHES;
-    const double lse = measure_exact_softmax(d->scores + first, n, d->weights);
-    measure_exact_output(&d->own, h, d->weights, first, n, d->want, d->terms);
-    const double off = lse_error((double)d->lse[part][row], lse);
-    const double error = row_error(d, d->out[part] + row * d->own.head_dim);
-    /* Not written as off > bound, which NaN would pass. */
-    if (!(off <= bound)) note(d, all ? CLI_STAGE_MERGE : CLI_STAGE_SOFTMAX, h, first, n, off, bound);
-    if (!(error <= bound))
-        note(d, all ? CLI_STAGE_MERGE : CLI_STAGE_ACCUMULATION, h, first, n, error, bound);
-    return error;
-}
-
-static size_t stretch_begin(const desk *d, size_t s) {
-    const size_t n = d->own.n_positions;
-    return n / d->n_stretches * s + (n % d->n_stretches < s ? n % d->n_stretches : s);
-}
-
-static void check_row(desk *d, cli_ablate_row *row, size_t h, size_t i) {
-    const double bound = row_bound(d, h, i);
-    measure_exact_scores(&d->own, h, i, d->scores);
-    for (size_t s = 0; s < d->n_stretches; s++) {
-        const size_t first = stretch_begin(d, s);
-        check_part(d, h, i, s, first, stretch_begin(d, s + 1) - first, bound);
-    }
-    const double error = check_part(d, h, i, STRETCHES, 0, d->own.n_positions, bound);
-    row->worst = error > row->worst || isnan(error) ? error : row->worst;
-    d->result->bound = fmax(d->result->bound, bound);
-}
-
-static void add_errors(desk *d, size_t h, size_t i) {
-    const size_t dim = d->own.head_dim, at = (h * d->own.n_queries + i) * dim;
-    double oo = 0.0, rr = 0.0, cross = 0.0;
-    for (size_t j = 0; j < dim; j++) {
-        const double o = (double)d->out[STRETCHES][at + j];
-        const double r = d->references->original_out[at + j], x = d->references->decoded_out[at + j];
-        d->error_decoded += (o - x) * (o - x);
-        d->whole_decoded += x * x;
-        d->error_original += (o - r) * (o - r);
-        oo += o * o;
-        rr += r * r;
-        cross += o * r;
-    }
-    d->whole_original += rr;
-    d->cosines[i] = oo == 0.0 || rr == 0.0 ? (oo == rr ? 1.0 : 0.0) : cross / sqrt(oo) / sqrt(rr);
-    d->cosine += d->cosines[i];
-}
-
-static size_t heaviest(const double *scores, size_t n) {
-    size_t best = 0;
-    for (size_t t = 1; t < n; t++)
-        best = scores[t] > scores[best] ? t : best;
-    return best;
-}
-
-/* The softmax over the keys that the path reads, against that over the originals. */
-static void add_divergence(desk *d, size_t h, size_t i) {
-    const size_t n = d->own.n_positions;
-    measure_exact_scores(&d->references->original, h, i, d->p_scores);
-    const double p_lse = measure_exact_softmax(d->p_scores, n, d->p);
-    measure_exact_scores(&d->seen, h, i, d->scores);
-    const double lse = measure_exact_softmax(d->scores, n, d->weights);
-    d->kl += measure_exact_divergence(d->p, d->p_scores, p_lse, d->scores, lse, n);
-    d->same_top += heaviest(d->p_scores, n) == heaviest(d->scores, n);
-}
-
-static void measure_head(desk *d, cli_ablate_row *row, size_t h, double *all) {
-    const size_t n = d->own.n_queries;
-    d->longest_key = longest_key(&d->own, h);
-    for (size_t i = 0; i < n; i++) {
-        check_row(d, row, h, i);
-        add_errors(d, h, i);
-        add_divergence(d, h, i);
-        all[h * n + i] = d->cosines[i];
-        row->head_mean[h] += d->cosines[i] / (double)n;
-    }
-    measure_sort(d->cosines, n);
-    row->head_p1[h] = d->cosines[measure_rank(n, 1)];
-    cli_progress_add(1);
+/* An ageing path is read after it has attended: its cache is then whole. */
+static tq_status run_path(cli_outcome *o) {
+    cli_path end = *o->path;
+    double sum_error;
+    TRY_STATUS(cli_path_attend(o->path, o->parts, o->n_parts));
+    if (end.ageing)
+        TRY_STATUS(
+            cli_ageing_segments(end.ageing, end.first + end.length, end.segments, &end.n_segments));
+    TRY_STATUS(cli_path_keys(&end, o->keys, &sum_error));
+    TRY_STATUS(cli_path_values(&end, o->values));
+    find_misread(o, sum_error);
+    return TQ_OK;
 }
 
 static double ratio(double error, double whole) {
     return whole > 0.0 ? sqrt(error / whole) : error > 0.0 ? (double)INFINITY : 0.0;
 }
 
-static int measure_rows(desk *d, cli_ablate_row *row) {
-    const size_t rows = n_rows(&d->own);
-    double *all = new_doubles(rows);
-    row->head_mean = new_doubles(d->own.n_heads);
-    row->head_p1 = new_doubles(d->own.n_heads);
-    if (!all || !row->head_mean || !row->head_p1) {
-        free(all);
-        return cli_out_of_memory();
+/* Mean and first percentile of the cosines of n rows, by way of `room`. */
+static void sum_up_cosines(const cli_row_errors *rows, size_t n, double *room, double *mean, double *p1) {
+    *mean = 0.0;
+    for (size_t i = 0; i < n; i++) {
+        room[i] = rows[i].cosine;
+        *mean += rows[i].cosine / (double)n;
     }
-    for (size_t h = 0; h < d->own.n_heads; h++)
-        measure_head(d, row, h, all);
-    row->nrmse_decoded = ratio(d->error_decoded, d->whole_decoded);
-    row->nrmse_original = ratio(d->error_original, d->whole_original);
-    row->cosine_mean = d->cosine / (double)rows;
-    measure_sort(all, rows);
-    row->cosine_p1 = all[measure_rank(rows, 1)];
-    row->top1 = d->same_top / (double)rows;
-    row->kl = d->kl / (double)rows;
-    free(all);
+    measure_sort(room, n);
+    *p1 = room[measure_rank(n, 1)];
+}
+
+static void sum_up(const cli_row_errors *rows, size_t n_heads, size_t n_queries, double *room,
+                   cli_ablate_row *row, double *bound) {
+    const size_t n = n_heads * n_queries;
+    size_t same_top = 0;
+    double error_decoded = 0.0, whole_decoded = 0.0, error_original = 0.0, whole_original = 0.0;
+    for (size_t i = 0; i < n; i++) {
+        const cli_row_errors *r = &rows[i];
+        error_decoded += r->error_decoded;
+        whole_decoded += r->whole_decoded;
+        error_original += r->error_original;
+        whole_original += r->whole_original;
+        row->kl += r->kl / (double)n;
+        same_top += r->same_top;
+        row->worst = r->worst > row->worst || isnan(r->worst) ? r->worst : row->worst;
+        *bound = fmax(*bound, r->bound);
+    }
+    row->top1 = (double)same_top / (double)n;
+    row->nrmse_decoded = ratio(error_decoded, whole_decoded);
+    row->nrmse_original = ratio(error_original, whole_original);
+    sum_up_cosines(rows, n, room, &row->cosine_mean, &row->cosine_p1);
+    for (size_t h = 0; h < n_heads; h++)
+        sum_up_cosines(rows + h * n_queries, n_queries, room, &row->head_mean[h], &row->head_p1[h]);
+}
+
+static int run_one(cli_outcome *o, const cli_path *path, bool in_stretches) {
+    return begin(o, path, in_stretches) ? cli_check(path->name, run_path(o)) : cli_out_of_memory();
+}
+
+/* Where a row goes wrong though keys and values are read as they should be: in which stretch, if in one.
+ */
+static int localise(const measure_exact *truths, size_t n_truths, const tq_parallel *threads,
+                    const cli_path *path, cli_row_errors *rows, cli_finding *finding) {
+    cli_outcome outcome;
+    cli_check_of check = {.outcome = &outcome, .rows = rows};
+    int rc = run_one(&outcome, path, true);
+    if (rc == CLI_DONE) rc = cli_check_rows(truths, n_truths, threads, &check, 1);
+    if (rc == CLI_DONE && check.finding.stage != CLI_STAGE_NONE) *finding = check.finding;
+    end(&outcome);
+    return rc;
+}
+
+static int find_first(const measure_exact *truths, size_t n_truths, const tq_parallel *threads,
+                      const cli_check_of *checks, cli_ablation *result) {
+    for (size_t i = 0; i < result->n_rows; i++) {
+        const cli_outcome *o = checks[i].outcome;
+        result->finding = o->misread.stage != CLI_STAGE_NONE ? o->misread : checks[i].finding;
+        if (result->finding.stage == CLI_STAGE_NONE) continue;
+        return o->misread.stage != CLI_STAGE_NONE
+                   ? CLI_DONE
+                   : localise(truths, n_truths, threads, o->path, checks[i].rows, &result->finding);
+    }
     return CLI_DONE;
 }
 
-static bool desk_begin(desk *d) {
-    const measure_exact *x = &d->own;
-    const size_t kv = x->n_kv_heads, n = x->n_positions, dim = x->head_dim;
-    bool there = true;
-    for (size_t s = 0; s <= STRETCHES; s++) {
-        d->out[s] = cli_new_floats(n_rows(x), dim, 1);
-        d->lse[s] = cli_new_floats(n_rows(x), 1, 1);
-        there = there && d->out[s] && d->lse[s];
+static int measure(const measure_exact *truths, size_t n_truths, const tq_parallel *threads,
+                   cli_check_of *checks, double *room, cli_ablation *result) {
+    TRY(cli_check_rows(truths, n_truths, threads, checks, result->n_rows));
+    for (size_t i = 0; i < result->n_rows; i++) {
+        cli_ablate_row *row = &result->rows[i];
+        row->path = checks[i].outcome->path->name;
+        row->head_mean = calloc(truths->n_heads, sizeof *row->head_mean);
+        row->head_p1 = calloc(truths->n_heads, sizeof *row->head_p1);
+        if (!row->head_mean || !row->head_p1) return cli_out_of_memory();
+        sum_up(checks[i].rows, truths->n_heads, truths->n_queries, room, row, &result->bound);
     }
-    d->keys = cli_new_floats(kv, n, dim);
-    d->values = cli_new_floats(kv, n, dim);
-    d->p = new_doubles(n);
-    d->p_scores = new_doubles(n);
-    d->scores = new_doubles(n);
-    d->weights = new_doubles(n);
-    d->want = new_doubles(dim);
-    d->terms = new_doubles(dim);
-    d->cosines = new_doubles(x->n_queries);
-    return there && d->keys && d->values && d->p && d->p_scores && d->scores && d->weights && d->want &&
-           d->terms && d->cosines;
+    return find_first(truths, n_truths, threads, checks, result);
 }
 
-static void desk_end(desk *d) {
-    for (size_t s = 0; s <= STRETCHES; s++) {
-        free(d->out[s]);
-        free(d->lse[s]);
+int cli_measure_paths(const measure_exact *truths, size_t n_truths, const tq_parallel *threads,
+                      const cli_path *paths, cli_ablation *result) {
+    const size_t n = truths->n_heads * truths->n_queries, n_paths = result->n_rows;
+    cli_outcome outcomes[CLI_MAX_PATHS] = {{0}};
+    cli_check_of checks[CLI_MAX_PATHS] = {{0}};
+    double *room = calloc(n, sizeof *room);
+    int rc = room ? CLI_DONE : cli_out_of_memory();
+    for (size_t i = 0; rc == CLI_DONE && i < n_paths; i++) {
+        checks[i] = (cli_check_of){.outcome = &outcomes[i], .rows = calloc(n, sizeof *checks[i].rows)};
+        rc = checks[i].rows ? run_one(&outcomes[i], &paths[i], false) : cli_out_of_memory();
     }
-    free(d->keys);
-    free(d->values);
-    free(d->p);
-    free(d->p_scores);
-    free(d->scores);
-    free(d->weights);
-    free(d->want);
-    free(d->terms);
-    free(d->cosines);
-}
-
-static tq_status run_path(desk *d) {
-    TRY_STATUS(cli_path_keys(d->path, d->keys, &d->sum_error));
-    TRY_STATUS(cli_path_values(d->path, d->values));
-    for (size_t s = 0; s < d->n_stretches; s++) {
-        const size_t first = stretch_begin(d, s);
-        TRY_STATUS(
-            cli_path_stretch(d->path, first, stretch_begin(d, s + 1) - first, d->out[s], d->lse[s]));
+    if (rc == CLI_DONE) rc = measure(truths, n_truths, threads, checks, room, result);
+    for (size_t i = 0; i < n_paths; i++) {
+        end(&outcomes[i]);
+        free(checks[i].rows);
     }
-    return cli_path_attend(d->path, d->out[STRETCHES], d->lse[STRETCHES]);
-}
-
-/* The earliest stage that is wrong. Keys are read by way of values: where both seem wrong, and nothing
- * that befalls keys explains it, the log-sum-exps tell whether keys are. */
-static cli_finding find(const desk *d) {
-    cli_finding keys, values;
-    const bool bad_values = cli_find_misread(d->path, CLI_STAGE_VALUES, d->values, &values);
-    if (cli_find_misread(d->path, CLI_STAGE_KEYS, d->keys, &keys)) {
-        const bool explained = keys.cause != CLI_CAUSE_UNKNOWN && keys.cause != CLI_CAUSE_ROUNDING;
-        if (explained || !bad_values || d->sum_error > SUM_ERROR) return keys;
-    }
-    return bad_values ? values : d->finding;
-}
-
-static int measure_desk(desk *d, cli_ablate_row *row) {
-    if (!desk_begin(d)) return cli_out_of_memory();
-    TRY(cli_check(d->path->name, run_path(d)));
-    d->seen.k = d->keys;
-    TRY(measure_rows(d, row));
-    if (d->result->finding.stage == CLI_STAGE_NONE) d->result->finding = find(d);
-    return CLI_DONE;
-}
-
-int cli_measure_path(const cli_references *references, const cli_path *path, const measure_exact *own,
-                     cli_ablation *result, cli_ablate_row *row) {
-    desk d = {.references = references, .path = path, .own = *own, .seen = *own, .result = result};
-    d.n_stretches = own->n_positions < STRETCHES ? own->n_positions : STRETCHES;
-    row->path = path->name;
-    const int rc = measure_desk(&d, row);
-    desk_end(&d);
+    free(room);
     return rc;
 }

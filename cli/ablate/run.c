@@ -16,12 +16,17 @@ typedef struct lab {
     const cli_ablate_input *in;
     cli_ring ring;
     cli_ablate_side k, v;
+    bool ages;              /* some positions are young, or have a centre */
+    tq_cache_config config; /* then: of the cache */
+    cli_cache cache;
+    cli_ageing by_views, by_cache;
+    size_t *young_from;      /* [n] */
     void *k_norms, *v_norms; /* of a fault of scale */
     float *signs;            /* of a fault of signs */
 } lab;
 
 const char *cli_fault_name(cli_fault fault) {
-    static const char *const names[] = {"none", "scale", "ring", "signs"};
+    static const char *const names[] = {"none", "scale", "ring", "signs", "centre"};
     return names[fault];
 }
 
@@ -83,12 +88,17 @@ static tq_view codes_view(const lab *l, const cli_ablate_side *s, const void *no
 }
 
 /* A path whose views are still to come. */
-static cli_path new_path(const lab *l, const char *name, const float *flat_k, const float *flat_v) {
+static cli_path new_path(const lab *l, const char *name, size_t truth, const float *flat_k,
+                         const float *flat_v) {
     return (cli_path){
         .name = name,
+        .truth = truth,
         .params = l->in->params,
-        .segment = {.length = l->ring.held, .first_position = l->ring.n_positions - l->ring.held},
         .q = l->in->q,
+        .first = l->ring.n_positions - l->ring.held,
+        .length = l->ring.held,
+        .n_segments = 1,
+        .segments = {{.length = l->ring.held, .first_position = l->ring.n_positions - l->ring.held}},
         .k = flat_k,
         .v = flat_v,
     };
@@ -105,8 +115,8 @@ static int ring_view(const lab *l, const float *slots, tq_domain domain, tq_view
 }
 
 static int ring_views(const lab *l, const float *ring_k, const float *ring_v, cli_path *path) {
-    TRY(ring_view(l, ring_k, path->params.domain, &path->segment.k));
-    return ring_view(l, ring_v, path->params.domain, &path->segment.v);
+    TRY(ring_view(l, ring_k, path->params.domain, &path->segments[0].k));
+    return ring_view(l, ring_v, path->params.domain, &path->segments[0].v);
 }
 
 /* A dense cache of rotated vectors. */
@@ -117,19 +127,63 @@ static int shadow_path(const lab *l, const float *ring_k, const float *ring_v, c
     return ring_views(l, ring_k, ring_v, path);
 }
 
-static int set_up(const lab *l, cli_path paths[CLI_N_PATHS]) {
+/* Codes as a cache of the same configuration has them in the end, which has aged with each query. */
+static int cache_path(lab *l, cli_path *path) {
+    const cli_ablate_input *in = l->in;
+    TRY(cli_check(in->k_path, cli_cache_create(&l->cache, &l->config, &in->k, &in->v)));
+    l->by_cache = (cli_ageing){
+        .config = &l->config, .cache = &l->cache, .lacks_centre = in->fault == CLI_FAULT_CENTRE};
+    path->ageing = &l->by_cache;
+    return CLI_DONE;
+}
+
+/* The same positions by views of rotated vectors. */
+static int views_path(lab *l, cli_path *path) {
     const cli_ablate_side *k = &l->k, *v = &l->v;
-    paths[0] = new_path(l, "dense", k->flat_original, v->flat_original);
-    TRY(ring_views(l, k->ring_original, v->ring_original, &paths[0]));
-    paths[1] = new_path(l, "decoded", k->flat_decoded, v->flat_decoded);
-    TRY(shadow_path(l, k->ring_decoded, v->ring_decoded, &paths[1]));
-    paths[2] = new_path(l, "fused", k->flat_decoded, v->flat_decoded);
-    paths[2].segment.k = codes_view(l, k, l->k_norms);
-    paths[2].segment.v = codes_view(l, v, l->v_norms);
-    paths[2].signs = l->signs;
-    for (size_t b = 0; b < CLI_N_SNAPS; b++) {
-        paths[3 + b] = new_path(l, snap_names[b], k->flat_snapped[b], v->flat_snapped[b]);
-        TRY(shadow_path(l, k->ring_snapped[b], v->ring_snapped[b], &paths[3 + b]));
+    l->by_views = (cli_ageing){.config = &l->config};
+    TRY(shadow_path(l, k->ring_young, v->ring_young, path));
+    l->by_views.views[0] = path->segments[0];
+    TRY(shadow_path(l, k->ring_decoded, v->ring_decoded, path));
+    l->by_views.views[1] = path->segments[0];
+    path->ageing = &l->by_views;
+    return CLI_DONE;
+}
+
+static int set_up_ageing(lab *l, cli_path *decoded, cli_path *fused) {
+    *decoded = new_path(l, "decoded", CLI_TRUTH_DECODED, l->k.flat_end, l->v.flat_end);
+    *fused = new_path(l, "fused", CLI_TRUTH_DECODED, l->k.flat_end, l->v.flat_end);
+    decoded->centre_length = fused->centre_length = l->k.centre_length;
+    TRY(views_path(l, decoded));
+    return cache_path(l, fused);
+}
+
+static int set_up_codes(const lab *l, cli_path *decoded, cli_path *fused) {
+    const cli_ablate_side *k = &l->k, *v = &l->v;
+    *decoded = new_path(l, "decoded", CLI_TRUTH_DECODED, k->flat_decoded, v->flat_decoded);
+    TRY(shadow_path(l, k->ring_decoded, v->ring_decoded, decoded));
+    *fused = new_path(l, "fused", CLI_TRUTH_DECODED, k->flat_decoded, v->flat_decoded);
+    fused->segments[0].k = codes_view(l, k, l->k_norms);
+    fused->segments[0].v = codes_view(l, v, l->v_norms);
+    fused->signs = l->signs;
+    return CLI_DONE;
+}
+
+/* In the order of the table. */
+static int set_up(lab *l, cli_path paths[CLI_MAX_PATHS], size_t *n) {
+    const cli_ablate_side *k = &l->k, *v = &l->v;
+    *n = 0;
+    if (!l->in->brief) {
+        paths[*n] = new_path(l, "dense", CLI_TRUTH_ORIGINAL, k->flat_original, v->flat_original);
+        TRY(ring_views(l, l->ages ? k->flat_original : k->ring_original,
+                       l->ages ? v->flat_original : v->ring_original, &paths[(*n)++]));
+    }
+    cli_path *decoded = &paths[(*n)++], *fused = &paths[(*n)++];
+    if (l->ages) return set_up_ageing(l, decoded, fused);
+    TRY(set_up_codes(l, decoded, fused));
+    for (size_t b = 0; !l->in->brief && b < CLI_N_SNAPS; b++) {
+        paths[*n] =
+            new_path(l, snap_names[b], CLI_TRUTH_SNAPPED + b, k->flat_snapped[b], v->flat_snapped[b]);
+        TRY(shadow_path(l, k->ring_snapped[b], v->ring_snapped[b], &paths[(*n)++]));
     }
     return CLI_DONE;
 }
@@ -154,41 +208,87 @@ static measure_exact exact_on(const lab *l, const float *k, const float *v) {
     };
 }
 
-static int run_paths(const lab *l, cli_ablation *result) {
-    cli_path paths[CLI_N_PATHS];
-    cli_references references;
-    const measure_exact original = exact_on(l, l->k.flat_original, l->v.flat_original);
-    const measure_exact decoded = exact_on(l, l->k.flat_decoded, l->v.flat_decoded);
-    TRY(set_up(l, paths));
-    cli_progress_begin("ablating", (CLI_N_PATHS + 1) * (size_t)original.n_heads);
-    int rc = cli_references_begin(&references, &original, &decoded);
-    for (size_t i = 0; rc == CLI_DONE && i < CLI_N_PATHS; i++) {
-        const measure_exact own = exact_on(l, paths[i].k, paths[i].v);
-        rc = cli_measure_path(&references, &paths[i], &own, result, &result->rows[i]);
+/* On what a path with ageing holds, query by query; the other paths hold k and v alone. */
+static measure_exact exact_of(const lab *l, const cli_path *path) {
+    measure_exact x = exact_on(l, path->k, path->v);
+    if (!path->ageing) return x;
+    x.k = l->k.flat_decoded;
+    x.v = l->v.flat_decoded;
+    x.k_young = l->k.flat_young;
+    x.v_young = l->v.flat_young;
+    x.young_from = l->young_from;
+    x.n_sinks = l->config.sinks;
+    return x;
+}
+
+static int run_paths(lab *l, cli_ablation *result) {
+    cli_path paths[CLI_MAX_PATHS];
+    measure_exact truths[CLI_MAX_TRUTHS];
+    size_t n_truths = CLI_TRUTH_DECODED + 1;
+    TRY(set_up(l, paths, &result->n_rows));
+    result->decoded = &result->rows[l->in->brief ? 0 : 1];
+    result->fused = result->decoded + 1;
+    truths[CLI_TRUTH_ORIGINAL] = exact_on(l, l->k.flat_original, l->v.flat_original);
+    for (size_t i = 0; i < result->n_rows; i++) {
+        if (paths[i].truth != CLI_TRUTH_ORIGINAL) truths[paths[i].truth] = exact_of(l, &paths[i]);
+        if (paths[i].truth >= n_truths) n_truths = paths[i].truth + 1;
     }
+    cli_progress_begin("ablating", cli_n_blocks(truths));
+    const int rc = cli_measure_paths(truths, n_truths, &l->in->threads, paths, result);
     cli_progress_end();
-    cli_references_end(&references);
     return rc;
+}
+
+/* Codes and norms alone, of both sides. */
+static tq_status count_bits(const lab *l, double *bits) {
+    size_t codes[2], norms[2];
+    if (l->ages) return cli_cache_bits(&l->cache, bits);
+    TRY_STATUS(tq_row_size(&l->k.codec, &codes[0], &norms[0]));
+    TRY_STATUS(tq_row_size(&l->v.codec, &codes[1], &norms[1]));
+    *bits = 4.0 * (double)(codes[0] + norms[0] + codes[1] + norms[1]) / (double)l->k.codec.head_dim;
+    return TQ_OK;
+}
+
+/* Where each query finds young positions. One that sees all finds what there is in the end. */
+static int find_borders(lab *l) {
+    const tq_attention_params *p = &l->in->params;
+    l->young_from = calloc(p->n_queries, sizeof *l->young_from);
+    for (size_t i = 0; l->young_from && i < p->n_queries; i++)
+        l->young_from[i] =
+            cli_encoded_end(&l->config, p->bidirectional ? l->ring.n_positions
+                                                         : (size_t)p->query_end - p->n_queries + i + 1);
+    return l->young_from ? CLI_DONE : cli_out_of_memory();
 }
 
 static int build(lab *l) {
     const cli_ablate_input *in = l->in;
-    const uint32_t dim = in->params.head_dim;
-    const tq_codec k = {.format = in->k_format, .head_dim = dim, .scale_factor_d512 = 1.0f};
-    const tq_codec v = {.format = in->v_format, .head_dim = dim, .scale_factor_d512 = 1.0f};
+    tq_codec k = in->way->config.layer.k, v = in->way->config.layer.v;
+    k.head_dim = v.head_dim = in->params.head_dim;
+    if (l->ages) {
+        TRY(cli_aged_side_build(in->k_path, &in->k, &l->config, true, &l->k));
+        TRY(cli_aged_side_build(in->v_path, &in->v, &l->config, false, &l->v));
+        return find_borders(l);
+    }
     TRY(cli_ablate_side_build(in->k_path, &in->k, &l->ring, &k, &l->k));
     TRY(cli_ablate_side_build(in->v_path, &in->v, &l->ring, &v, &l->v));
     return prepare_fault(l);
 }
 
 int cli_ablate(const cli_ablate_input *input, cli_ablation *result) {
-    lab l = {.in = input};
-    l.ring = cli_ring_plan(input->k.n_positions, input->params.n_queries, (size_t)input->params.window);
+    const size_t window = (size_t)input->params.window;
+    lab l = {.in = input, .ages = cli_way_ages(&input->way->config)};
+    l.config = cli_fit_config(&input->way->config, &input->k, input->params.bidirectional ? 0 : window);
+    l.config.parallel = input->params.parallel;
+    l.ring = cli_ring_plan(input->k.n_positions, input->params.n_queries, l.ages ? 0 : window);
     *result = (cli_ablation){.n_heads = input->params.n_heads, .ring = l.ring};
+    if (l.ages) cli_note_dense(input->way, &l.config, input->k.n_positions);
     int rc = build(&l);
     if (rc == CLI_DONE) rc = run_paths(&l, result);
+    if (rc == CLI_DONE) rc = cli_check(NULL, count_bits(&l, &result->bits));
+    cli_cache_free(&l.cache);
     cli_ablate_side_free(&l.k);
     cli_ablate_side_free(&l.v);
+    free(l.young_from);
     free(l.k_norms);
     free(l.v_norms);
     free(l.signs);
@@ -196,7 +296,7 @@ int cli_ablate(const cli_ablate_input *input, cli_ablation *result) {
 }
 
 void cli_ablation_free(cli_ablation *result) {
-    for (size_t i = 0; i < CLI_N_PATHS; i++) {
+    for (size_t i = 0; i < CLI_MAX_PATHS; i++) {
         free(result->rows[i].head_mean);
         free(result->rows[i].head_p1);
         result->rows[i].head_mean = result->rows[i].head_p1 = NULL;

@@ -54,6 +54,8 @@ static bool is_named(cli_fault fault, const cli_finding *f) {
         return f->cause == CLI_CAUSE_SCALE && fabs(f->factor / sqrt(512.0) - 1.0) < 1e-3;
     case CLI_FAULT_RING:
         return f->cause == CLI_CAUSE_ORDER && f->shift == 1;
+    case CLI_FAULT_CENTRE:
+        return f->cause == CLI_CAUSE_CENTRE;
     case CLI_FAULT_SIGNS:
         return f->cause == CLI_CAUSE_SIGNS;
     }
@@ -64,7 +66,7 @@ static void add_row(cli_grid *grid, const cli_ablate_input *in, bool named, cons
     char dim[16], shown[VERDICT_SIZE];
     snprintf(dim, sizeof dim, "%u", in->params.head_dim);
     snprintf(shown, sizeof shown, "%s", verdict);
-    const cli_cell cells[] = {{.text = tq_format_name(in->k_format)},
+    const cli_cell cells[] = {{.text = in->way->name},
                               {.text = dim},
                               {.text = cli_fault_name(in->fault)},
                               {.text = named ? "pass" : "fail"},
@@ -79,7 +81,7 @@ static int run_case(cli_ablate_input *in, cli_grid *grid, size_t *missed) {
     if (rc == CLI_DONE) {
         const cli_finding *f = &result.finding;
         const bool named =
-            is_named(in->fault, f) && (in->fault == CLI_FAULT_NONE || f->path == result.rows[2].path);
+            is_named(in->fault, f) && (in->fault == CLI_FAULT_NONE || f->path == result.fused->path);
         cli_verdict(in, &result, verdict, sizeof verdict);
         add_row(grid, in, named, verdict);
         *missed += !named;
@@ -90,6 +92,7 @@ static int run_case(cli_ablate_input *in, cli_grid *grid, size_t *missed) {
 
 static int run_subject(const subject *s, cli_grid *grid, size_t *missed) {
     const size_t dim = s->head_dim;
+    cli_way way;
     float *q = normal(HEADS * QUERIES * dim, 1), *k = normal(KV_HEADS * POSITIONS * dim, 2);
     float *v = normal(KV_HEADS * POSITIONS * dim, 3);
     cli_ablate_input in = {
@@ -106,10 +109,10 @@ static int run_subject(const subject *s, cli_grid *grid, size_t *missed) {
                    .query_end = POSITIONS,
                    .scale = (float)(1.0 / sqrt((double)dim)),
                    .window = WINDOW},
-        .k_format = s->format,
-        .v_format = s->format,
+        .way = &way,
     };
     int rc = q && k && v ? CLI_DONE : cli_out_of_memory();
+    if (rc == CLI_DONE) rc = cli_take_way(tq_format_name(s->format), &way);
     for (cli_fault fault = CLI_FAULT_NONE; rc == CLI_DONE && fault <= CLI_FAULT_SIGNS; fault++) {
         in.fault = fault;
         rc = run_case(&in, grid, missed);

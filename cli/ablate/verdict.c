@@ -73,6 +73,10 @@ static void say_cause(words *w, const cli_finding *f, size_t head_dim) {
             "left out, or another one?",
             what, f->flipped, head_dim);
         break;
+    case CLI_CAUSE_CENTRE:
+        say(w, "%s of neighbours are off by the same vector: a centre left out, or another stretch's?",
+            what);
+        break;
     case CLI_CAUSE_ROTATION:
         say(w, "%s have the right lengths and wrong directions: another rotation or sign table?", what);
         break;
@@ -86,22 +90,14 @@ static void say_cause(words *w, const cli_finding *f, size_t head_dim) {
     }
 }
 
-static void say_formats(words *w, const cli_ablate_input *in) {
-    say(w, "%s", tq_format_name(in->k_format));
-    if (in->v_format != in->k_format) say(w, " keys with %s values", tq_format_name(in->v_format));
-}
-
 static void say_floor(words *w, const cli_ablate_input *in, const cli_ablation *result) {
     double worst = 0.0;
-    for (size_t i = 0; i < CLI_N_PATHS; i++)
+    for (size_t i = 0; i < result->n_rows; i++)
         worst = fmax(worst, result->rows[i].worst);
     say(w,
         "representation floor: every path agrees with float64 on what its cache holds, to %.2g "
-        "(bound %.2g); what ",
-        worst, result->bound);
-    say_formats(w, in);
-    /* Of the decoded path: it is within the bound of float64 on the decoded cache. */
-    say(w, " costs is %.2g", result->rows[1].nrmse_original);
+        "(bound %.2g); what %s costs is %.2g",
+        worst, result->bound, in->way->name, result->decoded->nrmse_original);
 }
 
 void cli_verdict(const cli_ablate_input *in, const cli_ablation *result, char *text, size_t size) {

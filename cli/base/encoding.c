@@ -10,6 +10,7 @@
 
 #include "base/message.h"
 #include "base/progress.h"
+#include "base/threads.h"
 #include "tqkv/cache.h"
 
 /* Values of one call to the codec: a few milliseconds of work, and a buffer that stays in cache. */
@@ -25,35 +26,129 @@ size_t cli_first_kept(size_t n_positions, size_t capacity) {
     return n_positions > capacity ? n_positions - capacity : 0;
 }
 
-/* Values have been checked before: what is left is a norm. */
-static tq_status name_vector(const cli_heads *heads, size_t first, tq_status status) {
+/* Values have been checked before: what is left is a norm. `heads` begin with head number `head` of all.
+ */
+static tq_status name_vector(const cli_heads *heads, size_t head, size_t first, tq_status status) {
     if (status != TQ_E_RANGE) return status;
     const size_t row = first + (size_t)tq_last_error()->index / heads->head_dim;
     return tq_fail(
         TQ_E_RANGE, row * heads->head_dim, "src",
         "vector [%zu, %zu] of [heads, positions] has a norm above %g, which float16 cannot hold",
-        row / heads->n_positions, row % heads->n_positions, (double)TQ_MAX_NORM);
+        head + row / heads->n_positions, row % heads->n_positions, (double)TQ_MAX_NORM);
 }
 
-static tq_status encode_pieces(const cli_heads *heads, size_t t, tq_encoded *out) {
+static tq_status encode_pieces(const cli_heads *heads, size_t head, size_t t, tq_encoded *out) {
     const size_t dim = heads->head_dim, all = heads->n_positions;
     const size_t n_values = heads->n_heads * all * dim;
     for (size_t rows; t < all; t += rows) {
         rows = piece(heads->n_heads, dim, all - t);
-        TRY_STATUS(name_vector(
-            heads, t, tq_encoded_put(out, rows, heads->data + t * dim, n_values - t * dim, all * dim)));
-        cli_progress_add(rows);
+        TRY_STATUS(
+            name_vector(heads, head, t,
+                        tq_encoded_put(out, rows, heads->data + t * dim, n_values - t * dim, all * dim)));
+        cli_progress_add(heads->n_heads * rows);
     }
     return TQ_OK;
 }
 
-tq_status cli_encode_heads(cli_device *device, const cli_heads *heads, tq_encoded *out) {
+static cli_heads one_of(const cli_heads *heads, size_t g) {
+    cli_heads one = *heads;
+    one.n_heads = 1;
+    one.data += g * heads->n_positions * heads->head_dim;
+    return one;
+}
+
+/* One head's part of an encoded tensor, which stays the owner of all but the centres, copied into
+ * `centres`. */
+static tq_encoded one_of_encoded(const tq_encoded *all, size_t g, uint16_t *centres) {
+    const size_t dim = all->codec.head_dim;
+    tq_encoded one = *all;
+    one.n_kv_heads = 1;
+    one.n_codes /= all->n_kv_heads;
+    one.n_norms /= all->n_kv_heads;
+    one.codes += g * one.n_codes;
+    one.norms = (uint8_t *)one.norms + g * one.n_norms;
+    for (size_t i = 0; i < all->n_centres; i++)
+        memcpy(centres + i * dim, all->centre + (i * all->n_kv_heads + g) * dim, dim * sizeof *centres);
+    one.centre = all->n_centres ? centres : NULL;
+    return one;
+}
+
+/* Heads as tasks, and how they ended: an error's text belongs to the thread that made it. */
+typedef struct head_tasks {
+    const cli_heads *heads;
+    const tq_encoded *encoded;
+    size_t first;
+    tq_encoded *done;          /* [G], after encoding */
+    measure_distance *partial; /* [G], of measuring */
+    tq_error *errors;          /* [G] */
+} head_tasks;
+
+static void keep_error(head_tasks *w, size_t g, tq_status status) {
+    if (status == TQ_E_NO_MEMORY)
+        w->errors[g].status = status;
+    else if (status != TQ_OK)
+        w->errors[g] = *tq_last_error();
+}
+
+/* That of the first head that has one. */
+static tq_status first_error(const head_tasks *w) {
+    for (size_t g = 0; g < w->heads->n_heads; g++) {
+        const tq_error *e = &w->errors[g];
+        if (e->status == TQ_E_NO_MEMORY) return e->status;
+        if (e->status != TQ_OK) return tq_fail(e->status, e->index, e->field, "%s", e->message);
+    }
+    return TQ_OK;
+}
+
+static uint16_t *new_centres(const tq_encoded *e) {
+    return malloc((e->n_centres * e->codec.head_dim + 1) * sizeof(uint16_t));
+}
+
+static void encode_head(void *work, size_t g) {
+    head_tasks *w = work;
+    const cli_heads heads = one_of(w->heads, g);
+    uint16_t *centres = new_centres(w->encoded);
+    tq_status status = centres ? TQ_OK : TQ_E_NO_MEMORY;
+    if (centres) {
+        w->done[g] = one_of_encoded(w->encoded, g, centres);
+        status = encode_pieces(&heads, g, w->first, &w->done[g]);
+    }
+    keep_error(w, g, status);
+    free(centres);
+}
+
+static tq_status encode_tasks(const tq_parallel *threads, const cli_heads *heads, size_t first,
+                              tq_encoded *out) {
+    head_tasks w = {.heads = heads,
+                    .encoded = out,
+                    .first = first,
+                    .done = calloc(heads->n_heads, sizeof *w.done),
+                    .errors = calloc(heads->n_heads, sizeof *w.errors)};
+    tq_status status = w.done && w.errors ? TQ_OK : TQ_E_NO_MEMORY;
+    if (status == TQ_OK) {
+        cli_run_tasks(threads, heads->n_heads, encode_head, &w);
+        status = first_error(&w);
+    }
+    if (status == TQ_OK) { /* they are the same for all heads */
+        out->n_positions = w.done->n_positions;
+        out->ring_start = w.done->ring_start;
+        out->first_position = w.done->first_position;
+    }
+    free(w.done);
+    free(w.errors);
+    return status;
+}
+
+tq_status cli_encode_heads(cli_device *device, const tq_parallel *threads, const cli_heads *heads,
+                           tq_encoded *out) {
     const size_t first = cli_first_kept(heads->n_positions, out->capacity);
     out->ring_start = first % out->capacity;
     out->first_position = out->centre_stretch == 0 ? 0 : first;
-    if (!device) return encode_pieces(heads, first, out);
-    TRY_STATUS(name_vector(heads, 0, cli_device_encode(device, heads, first, out)));
-    cli_progress_add(heads->n_positions - first);
+    if (!device)
+        return threads && threads->run ? encode_tasks(threads, heads, first, out)
+                                       : encode_pieces(heads, 0, first, out);
+    TRY_STATUS(name_vector(heads, 0, 0, cli_device_encode(device, heads, first, out)));
+    cli_progress_add(heads->n_heads * (heads->n_positions - first));
     return TQ_OK;
 }
 
@@ -77,7 +172,8 @@ tq_status cli_decode_all(cli_device *device, const tq_encoded *encoded, tq_domai
     return TQ_OK;
 }
 
-tq_status cli_measure(const tq_encoded *encoded, const cli_heads *original, measure_distance *distance) {
+static tq_status measure_pieces(const tq_encoded *encoded, const cli_heads *original,
+                                measure_distance *distance) {
     const size_t dim = original->head_dim, heads = original->n_heads, all = encoded->n_positions;
     const size_t first = original->n_positions - all, most = piece(heads, dim, all);
     float *decoded = cli_new_floats(heads, most, dim);
@@ -89,9 +185,51 @@ tq_status cli_measure(const tq_encoded *encoded, const cli_heads *original, meas
             const float *there = original->data + (g * original->n_positions + first + p) * dim;
             measure_distance_add(distance, there, decoded + g * most * dim, rows, dim);
         }
-        cli_progress_add(rows);
+        cli_progress_add(heads * rows);
     }
     free(decoded);
+    return status;
+}
+
+static void measure_head(void *work, size_t g) {
+    head_tasks *w = work;
+    const cli_heads heads = one_of(w->heads, g);
+    uint16_t *centres = new_centres(w->encoded);
+    tq_status status = centres ? TQ_OK : TQ_E_NO_MEMORY;
+    if (centres) {
+        const tq_encoded one = one_of_encoded(w->encoded, g, centres);
+        status = measure_pieces(&one, &heads, &w->partial[g]);
+    }
+    keep_error(w, g, status);
+    free(centres);
+}
+
+static void add_partial(measure_distance *distance, const measure_distance *partial) {
+    distance->error += partial->error;
+    distance->reference += partial->reference;
+    distance->max_abs = fmax(distance->max_abs, partial->max_abs);
+    distance->n_vectors += partial->n_vectors;
+}
+
+tq_status cli_measure(const tq_parallel *threads, const tq_encoded *encoded, const cli_heads *original,
+                      measure_distance *distance) {
+    const tq_parallel none = {0};
+    const size_t heads = original->n_heads, before = distance->n_vectors;
+    head_tasks w = {.heads = original,
+                    .encoded = encoded,
+                    .partial = calloc(heads, sizeof *w.partial),
+                    .errors = calloc(heads, sizeof *w.errors)};
+    tq_status status = w.partial && w.errors ? TQ_OK : TQ_E_NO_MEMORY;
+    if (status == TQ_OK) {
+        for (size_t g = 0; g < heads; g++) /* each adds its cosines in its own place */
+            w.partial[g].cosines = distance->cosines + before + g * encoded->n_positions;
+        cli_run_tasks(threads ? threads : &none, heads, measure_head, &w);
+        status = first_error(&w);
+        for (size_t g = 0; g < heads; g++)
+            add_partial(distance, &w.partial[g]);
+    }
+    free(w.partial);
+    free(w.errors);
     return status;
 }
 
@@ -178,13 +316,6 @@ void cli_centre_text(const cli_centre *centre, char *text, size_t size) {
     else
         snprintf(text, size, "the %ss of stretches of %zu position%s", what, centre->stretch,
                  centre->stretch == 1 ? "" : "s");
-}
-
-float cli_half(uint16_t half) {
-    const int exponent = half >> 10 & 0x1f, fraction = half & 0x3ff;
-    const float size =
-        exponent == 0 ? ldexpf((float)fraction, -24) : ldexpf((float)(1024 + fraction), exponent - 25);
-    return half & 0x8000 ? -size : size; /* norms and centres are finite */
 }
 
 void cli_report_centre(cli_report *report, const tq_encoded *encoded) {

@@ -33,25 +33,24 @@ tq_status cli_make_centres(const cli_centre *centre, const cli_heads *heads, siz
 /* A text such as "means of stretches of 256 positions". */
 void cli_centre_text(const cli_centre *centre, char *text, size_t size);
 
-/* A float16's value. */
-float cli_half(uint16_t half);
-
 /* First position of T that a cache of that capacity still holds after all T were written. */
 size_t cli_first_kept(size_t n_positions, size_t capacity);
 
 /* Encodes the last positions that fit into `out`, position t in slot t % C, on the device or, if that is
  * NULL, on the CPU: to the same bytes. Takes the centres into account; sets n_positions, ring_start and
  * first_position. A vector whose norm is too large for float16 is TQ_E_RANGE. Advances the progress bar
- * by a unit a position. */
-tq_status cli_encode_heads(cli_device *device, const cli_heads *heads, tq_encoded *out);
+ * by a unit a vector. On the CPU heads are tasks for `threads`; NULL: the calling one alone. */
+tq_status cli_encode_heads(cli_device *device, const tq_parallel *threads, const cli_heads *heads,
+                           tq_encoded *out);
 
 /* Decodes all positions, oldest first, into dst [G][n_positions][D], likewise. A unit of progress a
  * position. */
 tq_status cli_decode_all(cli_device *device, const tq_encoded *encoded, tq_domain domain, float *dst);
 
 /* Decodes piece by piece and adds up the distance from the original heads (all T positions of them, of
- * which the last n_positions are compared). A unit of progress a position. */
-tq_status cli_measure(const tq_encoded *encoded, const cli_heads *original, measure_distance *distance);
+ * which the last n_positions are compared). A unit of progress a vector. Heads are tasks. */
+tq_status cli_measure(const tq_parallel *threads, const tq_encoded *encoded, const cli_heads *original,
+                      measure_distance *distance);
 
 /* Whether there are centres, how many, and how many positions share one (in JSON 0: all, or none): fields
  * for encode and info. */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/message.h"
+#include "base/tensor.h"
 
 void cli_shape_text(const tq_tensor *tensor, char *text, size_t size) {
     size_t used = 0;
@@ -42,7 +43,8 @@ int cli_check_values(const char *path, const tq_tensor *tensor, float limit) {
         index_text(tensor, i, index, sizeof index);
         if (isfinite(value)) {
             return cli_fail("%s: value %s (flat index %zu) is %.9g; %smagnitudes up to %s can be encoded",
-                            path, index, i, (double)value, limit < TQ_MAX_ABS ? "with a centre, " : "",
+                            path, index, i, (double)value,
+                            limit < TQ_MAX_ABS ? "with a centre or float16 positions, " : "",
                             limit < TQ_MAX_ABS ? "65504" : "2^57");
         }
         return cli_fail("%s: value %s (flat index %zu) is %s; every value must be finite", path, index, i,
@@ -66,8 +68,7 @@ static int see_as_heads(const char *path, const tq_tensor *tensor, cli_heads *he
     return CLI_DONE;
 }
 
-static int take_heads(const char *path, tq_status status, tq_tensor *tensor, cli_heads *heads) {
-    if (status != TQ_OK) return cli_check(NULL, status);
+static int take_heads(const char *path, tq_tensor *tensor, cli_heads *heads) {
     int rc = see_as_heads(path, tensor, heads);
     if (rc == CLI_DONE) rc = cli_check_values(path, tensor, TQ_MAX_ABS);
     if (rc != CLI_DONE) tq_tensor_free(tensor);
@@ -75,12 +76,13 @@ static int take_heads(const char *path, tq_status status, tq_tensor *tensor, cli
 }
 
 int cli_read_heads(const char *path, tq_tensor *tensor, cli_heads *heads) {
-    return take_heads(path, tq_npy_read(path, tensor), tensor, heads);
+    TRY(cli_read_tensor(path, tensor));
+    return take_heads(path, tensor, heads);
 }
 
 int cli_parse_heads(const cli_input *input, tq_tensor *tensor, cli_heads *heads) {
-    const tq_status status = tq_npy_parse(input->path, input->bytes, input->size, tensor);
-    return take_heads(input->path, status, tensor, heads);
+    TRY(cli_parse_tensor(input, tensor));
+    return take_heads(input->path, tensor, heads);
 }
 
 void cli_tell_heads(const char *path, const cli_heads *heads, const char *more) {
@@ -95,4 +97,11 @@ float *cli_new_floats(size_t a, size_t b, size_t c) {
     if ((b != 0 && a > most / b) || (c != 0 && a * b > most / c)) return NULL;
     const size_t n = a * b * c;
     return malloc((n ? n : 1) * sizeof(float));
+}
+
+float cli_half(uint16_t half) {
+    const int exponent = half >> 10 & 0x1f, fraction = half & 0x3ff;
+    const float size =
+        exponent == 0 ? ldexpf((float)fraction, -24) : ldexpf((float)(1024 + fraction), exponent - 25);
+    return half & 0x8000 ? -size : size; /* norms and centres are finite */
 }

@@ -33,6 +33,9 @@ int cli_check_values(const char *path, const tq_tensor *tensor, float limit);
 /* Writes "[2][3][64]" into text. */
 void cli_shape_text(const tq_tensor *tensor, char *text, size_t size);
 
+/* A finite float16's value. */
+float cli_half(uint16_t half);
+
 /* malloc() of a x b x c floats, at least one; NULL if that is more than there is. */
 float *cli_new_floats(size_t a, size_t b, size_t c);
 

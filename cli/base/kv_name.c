@@ -123,6 +123,10 @@ static int check_suffixes(const char *whole, const lm_kv *kv, const char *suffix
 int cli_parse_kv(const char *name, lm_kv *kv) {
     char text[CLI_KV_NAME_SIZE], suffixes[CLI_KV_NAME_SIZE] = "";
     side k, v;
+    if (strcmp(name, "default") == 0) {
+        cli_kv_default_name(text);
+        return cli_parse_kv(text, kv);
+    }
     if (strlen(name) >= sizeof text) return cli_misuse("'%s': too long for a name", name);
     strcpy(text, name);
     char *plus = strchr(text, '+');

@@ -16,7 +16,7 @@ void cli_kv_default_name(char name[CLI_KV_NAME_SIZE]);
 
 /* A name as tq_cache_config_from_name() reads it, and more: k-FORMAT or v-FORMAT for one side alone, the
  * other in float32; float32, float16, q8_0, q5_0, q4_0 and iq4_nl in the place of formats; +rotate for the
- * last four.
+ * last four; and "default".
  * CLI_DONE, or CLI_MISUSE after a message that says what is wrong with the name. */
 int cli_parse_kv(const char *name, lm_kv *kv);
 

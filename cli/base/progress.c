@@ -2,6 +2,7 @@
  * A progress bar on standard error: on a terminal only, and only for work of more than a second. */
 #include "base/progress.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,14 +56,21 @@ static void draw(void) {
     bar.visible = true;
 }
 
-void cli_progress_add(size_t units) {
-    bar.done += units;
-    if (!bar.on_terminal) return;
+static void draw_when_due(void) {
     const double now = measure_now();
     if (now - bar.begun_s >= first_draw_s && now - bar.drawn_s >= redraw_s) {
         bar.drawn_s = now;
         draw();
     }
+}
+
+void cli_progress_add(size_t units) {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    if (!bar.on_terminal) return;
+    pthread_mutex_lock(&lock);
+    bar.done += units;
+    draw_when_due();
+    pthread_mutex_unlock(&lock);
 }
 
 void cli_progress_end(void) {

@@ -8,7 +8,7 @@
 /* Starts measuring work of `total` units. */
 void cli_progress_begin(const char *label, size_t total);
 
-/* Tells that `units` more are done; draws when it is time to. */
+/* Tells that `units` more are done; draws when it is time to. Any task may. */
 void cli_progress_add(size_t units);
 
 /* Wipes the bar. Harmless when there is none. */

@@ -21,6 +21,16 @@ static size_t processors(void) {
     return n < 1 ? 1 : n > CLI_MAX_THREADS ? CLI_MAX_THREADS : (size_t)n;
 }
 
+void cli_run_tasks(const tq_parallel *parallel, size_t n_tasks, void (*task)(void *work, size_t index),
+                   void *work) {
+    if (parallel->run) {
+        parallel->run(parallel->context, n_tasks, task, work);
+        return;
+    }
+    for (size_t i = 0; i < n_tasks; i++)
+        task(work, i);
+}
+
 int cli_choose_threads(size_t threads, tq_parallel *parallel) {
     *parallel = (tq_parallel){0};
     if (threads == 0) threads = processors();

@@ -12,6 +12,10 @@ int cli_pool_start(size_t threads, tq_parallel *parallel);
 
 enum { CLI_MAX_THREADS = TQ_MAX_THREADS };
 
+/* Runs tasks on these threads, or on the calling one where run() is NULL. */
+void cli_run_tasks(const tq_parallel *parallel, size_t n_tasks, void (*task)(void *work, size_t index),
+                   void *work);
+
 /* Fills in *parallel for so many threads of the command's own (as above); its run() is NULL where the
  * calling one is all. 0: as many as there are processors. Returns CLI_DONE or an exit status. */
 int cli_choose_threads(size_t threads, tq_parallel *parallel);

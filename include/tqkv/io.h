@@ -187,6 +187,10 @@ TQ_API tq_status tq_safetensors_parse(const char *name, const void *bytes, size_
  * there is none of that name. */
 TQ_API tq_status tq_safetensors_tensor(const tq_safetensors *file, const char *name, tq_raw_tensor *out);
 
+/** The name of tensor number `index`, in the header's order; NULL beyond the last one, and for a file
+ * that is NULL. Valid as long as the file. Cost: O(index). */
+TQ_API const char *tq_safetensors_name(const tq_safetensors *file, size_t index);
+
 /** The string under key in __metadata__, valid as long as the file; NULL if there is none.
  *
  * length   its bytes in UTF-8; may be NULL. U+0000 may be among them, which strlen() takes for the end.

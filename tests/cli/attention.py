@@ -41,6 +41,25 @@ def attend(q, k, v, scale=None, **mask):
     return outs, lses, weights
 
 
+def attend_cache(q, young, encoded, sinks, recent, scale=None, **mask):
+    """The same on a cache that grows: (keys, values) in float16, and as codes once they have aged. A query finds
+    as many young ones as there are when its own position is the last."""
+    dim, share, positions = len(q[0][0]), len(q) // len(young[0]), len(young[0][0])
+    scale = dim ** -0.5 if scale is None else scale
+    outs, lses, weights = [], [], []
+    for h, queries in enumerate(q):
+        for i, row in enumerate(queries):
+            at = positions - len(queries) + i
+            length = at + 1 if mask.get("causal") else positions
+            keys, values = ([a[h // share][t] if t < sinks or t >= length - recent else b[h // share][t]
+                             for t in range(positions)] for a, b in zip(young, encoded))
+            w, lse = softmax(row, keys, at, scale, **mask)
+            outs.append([math.fsum(a * value[d] for a, value in zip(w, values)) for d in range(dim)])
+            lses.append(lse)
+            weights.append(w)
+    return outs, lses, weights
+
+
 def nrmse(got, want):
     error = math.fsum((x - y) ** 2 for a, b in zip(got, want) for x, y in zip(a, b))
     return math.sqrt(error / math.fsum(y * y for b in want for y in b))

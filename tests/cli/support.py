@@ -32,6 +32,18 @@ def npy_bytes(shape, values, descr="<f4", fortran=False, version=1):
     return b"\x93NUMPY" + bytes([version, 0]) + length + text.encode() + data
 
 
+def safetensors_bytes(tensors):
+    """tensors: name -> (dtype, shape, values); BF16 keeps the upper half of a float32."""
+    header, data = {}, b""
+    for name, (dtype, shape, values) in tensors.items():
+        wide = struct.pack(f"<{len(values)}{'e' if dtype == 'F16' else 'f'}", *values)
+        part = b"".join(wide[i + 2:i + 4] for i in range(0, len(wide), 4)) if dtype == "BF16" else wide
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [len(data), len(data) + len(part)]}
+        data += part
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
 def read_npy(path):
     with open(path, "rb") as file:
         data = file.read()

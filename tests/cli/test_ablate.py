@@ -173,6 +173,99 @@ class Ablate(CommandTest):
         self.refused(2, "--q does nothing with --self-test", "ablate", "--self-test", "--q", "q.npy")
         self.refused(2, "--causal does nothing", "ablate", "--self-test", "--causal")
 
+    def ablate_cache(self, name, *options):
+        told = self.json(*self.arguments(name, *options))
+        self.assertEqual([row["path"] for row in told["rows"]], PATHS[:3])
+        self.assertIsNone(told["error"], told["verdict"])
+        self.assertEqual((told["name"], told["ring"]), (name, None))
+        return told, {row["path"]: row for row in told["rows"]}
+
+    def test_caches_of_any_configuration(self):
+        """Both paths agree with float64 on what a cache holds that ages; what it costs attend's outputs tell."""
+        self.make(64, n=40, positions=400)
+        original, _, _ = self.exact("k.npy", "v.npy", causal=True)
+        for name in ("default", "tq6/tq4+centre+recent+sinks", "tq4+centre=100", "tq3/tq5+sinks=7", "tq5+recent=33",
+                     "tq4+centre=all+sinks=2+unbiased", "tq4+centre=20+recent=70", "tq4+plain"):
+            with self.subTest(name=name):
+                if name == "tq4+plain":
+                    told = self.ablate(name, "--causal")
+                    rows = told["rows"]
+                else:
+                    told, rows = self.ablate_cache(name, "--causal")
+                for path in ("decoded", "fused"):
+                    self.assertLess(rows[path]["worst"], 2e-6)
+                    self.assertLess(rows[path]["nrmse_decoded"], 4e-6)
+                self.tqkv("attend", "--q", "q.npy", "--k", "k.npy", "--v", "v.npy", "-o", "o.npy", "--causal",
+                          "--format", name)
+                values = self.read_npy("o.npy")[1]
+                got = [values[i:i + 64] for i in range(0, len(values), 64)]
+                cosines = [cosine(a, b) for a, b in zip(got, original)]
+                for path in ("decoded", "fused"):
+                    self.assertAlmostEqual(rows[path]["nrmse_original"] / nrmse(got, original), 1, places=4)
+                    self.assertAlmostEqual(rows[path]["cosine_mean"], math.fsum(cosines) / len(cosines), places=6)
+                self.assertLess(rows["dense"]["nrmse_original"], 4e-6)
+
+    def test_caches_in_windows_and_without_a_mask(self):
+        self.make(64, n=40, positions=400)
+        for options in (("--causal", "--window", "90"), ("--causal", "--window", "1000"), ("--window", "90"), (),
+                        ("--softcap", "2", "--scale", "0.3")):
+            with self.subTest(options=options):
+                for row in self.ablate_cache("tq4+centre+recent=20+sinks=2", *options)[1].values():
+                    self.assertLess(row["worst"], 2e-6)
+        self.make(32, n=7, positions=5)
+        self.ablate_cache("tq4+centre=2+sinks")
+
+    def test_v1_in_caches(self):
+        self.make(256, positions=60)
+        self.ablate_cache("tq6-v1/tq4-v1+recent=8+sinks", "--causal")
+
+    def test_a_centre_that_is_left_out_is_named(self):
+        self.make(64, n=20, positions=200)
+        told = self.json(*self.arguments("tq6/tq4+centre=100+recent+sinks", "--causal", "--fault", "centre"))
+        self.assertIsNone(told["error"])  # these keys have a mean near 0: there is no centre to leave out
+        shift = [3.0 * x for x in gaussian(64, 9)]
+        self.write_npy("k.npy", (G, 200, 64),
+                       [x + shift[i % 64] for i, x in enumerate(gaussian(G * 200 * 64, 2))])
+        told = self.json(*self.arguments("tq6/tq4+centre=100+recent+sinks", "--causal", "--fault", "centre"))
+        error = told["error"]
+        self.assertEqual((error["path"], error["stage"], error["cause"], error["first"], error["last"]),
+                         ("fused", "keys", "centre", 1, 135))
+        self.assertRegex(told["verdict"], "keys of neighbours are off by the same vector: a centre left out")
+        rows = {row["path"]: row for row in told["rows"]}
+        self.assertLess(rows["decoded"]["worst"], 2e-6)
+        self.assertGreater(rows["fused"]["kl"], 2 * rows["decoded"]["kl"])
+        self.refused(2, "--fault centre: 'tq4' has no centre", *self.arguments("tq4", "--fault", "centre"))
+        self.refused(2, "--fault ring: for formats without", *self.arguments("default", "--fault", "ring"))
+        self.refused(2, "--fault: breaks one format", *self.arguments("tq4,tq6", "--fault", "ring"))
+
+    def test_formats_side_by_side(self):
+        self.make(64, n=30, positions=300)
+        base = ("ablate", "--q", "q.npy", "--k", "k.npy", "--v", "v.npy", "--causal")
+        names = ["tq6/tq4+centre+recent+sinks", "default", "tq4", "tq8/tq4+recent=9"]
+        told = self.json(*base, "--formats", ",".join(names))
+        self.assertEqual([one["name"] for one in told["formats"]], names)
+        text = self.tqkv(*base, "--formats", ",".join(names))
+        self.assert_fits_80_columns(text)
+        for one in told["formats"]:
+            alone = self.json(*base, "--format", one["name"])
+            rows = [row for row in alone["rows"] if row["path"] in ("decoded", "fused")]
+            self.assertEqual((one["rows"], one["bits_per_value"]), (rows, alone["bits_per_value"]))
+            self.assertRegex(text, rf"(?m)^{one['name'].replace('+', '.')} +{one['bits_per_value']:.3f} ")
+        self.assertIn("representation floor: attention on codes and on the decoded cache agree",
+                      " ".join(text.split()))
+        self.assertEqual(told["formats"][0]["rows"], told["formats"][1]["rows"])
+        self.assertIn("default", [one["name"] for one in self.json(*base)["formats"]])
+        self.assert_fits_80_columns(self.tqkv(*base))
+        self.refused(2, "--format and --formats are the same", *base, "--format", "tq4", "--formats", "tq6")
+        self.refused(2, "a name between commas is missing", *base, "--formats", "tq4,,tq6")
+
+    def test_threads_do_not_matter(self):
+        self.make(64, n=70, positions=300)
+        for name in ("tq4", "default"):
+            seen = [self.json(*self.arguments(name, "--causal", "--threads", threads)) for threads in "127"]
+            self.assertEqual(seen[0], seen[1])
+            self.assertEqual(seen[0], seen[2])
+
     def test_text(self):
         self.make(64, n=5)
         for options in ((), ("--window", "6"), ("--fault", "ring"), ("--fault", "signs")):
@@ -192,8 +285,8 @@ class Ablate(CommandTest):
     def test_json(self):
         self.make(64)
         told = self.json(*self.arguments("tq4"))
-        self.assertEqual(list(told), ["format", "v_format", "fault", "n_heads", "n_kv_heads", "n_queries",
-                                      "n_positions", "head_dim", "scale", "ring", "rows", "heads", "bound",
+        self.assertEqual(list(told), ["name", "format", "v_format", "bits_per_value", "fault", "n_heads",
+                                      "n_kv_heads", "n_queries", "n_positions", "head_dim", "scale", "ring", "rows", "heads", "bound",
                                       "error", "verdict"])
         self.assertEqual(list(told["rows"][0]), ["path", "worst", "nrmse_decoded", "nrmse_original",
                                                  "cosine_mean", "cosine_p1", "top1", "kl"])
@@ -205,15 +298,16 @@ class Ablate(CommandTest):
         for missing in ("q", "k", "v"):
             rest = [x for name in "qkv" if name != missing for x in (f"--{name}", f"{name}.npy")]
             self.refused(2, f"--{missing} {missing.upper()}.npy is missing", "ablate", *rest, "--format", "tq4")
-        self.refused(2, "--format FORMAT is missing", "ablate", "--q", "q.npy", "--k", "k.npy", "--v", "v.npy")
         for options, pattern in ((("--v-format", "tq9"), "--v-format: 'tq9' is none"),
-                                 (("--fault", "all"), "--fault: 'all' is none; there are scale, ring and signs"),
+                                 (("--fault", "all"), "--fault: 'all' is none; there are scale, ring, signs and centre"),
                                  (("--window", "0"), "--window: a window of 0"),
                                  (("--window=-3",), "--window: '-3' is not a whole number"),
                                  (("--softcap", "0"), "--softcap: '0' is not above 0"),
                                  (("--scale", "nan"), "--scale: 'nan' is not finite")):
             self.refused(2, pattern, *self.arguments("tq4", *options))
-        self.refused(2, "--format: 'tq1' is none", *self.arguments("tq1"))
+        self.refused(2, "'tq1': there is no format 'tq1'", *self.arguments("tq1"))
+        self.refused(2, "'q8_0': keys and values in tq formats are wanted here", *self.arguments("q8_0"))
+        self.refused(2, "--v-format goes with one plain format", *self.arguments("default", "--v-format", "tq4"))
 
     def test_bad_tensors(self):
         self.make(64)

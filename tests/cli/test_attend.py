@@ -4,8 +4,9 @@ import array
 import os
 import resource
 import signal
+import struct
 
-from attention import attend, heads
+from attention import attend, attend_cache, heads
 from support import CommandTest, gaussian, main
 
 H, G, N, T = 4, 2, 3, 21
@@ -166,6 +167,77 @@ class Attend(CommandTest):
             self.tqkv("attend", "--q", "q.npy", "--k", "k.st", "--v", "v.npy", "-o", "o.npy", "--lse",
                       "l.npy", "--threads", threads)
             self.assertEqual((self.read("o.npy"), self.read("l.npy")), one)
+
+    def make_cache(self, positions, n):
+        """Tensors of float16 values; k-decoded.npy and v-decoded.npy: what a cache makes of them by default."""
+        for name, count, rows, seed in (("q", H, n, 1), ("k", G, positions, 2), ("v", G, positions, 3)):
+            shift = [3.0 * x if name == "k" else 0.0 for x in gaussian(64, seed=9)]
+            self.write_npy(f"{name}.npy", (count, rows, 64), array.array("f", (
+                x + shift[i % 64] for i, x in enumerate(gaussian(count * rows * 64, seed)))), descr="<f2")
+        halves = {name: self.halves(name, rows, count)
+                  for name, count, rows in (("q", H, n), ("k", G, positions), ("v", G, positions))}
+        # Its centre is the mean of the first 64 keys behind the sink.
+        self.write_npy("centre.npy", (G, 64), [sum(head[t][d] for t in range(1, 65)) / 64
+                                               for head in halves["k"] for d in range(64)])
+        self.encode("k", "--format", "tq6", "--center", "centre.npy")
+        self.encode("v", "--format", "tq4")
+        return halves
+
+    def halves(self, name, rows, count):
+        data = self.read(f"{name}.npy")[-2 * count * rows * 64:]
+        return heads((count, rows, 64), struct.unpack(f"<{count * rows * 64}e", data))
+
+    def check_cache(self, name, sinks, recent, *options, **mask):
+        self.attend("--format", name, *options)
+        q, k, v = (self.made[x] for x in "qkv")
+        want, want_lse, _ = attend_cache(q, (k, v), (self.tensor("k-decoded.npy"), self.tensor("v-decoded.npy")),
+                                         sinks, recent, **mask)
+        out, lse = self.read_npy("o.npy")[1], self.read_npy("l.npy")[1]
+        for r, (row, log) in enumerate(zip(want, want_lse)):
+            error = sum((x - y) ** 2 for x, y in zip(out[r * 64:(r + 1) * 64], row)) ** 0.5
+            self.assertLess(error, BOUND * sum(x * x for x in row) ** 0.5, (options, r))
+            self.assertLess(abs(lse[r] - log), BOUND * max(1, abs(log)), (options, r))
+        return self.read("o.npy")
+
+    def test_caches(self):
+        """What queries find ages between them: those of a cache that grows, against float64."""
+        self.made = self.make_cache(100, 12)
+        self.assertEqual(self.check_cache("default", 1, 64, "--causal", causal=True),
+                         self.check_cache("tq6/tq4+centre+recent+sinks", 1, 64, "--causal", causal=True))
+        self.check_cache("default", 1, 64, "--causal", "--softcap", "3", "--scale", "0.2", causal=True, softcap=3.0,
+                         scale=0.2)
+        self.check_cache("default", 1, 64)
+        # A window's cache is a ring; its sink is out of sight.
+        self.check_cache("default", 1, 64, "--causal", "--window", "80", causal=True, window=80)
+        self.encode("k", "--format", "tq6")
+        self.check_cache("tq6/tq4+sinks=3+recent=7", 3, 7, "--causal", causal=True)
+        self.check_cache("tq6/tq4", 0, 0, "--causal", causal=True)
+
+    def test_threads_do_not_matter_to_caches(self):
+        self.made = self.make_cache(100, 40)
+        seen = set()
+        for threads in ("1", "2", "5"):
+            self.attend("--format", "default", "--causal", "--threads", threads)
+            seen.add((self.read("o.npy"), self.read("l.npy")))
+        self.assertEqual(len(seen), 1)
+
+    def test_caches_that_cannot_be(self):
+        self.encode("k", "--format", "tq4")
+        self.refuse(2, "--format: k.st is encoded already; give plain tensors", "--format", "tq4", k="k.st")
+        for options in (("--path", "fused"), ("--splits", "2"), ("--device", "cuda")):
+            self.refuse(2, f"{options[0]} does nothing with --format", "--format", "default", *options)
+        for name, pattern in (("tq9", "'tq9': there is no format 'tq9'"), ("tq4+sink", r"'tq4\+sink': "),
+                              ("tq4+sinks=0", r"'tq4\+sinks=0': "), ("q8_0", "'q8_0': keys and values in tq formats"),
+                              ("k-tq4", "'k-tq4': keys and values in tq formats"), ("", "'': there is no format"),
+                              ("tq4,tq6", "'tq4,tq6': there is no format")):
+            self.refuse(2, pattern, "--format", name)
+        self.refuse(1, "head_dim", "--format", "tq4-v1")
+        self.write_npy("large.npy", (G, T, 64), [1e5] + [0.0] * (G * T * 64 - 1))
+        self.refuse(1, r"large\.npy: value \[0, 0, 0\] .* is 100000; with a centre or float16 positions",
+                    "--format", "tq4+recent", v="large.npy")
+        done = self.run_raw("attend", "--q", "q.npy", "--k", "k.npy", "--v", "v.npy", "-o", "o.npy", "--format",
+                            "default")
+        self.assertRegex(done.stderr, f"note: default: {T} positions stay in float16; nothing is encoded")
 
     def test_the_kind_is_told_by_the_bytes(self):
         self.encode("k", "--format", "tq4")

@@ -83,9 +83,10 @@ class Output(CommandTest):
         self.assertEqual(done.returncode, 0)
         self.assertRegex(done.stderr, r"note: narrow\.npy: v1 formats are left out: .*not 64")
         first, second = json.loads(done.stdout)["tensors"]
-        self.assertEqual([row["format"] for row in first["formats"]], V2_FORMATS + V1_FORMATS)
-        self.assertEqual([row["format"] for row in second["formats"]], V2_FORMATS)
-        for row in first["formats"]:
+        default = ["default", "default"]  # keys and values
+        self.assertEqual([row["format"] for row in first["formats"]], V2_FORMATS + V1_FORMATS + default)
+        self.assertEqual([row["format"] for row in second["formats"]], V2_FORMATS + default)
+        for row in first["formats"][:-2]:
             told = self.json("encode", "x.npy", "-o", "y.st", "--format", row["format"])
             self.assertEqual((row["rel_mse"], row["bits_per_value"]), (told["rel_mse"], told["bits_per_value"]))
             self.assertAlmostEqual(row["times_theory"], told["rel_mse"] / told["theory_rel_mse"], places=7)
@@ -96,7 +97,7 @@ class Output(CommandTest):
         done = self.run_raw("sweep", "x.npy", "--center", "mean", "--json")
         self.assertRegex(done.stderr, "v1 formats are left out: they have no centre")
         centred = json.loads(done.stdout)["tensors"][0]
-        self.assertEqual([row["format"] for row in centred["formats"]], V2_FORMATS)
+        self.assertEqual([row["format"] for row in centred["formats"]], V2_FORMATS + default)
         self.assertEqual((first["n_centres"], first["centre_stretch"]), (0, 0))
 
     def test_sweep_centres(self):
@@ -108,11 +109,57 @@ class Output(CommandTest):
             options = ("--center", kind, "--center-stretch", stretch)
             swept = json.loads(self.run_raw("sweep", "x.npy", *options, "--json").stdout)["tensors"][0]
             self.assertEqual((swept["n_centres"], swept["centre_stretch"]), (n, int(stretch) if n > 1 else 0))
-            for row in swept["formats"]:
+            for row in swept["formats"][:-2]:
                 told = self.json("encode", "x.npy", "-o", "y.st", "--format", row["format"], *options)
                 self.assertEqual((row["rel_mse"], row["bits_per_value"]), (told["rel_mse"], told["bits_per_value"]))
             self.assertTrue(self.run_raw("sweep", "x.npy", *options).stdout.startswith(
                 f"# x.npy: 2 heads of 5 positions of 256, without {text}\n"))
+
+    def test_sweep_names(self):
+        """Rows by name: what is encoded of a cache has the error; its bits count everything."""
+        values = gaussian(2 * 400 * 64, 5)
+        self.write_npy("long.npy", (2, 400, 64), values)
+        names = "default,tq6/tq4+centre+recent+sinks,tq4+recent=100,tq4,tq6+unbiased,tq8/tq4"
+        told = json.loads(self.tqkv("sweep", "long.npy", "--formats", names, "--json"))["tensors"][0]["formats"]
+        rows = {(row["format"], row["as"]): row for row in told}
+        self.assertEqual(list(rows), [("default", "keys"), ("default", "values"),
+                                      ("tq6/tq4+centre+recent+sinks", "keys"),
+                                      ("tq6/tq4+centre+recent+sinks", "values"), ("tq4+recent=100", "both"),
+                                      ("tq4", "both"), ("tq6+unbiased", "both"), ("tq8/tq4", "keys"),
+                                      ("tq8/tq4", "values")])
+        # 300 positions of 4 bits and a norm, 100 in float16.
+        recent = rows["tq4+recent=100", "both"]
+        self.assertAlmostEqual(recent["bits_per_value"], (300 * 4.25 + 100 * 16) / 400, places=6)
+        first = [x for g in range(2) for x in values[g * 400 * 64:(g * 400 + 300) * 64]]
+        self.write_npy("first.npy", (2, 300, 64), first)
+        self.assertAlmostEqual(recent["rel_mse"] / self.json("encode", "first.npy", "-o", "y.st", "--format",
+                                                             "tq4")["rel_mse"], 1, places=3)
+        # 1 sink, 335 codes and 64 recent ones; two centres of 16 bits a coordinate, of keys alone.
+        for side, bits, centres in (("keys", 6.25, 2), ("values", 4.25, 0)):
+            self.assertAlmostEqual(rows["default", side]["bits_per_value"],
+                                   (335 * bits + (65 + centres) * 16) / 400, places=6)
+        self.assertEqual(rows["tq8/tq4", "values"]["rel_mse"], rows["tq4", "both"]["rel_mse"])
+        self.write_npy("short.npy", (2, 40, 64), gaussian(2 * 40 * 64))
+        row = json.loads(self.tqkv("sweep", "short.npy", "--formats", "default", "--json"))["tensors"][0]["formats"][0]
+        self.assertEqual((row["bits_per_value"], row["rel_mse"]), (16.0, None))
+        text = self.tqkv("sweep", "long.npy", "--formats", names)
+        self.assert_fits_80_columns(text)
+        self.assertIn("# is encoded in the end", text)
+        self.refused(2, "--center does nothing with --formats", "sweep", "long.npy", "--formats", "tq4", "--center",
+                     "mean")
+        self.refused(2, "'tq9': there is no format", "sweep", "long.npy", "--formats", "tq4,tq9")
+        self.refused(1, "long.npy: head dimension 64 is none of those that 'tq4-v1' serves", "sweep", "long.npy",
+                     "--formats", "tq4-v1")
+
+    def test_threads_do_not_matter(self):
+        self.write_npy("long.npy", (3, 500, 64), gaussian(3 * 500 * 64, 5))
+        seen = []
+        for one in (False, True):
+            options = {"preexec_fn": lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})} if one else {}
+            done = self.run_raw("encode", "long.npy", "-o", "y.st", "--format", "tq4+centre=100", "--json", **options)
+            swept = self.run_raw("sweep", "long.npy", "--json", **options)
+            seen.append((done.stdout, self.read("y.st"), swept.stdout))
+        self.assertEqual(seen[0], seen[1])
 
     def test_tables_are_aligned_and_narrow(self):
         for arguments in self.results():

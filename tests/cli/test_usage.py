@@ -56,6 +56,26 @@ class Usage(CommandTest):
         self.encode("--capacity: a cache of 0 positions", "--format", "tq4", "--capacity", "0")
         self.encode("--ring needs --capacity", "--format", "tq4", "--ring")
 
+    def test_encode_names(self):
+        """What a file can keep of a cache's name; the rest is told where it goes."""
+        self.encode("'tq6/tq4' keeps keys and values in two formats, .*: encode keys with --format tq6 and values "
+                    "with --format tq4", "--format", "tq6/tq4")
+        self.encode("'default' keeps .* encode keys with --format tq6.centre and values with --format tq4",
+                    "--format", "default")
+        for name in ("tq4+recent", "tq4+centre+sinks=2"):
+            self.encode("a file holds codes alone: leave .recent and .sinks away", "--format", name)
+        self.encode("--center: 'tq4.centre' has a centre of its own", "--format", "tq4+centre", "--center", "mean")
+        self.encode("--norm: 'tq4.plain' has a norm rule of its own", "--format", "tq4+plain", "--norm", "matched")
+        self.encode("'q8_0.rotate': keys and values in tq formats are wanted here", "--format", "q8_0+rotate")
+        self.encode("'tq4.nonsense': ", "--format", "tq4+nonsense")
+        self.write_npy("long.npy", (2, 300, 64), gaussian(2 * 300 * 64))
+        for name, options in (("tq6+centre", ("--center", "learn")), ("tq4/tq4+unbiased", ("--norm", "unbiased")),
+                              ("tq4+centre=all", ("--center", "learn", "--center-stretch", "all")),
+                              ("tq5+plain+centre=70", ("--center", "learn", "--center-stretch", "70", "--norm", "plain"))):
+            self.tqkv("encode", "long.npy", "-o", "a.st", "--format", name)
+            self.tqkv("encode", "long.npy", "-o", "b.st", "--format", name[:3], *options)
+            self.assertEqual(self.read("a.st"), self.read("b.st"), name)
+
     def test_options_that_would_do_nothing(self):
         self.encode("--scale-factor-d512 belongs to the v1 formats", "--format", "tq4",
                     "--scale-factor-d512", "2")

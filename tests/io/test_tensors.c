@@ -44,6 +44,11 @@ static void tensors_are_as_they_lie(void **state) {
     assert_int_equal(tq_safetensors_tensor(f, "none", &t), TQ_OK);
     assert_true(t.n_dims == 2 && t.shape[1] == 7 && t.n_values == 0);
     t.n_values = 99;
+    assert_string_equal(tq_safetensors_name(f, 0), "b");
+    assert_string_equal(tq_safetensors_name(f, 1), "a");
+    assert_string_equal(tq_safetensors_name(f, 2), "none");
+    assert_null(tq_safetensors_name(f, 3));
+    assert_null(tq_safetensors_name(NULL, 0));
     assert_fails(tq_safetensors_tensor(f, "c", &t), TQ_E_FILE_FIELD,
                  "t.safetensors: byte 8: no tensor c");
     assert_fails(tq_safetensors_tensor(f, "__metadata__", &t), TQ_E_FILE_FIELD, "no tensor __metadata__");

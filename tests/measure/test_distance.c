@@ -56,7 +56,7 @@ static void attention_by_hand(void **state) {
     double scratch[2], out[2], terms[2];
     measure_exact_attend(&x, 0, 0, scratch, out, terms);
     assert_true(fabs(out[0] - 7.0) < 1e-14 && fabs(out[1] + 1.0) < 1e-14 && fabs(terms[1] - 1.0) < 1e-14);
-    measure_exact_scores(&x, 0, 0, scratch);
+    measure_exact_scores(&x, 0, 0, 1, scratch);
     assert_true(fabs(measure_exact_softmax(scratch, 2, scratch) - log(4.0)) < 1e-14);
     x.window = 1;
     measure_exact_attend(&x, 0, 0, scratch, out, terms);
