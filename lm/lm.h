@@ -61,7 +61,8 @@ typedef struct lm_kv {
     tq_norm_rule k_norm_rule, v_norm_rule;
     int k_dense, v_dense;      /* CACHE: this side stays float32 (to look at the other alone) */
     lm_block k_block, v_block; /* BLOCKS */
-    int rotate;                /* BLOCKS: vectors are rotated as v2 does before they are rounded */
+    size_t edge; /* CACHE: so many of the first and of the last layers keep tq8 on both sides */
+    int rotate;  /* BLOCKS: vectors are rotated as v2 does before they are rounded */
     /* CACHE and BLOCKS: as in tq_cache_config */
     size_t recent, sinks;  /* recent as lm_layer_holds() says */
     size_t learn_centre;   /* likewise; 0: no centre */

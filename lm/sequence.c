@@ -2,6 +2,7 @@
  * A sequence: its keys and values, and attention over them. */
 #include "sequence.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "memory.h"
@@ -19,9 +20,12 @@ static tq_status create_layers(lm_sequence *s) {
     tq_status status = TQ_OK;
     s->layers = lm_alloc(s->model->n_layers, sizeof *s->layers);
     if (s->layers == NULL) return tq_fail(TQ_E_NO_MEMORY, 0, "sequence", "no memory for a sequence");
-    for (size_t i = 0; status == TQ_OK && i < s->model->n_layers; i++)
-        status =
-            lm_kv_layer_init(&s->layers[i], &s->model->layers[i].shape, &s->kv, s->capacity, s->chunk);
+    const size_t n = s->model->n_layers;
+    for (size_t i = 0; status == TQ_OK && i < n; i++) {
+        const bool outer = i < s->kv.edge || n - 1 - i < s->kv.edge;
+        status = lm_kv_layer_init(&s->layers[i], &s->model->layers[i].shape, outer ? &s->edge_kv : &s->kv,
+                                  s->capacity, s->chunk);
+    }
     return status;
 }
 
@@ -36,7 +40,8 @@ tq_status lm_sequence_create(const lm_model *model, const lm_kv *kv, size_t capa
     lm_sequence *s = lm_alloc(1, sizeof *s);
     if (s == NULL) return tq_fail(TQ_E_NO_MEMORY, 0, "sequence", "no memory for a sequence");
     s->model = model;
-    s->kv = *kv;
+    s->kv = s->edge_kv = *kv;
+    s->edge_kv.k_format = s->edge_kv.v_format = TQ_TQ8;
     s->capacity = capacity;
     s->chunk = chunk < capacity ? chunk : capacity;
     if (parallel != NULL) {

@@ -8,7 +8,7 @@
 
 struct lm_sequence {
     const lm_model *model;
-    lm_kv kv;
+    lm_kv kv, edge_kv; /* of the layers between, and of the outer ones */
     size_t capacity, chunk, length;
     const tq_parallel *parallel; /* NULL, or own_parallel */
     tq_parallel own_parallel;

@@ -85,6 +85,20 @@ static bool take_rotate(char *suffixes) {
     return true;
 }
 
+/* Takes "+edge=N" out of suffixes, once: *edge, or what it was. */
+static int take_edge(const char *whole, char *suffixes, size_t *edge) {
+    static const char word[] = "+edge=";
+    char *at = strstr(suffixes, word), *end;
+    if (!at) return CLI_DONE;
+    const char *digits = at + strlen(word);
+    const unsigned long n = strtoul(digits, &end, 10);
+    if (*digits < '1' || *digits > '9' || (*end != '\0' && *end != '+') || n > 1000)
+        return cli_misuse("'%s': +edge=N is a number of layers, 1 or more", whole);
+    *edge = n;
+    memmove(at, end, strlen(end) + 1);
+    return CLI_DONE;
+}
+
 /* Formats and suffixes as the library reads them; a dense side takes the other's, which is not used, and
  * a way without codes any that has all suffixes. */
 static int take_config(const char *whole, const side *k, const side *v, const char *suffixes, lm_kv *kv) {
@@ -115,6 +129,8 @@ static int check_suffixes(const char *whole, const lm_kv *kv, const char *suffix
         return cli_misuse("'%s': norm rules belong to tq formats", whole);
     if (kv->rotate && kv->store != LM_STORE_BLOCKS)
         return cli_misuse("'%s': +rotate is for blocks such as q8_0; tq formats rotate always", whole);
+    if (kv->edge && (kv->store != LM_STORE_CACHE || kv->k_dense || kv->v_dense))
+        return cli_misuse("'%s': +edge is for tq formats on both sides", whole);
     if (kv->learn_centre && kv->k_dense)
         return cli_misuse("'%s': the centre belongs to keys, which are float32 here", whole);
     return CLI_DONE;
@@ -135,10 +151,13 @@ int cli_parse_kv(const char *name, lm_kv *kv) {
         *plus = '\0';
     }
     const bool rotate = take_rotate(suffixes);
+    size_t edge = 0;
+    TRY(take_edge(name, suffixes, &edge));
     TRY(parse_sides(name, text, &k, &v));
     TRY(join_sides(name, &k, &v, kv));
     TRY(take_config(name, &k, &v, suffixes, kv));
     kv->rotate = rotate;
+    kv->edge = edge;
     return check_suffixes(name, kv, suffixes);
 }
 

@@ -15,9 +15,9 @@ enum { CLI_KV_NAME_SIZE = 96 };
 void cli_kv_default_name(char name[CLI_KV_NAME_SIZE]);
 
 /* A name as tq_cache_config_from_name() reads it, and more: k-FORMAT or v-FORMAT for one side alone, the
- * other in float32; float32, float16, q8_0, q5_0, q4_0 and iq4_nl in the place of formats; +rotate for the
- * last four; and "default".
- * CLI_DONE, or CLI_MISUSE after a message that says what is wrong with the name. */
+ * other in float32; float32, float16, q8_0, q5_0, q4_0 and iq4_nl in the place of formats; +rotate for
+ * the last four; +edge=N: so many of the first and of the last layers in tq8 on both sides; and
+ * "default". CLI_DONE, or CLI_MISUSE after a message that says what is wrong with the name. */
 int cli_parse_kv(const char *name, lm_kv *kv);
 
 /* Whether the formats serve every layer of the model. If not, why: a text such as "tq4-v1 serves head

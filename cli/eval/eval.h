@@ -10,6 +10,7 @@
 
 #include "base/kv_name.h"
 #include "lm/lm.h"
+#include "measure/bootstrap.h"
 #include "measure/softmax.h"
 #include "tqkv/io.h"
 
@@ -26,7 +27,7 @@ typedef struct cli_eval_row {
     char name[CLI_KV_NAME_SIZE];
     lm_kv kv;
 
-    double bits;      /* sum of -log2 of the probability of the token that came */
+    double *bits;     /* [tokens] -log2 of the probability of the token that came, less the reference's */
     double *kl;       /* [tokens] divergence from the reference's next-token distribution, nats */
     size_t same_top;  /* tokens at which the likeliest is the reference's */
     float *angles;    /* [tokens][outputs] 1 less the cosine of an attention output with its reference */
@@ -38,7 +39,11 @@ typedef struct cli_eval_row {
     double token_seconds; /* median time of a token of this row alone */
 
     /* From all of these, once they are there. */
+    double bits_change; /* mean of bits */
     double kl_mean, kl_median, kl_p99;
+    /* 95 %, by blocks of the text; `beside`: of kl_mean less the default's, NaN where there is no
+     * default. */
+    measure_interval change_interval, kl_interval, beside;
     double cosine_mean, cosine_p1;
 } cli_eval_row;
 
@@ -55,7 +60,7 @@ typedef struct cli_eval {
 
     cli_eval_row *rows; /* [n_rows]; the first is float32, the control */
     size_t n_rows;
-    double reference_bits;
+    double reference_bits, token_bits; /* their sum, and the last token's */
     size_t memory_at[CLI_EVAL_MEMORY_POINTS];
     size_t n_memory;
     double seconds; /* that it all took, timing of single rows apart */
@@ -78,7 +83,7 @@ typedef struct cli_eval_figure {
     double (*of)(const cli_eval *eval, const cli_eval_row *row);
 } cli_eval_figure;
 
-enum { CLI_EVAL_FIGURES = 13 };
+enum { CLI_EVAL_FIGURES = 17 };
 extern const cli_eval_figure cli_eval_figures[CLI_EVAL_FIGURES];
 
 /* The row of that name, or NULL. */
@@ -139,8 +144,12 @@ void cli_eval_add_token(const cli_eval *eval, cli_eval_row *row, size_t t, const
 void cli_eval_add_outputs(cli_eval_row *row, size_t layer, size_t t, size_t n_outputs, size_t first,
                           size_t n_heads, size_t head_dim, const float *reference, const float *out);
 
-/* Means and percentiles (nearest rank) of the row. Sorts kl and angles. */
-void cli_eval_summarise(cli_eval *eval, cli_eval_row *row);
+/* Means, their intervals, and percentiles (nearest rank) of all rows. Sorts kl and angles. CLI_DONE, or
+ * CLI_FAILED after a message. */
+int cli_eval_summarise(cli_eval *eval);
+
+/* Whether the text does not tell the row's KL from the default's. */
+bool cli_eval_ties(const cli_eval_row *row);
 
 /* A tq format beside a block baseline of as many bits a code. The baseline spends more on scales; moved
  * is its KL as it would be with our bits, at 6.02 dB a bit. */

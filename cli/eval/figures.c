@@ -3,7 +3,10 @@
 #include "eval/eval.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "base/message.h"
 
 #include "measure/distance.h"
 #include "measure/percentile.h"
@@ -18,14 +21,15 @@ static double surprise(const measure_softmax *s, const float *logits, uint32_t n
 void cli_eval_add_reference(cli_eval *eval, cli_eval_reference *r, const float *logits, uint32_t next) {
     r->logits = logits;
     r->softmax = measure_softmax_of(logits, eval->shape.vocab, r->p);
-    eval->reference_bits += surprise(&r->softmax, logits, next);
+    eval->token_bits = surprise(&r->softmax, logits, next);
+    eval->reference_bits += eval->token_bits;
 }
 
 void cli_eval_add_token(const cli_eval *eval, cli_eval_row *row, size_t t, const cli_eval_reference *r,
                         const float *logits, uint32_t next) {
     const measure_softmax s =
         measure_softmax_beside(r->logits, r->p, &r->softmax, logits, eval->shape.vocab, &row->kl[t]);
-    row->bits += surprise(&s, logits, next);
+    row->bits[t] = surprise(&s, logits, next) - eval->token_bits;
     row->same_top += s.top == r->softmax.top;
 }
 
@@ -45,20 +49,53 @@ void cli_eval_add_outputs(cli_eval_row *row, size_t layer, size_t t, size_t n_ou
     }
 }
 
-void cli_eval_summarise(cli_eval *eval, cli_eval_row *row) {
+static double mean(const double *x, size_t n) {
+    double sum = 0.0;
+    for (size_t i = 0; i < n; i++)
+        sum += x[i];
+    return sum / (double)n;
+}
+
+/* While kl is still in the text's order. room: [tokens]. */
+static int find_intervals(const cli_eval *eval, cli_eval_row *row, double *room) {
+    const cli_eval_row *usual = cli_eval_find(eval, CLI_EVAL_DEFAULT);
+    row->beside = (measure_interval){NAN, NAN};
+    for (size_t t = 0; usual && t < eval->tokens; t++)
+        room[t] = row->kl[t] - usual->kl[t];
+    const bool failed = measure_bootstrap(row->bits, eval->tokens, &row->change_interval) != 0 ||
+                        measure_bootstrap(row->kl, eval->tokens, &row->kl_interval) != 0 ||
+                        (usual && measure_bootstrap(room, eval->tokens, &row->beside) != 0);
+    return failed ? cli_out_of_memory() : CLI_DONE;
+}
+
+bool cli_eval_ties(const cli_eval_row *row) {
+    return strcmp(row->name, CLI_EVAL_DEFAULT) != 0 && row->beside.low <= 0.0 && row->beside.high >= 0.0;
+}
+
+static void summarise_row(const cli_eval *eval, cli_eval_row *row) {
     const size_t n_angles = eval->tokens * eval->n_outputs;
-    double kl = 0.0, angles = 0.0;
-    for (size_t t = 0; t < eval->tokens; t++)
-        kl += row->kl[t];
+    double angles = 0.0;
     for (size_t i = 0; i < n_angles; i++)
         angles += (double)row->angles[i];
+    row->bits_change = mean(row->bits, eval->tokens);
+    row->kl_mean = mean(row->kl, eval->tokens);
     measure_sort(row->kl, eval->tokens);
     measure_sort_floats(row->angles, n_angles);
-    row->kl_mean = kl / (double)eval->tokens;
     row->kl_median = row->kl[measure_rank(eval->tokens, 50)];
     row->kl_p99 = row->kl[measure_rank(eval->tokens, 99)];
     row->cosine_mean = 1.0 - angles / (double)n_angles;
     row->cosine_p1 = 1.0 - (double)row->angles[measure_rank(n_angles, 99)];
+}
+
+int cli_eval_summarise(cli_eval *eval) {
+    double *room = malloc(eval->tokens * sizeof *room);
+    int rc = room ? CLI_DONE : cli_out_of_memory();
+    for (size_t i = 0; rc == CLI_DONE && i < eval->n_rows; i++)
+        rc = find_intervals(eval, &eval->rows[i], room);
+    for (size_t i = 0; rc == CLI_DONE && i < eval->n_rows; i++)
+        summarise_row(eval, &eval->rows[i]);
+    free(room);
+    return rc;
 }
 
 double cli_eval_bits_per_value(const cli_eval *eval, const cli_eval_row *row) {
@@ -83,11 +120,15 @@ const cli_eval_row *cli_eval_find(const cli_eval *eval, const char *name) {
         return value;                                                                                    \
     }
 FIGURE(bytes, (double)row->bytes)
-FIGURE(bits_per_token, row->bits / (double)eval->tokens)
-FIGURE(change, (row->bits - eval->reference_bits) / (double)eval->tokens)
+FIGURE(change, row->bits_change)
+FIGURE(bits_per_token, eval->reference_bits / (double)eval->tokens + row->bits_change)
 FIGURE(perplexity, exp2(bits_per_token(eval, row)))
 FIGURE(perplexity_change, exp2(change(eval, row)) - 1.0)
+FIGURE(perplexity_low, exp2(row->change_interval.low) - 1.0)
+FIGURE(perplexity_high, exp2(row->change_interval.high) - 1.0)
 FIGURE(kl_mean, row->kl_mean)
+FIGURE(kl_low, row->kl_interval.low)
+FIGURE(kl_high, row->kl_interval.high)
 FIGURE(kl_median, row->kl_median)
 FIGURE(kl_p99, row->kl_p99)
 FIGURE(same_top, (double)row->same_top / (double)eval->tokens)
@@ -103,8 +144,12 @@ const cli_eval_figure cli_eval_figures[CLI_EVAL_FIGURES] = {
     {"bits_change", true, NULL, "%+.5f", 1, NULL, NULL, 1, change},
     {"perplexity", true, "perplexity", "%.4f", 1, "perplexity", "%.4f", 1, perplexity},
     {"perplexity_change", true, "change %", "%+.3f", 100, "change<br>%", "%+.3f", 100, perplexity_change},
+    {"perplexity_change_low", true, NULL, "%+.3f", 100, NULL, NULL, 1, perplexity_low},
+    {"perplexity_change_high", true, NULL, "%+.3f", 100, NULL, NULL, 1, perplexity_high},
     {"kl_mean", false, "KL mean", "%.2e", 1, "KL mean", "%.2e", 1, kl_mean},
-    {"kl_median", false, "median", "%.2e", 1, "median", "%.2e", 1, kl_median},
+    {"kl_low", false, "from", "%.1e", 1, "from", "%.1e", 1, kl_low},
+    {"kl_high", false, "to", "%.1e", 1, "to", "%.1e", 1, kl_high},
+    {"kl_median", false, NULL, "%.2e", 1, "median", "%.2e", 1, kl_median},
     {"kl_p99", false, "p99", "%.2e", 1, "p99", "%.2e", 1, kl_p99},
     {"same_top", false, "top %", "%.2f", 100, "same top<br>%", "%.2f", 100, same_top},
     {"cosine_mean", false, "cosine", "%.5f", 1, "cosine<br>mean", "%.5f", 1, cosine_mean},

@@ -39,24 +39,26 @@ static size_t first_context(const cli_eval *eval) {
 
 static int allocate_row(const cli_eval *eval, cli_eval_row *row) {
     if (eval->tokens > SIZE_MAX / sizeof(double)) return cli_out_of_memory();
+    row->bits = malloc(eval->tokens * sizeof *row->bits);
     row->kl = malloc(eval->tokens * sizeof *row->kl);
     row->angles = cli_new_floats(eval->tokens, eval->n_outputs, 1);
     row->error = calloc(eval->shape.n_layers, sizeof *row->error);
     row->size = calloc(eval->shape.n_layers, sizeof *row->size);
     row->memory = calloc(eval->n_memory, sizeof *row->memory);
-    const bool there = row->kl && row->angles && row->error && row->size && row->memory;
+    const bool there = row->bits && row->kl && row->angles && row->error && row->size && row->memory;
     return there ? CLI_DONE : cli_out_of_memory();
 }
 
 void cli_eval_free_rows(cli_eval *eval) {
     for (size_t i = 0; i < eval->n_rows; i++) {
         cli_eval_row *row = &eval->rows[i];
+        free(row->bits);
         free(row->kl);
         free(row->angles);
         free(row->error);
         free(row->size);
         free(row->memory);
-        row->kl = row->error = row->size = NULL;
+        row->bits = row->kl = row->error = row->size = NULL;
         row->angles = NULL;
         row->memory = NULL;
     }
@@ -236,8 +238,7 @@ int cli_eval_run(cli_eval *eval, cli_dump *dump) {
         rc = run_all(&r);
         cli_progress_end();
     }
-    for (size_t i = 0; rc == CLI_DONE && i < eval->n_rows; i++)
-        cli_eval_summarise(eval, &eval->rows[i]);
+    if (rc == CLI_DONE) rc = cli_eval_summarise(eval);
     free_sequences(&r);
     free(r.firsts);
     free(r.logits);

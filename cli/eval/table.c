@@ -132,6 +132,11 @@ int cli_eval_print_tables(const cli_eval *eval) {
     return cli_flush_output();
 }
 
+/* [low, high]; null where there is none. */
+static json_t *interval_json(const measure_interval *interval) {
+    return isnan(interval->low) ? json_null() : json_pack("[ff]", interval->low, interval->high);
+}
+
 /* One object a row: the figures and more. NULL when memory ran out. */
 static json_t *row_json(const cli_eval *eval, const cli_eval_row *row) {
     json_t *object = json_object(), *layers = json_array(), *memory = json_array(),
@@ -151,6 +156,8 @@ static json_t *row_json(const cli_eval *eval, const cli_eval_row *row) {
     }
     for (size_t i = 0; i < eval->n_memory; i++)
         failed |= json_array_append_new(memory, json_integer((json_int_t)row->memory[i]));
+    failed |= json_object_set_new(object, "kl_less_default", interval_json(&row->beside));
+    failed |= json_object_set_new(object, "tie", json_boolean(cli_eval_ties(row)));
     failed |= json_object_set_new(object, "layer_error", layers);
     failed |= json_object_set_new(object, "memory", memory);
     failed |= json_object_set_new(object, "layer_recent", recent);
