@@ -8,7 +8,7 @@
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
-#define WITH_F16C 1
+#define WITH_AVX2 1
 #endif
 
 /* Weights do not change and each result is its caller's own, so nothing here can race; watching every
@@ -35,7 +35,18 @@ UNWATCHED static void widen_f16(const uint16_t *values, size_t n, float *out) {
         out[i] = lm_from_half(values[i]);
 }
 
-#if WITH_F16C
+#if WITH_AVX2
+/* By eights, as no compiler makes vectors of such loops under the sanitizers. */
+UNWATCHED __attribute__((target("avx2"))) static void widen_bf16_avx2(const uint16_t *values, size_t n,
+                                                                      float *out) {
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(values + i)));
+        _mm256_storeu_ps(out + i, _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16)));
+    }
+    widen_bf16(values + i, n - i, out + i);
+}
+
 UNWATCHED __attribute__((target("avx2,f16c"))) static void widen_f16c(const uint16_t *values, size_t n,
                                                                       float *out) {
     size_t i = 0;
@@ -47,14 +58,15 @@ UNWATCHED __attribute__((target("avx2,f16c"))) static void widen_f16c(const uint
 
 void lm_widen(lm_type type, const void *values, size_t first, size_t n, float *out) {
     const uint16_t *narrow = (const uint16_t *)values + first;
-    if (type == LM_F32)
+    if (type == LM_F32) {
         memcpy(out, (const float *)values + first, n * sizeof *out);
-    else if (type == LM_BF16)
-        widen_bf16(narrow, n, out);
-#if WITH_F16C
-    else if (__builtin_cpu_supports("avx2")) /* the processors that have it have float16 conversion too */
-        widen_f16c(narrow, n, out);
+        return;
+    }
+#if WITH_AVX2
+    if (__builtin_cpu_supports("avx2")) { /* the processors that have it have float16 conversion too */
+        type == LM_BF16 ? widen_bf16_avx2(narrow, n, out) : widen_f16c(narrow, n, out);
+        return;
+    }
 #endif
-    else
-        widen_f16(narrow, n, out);
+    type == LM_BF16 ? widen_bf16(narrow, n, out) : widen_f16(narrow, n, out);
 }
