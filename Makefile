@@ -8,7 +8,7 @@ DEPS ?= scripts/install-deps
 # Tensors for the demo, .npy; empty: those of the language models.
 export K V
 
-.PHONY: all test demo coverage install clean help
+.PHONY: all test demo judge coverage install clean help
 
 all:
 	@$(DEPS) build
@@ -24,6 +24,13 @@ demo:
 	cmake --preset release
 	cmake --build --preset release
 	scripts/demo
+
+# Not a part of the tests: it fetches 1.4 GB and takes hours on two cores. What was measured is kept.
+judge:
+	@$(DEPS) build demo
+	cmake --preset release
+	cmake --build --preset release
+	models/judge $(MODELS)
 
 coverage:
 	@$(DEPS) build demo test coverage
@@ -44,6 +51,7 @@ help:
 	@echo "make test          build and run all tests, plain and under ASan and UBSan"
 	@echo "make demo          what formats cost a language model, and its tensors in each"
 	@echo "make demo K=k.npy V=v.npy     your tensors in every format"
+	@echo "make judge         three real language models, fetched, on every format: docs/choosing.md's tables"
 	@echo "make coverage      run the tests and report which lines they reach"
 	@echo "make install PREFIX=DIR       install what make built (DESTDIR works too)"
 	@echo "make clean         remove build/"
