@@ -133,7 +133,7 @@ static void write_pair(FILE *out, const cli_eval *eval, const cli_eval_pair *pai
     write_name(out, ours, ours->name);
     write_number(out, "bits", "%.3f", cli_eval_bits_per_value(eval, ours));
     write_number(out, "KL", "%.2e", ours->kl_mean);
-    fprintf(out, "<td class=\"name %s\">beside %s</td>", cli_eval_colour(baseline), baseline->name);
+    fprintf(out, "<td class=\"name beside %s\">%s</td>", cli_eval_colour(baseline), baseline->name);
     write_number(out, "bits", "%.3f", cli_eval_bits_per_value(eval, baseline));
     write_number(out, "KL", "%.2e", baseline->kl_mean);
     write_number(out, "its KL over ours", "%.3g", times);
@@ -146,7 +146,8 @@ static void write_pairs(FILE *out, const cli_eval *eval) {
     if (eval->n_pairs == 0) return;
     fputs(
         "<h2>Beside blocks</h2>\n<p>A tq format and blocks of 32 values of as many bits a code, with the "
-        "same helpers. At equal bits the blocks' KL is 4 times as much for every bit a value that they "
+        "helpers in the names. At equal bits the blocks' KL is 4 times as much for every bit a value "
+        "that they "
         "spend more (6.02 dB a bit).</p>\n<table><thead><tr><th class=\"name\">format</th><th>bits</th>"
         "<th>KL</th><th class=\"name\">baseline</th><th>bits</th><th>KL</th><th>its KL over ours</th>"
         "<th>lower</th><th>at equal bits</th><th>lower then</th></tr></thead><tbody>\n",

@@ -99,9 +99,9 @@ static void print_sentence(const cli_eval *eval, cli_eval_conclude *conclude) {
 static int print_pairs(const cli_eval *eval) {
     cli_grid grid;
     if (eval->n_pairs == 0) return CLI_DONE;
-    printf("\n# tq beside blocks of 32 with a float16 scale. times: the baseline's KL over ours;\n"
-           "# equal: at equal bits, 4 times as much for every bit a value that it spends\n"
-           "# more (6.02 dB a bit)\n");
+    printf("\n# tq beside blocks of 32 with a float16 scale. times: the baseline's KL over\n"
+           "# ours; equal: at equal bits, 4 times as much for every bit a value that it\n"
+           "# spends more (6.02 dB a bit)\n");
     fill_pairs(eval, &grid);
     TRY(cli_grid_print(&grid));
     print_sentence(eval, cli_eval_conclude_pairs);
@@ -151,8 +151,8 @@ int cli_eval_print_tables(const cli_eval *eval) {
     tell_cuts(eval);
     TRY(print_figures(eval, true));
     print_sentence(eval, cli_eval_conclude_costs);
-    printf("\n# KL in nats from the next-token distribution of float32; top: the same likeliest\n"
-           "# token\n");
+    printf("\n# KL in nats from the next-token distribution of float32; top: the same\n"
+           "# likeliest token\n");
     TRY(print_figures(eval, false));
     print_sentence(eval, cli_eval_conclude_divergence);
     TRY(print_pairs(eval));

@@ -50,6 +50,16 @@ static size_t say_rows(const cli_eval *eval, char *text,
     return n;
 }
 
+/* The row that loses most, where it is sure to lose. */
+static void say_worst(const cli_eval *eval, char *text) {
+    const cli_eval_row *worst = &eval->rows[0];
+    for (size_t i = 1; i < eval->n_rows; i++)
+        if (eval->rows[i].bits_change > worst->bits_change) worst = &eval->rows[i];
+    if (!is_usual(worst) && worst->change_interval.low > 0.0)
+        say(text, " The most is lost with %s: %+.3f %%.", worst->name,
+            100.0 * (exp2(worst->bits_change) - 1.0));
+}
+
 void cli_eval_conclude_costs(const cli_eval *eval, char text[CLI_EVAL_SENTENCE]) {
     const cli_eval_row *usual = cli_eval_find(eval, CLI_EVAL_DEFAULT);
     text[0] = '\0';
@@ -70,6 +80,7 @@ void cli_eval_conclude_costs(const cli_eval *eval, char text[CLI_EVAL_SENTENCE])
                                    : "a gain on this text");
     }
     say(text, " It takes %.2f bits a value; float16 takes 16.", bits);
+    say_worst(eval, text);
 }
 
 static bool is_tie(const cli_eval *eval, const cli_eval_row *row) {
@@ -110,7 +121,7 @@ static void conclude_beside_default(const cli_eval *eval, const cli_eval_row *us
     if (!next) {
         say(text, "No row has fewer bits than the default.");
     } else if (say_rows(eval, cheaper, is_cheaper_and_no_worse)) {
-        say(text, "At fewer bits, no worse than the default: %s.", cheaper);
+        say(text, "At fewer bits, not seen to be worse than the default: %s.", cheaper);
     } else {
         say(text, "Every row of fewer bits is further from float32 than the default: the nearest, ");
         say_row(eval, text, next);
