@@ -5,8 +5,8 @@ PREFIX ?= /usr/local
 export PREFIX
 # Installs missing Debian packages. DEPS=: skips that.
 DEPS ?= scripts/install-deps
-# Tensors for the demo, .npy; empty: those of the language models.
-export K V
+# For the demo: a fetched model, or tensors, .npy; empty: the small models.
+export K V MODEL
 
 .PHONY: all test demo judge coverage install clean help
 
@@ -49,7 +49,8 @@ clean:
 help:
 	@echo "make               build the library and the command into build/release"
 	@echo "make test          build and run all tests, plain and under ASan and UBSan"
-	@echo "make demo          what formats cost a language model, and its tensors in each"
+	@echo "make demo          what a compressed cache costs a small language model, and saves"
+	@echo "make demo MODEL=smollm2       the same on a real one, which models/get fetches"
 	@echo "make demo K=k.npy V=v.npy     your tensors in every format"
 	@echo "make judge         three real language models, fetched, on every format: docs/choosing.md's tables"
 	@echo "make coverage      run the tests and report which lines they reach"

@@ -16,7 +16,9 @@
 
 enum {
     CLI_EVAL_MAX_ROWS = 64,
-    CLI_EVAL_MEMORY_POINTS = 64 /* contexts at which the bytes of a cache are noted */
+    CLI_EVAL_MEMORY_POINTS = 64, /* contexts at which the bytes of a cache are noted */
+    CLI_EVAL_MAX_PAIRS = 4,
+    CLI_EVAL_SENTENCE = 1024
 };
 
 /* The name of the row that keeps them as tq_cache_config_default() does. */
@@ -47,6 +49,15 @@ typedef struct cli_eval_row {
     double cosine_mean, cosine_p1;
 } cli_eval_row;
 
+/* A tq format beside a block baseline of as many bits a code. The baseline spends more on scales: at
+ * equal bits its KL would be `factor` times as much, 6.02 dB for every bit a value that it spends more.
+ */
+typedef struct cli_eval_pair {
+    const cli_eval_row *ours, *baseline;
+    double factor;
+    measure_interval beside, beside_moved; /* 95 %: of our KL less its, as it is and at equal bits */
+} cli_eval_pair;
+
 typedef struct cli_eval {
     const char *model_path, *text_path;
     lm_model *model;
@@ -60,6 +71,8 @@ typedef struct cli_eval {
 
     cli_eval_row *rows; /* [n_rows]; the first is float32, the control */
     size_t n_rows;
+    cli_eval_pair pairs[CLI_EVAL_MAX_PAIRS]; /* those whose rows are both there */
+    size_t n_pairs;
     double reference_bits, token_bits; /* their sum, and the last token's */
     size_t memory_at[CLI_EVAL_MEMORY_POINTS];
     size_t n_memory;
@@ -151,17 +164,26 @@ int cli_eval_summarise(cli_eval *eval);
 /* Whether the text does not tell the row's KL from the default's. */
 bool cli_eval_ties(const cli_eval_row *row);
 
-/* A tq format beside a block baseline of as many bits a code. The baseline spends more on scales; moved
- * is its KL as it would be with our bits, at 6.02 dB a bit. */
-typedef struct cli_eval_pair {
-    const cli_eval_row *ours, *baseline;
-    double moved;
-} cli_eval_pair;
+/* Whether 0 is in it; false where there is no interval. */
+bool cli_eval_holds_zero(const measure_interval *interval);
 
-enum { CLI_EVAL_MAX_PAIRS = 6 };
+/* Fills in eval->pairs, while kl is still in the text's order. room: [tokens]. CLI_DONE, or CLI_FAILED
+ * after a message. */
+int cli_eval_find_pairs(cli_eval *eval, double *room);
 
-/* The pairs whose rows are both there; returns how many. */
-size_t cli_eval_pairs(const cli_eval *eval, cli_eval_pair pairs[CLI_EVAL_MAX_PAIRS]);
+/* Whose mean KL is lower, "ours" or "its", or "tie" where the text was seen not to tell. moved: at equal
+ * bits. */
+const char *cli_eval_lower(const cli_eval_pair *pair, bool moved);
+
+/* The name, with " *" behind the default and " =" behind what ties with it. */
+typedef char cli_eval_marked[CLI_KV_NAME_SIZE + 2];
+void cli_eval_mark(const cli_eval_row *row, cli_eval_marked name);
+
+/* A sentence or two about a table or picture; "" where there is nothing to say. */
+typedef void cli_eval_conclude(const cli_eval *eval, char text[CLI_EVAL_SENTENCE]);
+cli_eval_conclude cli_eval_conclude_costs, cli_eval_conclude_divergence, cli_eval_conclude_pairs,
+    cli_eval_conclude_sizes, cli_eval_conclude_ranking, cli_eval_conclude_layers,
+    cli_eval_conclude_memory;
 
 /* CLI_DONE, or CLI_FAILED after a message. */
 int cli_eval_print_tables(const cli_eval *eval);
@@ -173,7 +195,10 @@ const char *cli_eval_colour(const cli_eval_row *row);
 /* Whether there is anything to draw: a row that differs from float32. */
 bool cli_eval_has_divergence(const cli_eval *eval);
 
-/* Mean KL against bits per value, formats without options. */
+/* Whether the picture of sizes shows the row. */
+bool cli_eval_has_size_dot(const cli_eval_row *row);
+
+/* Mean KL against bits per value: formats bare, with all helpers, and the default. */
 void cli_eval_plot_sizes(const cli_eval *eval, FILE *out);
 
 /* Mean and 99th percentile of the KL, every row, the largest on top. */

@@ -68,8 +68,12 @@ static int find_intervals(const cli_eval *eval, cli_eval_row *row, double *room)
     return failed ? cli_out_of_memory() : CLI_DONE;
 }
 
+bool cli_eval_holds_zero(const measure_interval *interval) {
+    return interval->low <= 0.0 && interval->high >= 0.0;
+}
+
 bool cli_eval_ties(const cli_eval_row *row) {
-    return strcmp(row->name, CLI_EVAL_DEFAULT) != 0 && row->beside.low <= 0.0 && row->beside.high >= 0.0;
+    return strcmp(row->name, CLI_EVAL_DEFAULT) != 0 && cli_eval_holds_zero(&row->beside);
 }
 
 static void summarise_row(const cli_eval *eval, cli_eval_row *row) {
@@ -92,6 +96,7 @@ int cli_eval_summarise(cli_eval *eval) {
     int rc = room ? CLI_DONE : cli_out_of_memory();
     for (size_t i = 0; rc == CLI_DONE && i < eval->n_rows; i++)
         rc = find_intervals(eval, &eval->rows[i], room);
+    if (rc == CLI_DONE) rc = cli_eval_find_pairs(eval, room);
     for (size_t i = 0; rc == CLI_DONE && i < eval->n_rows; i++)
         summarise_row(eval, &eval->rows[i]);
     free(room);
@@ -137,22 +142,21 @@ FIGURE(cosine_p1, row->cosine_p1)
 FIGURE(tokens_per_second, 1.0 / row->token_seconds)
 
 const cli_eval_figure cli_eval_figures[CLI_EVAL_FIGURES] = {
-    {"bits_per_value", true, "bits/value", "%.3f", 1, "bits per<br>value", "%.3f", 1,
-     cli_eval_bits_per_value},
-    {"cache_bytes", true, "bytes", "%zu", 1, "cache<br>KiB", "%.1f", 1.0 / 1024, bytes},
+    {"bits_per_value", true, "bits", "%.3f", 1, "bits a value", "%.3f", 1, cli_eval_bits_per_value},
+    {"cache_bytes", true, "bytes", "%zu", 1, "KiB", "%.0f", 1.0 / 1024, bytes},
     {"bits_per_token", true, NULL, "%.4f", 1, NULL, NULL, 1, bits_per_token},
     {"bits_change", true, NULL, "%+.5f", 1, NULL, NULL, 1, change},
-    {"perplexity", true, "perplexity", "%.4f", 1, "perplexity", "%.4f", 1, perplexity},
-    {"perplexity_change", true, "change %", "%+.3f", 100, "change<br>%", "%+.3f", 100, perplexity_change},
-    {"perplexity_change_low", true, NULL, "%+.3f", 100, NULL, NULL, 1, perplexity_low},
-    {"perplexity_change_high", true, NULL, "%+.3f", 100, NULL, NULL, 1, perplexity_high},
+    {"perplexity", true, NULL, "%.4f", 1, "perplexity", "%.4f", 1, perplexity},
+    {"perplexity_change", true, "change %", "%+.3f", 100, "change %", "%+.3f", 100, perplexity_change},
+    {"perplexity_change_low", true, "from", "%+.3f", 100, "change from", "%+.3f", 100, perplexity_low},
+    {"perplexity_change_high", true, "to", "%+.3f", 100, "change to", "%+.3f", 100, perplexity_high},
     {"kl_mean", false, "KL mean", "%.2e", 1, "KL mean", "%.2e", 1, kl_mean},
-    {"kl_low", false, "from", "%.1e", 1, "from", "%.1e", 1, kl_low},
-    {"kl_high", false, "to", "%.1e", 1, "to", "%.1e", 1, kl_high},
+    {"kl_low", false, "from", "%.1e", 1, "KL from", "%.1e", 1, kl_low},
+    {"kl_high", false, "to", "%.1e", 1, "KL to", "%.1e", 1, kl_high},
     {"kl_median", false, NULL, "%.2e", 1, "median", "%.2e", 1, kl_median},
     {"kl_p99", false, "p99", "%.2e", 1, "p99", "%.2e", 1, kl_p99},
-    {"same_top", false, "top %", "%.2f", 100, "same top<br>%", "%.2f", 100, same_top},
-    {"cosine_mean", false, "cosine", "%.5f", 1, "cosine<br>mean", "%.5f", 1, cosine_mean},
-    {"cosine_p1", false, "p1", "%.4f", 1, "p1", "%.4f", 1, cosine_p1},
-    {"tokens_per_second", true, "tok/s", "%.0f", 1, "tokens<br>per s", "%.0f", 1, tokens_per_second},
+    {"same_top", false, "top %", "%.2f", 100, "same top %", "%.2f", 100, same_top},
+    {"cosine_mean", false, NULL, "%.5f", 1, "cosine mean", "%.5f", 1, cosine_mean},
+    {"cosine_p1", false, NULL, "%.4f", 1, "cosine p1", "%.4f", 1, cosine_p1},
+    {"tokens_per_second", true, NULL, "%.0f", 1, "tokens a second", "%.0f", 1, tokens_per_second},
 };

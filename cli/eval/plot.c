@@ -78,8 +78,15 @@ static double first_tick(const cli_axis *axis) {
     return ceil(axis->low / step - 1e-9) * step + 0.0; /* no minus zero */
 }
 
+/* A power of four of bytes; of others a decade, or two where decades lie close together. */
+static double log_step(const cli_axis *axis) {
+    static const double least = 27.0;
+    if (axis->bytes) return 4.0;
+    return fabs(axis->to - axis->from) < least * log10(axis->high / axis->low) ? 100.0 : 10.0;
+}
+
 static double next_tick(const cli_axis *axis, double tick) {
-    if (axis->log) return tick * (axis->bytes ? 4.0 : 10.0);
+    if (axis->log) return tick * log_step(axis);
     return tick + linear_step(axis);
 }
 

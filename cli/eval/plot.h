@@ -2,7 +2,8 @@
  * Plots as SVG inside an HTML page: axes, lines, dots, and labels that do not cover each other.
  *
  * Colours are classes that the page's style sheet defines, so that they suit light and dark. Points are
- * in the plot's own units, 600 wide, which the page scales. */
+ * in the plot's own units, 480 wide, which the page scales: so few that letters stay legible on a phone.
+ */
 #ifndef TQKV_CLI_PLOT_H
 #define TQKV_CLI_PLOT_H
 
@@ -10,7 +11,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-enum { CLI_PLOT_WIDTH = 600 };
+enum { CLI_PLOT_WIDTH = 480 };
 
 /* Values low to high lie at from to to. */
 typedef struct cli_axis {

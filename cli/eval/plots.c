@@ -8,26 +8,33 @@
 
 #include "eval/plot.h"
 
-/* Families of formats: the first line of each is a line through its members in the first picture. */
-static const char dense[] = "dense", v2[] = "v2", v1[] = "v1", blocks[] = "blocks", turned[] = "turned",
-                  mixed[] = "mixed";
+/* Families of formats; those with a line in the first picture have one through their members. */
+static const char usual[] = "usual", dense[] = "dense", v2[] = "v2", helped[] = "helped", v1[] = "v1",
+                  blocks[] = "blocks", turned[] = "turned", lent[] = "lent", mixed[] = "mixed";
+
+/* In the names of pictures for all three helpers, which would leave their lines no room. */
+static const char helpers[] = "+centre+recent+sinks";
 
 const char *cli_eval_colour(const cli_eval_row *row) {
     const lm_kv *kv = &row->kv;
-    if (kv->store == LM_STORE_BLOCKS) return kv->rotate ? turned : blocks;
+    const bool has_helper = kv->recent || kv->sinks || kv->learn_centre || kv->edge;
+    if (strcmp(row->name, CLI_EVAL_DEFAULT) == 0) return usual;
+    if (kv->store == LM_STORE_BLOCKS) return has_helper ? lent : kv->rotate ? turned : blocks;
     if (kv->store != LM_STORE_CACHE) return dense;
-    if (kv->k_dense || kv->v_dense || kv->k_format != kv->v_format) return mixed;
+    if (kv->k_dense || kv->v_dense) return mixed;
+    if (has_helper) return helped;
+    if (kv->k_format != kv->v_format) return mixed;
     return TQ_IS_V1(kv->k_format) ? v1 : v2;
 }
 
-/* What the pictures name: formats for keys and values alike or mixed, without options, and the default.
- */
+/* What the pictures of many lines name: formats bare or with all helpers, and the default. */
 static bool is_named(const cli_eval *eval, const cli_eval_row *row) {
     (void)eval;
     const lm_kv *kv = &row->kv;
-    if (strcmp(row->name, CLI_EVAL_DEFAULT) == 0) return true;
-    return !kv->k_dense && !kv->v_dense && !kv->recent && !kv->sinks && !kv->learn_centre &&
-           kv->k_norm_rule == TQ_NORM_DEFAULT && kv->v_norm_rule == TQ_NORM_DEFAULT;
+    const char *suffixes = strchr(row->name, '+');
+    const char *rest = suffixes && kv->rotate ? strchr(suffixes + 1, '+') : suffixes;
+    if (kv->k_dense || kv->v_dense) return false;
+    return !rest || strcmp(rest, helpers) == 0;
 }
 
 static bool diverges(const cli_eval_row *row) {
@@ -42,12 +49,16 @@ bool cli_eval_has_divergence(const cli_eval *eval) {
 
 static cli_label label_of(const cli_eval_row *row, double x, double y) {
     cli_label label = {.colour = cli_eval_colour(row), .x = x, .y = y};
-    snprintf(label.text, sizeof label.text, "%s", row->name);
+    const char *all = strstr(row->name, helpers);
+    if (all && all[strlen(helpers)] == '\0')
+        snprintf(label.text, sizeof label.text, "%.*s+crs", (int)(all - row->name), row->name);
+    else
+        snprintf(label.text, sizeof label.text, "%s", row->name);
     return label;
 }
 
 /* The first picture has formats alone: float16 would leave them no room. */
-static bool has_size_dot(const cli_eval_row *row) {
+bool cli_eval_has_size_dot(const cli_eval_row *row) {
     return is_named(NULL, row) && diverges(row) && cli_eval_colour(row) != dense;
 }
 
@@ -56,7 +67,7 @@ static size_t family_of(const cli_eval *eval, const char *family, const cli_eval
     size_t n = 0;
     for (size_t i = 0; i < eval->n_rows; i++) {
         const cli_eval_row *row = &eval->rows[i];
-        if (!has_size_dot(row) || cli_eval_colour(row) != family) continue;
+        if (!cli_eval_has_size_dot(row) || cli_eval_colour(row) != family) continue;
         size_t at = n++;
         for (; at > 0 &&
                cli_eval_bits_per_value(eval, members[at - 1]) > cli_eval_bits_per_value(eval, row);
@@ -117,15 +128,15 @@ static scene *new_scene(void) {
 }
 
 void cli_eval_plot_sizes(const cli_eval *eval, FILE *out) {
-    static const char *const families[] = {v2, v1, blocks, turned, mixed};
+    static const char *const families[] = {v2, helped, v1, blocks, turned, lent, mixed, usual};
     scene *s = new_scene();
     double low = HUGE_VAL, high = 0.0, fewest = HUGE_VAL, most = 0.0;
     cli_plot plot = {.out = out,
                      .height = 440,
-                     .x = {.title = "bits per value, norms counted", .from = 48, .to = 590},
+                     .x = {.title = "bits per value, norms counted", .from = 40, .to = 470},
                      .y = {.title = "mean KL, nats", .log = true, .from = 395, .to = 30}};
     for (size_t i = 0; i < eval->n_rows; i++) {
-        if (!has_size_dot(&eval->rows[i])) continue;
+        if (!cli_eval_has_size_dot(&eval->rows[i])) continue;
         widen(&low, &high, eval->rows[i].kl_mean);
         widen(&fewest, &most, cli_eval_bits_per_value(eval, &eval->rows[i]));
     }
@@ -171,13 +182,10 @@ void cli_eval_plot_ranking(const cli_eval *eval, FILE *out) {
         widen(&low, &high, row->kl_p99);
     }
     qsort(rows, n, sizeof *rows, by_kl);
-    const double bottom = 14.0 + 20.0 * (double)n, left = fmin(16.0 + CLI_LETTER_WIDTH * longest, 250.0);
+    const double bottom = 14.0 + 20.0 * (double)n, left = fmin(16.0 + CLI_LETTER_WIDTH * longest, 290.0);
     cli_plot plot = {.out = out,
                      .height = bottom + 46.0,
-                     .x = {.title = "KL, nats: mean (dot) and 99th percentile (ring)",
-                           .log = true,
-                           .from = left,
-                           .to = 580},
+                     .x = {.title = "KL, nats: dot mean, ring p99", .log = true, .from = left, .to = 470},
                      .y = {.low = (double)n, .high = 0.0, .from = bottom, .to = 10.0}};
     cli_axis_round(&plot.x, low, high);
     cli_plot_begin(&plot, "Mean KL and its 99th percentile, row by row");
@@ -187,19 +195,25 @@ void cli_eval_plot_ranking(const cli_eval *eval, FILE *out) {
 }
 
 /* Where lines end, so that a label of so many letters has room behind them. */
-enum { LINES_END = 416, END_LETTERS = 22 };
+enum { LINES_END = 310, END_LETTERS = 20, LINE_STEP = 15, LEAST_HEIGHT = 365, MANY_POINTS = 16 };
+
+/* Where the axis lies: so low that every line could have its own label. */
+static double bottom_for(size_t lines) {
+    return 30.0 + fmax(LEAST_HEIGHT, LINE_STEP * (double)lines);
+}
 
 /* Labels at the ends of lines, those of lines with the same end on one label. */
 static void add_end_label(scene *s, const cli_eval_row *row, double x, double y) {
+    const cli_label own = label_of(row, x, y);
     for (size_t i = 0; i < s->n_labels; i++) {
         cli_label *label = &s->labels[i];
         const size_t length = strlen(label->text);
-        if (fabs(label->y - y) < 0.05 && length + 2 + strlen(row->name) <= END_LETTERS) {
-            snprintf(label->text + length, sizeof label->text - length, ", %s", row->name);
+        if (fabs(label->y - y) < 0.05 && length + 2 + strlen(own.text) <= END_LETTERS) {
+            snprintf(label->text + length, sizeof label->text - length, ", %s", own.text);
             return;
         }
     }
-    s->labels[s->n_labels++] = label_of(row, x, y);
+    s->labels[s->n_labels++] = own;
 }
 
 /* A figure of a row at place i of a line's. */
@@ -219,11 +233,11 @@ static void draw_lines(const cli_eval *eval, const cli_plot *plot, size_t n, poi
             y[j] = y_of(eval, row, j);
         }
         cli_plot_line(plot, cli_eval_colour(row), n, x, y);
-        for (size_t j = 0; dots && j < n; j++)
+        for (size_t j = 0; dots && n <= MANY_POINTS && j < n; j++)
             cli_plot_dot(plot, cli_eval_colour(row), true, x[j], y[j]);
         add_end_label(s, row, cli_axis_at(&plot->x, x[n - 1]), cli_axis_at(&plot->y, y[n - 1]));
     }
-    cli_labels_stack(s->labels, s->n_labels, plot->y.to, plot->y.from, 15.0, 12.0);
+    cli_labels_stack(s->labels, s->n_labels, plot->y.to, plot->y.from, LINE_STEP, 12.0);
     cli_labels_draw(s->labels, s->n_labels, plot);
     cli_plot_end(plot);
     free(x);
@@ -249,20 +263,22 @@ static double layer_error(const cli_eval *eval, const cli_eval_row *row, size_t 
 void cli_eval_plot_layers(const cli_eval *eval, FILE *out) {
     const size_t n = eval->shape.n_layers;
     double low = HUGE_VAL, high = 0.0;
-    cli_plot plot = {
-        .out = out,
-        .height = 440,
-        .x = {.title = "layer",
-              .whole = true,
-              .from = 48,
-              .to = LINES_END,
-              .high = fmax((double)n - 1.0, 1.0)},
-        .y = {
-            .title = "relative squared error of attention outputs", .log = true, .from = 395, .to = 30}};
-    for (size_t i = 0; i < eval->n_rows; i++)
-        for (size_t layer = 0; has_layer_error(eval, &eval->rows[i]) && layer < n; layer++)
+    size_t lines = 0;
+    for (size_t i = 0; i < eval->n_rows; i++) {
+        if (!has_layer_error(eval, &eval->rows[i])) continue;
+        lines++;
+        for (size_t layer = 0; layer < n; layer++)
             widen(&low, &high, cli_eval_layer_error(&eval->rows[i], layer));
+    }
     if (high == 0.0) return;
+    const double bottom = bottom_for(lines), last = fmax((double)n - 1.0, 1.0);
+    cli_plot plot = {.out = out,
+                     .height = bottom + 45.0,
+                     .x = {.title = "layer", .whole = true, .from = 40, .to = LINES_END, .high = last},
+                     .y = {.title = "relative squared error of attention outputs",
+                           .log = true,
+                           .from = bottom,
+                           .to = 30}};
     cli_axis_round(&plot.y, low, high);
     cli_plot_begin(&plot, "Error of attention outputs, layer by layer");
     draw_lines(eval, &plot, n, layer_number, layer_error, has_layer_error, true);
@@ -281,18 +297,21 @@ static double memory_at(const cli_eval *eval, const cli_eval_row *row, size_t i)
 void cli_eval_plot_memory(const cli_eval *eval, FILE *out) {
     double low = HUGE_VAL, high = 0.0;
     const size_t n = eval->n_memory;
-    cli_plot plot = {
-        .out = out,
-        .height = 440,
-        .x = {.title = "tokens in the cache",
-              .high = (double)eval->memory_at[n - 1],
-              .from = 68,
-              .to = LINES_END},
-        .y = {.title = "bytes of all layers", .log = true, .bytes = true, .from = 395, .to = 30}};
+    size_t lines = 0;
     for (size_t i = 0; i < eval->n_rows; i++) {
+        lines += is_named(eval, &eval->rows[i]);
         widen(&low, &high, memory_at(eval, &eval->rows[i], 0));
         widen(&low, &high, memory_at(eval, &eval->rows[i], n - 1));
     }
+    const double bottom = bottom_for(lines);
+    cli_plot plot = {
+        .out = out,
+        .height = bottom + 45.0,
+        .x = {.title = "tokens in the cache",
+              .high = (double)eval->memory_at[n - 1],
+              .from = 60,
+              .to = LINES_END},
+        .y = {.title = "bytes of all layers", .log = true, .bytes = true, .from = bottom, .to = 30}};
     cli_axis_round(&plot.y, low, high);
     cli_plot_begin(&plot, "Bytes of the cache against tokens in it");
     draw_lines(eval, &plot, n, context_at, memory_at, is_named, false);

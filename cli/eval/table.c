@@ -12,13 +12,27 @@
 
 static const cli_column pair_columns[] = {
     {"name", "format", NULL},
-    {"kl", "KL", "%.2e"},
     {"baseline", "baseline", NULL},
-    {"baseline_kl", "its KL", "%.2e"},
-    {"baseline_kl_moved", "equal bits", "%.2e"},
+    {"kl", NULL, "%.2e"},
+    {"baseline_kl", NULL, "%.2e"},
+    {"baseline_kl_moved", NULL, "%.2e"},
+    {NULL, "times", "%.3g"},
+    {"kl_less_low", NULL, "%.2e"},
+    {"kl_less_high", NULL, "%.2e"},
     {"lower", "lower", NULL},
+    {NULL, "equal", "%.3g"},
+    {"kl_less_moved_low", NULL, "%.2e"},
+    {"kl_less_moved_high", NULL, "%.2e"},
     {"lower_moved", "then", NULL},
 };
+
+void cli_eval_mark(const cli_eval_row *row, cli_eval_marked name) {
+    const bool usual = strcmp(row->name, CLI_EVAL_DEFAULT) == 0;
+    snprintf(name, sizeof(cli_eval_marked), "%s%s", row->name,
+             usual                ? " *"
+             : cli_eval_ties(row) ? " ="
+                                  : "");
+}
 
 /* One of both tables. */
 static int print_figures(const cli_eval *eval, bool costs) {
@@ -34,7 +48,9 @@ static int print_figures(const cli_eval *eval, bool costs) {
     }
     cli_grid_begin(&grid, columns, n);
     for (size_t i = 0; i < eval->n_rows; i++) {
-        cli_cell cells[1 + CLI_EVAL_FIGURES] = {{.text = eval->rows[i].name}};
+        cli_eval_marked name;
+        cli_cell cells[1 + CLI_EVAL_FIGURES] = {{.text = name}};
+        cli_eval_mark(&eval->rows[i], name);
         for (size_t k = 1; k < n; k++)
             cells[k].number = figures[k]->factor * figures[k]->of(eval, &eval->rows[i]);
         cli_grid_row(&grid, cells);
@@ -42,48 +58,54 @@ static int print_figures(const cli_eval *eval, bool costs) {
     return cli_grid_print(&grid);
 }
 
-size_t cli_eval_pairs(const cli_eval *eval, cli_eval_pair pairs[CLI_EVAL_MAX_PAIRS]) {
-    static const char *const names[CLI_EVAL_MAX_PAIRS][2] = {
-        {"tq8", "q8_0+rotate"}, {"tq8", "q8_0"}, {"tq8+centre", "q8_0+rotate"},
-        {"tq4", "q4_0+rotate"}, {"tq4", "q4_0"}, {"tq4+centre", "q4_0+rotate"}};
-    size_t n = 0;
-    for (size_t i = 0; i < CLI_EVAL_MAX_PAIRS; i++) {
-        const cli_eval_row *ours = cli_eval_find(eval, names[i][0]);
-        const cli_eval_row *baseline = cli_eval_find(eval, names[i][1]);
-        if (ours && baseline) {
-            const double more =
-                cli_eval_bits_per_value(eval, baseline) - cli_eval_bits_per_value(eval, ours);
-            pairs[n++] = (cli_eval_pair){ours, baseline, baseline->kl_mean * exp2(2.0 * more)};
-        }
-    }
-    return n;
-}
-
 static void fill_pairs(const cli_eval *eval, cli_grid *grid) {
-    cli_eval_pair pairs[CLI_EVAL_MAX_PAIRS];
-    const size_t n = cli_eval_pairs(eval, pairs);
     cli_grid_begin(grid, CLI_COLUMNS(pair_columns));
-    for (size_t i = 0; i < n; i++) {
-        const cli_eval_row *ours = pairs[i].ours, *baseline = pairs[i].baseline;
-        const cli_cell cells[] = {{.text = ours->name},
-                                  {.number = ours->kl_mean},
-                                  {.text = baseline->name},
-                                  {.number = baseline->kl_mean},
-                                  {.number = pairs[i].moved},
-                                  {.text = ours->kl_mean < baseline->kl_mean ? "ours" : "its"},
-                                  {.text = ours->kl_mean < pairs[i].moved ? "ours" : "its"}};
+    for (size_t i = 0; i < eval->n_pairs; i++) {
+        const cli_eval_pair *pair = &eval->pairs[i];
+        const double kl = pair->ours->kl_mean, its = pair->baseline->kl_mean, moved = pair->factor * its;
+        const cli_cell cells[] = {{.text = pair->ours->name},
+                                  {.text = pair->baseline->name},
+                                  {.number = kl},
+                                  {.number = its},
+                                  {.number = moved},
+                                  {.number = its / kl},
+                                  {.number = pair->beside.low},
+                                  {.number = pair->beside.high},
+                                  {.text = cli_eval_lower(pair, false)},
+                                  {.number = moved / kl},
+                                  {.number = pair->beside_moved.low},
+                                  {.number = pair->beside_moved.high},
+                                  {.text = cli_eval_lower(pair, true)}};
         cli_grid_row(grid, cells);
     }
 }
 
+/* As lines of comment, none longer than a terminal is wide. */
+static void print_sentence(const cli_eval *eval, cli_eval_conclude *conclude) {
+    enum { WIDTH = 79 };
+    char text[CLI_EVAL_SENTENCE];
+    size_t column = WIDTH;
+    conclude(eval, text);
+    for (const char *word = text; *word;) {
+        const size_t length = strcspn(word, " ");
+        const bool fits = column + 1 + length <= WIDTH;
+        printf("%s%.*s", fits ? " " : word == text ? "# " : "\n# ", (int)length, word);
+        column = fits ? column + 1 + length : 2 + length;
+        word += length + strspn(word + length, " ");
+    }
+    if (text[0]) putchar('\n');
+}
+
 static int print_pairs(const cli_eval *eval) {
-    cli_eval_pair pairs[CLI_EVAL_MAX_PAIRS];
     cli_grid grid;
-    if (cli_eval_pairs(eval, pairs) == 0) return CLI_DONE;
-    printf("\n# Beside blocks of 32 with a float16 scale. equal bits: its KL times 4 for\n"
-           "# every bit a value that it spends more (6.02 dB a bit); and which is lower then\n");
+    if (eval->n_pairs == 0) return CLI_DONE;
+    printf("\n# tq beside blocks of 32 with a float16 scale. times: the baseline's KL over\n"
+           "# ours; equal: at equal bits, 4 times as much for every bit a value that it\n"
+           "# spends more (6.02 dB a bit)\n");
     fill_pairs(eval, &grid);
-    return cli_grid_print(&grid);
+    TRY(cli_grid_print(&grid));
+    print_sentence(eval, cli_eval_conclude_pairs);
+    return CLI_DONE;
 }
 
 static double reference_bits(const cli_eval *eval) {
@@ -104,29 +126,35 @@ static void tell_cuts(const cli_eval *eval) {
 
 static void tell_default(const cli_eval *eval) {
     char usual[CLI_KV_NAME_SIZE];
+    bool ties = false;
     cli_kv_default_name(usual);
-    if (cli_eval_find(eval, CLI_EVAL_DEFAULT))
-        printf("# default: %s, keys less a mean of %d for every %d\n"
-               "# positions, the last %d and the first %d in float16\n",
-               usual, TQ_DEFAULT_LEARN_CENTRE, TQ_DEFAULT_CENTRE_STRETCH, TQ_DEFAULT_RECENT,
-               TQ_DEFAULT_SINKS);
+    if (!cli_eval_find(eval, CLI_EVAL_DEFAULT)) return;
+    for (size_t i = 0; i < eval->n_rows; i++)
+        ties = ties || cli_eval_ties(&eval->rows[i]);
+    printf("# *: the default, %s, keys less a mean of %d\n"
+           "# for every %d positions, the last %d and the first %d in float16\n",
+           usual, TQ_DEFAULT_LEARN_CENTRE, TQ_DEFAULT_CENTRE_STRETCH, TQ_DEFAULT_RECENT,
+           TQ_DEFAULT_SINKS);
+    if (ties) printf("# =: its KL cannot be told from the default's on this text\n");
 }
 
 int cli_eval_print_tables(const cli_eval *eval) {
     const size_t full = eval->memory_at[eval->n_memory - 1];
     cli_print_line("# %s on %s", eval->shape.name, eval->text_path);
     printf("# %zu tokens, a new cache every %zu\n", eval->tokens, eval->context);
-    printf("# bytes and bits/value: after %zu tokens, norms and centres counted\n"
+    printf("# bits a value and bytes: after %zu tokens, norms and centres counted\n"
            "# float32: %.4f bits a token, a perplexity of %.4f; change: from that\n"
+           "# from, to: 95 %% of texts like this one, by blocks of %d tokens\n"
            "# v2 norms are matched unless a name says otherwise\n",
-           full, reference_bits(eval), exp2(reference_bits(eval)));
+           full, reference_bits(eval), exp2(reference_bits(eval)), MEASURE_BLOCK);
     tell_default(eval);
     tell_cuts(eval);
     TRY(print_figures(eval, true));
-    printf(
-        "\n# KL in nats from the next-token distribution of float32; top: the same likeliest\n# token; "
-        "cosines of attention outputs: mean and first percentile\n");
+    print_sentence(eval, cli_eval_conclude_costs);
+    printf("\n# KL in nats from the next-token distribution of float32; top: the same\n"
+           "# likeliest token\n");
     TRY(print_figures(eval, false));
+    print_sentence(eval, cli_eval_conclude_divergence);
     TRY(print_pairs(eval));
     printf("\n# %.1f s: %.0f tokens a second and format\n", eval->seconds, rate(eval));
     return cli_flush_output();

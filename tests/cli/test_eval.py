@@ -69,6 +69,10 @@ class Figures(EvalTest):
         expected = {"float32": 4 * values, "tq4": both(130, 258), "tq4-v1": both(132, 264),
                     "tq8/tq4": both(258, 514) // 2 + both(130, 258) // 2,
                     "k-tq4": both(130, 258) // 2 + 2 * values, "q4_0": values * 9 // 16,
+                    "q5_0": values * 22 // 32, "iq4_nl+rotate": values * 9 // 16,
+                    # Layers 0 and 3 in tq8.
+                    "tq4+edge=1": 2 * (2 * 256 * (258 + 2 * 130) + 300 * 514),
+                    "q4_0+rotate+sinks=2": 2 * (3 * 2 * (256 * 144 + 2 * 512) + 298 * 288 + 2 * 1024),
                     # Sinks left the windows long ago, but rings keep them: two more positions there.
                     "tq4+recent=32+sinks=2":
                         both(130, 258) + 2 * (3 * 2 * (32 * (512 - 130) + 2 * 512) + 34 * (1024 - 258))}
@@ -153,12 +157,82 @@ class Figures(EvalTest):
     def test_tables(self):
         done = self.eval_raw("--formats", "main", "--k-format", "tq4", "--recent", "9", "--center", model=BIAS)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
-        self.assertIn("# default: tq6/tq4+centre+recent+sinks, keys less a mean of 64 for every 256\n"
-                      "# positions, the last 64 and the first 1 in float16\n", done.stdout)
+        self.assertIn("# *: the default, tq6/tq4+centre+recent+sinks, keys less a mean of 64\n"
+                      "# for every 256 positions, the last 64 and the first 1 in float16\n", done.stdout)
         self.assertRegex(done.stdout, r"(?m)^tq4\+centre\+recent=9 +\d+\.\d{3} ")
         for line in done.stdout.splitlines():
             if not line.startswith("# kjv"):  # a path
                 self.assertLessEqual(len(line), 80, line)
+        rows = re.findall(r"(?m)^(\S+(?: [*=])?) +\d+\.\d{3} +\d+ ", done.stdout)
+        self.assertEqual(rows[0], "float32")
+        self.assertLessEqual(len(rows), 22)  # 20, the control, and the one asked for
+        self.assertEqual([name for name in rows if "*" in name], ["default *"])
+
+
+class Conclusions(EvalTest):
+    """What is said of the figures, and what is not where the text is too short."""
+
+    KEYS = ("kl_low", "kl_high", "perplexity_change_low", "perplexity_change_high")
+
+    def said(self, *options, **how):
+        """The comments, with their lines joined."""
+        done = self.eval_raw(*options, **how)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        return re.sub(r"\n# ", " ", done.stdout)
+
+    def test_intervals_and_ties(self):
+        names = "default,tq6/tq4+centre=256+recent=64+sinks=1,tq4,q4_0+rotate,tq4+centre+recent+sinks," \
+                "q4_0+rotate+recent+sinks"
+        result, rows = self.eval("--formats", names, model=BIAS, tokens=512)
+        for row in rows.values():
+            self.assertLessEqual(row["kl_low"], row["kl_mean"], row["name"])
+            self.assertGreaterEqual(row["kl_high"], row["kl_mean"])
+            self.assertLessEqual(row["perplexity_change_low"], row["perplexity_change_high"])
+        ties = [name for name, row in rows.items() if row["tie"]]
+        self.assertEqual(ties, ["tq6/tq4+centre=256+recent=64+sinks=1"])
+        self.assertEqual(rows[ties[0]]["kl_less_default"], [0, 0])
+        self.assertGreater(rows["tq4"]["kl_less_default"][0], 0)
+        self.assertLess(rows["float32"]["kl_less_default"][1], 0)
+        bare, helped = result["pairs"]
+        self.assertEqual((bare["name"], bare["baseline"]), ("tq4", "q4_0+rotate"))
+        self.assertEqual((helped["baseline"], helped["lower"], helped["lower_moved"]),
+                         ("q4_0+rotate+recent+sinks", "ours", "ours"))
+        self.assertLess(helped["kl_less_high"], 0)
+        self.assertLessEqual(helped["kl_less_low"], helped["kl"] - helped["baseline_kl"])
+
+        said = self.said("--formats", names, model=BIAS, tokens=512)
+        self.assertRegex(said, r"The default changes the perplexity by [+-]\d\.\d{3} % \(95 %: \S+ to \S+\), ")
+        self.assertRegex(said, r"The most is lost with tq4: \+\d+\.\d{3} %\.")
+        self.assertIn("=: its KL cannot be told from the default's", said)
+        self.assertRegex(said, r"(?m)^tq6/tq4\+centre=256\+recent=64\+sinks=1 = +\d")
+        self.assertIn("Not told apart from the default by this text: tq6/tq4+centre=256+recent=64+sinks=1. Every row "
+                      "of fewer bits is further from float32 than the default: the nearest, tq4+centre+recent+sinks (",
+                      said)
+        self.assertRegex(said, r"Of 2 pairs tq is nearer to float32 in 1, the baseline in ")
+        self.assertRegex(said, r"Widest apart: q4_0\+rotate\+recent\+sinks \(\d\.\d\d bits\) has \d+ times the KL of "
+                               r"tq4\+centre\+recent\+sinks \(")
+
+    def test_a_short_text_claims_nothing(self):
+        names = "default,tq6/tq4+centre=256+recent=64+sinks=1,tq4,q4_0+rotate"
+        result, rows = self.eval("--formats", names, model=BIAS, tokens=150)
+        for row in rows.values():
+            self.assertEqual([row[key] for key in self.KEYS], [None] * 4)
+            self.assertEqual((row["kl_less_default"], row["tie"]), (None, False))
+        self.assertEqual([result["pairs"][0][key] for key in ("kl_less_low", "kl_less_moved_high")], [None] * 2)
+        said = self.said("--formats", names, model=BIAS, tokens=150)
+        self.assertIn("%; the text is too short to say how sure that is. It takes ", said)
+        self.assertIn("The text is too short to tell rows from the default: that takes 8 blocks of 64 tokens.", said)
+        self.assertIn("The text is too short to tell the two of a pair apart.", said)
+        for word in ("tie", "=:", "95 %:", "Not told apart", "is lost"):
+            self.assertNotIn(word, said)
+
+    def test_without_the_default(self):
+        rows = self.eval("--formats", "tq4,tq8", model=BIAS, tokens=512)[1]
+        self.assertEqual((rows["tq4"]["kl_less_default"], rows["tq4"]["tie"]), (None, False))
+        said = self.said("--formats", "tq4,tq8", model=BIAS, tokens=512)
+        self.assertIn("The default is not among these rows: nothing is said about it.", said)
+        self.assertIn("The least mean KL of the compressed rows has tq8 (8.12 bits).", said)
+        self.assertNotIn("*", said)
 
 
 class Wrong(EvalTest):
@@ -168,12 +242,18 @@ class Wrong(EvalTest):
     def test_names(self):
         for name, pattern in (("tq9", "no format 'tq9'; there are float32"), ("tq4+x", r"'\+x' is no suffix"),
                               ("tq4+centre+centre", "twice"), ("tq4+plain+matched", "more than one norm rule"),
-                              ("float32+recent", "belong to tq formats"), ("q4_0+centre", "belong to tq formats"),
+                              ("float32+recent", "belong to tq formats"), ("q4_0+plain", "norm rules belong to tq formats"),
                               ("float16/tq4", "for keys and values alike"), ("tq4-v1+matched", "no norm rule"),
                               ("tq4-v1+centre", "no centre"), ("tq4+rotate", "rotate always"),
                               ("v-tq4+centre", "belongs to keys"), ("k-tq4/tq8", "name one side"),
                               ("tq4+recent=0", "1 or more"), ("tq4+recent=-1", "1 or more"),
-                              ("tq4,,tq8", "missing"), ("x" * 200, "too long")):
+                              ("tq4,,tq8", "missing"), ("x" * 200, "too long"),
+                              ("default+sinks", "no format 'default'"), ("tq4+edge", r"'\+edge' is no suffix"),
+                              ("tq4+edge=0", "a number of layers, 1 or more"),
+                              ("tq4+edge=x", "a number of layers, 1 or more"),
+                              ("tq4+edge=1+edge=2", r"'\+edge=2' is no suffix"),
+                              ("q4_0+edge=1", "for tq formats on both sides"),
+                              ("k-tq4+edge=1", "for tq formats on both sides")):
             self.wrong(2, pattern, "--formats", name)
         self.wrong(2, "not for this model: head_dim 128", "--formats", "tq6-v1", model=BIAS)
         self.wrong(2, "the name of one format each", "--k-format", "tq4+recent")
@@ -368,6 +448,24 @@ class Report(EvalTest):
             self.assertNotIn(word, self.page)
         self.assertIn("prefers-color-scheme:dark", self.page)
 
+    def test_the_default_is_marked_and_words_are_explained(self):
+        self.assertEqual(self.page.count('<tr class="usual"><td class="name usual">default *</td>'), 2)
+        for word in ("KL", "same top %", "perplexity, change %", "bits a value, KiB", "cosine mean, p1", "+centre",
+                     "+recent, +sinks", "+rotate", "+edge=N", "from, to; interval", "=, tie"):
+            self.assertIn(f"<dt>{word}</dt>", self.page)
+        said = re.findall(r'<p class="said">(.*?)</p>', self.page)
+        self.assertEqual(len(said), 7)  # three tables, four pictures
+        self.assertRegex(said[0], "^The default changes the perplexity by ")
+        self.assertRegex(said[3], "^(Nothing drawn here is|Smaller than the default)")
+        self.assertRegex(said[6], "^After 300 tokens the default takes ")
+
+    def test_every_figure_has_its_label(self):
+        """On a narrow screen a row is a card, and headings are out of sight."""
+        for table in re.findall(r"<table>.*?</table>", self.page, re.S):
+            headings = re.findall(r"<th>(.*?)</th>", table)
+            for row in re.findall(r"<tr.*?</tr>", table.split("<tbody>")[1]):
+                self.assertEqual(re.findall('data-label="(.*?)"', row), headings)
+
     def test_pictures(self):
         pictures = re.findall(r"<svg .*?</svg>", self.page, re.S)
         self.assertEqual(len(pictures), 4)
@@ -407,7 +505,7 @@ class Report(EvalTest):
             seen = subprocess.run([*common, "--dump-dom", page], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                                   text=True, timeout=120, check=True).stdout
             self.assertEqual(seen.count("<svg"), 4)
-            self.assertEqual(seen.count("<tr>"), self.page.count("<tr>"))
+            self.assertEqual(seen.count("<tr"), self.page.count("<tr"))
             for width in ("1200", "500"):
                 subprocess.run([*common, f"--window-size={width},2400", "--screenshot=" + self.path("page.png"), page],
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120, check=True)

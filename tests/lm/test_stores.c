@@ -179,6 +179,39 @@ static void centres_are_counted(void **state) {
     lm_model_free(m);
 }
 
+/* The first layer and the last in tq8, the two between in tq4. */
+static void outer_layers_are_counted(void **state) {
+    (void)state;
+    enum { N = 300, W = 256 };
+    lm_model *m = load_model(0);
+    fixture *f = load_fixture(0);
+    lm_kv kv = cache_of(TQ_TQ4);
+    kv.edge = 1;
+    expect_bytes(m, kv, f->tokens, N, 9, 2 * (2 * W * (258 + 130 + 130) + N * 514), "edge of 1");
+    free(f);
+    lm_model_free(m);
+}
+
+/* Where the two edges meet nothing is left of the format. */
+static void a_wide_edge_is_tq8(void **state) {
+    (void)state;
+    enum { N = 60, CHUNK = 20 };
+    lm_model *m = load_model(0);
+    fixture *f = load_fixture(0);
+    float *expected = run_tokens(m, cache_of(TQ_TQ8), f->tokens, N, CHUNK, NULL);
+    for (size_t edge = 1; edge <= 3; edge++) {
+        lm_kv kv = cache_of(TQ_TQ4);
+        kv.edge = edge;
+        float *logits = run_tokens(m, kv, f->tokens, N, CHUNK, NULL);
+        const bool same = memcmp(logits, expected, sizeof(float[N][VOCAB])) == 0;
+        assert_int_equal(same, edge >= 2); /* of 4 layers */
+        free(logits);
+    }
+    free(expected);
+    free(f);
+    lm_model_free(m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(halves_are_rounded_to_nearest),
@@ -186,6 +219,8 @@ int main(void) {
         cmocka_unit_test(rings_wrap),
         cmocka_unit_test(bytes_are_counted),
         cmocka_unit_test(centres_are_counted),
+        cmocka_unit_test(outer_layers_are_counted),
+        cmocka_unit_test(a_wide_edge_is_tq8),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
