@@ -12,8 +12,7 @@
 
 enum { JSON, N_OPTIONS };
 
-static const cli_column kernel_columns[] = {
-    {"operation", "operation", NULL}, {"isa", "kernel", NULL}, {"class", "results", NULL}};
+static const cli_column kernel_columns[] = {{"operation", "operation", NULL}, {"isa", "kernel", NULL}};
 static const cli_column level_columns[] = {{"isa", "level", NULL}, {"available", "available", NULL}};
 
 /* Text: with its name cut, a device fits into a line of 80 columns. */
@@ -25,11 +24,9 @@ static const cli_column device_columns[] = {{"device", "device", NULL},
                                             {"served", "served", NULL}};
 
 static void fill_kernels(cli_grid *grid, const tq_kernel_info *info, size_t n) {
-    cli_grid_begin(grid, kernel_columns, 3);
+    cli_grid_begin(grid, CLI_COLUMNS(kernel_columns));
     for (size_t i = 0; i < n; i++) {
-        const cli_cell cells[] = {{.text = info[i].operation},
-                                  {.text = tq_isa_name(info[i].isa)},
-                                  {.text = info[i].is_exact ? "exact" : "bounded"}};
+        const cli_cell cells[] = {{.text = info[i].operation}, {.text = tq_isa_name(info[i].isa)}};
         cli_grid_row(grid, cells);
     }
 }

@@ -8,7 +8,8 @@
  * An engine plans once for a kind of layer (tq_attention_plan()) and runs for every layer and step, all
  * sequences in one call (tq_attention_run()). tq_attention() is both for one sequence, for tools and
  * tests; tq_cache_attend() (cache.h) the same on a cache. Every sequence gives the same bits alone, in
- * any batch and on any number of threads.
+ * any batch, on any number of threads and on every level of instruction sets (cpu.h); lse alone takes a
+ * logarithm from libm, and may differ in its last bit from one libm to another.
  *
  * Accuracy class: bounded, against float64 on the decoded cache. For a row that sees T positions let
  * S = |scale| |q| max(|k| + 2 |c|), the largest score that lengths allow (|x| the Euclidean length, k the
@@ -22,7 +23,7 @@
  * lose digits. With ALiBi S has the largest slope times distance added; outputs in float16 or bfloat16
  * are rounded once more. Rounding errors seldom add up: on normally distributed vectors with scores of a
  * few units the error is about 1e-6 of that sum. Scores are rounded in proportion to S, and weights with
- * them: no float32 arithmetic has a bound without S. The same bits for any number of threads.
+ * them: no float32 arithmetic has a bound without S.
  *
  * What float32 cannot carry: a row that sees a NaN or an infinity (in a key, a value, a norm or a
  * centre), or a score or sum that float32 cannot hold, is NaN in all of its outputs and in lse; its

@@ -52,7 +52,6 @@ TQ_API tq_status tq_isa_set(tq_isa isa);
 typedef struct tq_kernel_info {
     const char *operation; /**< such as "quantize"; static storage */
     tq_isa isa;
-    int is_exact; /**< 1: the same bytes on every level; 0: within a bound (tqkv/attention.h) */
 } tq_kernel_info;
 
 /** The kernels in use, an entry per operation.

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "attention/batch.h"
+#include "kernels/exponential.h"
 
 static void poison(size_t dim, float *acc, float *top, float *sum) {
     *top = *sum = NAN;
@@ -27,7 +28,7 @@ static float higher(float top, float t) {
 /* exp(top - highest), 0 for a part that saw nothing; mostly the part is all there is. */
 static float weight_of(float top, float highest) {
     if (top == highest) return top == -INFINITY ? 0.0f : 1.0f;
-    return top == -INFINITY ? 0.0f : expf(top - highest);
+    return top == -INFINITY ? 0.0f : tq_exponential(top - highest);
 }
 
 /* Tops and sums of a row's splits, which lie side by side. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "attention/task.h"
+#include "kernels/exponential.h"
 
 enum { CHUNK = TQ_ATTEND_CHUNK, ROWS = TQ_ATTEND_ROWS };
 
@@ -158,7 +159,7 @@ static void weigh(tq_attend_task *t, const chunk *c, size_t r, size_t from, size
     if (tail[0] == -INFINITY) { /* nothing has been summed up yet */
         tail[0] = top;
     } else if (top > tail[0]) {
-        const float factor = expf(tail[0] - top);
+        const float factor = tq_exponential(tail[0] - top);
         kernels->scale(t->s->partial_floats - TQ_LANES, factor, partial_of(t, r));
         tail[0] = top;
         tail[1] *= factor;

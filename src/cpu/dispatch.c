@@ -27,7 +27,7 @@ typedef struct table {
     tq_isa level;
     tq_kernels kernels;
     struct {
-#define MEMBER(op, class, level) tq_isa op;
+#define MEMBER(op, level) tq_isa op;
         TQ_OPERATIONS(MEMBER, )
 #undef MEMBER
     } isa;
@@ -40,7 +40,7 @@ static _Atomic(const table *) active; /* NULL before the first use, and after a 
 /* Levels of another family have no rows here, so that "not above" is enough. */
 static void fill(table *t, tq_isa level) {
     t->level = level;
-#define TAKE(op, class, of)                                                                              \
+#define TAKE(op, of)                                                                                     \
     if (LEVEL_##of <= (int)level) {                                                                      \
         t->kernels.op = tq_##op##_##of;                                                                  \
         t->isa.op = (tq_isa)LEVEL_##of;                                                                  \
@@ -154,8 +154,8 @@ tq_status tq_kernels_in_use(tq_kernel_info *info, size_t capacity, size_t *count
     const tq_status status = active_table(&t);
     if (status != TQ_OK) return status;
     size_t n = 0;
-#define ENTRY(op, class, level)                                                                          \
-    if (n++ < capacity) info[n - 1] = (tq_kernel_info){#op, t->isa.op, class == TQ_EXACT};
+#define ENTRY(op, level)                                                                                 \
+    if (n++ < capacity) info[n - 1] = (tq_kernel_info){#op, t->isa.op};
     TQ_OPERATIONS(ENTRY, )
 #undef ENTRY
     *count = n;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * The operations on data: one typed signature and contract each. Kernels never fail; the public calls
  * have checked everything before, and debug builds assert it. Every implementation of an
- * exact operation gives the same bytes: sums run in 16 lanes (lane l takes coordinates l, 16 + l, 32 + l
- * .., in that order, then lanes are folded by halves), products are rounded before they are added. All
- * are exact but attention's score, accumulate, score_codes, accumulate_codes, softcap and exp_sum. */
+ * operation gives the same bytes, but for what a NaN holds: sums run in 16 lanes (lane l takes
+ * coordinates l, 16 + l, 32 + l .., in that order, then lanes are folded by halves). The codec's products
+ * are rounded before they are added; attention's are fused with their additions. */
 #ifndef TQ_KERNELS_H
 #define TQ_KERNELS_H
 
@@ -51,14 +51,14 @@ typedef void tq_requantize_fn(const tq_codebook_tables *book, size_t n, const fl
 /* Index of the first value whose magnitude is not at most `limit` (NaN is not), or n. */
 typedef size_t tq_scan_fn(size_t n, const float *x, float limit);
 
-/* Attention, on tiles of decoded vectors: sums are bounded, not exact, and may run in any order. Rows of
- * queries and tiles are `dim` values apart, scores and weights n_stride.
+/* Attention, on tiles of decoded vectors. Rows of queries and tiles are `dim` values apart, scores and
+ * weights n_stride.
  *
- * scores[r][t] = <queries[r], tile[t]> */
+ * scores[r][t] = <queries[r], tile[t]>, in lanes */
 typedef void tq_score_fn(size_t dim, size_t rows, const float *queries, size_t n, const float *tile,
                          float *scores, size_t n_stride);
 
-/* acc[r] += sum over t of weights[r][t] tile[t]; rows of acc lie acc_stride apart. */
+/* acc[r] += sum over t of weights[r][t] tile[t], in the order of t; rows of acc lie acc_stride apart. */
 typedef void tq_accumulate_fn(size_t dim, size_t rows, const float *weights, size_t n_stride, size_t n,
                               const float *tile, float *acc, size_t acc_stride);
 
@@ -101,32 +101,30 @@ typedef void tq_f32_to_f16_fn(size_t n, const float *src, uint16_t *dst);
 typedef void tq_bf16_to_f32_fn(size_t n, const uint16_t *src, float *dst);
 typedef void tq_f32_to_bf16_fn(size_t n, const float *src, uint16_t *dst);
 
-/* THE list: X(operation, class, level). Declarations, the tables in use, the kernel tests and benches are
- * made of it. A kernel of operation op at a level is called tq_op_level. */
-enum { TQ_BOUNDED, TQ_EXACT }; /* within a bound of the scalar kernel, or the same bytes */
-
+/* THE list: X(operation, level). Declarations, the tables in use, the kernel tests and benches are made
+ * of it. A kernel of operation op at a level is called tq_op_level. */
 #define TQ_OPERATIONS(X, level)                                                                          \
-    X(rotate, TQ_EXACT, level)                                                                           \
-    X(sum_squares, TQ_EXACT, level)                                                                      \
-    X(quantize, TQ_EXACT, level)                                                                         \
-    X(dequantize, TQ_EXACT, level)                                                                       \
-    X(pack, TQ_EXACT, level)                                                                             \
-    X(unpack, TQ_EXACT, level)                                                                           \
-    X(requantize, TQ_EXACT, level)                                                                       \
-    X(scan, TQ_EXACT, level)                                                                             \
-    X(score, TQ_BOUNDED, level)                                                                          \
-    X(accumulate, TQ_BOUNDED, level)                                                                     \
-    X(score_codes, TQ_BOUNDED, level)                                                                    \
-    X(accumulate_codes, TQ_BOUNDED, level)                                                               \
-    X(multiply, TQ_EXACT, level)                                                                         \
-    X(reduce_max, TQ_EXACT, level)                                                                       \
-    X(softcap, TQ_BOUNDED, level)                                                                        \
-    X(exp_sum, TQ_BOUNDED, level)                                                                        \
-    X(scale, TQ_EXACT, level)                                                                            \
-    X(f16_to_f32, TQ_EXACT, level)                                                                       \
-    X(f32_to_f16, TQ_EXACT, level)                                                                       \
-    X(bf16_to_f32, TQ_EXACT, level)                                                                      \
-    X(f32_to_bf16, TQ_EXACT, level)
+    X(rotate, level)                                                                                     \
+    X(sum_squares, level)                                                                                \
+    X(quantize, level)                                                                                   \
+    X(dequantize, level)                                                                                 \
+    X(pack, level)                                                                                       \
+    X(unpack, level)                                                                                     \
+    X(requantize, level)                                                                                 \
+    X(scan, level)                                                                                       \
+    X(score, level)                                                                                      \
+    X(accumulate, level)                                                                                 \
+    X(score_codes, level)                                                                                \
+    X(accumulate_codes, level)                                                                           \
+    X(multiply, level)                                                                                   \
+    X(reduce_max, level)                                                                                 \
+    X(softcap, level)                                                                                    \
+    X(exp_sum, level)                                                                                    \
+    X(scale, level)                                                                                      \
+    X(f16_to_f32, level)                                                                                 \
+    X(f32_to_f16, level)                                                                                 \
+    X(bf16_to_f32, level)                                                                                \
+    X(f32_to_bf16, level)
 
 /* The same for every level that is compiled for this processor family, worst first. */
 #if defined(TQ_X86_64)
@@ -140,12 +138,12 @@ enum { TQ_BOUNDED, TQ_EXACT }; /* within a bound of the scalar kernel, or the sa
 
 /* A kernel for each operation. */
 typedef struct tq_kernels {
-#define TQ_MEMBER(op, class, level) tq_##op##_fn *op;
+#define TQ_MEMBER(op, level) tq_##op##_fn *op;
     TQ_OPERATIONS(TQ_MEMBER, )
 #undef TQ_MEMBER
 } tq_kernels;
 
-#define TQ_DECLARE(op, class, level) tq_##op##_fn tq_##op##_##level;
+#define TQ_DECLARE(op, level) tq_##op##_fn tq_##op##_##level;
 TQ_KERNELS(TQ_DECLARE)
 #undef TQ_DECLARE
 

@@ -117,7 +117,7 @@ typedef struct operation {
 } operation;
 
 static const operation operations[] = {
-#define OPERATION(name, class, level) {#name, bench_##name, {.name = tq_##name##_scalar}},
+#define OPERATION(name, level) {#name, bench_##name, {.name = tq_##name##_scalar}},
     TQ_OPERATIONS(OPERATION, )
 #undef OPERATION
 };

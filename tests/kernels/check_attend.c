@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The kernels of attention. The conversions and scale give scalar's bytes; score, accumulate and
- * exp_sum sum and round in their own order: they stay within a bound that the sum of the absolute
- * terms sets. */
+ * The kernels of attention. They give scalar's bytes, and score, accumulate and exp_sum stay within a
+ * bound of the formula, which the sum of the absolute terms sets. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -32,6 +31,7 @@ static shape draw_shape(run *r, size_t dim, unsigned place) {
 
 static void score_case(run *r, const tq_kernels *kernel, shape s) {
     static float q[SOME_QUERIES * TQ_MAX_DIM], tile[MOST_POSITIONS * TQ_MAX_DIM];
+    float want_scores[SOME_QUERIES * MOST_ROWS];
     random_floats(r, q, s.rows * s.dim);
     random_floats(r, tile, s.n * s.dim);
     if (!run_case(r, "dim %zu, %zu queries, %zu positions", s.dim, s.rows, s.n)) return;
@@ -54,7 +54,8 @@ static void score_case(run *r, const tq_kernels *kernel, shape s) {
                 }
                 run_expect_near(r, (double)scores[i * (n + 3) + k], want, bound(s.dim) * terms);
             }
-        run_expect_surroundings(r, out);
+        tq_score_scalar(s.dim, s.rows, q, n, tile + t * s.dim, want_scores, n);
+        run_expect(r, out, want_scores, SAME_BYTES);
     }
 }
 
@@ -89,7 +90,8 @@ static void accumulate_case(run *r, const tq_kernels *kernel, shape s) {
             }
             run_expect_near(r, (double)sums[i * (s.dim + gap) + j], want, bound(n) * terms);
         }
-    run_expect_surroundings(r, out);
+    tq_accumulate_scalar(s.dim, s.rows, w, n, n, tile, acc, s.dim);
+    run_expect(r, out, acc, SAME_BYTES);
 }
 
 void check_accumulate(run *r, const tq_kernels *kernel) {
@@ -117,7 +119,8 @@ static void exp_sum_case(run *r, const tq_kernels *kernel, size_t n, float sprea
         run_expect_near(r, (double)scores[i], want, 4 * FLT_EPSILON * want + 2e-38);
     }
     run_expect_near(r, (double)sum, want_sum, 8 * FLT_EPSILON * want_sum);
-    run_expect_surroundings(r, out);
+    run_expect_near(r, (double)sum, (double)tq_exp_sum_scalar(n, top, x), 0.0);
+    run_expect(r, out, x, SAME_BYTES);
 }
 
 void check_exp_sum(run *r, const tq_kernels *kernel) {

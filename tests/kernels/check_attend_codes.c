@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Attention on packed codes: every codebook, every dim, every way in which rows and positions are taken
- * together. Sums stay within the bound of their order, and the same kernel gives the same bits when it is
- * called for one row and one position at a time, from elsewhere. */
+ * together. Sums stay within the bound of their order, and are the scalar kernel's, to the bit, which
+ * takes one row and one position at a time, from elsewhere. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -104,8 +104,8 @@ static void score_codes_case(run *r, const tq_kernels *kernel, codes_data *d) {
     for (size_t row = 0; row < d->rows; row++)
         for (size_t t = 0; t < d->n && !r->failed; t++) {
             expect_score(r, d, row, t, scores[row * d->n_stride + t]);
-            kernel->score_codes(&d->plain, d->dim, 1, d->queries + row * d->dim, 1,
-                                d->packed + t * d->width, d->width, d->alone + row * d->n + t, 1);
+            tq_score_codes_scalar(&d->plain, d->dim, 1, d->queries + row * d->dim, 1,
+                                  d->packed + t * d->width, d->width, d->alone + row * d->n + t, 1);
         }
     run_expect(r, out, d->alone, SAME_BYTES);
 }
@@ -142,8 +142,9 @@ static void accumulate_codes_case(run *r, const tq_kernels *kernel, codes_data *
     for (size_t row = 0; row < d->rows && !r->failed; row++) {
         expect_sums(r, d, row, acc + row * d->acc_stride);
         for (size_t t = 0; t < d->n; t++)
-            kernel->accumulate_codes(&d->plain, d->dim, 1, d->weights + row * d->n + t, 1, 1,
-                                     d->packed + t * d->width, d->width, d->alone + row * d->dim, d->dim);
+            tq_accumulate_codes_scalar(&d->plain, d->dim, 1, d->weights + row * d->n + t, 1, 1,
+                                       d->packed + t * d->width, d->width, d->alone + row * d->dim,
+                                       d->dim);
     }
     run_expect(r, out, d->alone, SAME_BYTES);
 }

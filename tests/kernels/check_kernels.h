@@ -16,7 +16,6 @@ typedef struct run run;
 /* A row's kernel stands in its operation's member; the others are NULL. */
 typedef struct kernel_row {
     const char *op, *isa;
-    bool is_exact; /* what the list says of the operation */
     tq_kernels kernel;
     void (*check)(run *r, const tq_kernels *kernel);
 } kernel_row;
@@ -64,7 +63,7 @@ size_t some_gap(run *r);
 tq_codebook_tables edge_book(run *r, const tq_codebook_tables *book, unsigned place);
 tq_rotation edge_rotation(run *r, const tq_rotation *rotation, unsigned place);
 
-#define TQ_CHECK(op, class, level) void check_##op(run *r, const tq_kernels *kernel);
+#define TQ_CHECK(op, level) void check_##op(run *r, const tq_kernels *kernel);
 TQ_OPERATIONS(TQ_CHECK, )
 #undef TQ_CHECK
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * Attention on tiles of decoded vectors, to read and to compare with. */
+ * Attention on tiles of decoded vectors, to read and to compare with. Products are fused with their
+ * additions, as the vectors do it: fmaf() is a call where the compiler may not use the instruction. */
 #include <assert.h>
 #include <math.h>
 #include <string.h>
 
+#include "kernels/exponential.h"
 #include "kernels/kernels.h"
 #include "kernels/lanes.h"
 
@@ -14,7 +16,7 @@ void tq_score_scalar(size_t dim, size_t rows, const float *queries, size_t n, co
         for (size_t t = 0; t < n; t++) {
             float lane[TQ_LANES] = {0};
             for (size_t j = 0; j < dim; j++)
-                lane[j % TQ_LANES] += queries[r * dim + j] * tile[t * dim + j];
+                lane[j % TQ_LANES] = fmaf(queries[r * dim + j], tile[t * dim + j], lane[j % TQ_LANES]);
             scores[r * n_stride + t] = tq_fold_lanes(lane);
         }
 }
@@ -26,7 +28,7 @@ void tq_accumulate_scalar(size_t dim, size_t rows, const float *weights, size_t 
         for (size_t t = 0; t < n; t++) {
             const float w = weights[r * n_stride + t];
             for (size_t j = 0; j < dim; j++)
-                acc[r * acc_stride + j] += w * tile[t * dim + j];
+                acc[r * acc_stride + j] = fmaf(w, tile[t * dim + j], acc[r * acc_stride + j]);
         }
 }
 
@@ -43,17 +45,34 @@ float tq_reduce_max_scalar(size_t n, const float *x, float top) {
     return top;
 }
 
+/* As in attend_vec.h. */
+static float hyperbolic_tangent(float x) {
+    const float size = fabsf(x), z = size * size;
+    if (size < 0.625f) {
+        float p = -5.70498872745e-3f;
+        p = fmaf(p, z, 2.06390887954e-2f);
+        p = fmaf(p, z, -5.37397155531e-2f);
+        p = fmaf(p, z, 1.33314422036e-1f);
+        p = fmaf(p, z, -3.33332819422e-1f);
+        return copysignf(fmaf(p * z, size, size), x);
+    }
+    const float e = tq_exponential(-2.0f * size);
+    return copysignf((1.0f - e) / (1.0f + e), x);
+}
+
 void tq_softcap_scalar(size_t n, float cap, float *x) {
     assert(cap > 0.0f);
     for (size_t i = 0; i < n; i++)
-        x[i] = cap * tanhf(x[i] / cap);
+        x[i] = isnan(x[i]) ? x[i] : cap * hyperbolic_tangent(x[i] / cap);
 }
 
 float tq_exp_sum_scalar(size_t n, float top, float *scores) {
-    float sum = 0.0f;
-    for (size_t t = 0; t < n; t++)
-        sum += scores[t] = expf(scores[t] - top);
-    return sum;
+    float lane[TQ_LANES] = {0};
+    for (size_t t = 0; t < n; t++) {
+        scores[t] = tq_exponential(scores[t] - top);
+        lane[t % TQ_LANES] += scores[t];
+    }
+    return tq_fold_lanes(lane);
 }
 
 void tq_scale_scalar(size_t n, float factor, float *acc) {
