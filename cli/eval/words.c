@@ -24,7 +24,7 @@ static bool is_usual(const cli_eval_row *row) {
     return strcmp(row->name, CLI_EVAL_DEFAULT) == 0;
 }
 
-/* Three digits below ten, or a whole number: of how many times one thing is another. */
+/* Two digits below ten, else a whole number: how many times one thing is another. */
 static void say_times(char *text, double times) {
     say(text, times < 9.95 ? "%.2g" : "%.0f", times);
 }
@@ -260,8 +260,13 @@ void cli_eval_conclude_memory(const cli_eval *eval, char text[CLI_EVAL_SENTENCE]
     text[0] = '\0';
     if (!usual) return;
     const double bytes = (double)usual->bytes, dense = 2.0 * (double)usual->values;
-    say(text, "After %zu tokens the default takes %.3g MiB where float16 takes %.3g: ",
+    say(text, "After %zu tokens the default takes %.3g MiB where float16 takes %.3g",
         eval->memory_at[eval->n_memory - 1], bytes / mib, dense / mib);
+    if (bytes >= dense) {
+        say(text, ": nothing of so short a cache is encoded.");
+        return;
+    }
+    say(text, ": ");
     say_times(text, dense / bytes);
     say(text, " times less. Its positions in float16 are a smaller share of a longer cache.");
 }
