@@ -209,7 +209,8 @@ static void add_end_label(scene *s, const cli_eval_row *row, double x, double y)
         cli_label *label = &s->labels[i];
         const size_t length = strlen(label->text);
         if (fabs(label->y - y) < 0.05 && length + 2 + strlen(own.text) <= END_LETTERS) {
-            snprintf(label->text + length, sizeof label->text - length, ", %s", own.text);
+            memcpy(label->text + length, ", ", 2);
+            strcpy(label->text + length + 2, own.text); /* there is room for END_LETTERS */
             return;
         }
     }
