@@ -16,14 +16,14 @@ static const cli_column pair_columns[] = {
     {"kl", NULL, "%.2e"},
     {"baseline_kl", NULL, "%.2e"},
     {"baseline_kl_moved", NULL, "%.2e"},
-    {NULL, "times", "%.3g"},
     {"kl_less_low", NULL, "%.2e"},
     {"kl_less_high", NULL, "%.2e"},
-    {"lower", "lower", NULL},
-    {NULL, "equal", "%.3g"},
+    {"lower", "less", NULL},
+    {NULL, "by", "%.3g"},
     {"kl_less_moved_low", NULL, "%.2e"},
     {"kl_less_moved_high", NULL, "%.2e"},
     {"lower_moved", "then", NULL},
+    {NULL, "by", "%.3g"},
 };
 
 void cli_eval_mark(const cli_eval_row *row, cli_eval_marked name) {
@@ -58,6 +58,10 @@ static int print_figures(const cli_eval *eval, bool costs) {
     return cli_grid_print(&grid);
 }
 
+static double times_apart(double a, double b) {
+    return fmax(a / b, b / a);
+}
+
 static void fill_pairs(const cli_eval *eval, cli_grid *grid) {
     cli_grid_begin(grid, CLI_COLUMNS(pair_columns));
     for (size_t i = 0; i < eval->n_pairs; i++) {
@@ -68,14 +72,14 @@ static void fill_pairs(const cli_eval *eval, cli_grid *grid) {
                                   {.number = kl},
                                   {.number = its},
                                   {.number = moved},
-                                  {.number = its / kl},
                                   {.number = pair->beside.low},
                                   {.number = pair->beside.high},
                                   {.text = cli_eval_lower(pair, false)},
-                                  {.number = moved / kl},
+                                  {.number = times_apart(kl, its)},
                                   {.number = pair->beside_moved.low},
                                   {.number = pair->beside_moved.high},
-                                  {.text = cli_eval_lower(pair, true)}};
+                                  {.text = cli_eval_lower(pair, true)},
+                                  {.number = times_apart(kl, moved)}};
         cli_grid_row(grid, cells);
     }
 }
@@ -99,9 +103,9 @@ static void print_sentence(const cli_eval *eval, cli_eval_conclude *conclude) {
 static int print_pairs(const cli_eval *eval) {
     cli_grid grid;
     if (eval->n_pairs == 0) return CLI_DONE;
-    printf("\n# tq beside blocks of 32 with a float16 scale. times: the baseline's KL over\n"
-           "# ours; equal: at equal bits, 4 times as much for every bit a value that it\n"
-           "# spends more (6.02 dB a bit)\n");
+    printf("\n# tq beside blocks of 32 with a float16 scale. less: whose KL, ours or its, and\n"
+           "# by how many times; then: at equal bits, the baseline's KL times 4 for every\n"
+           "# bit a value that it spends more (6.02 dB a bit)\n");
     fill_pairs(eval, &grid);
     TRY(cli_grid_print(&grid));
     print_sentence(eval, cli_eval_conclude_pairs);

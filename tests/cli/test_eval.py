@@ -60,7 +60,8 @@ class Figures(EvalTest):
 
     def test_what_a_cache_takes(self):
         """Three windows of 256 with 2 heads of 256 values, one layer of 300 with a head of 512."""
-        rows = self.eval("--formats", "tq4,tq4-v1,tq8/tq4,k-tq4,q4_0,tq4+recent=32+sinks=2")[1]
+        rows = self.eval("--formats", "tq4,tq4-v1,tq8/tq4,k-tq4,q4_0,tq4+recent=32+sinks=2,tq4+edge=1,"
+                         "q4_0+rotate+sinks=2,q5_0,iq4_nl+rotate")[1]
         values = 2 * 512 * (3 * 256 + 300)
 
         def both(side_256, side_512):
