@@ -60,7 +60,7 @@ class Kernels(CommandTest):
         self.assertEqual([line.split() for line in tables[0][1:]],
                          [[x["isa"], "yes" if x["available"] else "no"] for x in told["levels"]])
         self.assertEqual([line.split() for line in tables[1][1:]],
-                         [[x["operation"], x["isa"], x["class"]] for x in told["kernels"]])
+                         [[x["operation"], x["isa"]] for x in told["kernels"]])
 
     def test_a_wrong_level_stops_every_command(self):
         self.write_npy("x.npy", (1, 2, 64), gaussian(128))
