@@ -52,7 +52,7 @@ class Demo(CommandTest):
         for name in (r"default \*", "tq4", r"tq4\+centre\+recent\+sinks", r"q4_0\+rotate\+recent\+sinks"):
             self.assertRegex(helpers, rf"(?m)^{name} +\d")
         self.assertEqual(memory.count("times less."), 2)
-        self.assertRegex(memory, r"(?m)^default +258\.7 +980\.6 +6755\.6$")
+        self.assertRegex(memory, r"(?m)^default +258\.7 +980\.6 +3455\.6$")
         for page in ("report", "report-helpers"):
             self.assertIn(self.path(f"out folder/{page}/index.html"), done.stdout)
             self.assertIn(b"</html>", self.read(f"out folder/{page}/index.html"))
