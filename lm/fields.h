@@ -37,4 +37,12 @@ bool lm_field_is_there(const lm_file *f, const char *key);
 /* It must be this text: what else could stand there is not served. */
 tq_status lm_field_is(const lm_file *f, const char *key, const char *expected);
 
+/* An item of up to four bytes of a tensor, little-endian. */
+static inline uint32_t lm_item(const uint8_t *bytes, size_t size) {
+    uint32_t x = 0;
+    for (size_t i = 0; i < size; i++)
+        x |= (uint32_t)bytes[i] << 8 * i;
+    return x;
+}
+
 #endif

@@ -13,10 +13,6 @@
 
 static const float half_max = 65504;
 
-static uint64_t least(uint64_t a, uint64_t b) {
-    return a < b ? a : b;
-}
-
 tq_status lm_kv_check(const lm_kv *kv) {
     if ((int)kv->store < LM_STORE_F32 || kv->store > LM_STORE_BLOCKS)
         return tq_fail(TQ_E_FORMAT, 0, "store", "store %d is none", (int)kv->store);
@@ -41,7 +37,7 @@ static size_t item_size(const lm_kv_layer *layer) {
 }
 
 size_t lm_layer_holds(const lm_layer_shape *layer, size_t positions) {
-    return layer->window == 0 ? positions : (size_t)least(positions, layer->window);
+    return layer->window == 0 ? positions : (size_t)lm_least(positions, layer->window);
 }
 
 static tq_status create_cache(lm_kv_layer *layer) {
@@ -169,10 +165,6 @@ static tq_view dense_view(const lm_kv_layer *layer, unsigned side, uint64_t firs
                      .ring_start = (size_t)(first % layer->slots)};
 }
 
-static uint64_t most(uint64_t a, uint64_t b) {
-    return a > b ? a : b;
-}
-
 /* a - b, 0 where b is larger. */
 static uint64_t less(uint64_t a, uint64_t b) {
     return a > b ? a - b : 0;
@@ -230,13 +222,13 @@ static uint64_t count_centres(const lm_kv_layer *layer, uint64_t first, uint64_t
 void lm_kv_count(const lm_kv_layer *layer, uint64_t length, uint64_t *bytes, uint64_t *values) {
     const lm_layer_shape *s = &layer->shape;
     const uint64_t vector = (uint64_t)s->n_kv_heads * s->head_dim;
-    counts n = {.visible = s->window == 0 ? length : least(length, s->window)};
+    counts n = {.visible = s->window == 0 ? length : lm_least(length, s->window)};
     if (layer->cache != NULL || layer->kv->store == LM_STORE_BLOCKS) {
-        const uint64_t sinks = layer->kv->sinks, first = most(length - n.visible, sinks);
-        const uint64_t end =
-            most(first, layer->cache != NULL ? tq_cache_encoded_end(layer->cache) : layer->encoded_end);
+        const uint64_t sinks = layer->kv->sinks, first = lm_most(length - n.visible, sinks);
+        const uint64_t end = lm_most(first, layer->cache != NULL ? tq_cache_encoded_end(layer->cache)
+                                                                 : layer->encoded_end);
         n.encoded = end - first;
-        n.halves = least(length, sinks) + less(length, end);
+        n.halves = lm_least(length, sinks) + less(length, end);
         *bytes += count_centres(layer, first, end) * vector * sizeof(uint16_t);
     }
     for (unsigned side = LM_K; side < LM_SIDES; side++)

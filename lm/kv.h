@@ -9,6 +9,14 @@
 
 enum { LM_K, LM_V, LM_SIDES };
 
+static inline uint64_t lm_least(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
+static inline uint64_t lm_most(uint64_t a, uint64_t b) {
+    return a > b ? a : b;
+}
+
 typedef struct lm_kv_layer {
     lm_layer_shape shape;
     const lm_kv *kv;       /* the sequence's */

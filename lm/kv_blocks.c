@@ -9,14 +9,6 @@
 #include "kv_blocks.h"
 #include "memory.h"
 
-static uint64_t least(uint64_t a, uint64_t b) {
-    return a < b ? a : b;
-}
-
-static uint64_t most(uint64_t a, uint64_t b) {
-    return a > b ? a : b;
-}
-
 static size_t learned(const lm_kv_layer *layer) {
     return lm_layer_holds(&layer->shape, layer->kv->learn_centre);
 }
@@ -97,7 +89,7 @@ static tq_status round_position(const lm_kv_layer *layer, uint64_t position) {
 /* Makes sure of the centre of the stretch [start, end) that is encoded next; *there: its keys are. */
 static tq_status know_centre(const lm_kv_layer *layer, uint64_t start, uint64_t end, uint64_t length,
                              bool *there) {
-    const uint64_t begin = most(start, layer->kv->sinks), n = least(learned(layer), end - begin);
+    const uint64_t begin = lm_most(start, layer->kv->sinks), n = lm_least(learned(layer), end - begin);
     *there = layer->encoded_end > begin || begin + n <= length;
     return *there && layer->encoded_end <= begin ? learn(layer, begin, (size_t)n) : TQ_OK;
 }
@@ -112,14 +104,14 @@ tq_status lm_kv_blocks_age(lm_kv_layer *layer, uint64_t length) {
         bool there = true;
         tq_status status = learned(layer) > 0 ? know_centre(layer, start, stop, length, &there) : TQ_OK;
         /* Of a long chunk the first ones have been overwritten in a ring: no query sees them. */
-        for (uint64_t q = p; there && status == TQ_OK && q < least(stop, end); q++)
+        for (uint64_t q = p; there && status == TQ_OK && q < lm_least(stop, end); q++)
             if (q + layer->slots >= length) status = round_position(layer, q);
         if (!there || status != TQ_OK) return status;
-        layer->encoded_end = least(stop, end);
+        layer->encoded_end = lm_least(stop, end);
     }
     return TQ_OK;
 }
 
 void lm_kv_blocks_truncate(lm_kv_layer *layer, uint64_t length) {
-    layer->encoded_end = most(layer->kv->sinks, least(layer->encoded_end, length));
+    layer->encoded_end = lm_most(layer->kv->sinks, lm_least(layer->encoded_end, length));
 }

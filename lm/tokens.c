@@ -9,10 +9,6 @@
 
 static const char bytes_name[] = "tokens.bytes", offsets_name[] = "tokens.offsets";
 
-static uint32_t little(const uint8_t *p) {
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
 static tq_status check(const lm_file *f, const char *name, const char *type, const tq_raw_tensor *t) {
     if (strcmp(t->type, type) == 0 && t->n_dims == 1) return TQ_OK;
     return lm_file_fail(f, TQ_E_FILE_TYPE, name,
@@ -23,7 +19,7 @@ static tq_status check(const lm_file *f, const char *name, const char *type, con
 static tq_status take_offsets(const lm_file *f, lm_model *m, const tq_raw_tensor *offsets,
                               size_t n_bytes) {
     for (size_t i = 0; i <= m->vocab; i++) {
-        const uint32_t at = little(offsets->bytes + 4 * i);
+        const uint32_t at = lm_item(offsets->bytes + 4 * i, 4);
         if (at > n_bytes || (i > 0 && at < m->tokens.offsets[i - 1]))
             return lm_file_fail(f, TQ_E_FILE_FIELD, offsets_name,
                                 "tensor %s: value %zu is %lu; offsets rise from 0 to %zu", offsets_name,

@@ -43,13 +43,6 @@ static tq_status check_shape(const lm_file *f, const char *name, const tq_raw_te
                         columns);
 }
 
-static uint32_t little(const uint8_t *bytes, size_t size) {
-    uint32_t x = 0;
-    for (size_t i = 0; i < size; i++)
-        x |= (uint32_t)bytes[i] << 8 * i;
-    return x;
-}
-
 /* Items in the machine's order of bytes; the first that is no finite number is told. */
 static tq_status fill(const lm_file *f, const char *name, const tq_raw_tensor *t, lm_type type,
                       void *out) {
@@ -57,7 +50,7 @@ static tq_status fill(const lm_file *f, const char *name, const tq_raw_tensor *t
     const size_t size = lm_type_size(type);
     const uint32_t exponent = exponents[type];
     for (size_t i = 0; i < t->n_values; i++) {
-        const uint32_t bits = little(t->bytes + size * i, size);
+        const uint32_t bits = lm_item(t->bytes + size * i, size);
         if (size == sizeof(uint32_t))
             ((uint32_t *)out)[i] = bits;
         else

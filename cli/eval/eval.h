@@ -79,6 +79,14 @@ typedef struct cli_eval {
     double seconds; /* that it all took, timing of single rows apart */
 } cli_eval;
 
+/* Of a token, by the float32 reference. */
+double cli_eval_reference_bits(const cli_eval *eval);
+
+/* What so many bits more a token make of a perplexity: 0.01 is one percent more. */
+double cli_eval_perplexity_change(double bits);
+
+bool cli_eval_is_default(const cli_eval_row *row);
+
 /* Norms, centres and padding counted. */
 double cli_eval_bits_per_value(const cli_eval *eval, const cli_eval_row *row);
 
@@ -160,6 +168,11 @@ void cli_eval_add_outputs(cli_eval_row *row, size_t layer, size_t t, size_t n_ou
 /* Means, their intervals, and percentiles (nearest rank) of all rows. Sorts kl and angles. CLI_DONE, or
  * CLI_FAILED after a message. */
 int cli_eval_summarise(cli_eval *eval);
+
+/* The interval of the mean of a's KL less `factor` times b's, while kl is in the text's order. room:
+ * [tokens]. CLI_DONE, or CLI_FAILED after a message. */
+int cli_eval_compare(const cli_eval *eval, const cli_eval_row *a, const cli_eval_row *b, double factor,
+                     double *room, measure_interval *interval);
 
 /* Whether the text does not tell the row's KL from the default's. */
 bool cli_eval_ties(const cli_eval_row *row);

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "base/message.h"
-
 #include "measure/distance.h"
 #include "measure/percentile.h"
 
@@ -56,24 +55,33 @@ static double mean(const double *x, size_t n) {
     return sum / (double)n;
 }
 
+int cli_eval_compare(const cli_eval *eval, const cli_eval_row *a, const cli_eval_row *b, double factor,
+                     double *room, measure_interval *interval) {
+    for (size_t t = 0; t < eval->tokens; t++)
+        room[t] = a->kl[t] - factor * b->kl[t];
+    return measure_bootstrap(room, eval->tokens, interval) == 0 ? CLI_DONE : cli_out_of_memory();
+}
+
 /* While kl is still in the text's order. room: [tokens]. */
 static int find_intervals(const cli_eval *eval, cli_eval_row *row, double *room) {
     const cli_eval_row *usual = cli_eval_find(eval, CLI_EVAL_DEFAULT);
     row->beside = (measure_interval){NAN, NAN};
-    for (size_t t = 0; usual && t < eval->tokens; t++)
-        room[t] = row->kl[t] - usual->kl[t];
-    const bool failed = measure_bootstrap(row->bits, eval->tokens, &row->change_interval) != 0 ||
-                        measure_bootstrap(row->kl, eval->tokens, &row->kl_interval) != 0 ||
-                        (usual && measure_bootstrap(room, eval->tokens, &row->beside) != 0);
-    return failed ? cli_out_of_memory() : CLI_DONE;
+    if (measure_bootstrap(row->bits, eval->tokens, &row->change_interval) != 0 ||
+        measure_bootstrap(row->kl, eval->tokens, &row->kl_interval) != 0)
+        return cli_out_of_memory();
+    return usual ? cli_eval_compare(eval, row, usual, 1.0, room, &row->beside) : CLI_DONE;
 }
 
 bool cli_eval_holds_zero(const measure_interval *interval) {
     return interval->low <= 0.0 && interval->high >= 0.0;
 }
 
+bool cli_eval_is_default(const cli_eval_row *row) {
+    return strcmp(row->name, CLI_EVAL_DEFAULT) == 0;
+}
+
 bool cli_eval_ties(const cli_eval_row *row) {
-    return strcmp(row->name, CLI_EVAL_DEFAULT) != 0 && cli_eval_holds_zero(&row->beside);
+    return !cli_eval_is_default(row) && cli_eval_holds_zero(&row->beside);
 }
 
 static void summarise_row(const cli_eval *eval, cli_eval_row *row) {
@@ -103,6 +111,14 @@ int cli_eval_summarise(cli_eval *eval) {
     return rc;
 }
 
+double cli_eval_reference_bits(const cli_eval *eval) {
+    return eval->reference_bits / (double)eval->tokens;
+}
+
+double cli_eval_perplexity_change(double bits) {
+    return exp2(bits) - 1.0;
+}
+
 double cli_eval_bits_per_value(const cli_eval *eval, const cli_eval_row *row) {
     (void)eval;
     return 8.0 * (double)row->bytes / (double)row->values;
@@ -126,11 +142,11 @@ const cli_eval_row *cli_eval_find(const cli_eval *eval, const char *name) {
     }
 FIGURE(bytes, (double)row->bytes)
 FIGURE(change, row->bits_change)
-FIGURE(bits_per_token, eval->reference_bits / (double)eval->tokens + row->bits_change)
+FIGURE(bits_per_token, cli_eval_reference_bits(eval) + row->bits_change)
 FIGURE(perplexity, exp2(bits_per_token(eval, row)))
-FIGURE(perplexity_change, exp2(change(eval, row)) - 1.0)
-FIGURE(perplexity_low, exp2(row->change_interval.low) - 1.0)
-FIGURE(perplexity_high, exp2(row->change_interval.high) - 1.0)
+FIGURE(perplexity_change, cli_eval_perplexity_change(row->bits_change))
+FIGURE(perplexity_low, cli_eval_perplexity_change(row->change_interval.low))
+FIGURE(perplexity_high, cli_eval_perplexity_change(row->change_interval.high))
 FIGURE(kl_mean, row->kl_mean)
 FIGURE(kl_low, row->kl_interval.low)
 FIGURE(kl_high, row->kl_interval.high)

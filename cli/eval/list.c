@@ -66,11 +66,10 @@ typedef struct left_out {
 } left_out;
 
 static int add_name(cli_eval *eval, const char *name, left_out *out) {
-    char why[128], usual[CLI_KV_NAME_SIZE];
+    char why[128];
     cli_eval_row row = {0};
     if (cli_eval_find(eval, name)) return CLI_DONE;
-    cli_kv_default_name(usual);
-    TRY(cli_parse_kv(strcmp(name, CLI_EVAL_DEFAULT) == 0 ? usual : name, &row.kv));
+    TRY(cli_parse_kv(name, &row.kv));
     if (!cli_kv_serves(&row.kv, eval->model, why, sizeof why)) {
         if (!out) return cli_misuse("'%s': %s", name, why);
         const size_t length = strlen(out->names);

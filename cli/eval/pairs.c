@@ -15,14 +15,6 @@ static const char *const names[CLI_EVAL_MAX_PAIRS][2] = {
     {"tq4+centre+recent+sinks", "q4_0+rotate+centre+recent+sinks"},
 };
 
-/* The interval of ours' KL less `factor` times the baseline's. room: [tokens]. */
-static int compare(const cli_eval *eval, const cli_eval_pair *pair, double factor, double *room,
-                   measure_interval *interval) {
-    for (size_t t = 0; t < eval->tokens; t++)
-        room[t] = pair->ours->kl[t] - factor * pair->baseline->kl[t];
-    return measure_bootstrap(room, eval->tokens, interval) == 0 ? CLI_DONE : cli_out_of_memory();
-}
-
 int cli_eval_find_pairs(cli_eval *eval, double *room) {
     eval->n_pairs = 0;
     for (size_t i = 0; i < CLI_EVAL_MAX_PAIRS; i++) {
@@ -35,8 +27,8 @@ int cli_eval_find_pairs(cli_eval *eval, double *room) {
         const double more =
             cli_eval_bits_per_value(eval, pair.baseline) - cli_eval_bits_per_value(eval, pair.ours);
         pair.factor = exp2(2.0 * more);
-        TRY(compare(eval, &pair, 1.0, room, &pair.beside));
-        TRY(compare(eval, &pair, pair.factor, room, &pair.beside_moved));
+        TRY(cli_eval_compare(eval, pair.ours, pair.baseline, 1.0, room, &pair.beside));
+        TRY(cli_eval_compare(eval, pair.ours, pair.baseline, pair.factor, room, &pair.beside_moved));
         eval->pairs[eval->n_pairs++] = pair;
     }
     return CLI_DONE;

@@ -18,7 +18,7 @@ static const char helpers[] = "+centre+recent+sinks";
 const char *cli_eval_colour(const cli_eval_row *row) {
     const lm_kv *kv = &row->kv;
     const bool has_helper = kv->recent || kv->sinks || kv->learn_centre || kv->edge;
-    if (strcmp(row->name, CLI_EVAL_DEFAULT) == 0) return usual;
+    if (cli_eval_is_default(row)) return usual;
     if (kv->store == LM_STORE_BLOCKS) return has_helper ? lent : kv->rotate ? turned : blocks;
     if (kv->store != LM_STORE_CACHE) return dense;
     if (kv->k_dense || kv->v_dense) return mixed;

@@ -24,7 +24,7 @@ static void write_head(FILE *out, const cli_eval *eval) {
 }
 
 static void write_facts(FILE *out, const cli_eval *eval) {
-    const double bits = eval->reference_bits / (double)eval->tokens;
+    const double bits = cli_eval_reference_bits(eval);
     fputs("<h1>", out);
     cli_plot_escaped(out, eval->shape.name);
     fprintf(out, ": what a compressed KV cache costs</h1>\n<p>%zu layers, %zu parameters; %zu tokens of ",
@@ -80,7 +80,7 @@ static void write_number(FILE *out, const char *label, const char *format, doubl
 static void write_row(FILE *out, const cli_eval *eval, const cli_eval_row *row, bool costs) {
     cli_eval_marked name;
     cli_eval_mark(row, name);
-    fprintf(out, strcmp(row->name, CLI_EVAL_DEFAULT) == 0 ? "<tr class=\"usual\">" : "<tr>");
+    fputs(cli_eval_is_default(row) ? "<tr class=\"usual\">" : "<tr>", out);
     write_name(out, row, name);
     for (size_t k = 0; k < CLI_EVAL_FIGURES; k++) {
         const cli_eval_figure *f = &cli_eval_figures[k];

@@ -71,16 +71,6 @@ static void watch_qkv(void *context, size_t layer, size_t n_rows, const float *q
     if (r->t < r->dump->n_positions) cli_dump_add(r->dump, layer, r->t, q, k, v);
 }
 
-/* task(r, i) for every row i, on all threads. */
-static void each_row(run *r, void (*task)(void *work, size_t row)) {
-    if (r->parallel.run) {
-        r->parallel.run(r->parallel.context, r->eval->n_rows, task, r);
-        return;
-    }
-    for (size_t i = 0; i < r->eval->n_rows; i++)
-        task(r, i);
-}
-
 static void add_outputs(void *work, size_t i) {
     const run *r = work;
     const lm_layer_shape shape = lm_model_layer(r->eval->model, r->layer);
@@ -94,7 +84,7 @@ static void watch_attention(void *context, size_t layer, size_t n_rows, const fl
     (void)n_rows;
     r->layer = layer;
     r->out = out;
-    each_row(r, add_outputs);
+    cli_run_tasks(&r->parallel, r->eval->n_rows, add_outputs, r);
 }
 
 /* Room for the text, the tokens of the timing, and what a cache wants to have room for from the start. */
@@ -163,7 +153,7 @@ static int run_context(run *r, size_t first) {
         if (lm_decode(eval->model, r->n_sequences, r->sequences, r->tokens, r->logits, &watch) != TQ_OK)
             return cli_fail("token %zu of the text: %s", r->t, tq_last_error()->message);
         cli_eval_add_reference(eval, &r->reference, r->logits, eval->text[r->t + 1]);
-        each_row(r, add_token);
+        cli_run_tasks(&r->parallel, r->eval->n_rows, add_token, r);
         TRY(note_memory(r, &point));
         cli_progress_add(1);
     }

@@ -27,11 +27,10 @@ static const cli_column pair_columns[] = {
 };
 
 void cli_eval_mark(const cli_eval_row *row, cli_eval_marked name) {
-    const bool usual = strcmp(row->name, CLI_EVAL_DEFAULT) == 0;
     snprintf(name, sizeof(cli_eval_marked), "%s%s", row->name,
-             usual                ? " *"
-             : cli_eval_ties(row) ? " ="
-                                  : "");
+             cli_eval_is_default(row) ? " *"
+             : cli_eval_ties(row)     ? " ="
+                                      : "");
 }
 
 /* One of both tables. */
@@ -112,10 +111,6 @@ static int print_pairs(const cli_eval *eval) {
     return CLI_DONE;
 }
 
-static double reference_bits(const cli_eval *eval) {
-    return eval->reference_bits / (double)eval->tokens;
-}
-
 static double rate(const cli_eval *eval) {
     return (double)eval->tokens * (double)(eval->n_rows + 1) / eval->seconds;
 }
@@ -150,7 +145,7 @@ int cli_eval_print_tables(const cli_eval *eval) {
            "# float32: %.4f bits a token, a perplexity of %.4f; change: from that\n"
            "# from, to: 95 %% of texts like this one, by blocks of %d tokens\n"
            "# v2 norms are matched unless a name says otherwise\n",
-           full, reference_bits(eval), exp2(reference_bits(eval)), MEASURE_BLOCK);
+           full, cli_eval_reference_bits(eval), exp2(cli_eval_reference_bits(eval)), MEASURE_BLOCK);
     tell_default(eval);
     tell_cuts(eval);
     TRY(print_figures(eval, true));
@@ -219,8 +214,8 @@ int cli_eval_print_json(const cli_eval *eval) {
     cli_report_text(&report, "default", NULL, usual);
     cli_report_count(&report, "tokens", NULL, eval->tokens);
     cli_report_count(&report, "context", NULL, eval->context);
-    cli_report_real(&report, "reference_bits_per_token", NULL, reference_bits(eval));
-    cli_report_real(&report, "reference_perplexity", NULL, exp2(reference_bits(eval)));
+    cli_report_real(&report, "reference_bits_per_token", NULL, cli_eval_reference_bits(eval));
+    cli_report_real(&report, "reference_perplexity", NULL, exp2(cli_eval_reference_bits(eval)));
     cli_report_real(&report, "seconds", NULL, eval->seconds);
     cli_report_real(&report, "tokens_per_second_and_format", NULL, rate(eval));
     cli_report_json(&report, "memory_contexts", contexts);

@@ -20,10 +20,6 @@ say(char *text, const char *format, ...) {
     va_end(values);
 }
 
-static bool is_usual(const cli_eval_row *row) {
-    return strcmp(row->name, CLI_EVAL_DEFAULT) == 0;
-}
-
 /* Two digits below ten, else a whole number: how many times one thing is another. */
 static void say_times(char *text, double times) {
     say(text, times < 9.95 ? "%.2g" : "%.0f", times);
@@ -55,9 +51,9 @@ static void say_worst(const cli_eval *eval, char *text) {
     const cli_eval_row *worst = &eval->rows[0];
     for (size_t i = 1; i < eval->n_rows; i++)
         if (eval->rows[i].bits_change > worst->bits_change) worst = &eval->rows[i];
-    if (!is_usual(worst) && worst->change_interval.low > 0.0)
+    if (!cli_eval_is_default(worst) && worst->change_interval.low > 0.0)
         say(text, " The most is lost with %s: %+.3f %%.", worst->name,
-            100.0 * (exp2(worst->bits_change) - 1.0));
+            100.0 * cli_eval_perplexity_change(worst->bits_change));
 }
 
 void cli_eval_conclude_costs(const cli_eval *eval, char text[CLI_EVAL_SENTENCE]) {
@@ -69,12 +65,13 @@ void cli_eval_conclude_costs(const cli_eval *eval, char text[CLI_EVAL_SENTENCE])
     }
     const measure_interval *i = &usual->change_interval;
     const double bits = cli_eval_bits_per_value(eval, usual);
-    say(text, "The default changes the perplexity by %+.3f %%", 100.0 * (exp2(usual->bits_change) - 1.0));
+    say(text, "The default changes the perplexity by %+.3f %%",
+        100.0 * cli_eval_perplexity_change(usual->bits_change));
     if (isnan(i->low)) {
         say(text, "; the text is too short to say how sure that is.");
     } else {
-        say(text, " (95 %%: %+.3f to %+.3f), %s.", 100.0 * (exp2(i->low) - 1.0),
-            100.0 * (exp2(i->high) - 1.0),
+        say(text, " (95 %%: %+.3f to %+.3f), %s.", 100.0 * cli_eval_perplexity_change(i->low),
+            100.0 * cli_eval_perplexity_change(i->high),
             cli_eval_holds_zero(i) ? "which this text cannot tell from none"
             : i->low > 0.0         ? "a loss"
                                    : "a gain on this text");
@@ -250,8 +247,8 @@ void cli_eval_conclude_layers(const cli_eval *eval, char text[CLI_EVAL_SENTENCE]
         if (cli_eval_layer_error(row, i) < cli_eval_layer_error(row, least)) least = i;
     }
     say(text, "With %s the error is largest in layer %zu (%.1e) and smallest in layer %zu (%.1e).",
-        is_usual(row) ? "the default" : row->name, most, cli_eval_layer_error(row, most), least,
-        cli_eval_layer_error(row, least));
+        cli_eval_is_default(row) ? "the default" : row->name, most, cli_eval_layer_error(row, most),
+        least, cli_eval_layer_error(row, least));
 }
 
 void cli_eval_conclude_memory(const cli_eval *eval, char text[CLI_EVAL_SENTENCE]) {
