@@ -65,7 +65,7 @@ __device__ static uint32_t find_bad(const tq_cuda_vectors &src, uint32_t dim, ui
     for (uint32_t i = threadIdx.x % SHARE; i < dim && bad == UINT32_MAX; i += SHARE)
         if (!(fabsf(load_one(src.data, src.type, start + i)) <= TQ_MAX_ABS)) bad = i;
     for (int h = 1; h < SHARE; h *= 2)
-        bad = min(bad, __shfl_xor_sync(ALL, bad, h));
+        bad = min(bad, __shfl_xor_sync(WHOLE_WARP, bad, h));
     return bad;
 }
 
@@ -145,7 +145,7 @@ __device__ static uint16_t encode_v2(const tq_cuda_plan &p, const tables &t, V &
                                                       : quantize_v2<false>(p, t, v, scale);
     const float stored = zero ? 0.0f : stored_norm(p, norm, sum);
     const uint16_t half = __half_as_ushort(__float2half_rn(stored));
-    if (__any_sync(ALL, half == 0)) /* what is stored as zero has no codes */
+    if (__any_sync(WHOLE_WARP, half == 0)) /* what is stored as zero has no codes */
         if (half == 0) clear(v);
     return stored <= TQ_MAX_NORM ? half : (uint16_t)NO_NORM;
 }
@@ -213,7 +213,8 @@ __device__ static void encode_vector(const tq_cuda_encode_args &a, const tq_cuda
     rotate_in(p, v, t.signs);
     const float squares = squares_of(v, 0, v.n());
     const bool suspicious = !(squares <= SUSPICIOUS);
-    if (__any_sync(ALL, suspicious)) { /* what is not finite or too large shows there; look for it */
+    if (__any_sync(WHOLE_WARP,
+                   suspicious)) { /* what is not finite or too large shows there; look for it */
         const bool there = w.outer < a.tokens;
         const uint32_t bad =
             find_bad<V::SHARE>(s.src, p.dim, start_of(s, there ? w.outer : 0, there ? w.inner : 0));

@@ -64,7 +64,7 @@ __device__ inline void store_fields(uint8_t *block, unsigned width, const uint32
     const unsigned threads = 8 / bits; /* that share a byte */
     w[0] <<= bits * (place % threads);
     for (unsigned h = 1; h < threads; h *= 2)
-        w[0] |= __shfl_xor_sync(ALL, w[0], h);
+        w[0] |= __shfl_xor_sync(WHOLE_WARP, w[0], h);
     if (live && place % threads == 0) block[place / threads] = (uint8_t)w[0];
 }
 

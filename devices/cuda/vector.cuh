@@ -18,7 +18,7 @@
 #include "tqkv/types.h"
 
 enum { MAX_VECTORS = TQ_MAX_DIM / TQ_LANES, WARP = 32 };
-#define ALL 0xffffffffu /* threads of a warp */
+#define WHOLE_WARP 0xffffffffu /* threads of a warp */
 
 /* N coordinates of each of C lanes in registers, or, N = 0, any number of one lane in shared memory.
  * Coordinate 16 k + first_lane() + c of the vector is v[k * C + c]. */
@@ -75,7 +75,7 @@ template <bool TILTS, class V> __device__ inline void lane_stages(V &v, float ti
 #pragma unroll
         for (int i = 0; i < v.n() * W; i++) {
             if (h >= W) {
-                const float other = __shfl_xor_sync(ALL, v[i], h / W);
+                const float other = __shfl_xor_sync(WHOLE_WARP, v[i], h / W);
                 v[i] = add_product<true>(h == 1 ? __fmul_rn(tilt, other) : other, v[i], sign);
             } else if (!(i & h)) {
                 const float a = v[i], b = v[i + h];
@@ -210,8 +210,8 @@ template <class V> __device__ inline float fold(float (&sum)[V::WIDTH]) {
     for (int h = TQ_LANES / 2; h > 0; h /= 2)
 #pragma unroll
         for (int c = 0; c < (h < V::WIDTH ? h : V::WIDTH); c++)
-            sum[c] =
-                __fadd_rn(sum[c], h < V::WIDTH ? sum[c + h] : __shfl_xor_sync(ALL, sum[c], h / V::WIDTH));
+            sum[c] = __fadd_rn(sum[c], h < V::WIDTH ? sum[c + h]
+                                                    : __shfl_xor_sync(WHOLE_WARP, sum[c], h / V::WIDTH));
     return sum[0];
 }
 
@@ -343,9 +343,9 @@ template <class T, class V>
 __device__ inline void store_typed(V &v, float *stage, void *data, uint64_t at, uint64_t apart,
                                    bool live) {
     if constexpr (V::VECTORS > 0) {
-        const uint64_t first = __shfl_sync(ALL, at, 0);
+        const uint64_t first = __shfl_sync(WHOLE_WARP, at, 0);
         const bool even = live && at == first + threadIdx.x % WARP / V::SHARE * apart;
-        if (__all_sync(ALL, even && (uintptr_t)((T *)data + at) % 16 == 0)) {
+        if (__all_sync(WHOLE_WARP, even && (uintptr_t)((T *)data + at) % 16 == 0)) {
             store_staged(v, (T *)stage, (T *)data + first, apart);
             return;
         }
@@ -390,7 +390,7 @@ __device__ inline void walk_on(walk &w, const tq_cuda_step &step, uint32_t inner
 
 /* Whether any thread of the warp has a vector. */
 __device__ inline bool walk_more(const walk &w, uint64_t outer) {
-    return __any_sync(ALL, w.outer < outer);
+    return __any_sync(WHOLE_WARP, w.outer < outer);
 }
 
 template <class V> static tq_cuda_step step_of(unsigned blocks, unsigned threads, uint64_t inner) {

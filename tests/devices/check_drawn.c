@@ -83,10 +83,9 @@ static size_t most_length(const scene *s) {
 }
 
 static void draw_lengths(scene *s) {
-    const bool all_there = s->config.layer.bidirectional || s->n_tree > 0;
     for (size_t b = 0; b < s->n_sequences; b++) {
         size_t n = draw_length(most_length(s));
-        if (all_there && n > 0 && n < s->n_queries) n = s->n_queries;
+        if (s->n_tree > 0 && n > 0 && n < s->n_queries) n = s->n_queries;
         s->lengths[b] = n;
     }
 }

@@ -40,7 +40,7 @@ static void check_borders(const planned *p) {
 /* Long ones are cut into parts that are merged: one sequence, several, several queries, and recent
  * positions behind. */
 static void check_long(const planned *p) {
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < (p->config.dense ? 4 : 3); i++) {
         scene s = plain("long", &p->config, i == 2 ? 3 : 1);
         s.n_sequences = i == 1 ? 3 : 1;
         s.lengths[0] = 5003, s.lengths[1] = 33, s.lengths[2] = 1500;
@@ -196,6 +196,33 @@ static void check_limits(tq_cuda_accuracy accuracy) {
     tq_cuda_attention_free(p.plan);
 }
 
+/* So many positions that a warp's tiles go round its ring several times, in every way in which rings and
+ * tables share memory. The kernels that are built in, and some that are not. */
+static void check_full_rings(tq_cuda_accuracy accuracy) {
+    static const struct {
+        unsigned k_dim, v_dim;
+        tq_format k, v;
+    } layers[] = {{64, 64, TQ_TQ4, TQ_TQ4},   {64, 64, TQ_TQ6, TQ_TQ4},   {64, 64, TQ_TQ8, TQ_TQ8},
+                  {128, 128, TQ_TQ4, TQ_TQ4}, {128, 128, TQ_TQ6, TQ_TQ4}, {128, 128, TQ_TQ8, TQ_TQ8},
+                  {256, 256, TQ_TQ4, TQ_TQ4}, {256, 256, TQ_TQ6, TQ_TQ4}, {256, 256, TQ_TQ8, TQ_TQ8},
+                  {512, 512, TQ_TQ4, TQ_TQ4}, {576, 512, TQ_TQ8, TQ_TQ8}, {128, 128, TQ_TQ3, TQ_TQ2},
+                  {80, 96, TQ_TQ5, TQ_TQ7},   {192, 128, TQ_TQ8, TQ_TQ4}, {1024, 1024, TQ_TQ2, TQ_TQ4}};
+    for (size_t i = 0; i < sizeof layers / sizeof layers[0]; i++) {
+        tq_cuda_attention_config config = usual(accuracy);
+        config.layer.n_kv_heads = 4, config.layer.max_sequences = 8;
+        config.layer.head_dim = layers[i].k_dim, config.layer.v_head_dim = layers[i].v_dim;
+        config.layer.k_format = layers[i].k, config.layer.v_format = layers[i].v;
+        config.layer.scale = 1.0f / sqrtf((float)layers[i].k_dim);
+        const planned p = plan_for(&config);
+        scene s = plain("full rings", &config, 1);
+        s.n_sequences = 8;
+        for (size_t b = 0; b < 8; b++)
+            s.lengths[b] = (layers[i].k_dim > 256 ? 1600 : 3200) + 16 * b - b % 3;
+        check_scene(&s, p.plan, &p.info);
+        tq_cuda_attention_free(p.plan);
+    }
+}
+
 /* More sequences than a card has multiprocessors, and more queries than a tile has rows. */
 static void check_many(tq_cuda_accuracy accuracy) {
     tq_cuda_attention_config config = usual(accuracy);
@@ -281,6 +308,7 @@ void check_fixed(const options *o) {
         check_rings((tq_cuda_accuracy)accuracy);
         check_limits((tq_cuda_accuracy)accuracy);
         check_many((tq_cuda_accuracy)accuracy);
+        check_full_rings((tq_cuda_accuracy)accuracy);
     }
     check_workspace();
     check_defaults();

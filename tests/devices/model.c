@@ -15,8 +15,9 @@ bool model_sees(const scene *s, size_t b, size_t i, size_t position) {
         const uint64_t *bits = s->tree + (b * s->n_queries + i) * ((s->n_tree + 63) / 64);
         return (bits[bit / 64] >> bit % 64 & 1) != 0;
     }
+    if (query < 0) return false;
     if (key > query) return c->bidirectional != 0;
-    return c->window == 0 || position < c->sink_positions || query - key < (int64_t)c->window;
+    return c->window == 0 || position < c->sink_positions || (uint64_t)(query - key) < c->window;
 }
 
 /* In eight sums, as compilers like it. */

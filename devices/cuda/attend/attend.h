@@ -38,28 +38,20 @@ typedef struct tq_attend_dense {
     uint64_t v_row, v_head, v_sequence;
 } tq_attend_dense;
 
-/* What is to be done of a sequence, on the device. Tiles of codes are numbered from slot 0; of those that
- * are seen number j is tile j + base, of the first `head` ones, and tile j + skip of the others. */
+/* What is to be done of a sequence. Tiles of codes are numbered from slot 0; of those that are seen
+ * number j is tile j + base, of the first `head` ones, and tile j + skip of the others. Position j of
+ * those in float16 is j of the sinks, then recent_from on. */
 typedef struct tq_attend_sequence {
     uint32_t codes, head, base, skip; /* tiles */
-    uint32_t dense, sinks;            /* tiles of float16, and those of sinks among them */
+    uint32_t dense, sinks;            /* positions in float16, and those of sinks among them */
     uint32_t length;                  /* positions */
     uint32_t codes_from, codes_to;    /* positions that are codes, and are there */
     uint32_t recent_from;             /* positions from here on are recent */
     uint32_t seen_from; /* of tiles behind the first `head`, the first position that is seen */
-    uint32_t padding;
 } tq_attend_sequence;
 
-/* What a sequence weighs for each KV head and block of rows, in tiles of codes: float16 costs what it
- * takes to go over to it, too. */
-enum { TQ_ATTEND_DENSE_UNITS = 40 };
-#ifdef __CUDACC__
-__device__
-#endif
-    static inline uint32_t
-    tq_attend_units(const tq_attend_sequence *s, uint32_t dense_cost) {
-    return s->codes + (s->dense == 0 ? 0 : TQ_ATTEND_DENSE_UNITS + s->dense * dense_cost);
-}
+/* Partial results of an item's float16, at most. */
+enum { TQ_ATTEND_DENSE_PARTS = 4 };
 
 /* The work is a line: for each sequence, KV head and block of rows, an item, its tiles. Where sequence b
  * begins is starts[b]; [sequences] is the end. It is cut evenly, or, where items are few and alike, each
@@ -84,7 +76,6 @@ typedef struct tq_attend_args {
     uint32_t max_length;
     uint32_t sequences, kv_heads, group, queries; /* group: query heads of a KV head */
     uint32_t rows, row_blocks;                    /* group times queries; blocks of columns */
-    uint32_t dense_cost;                          /* of a tile of float16, in tiles of codes */
 
     float softcap;                           /* 0: none; then scores come without log2(e) */
     const float *slopes;                     /* times log2(e) is taken inside */
@@ -97,15 +88,15 @@ typedef struct tq_attend_args {
     int32_t stretch_shift;
 
     /* workspace */
-    const tq_attend_cut *cut;
+    const tq_attend_cut *cut; /* with starts and plan: of more sequences than a warp has lanes */
     const uint32_t *starts;
     const tq_attend_sequence *plan;
-    const uint32_t *queries_k; /* [items] products' operands for codes, then columns floats of scale */
-    const uint32_t *queries_dense;
-    uint32_t query_words; /* of an item */
-    float *partial;       /* [slots][codes, dense]: [columns][E] sums, [columns] references of the
-                             weights, [columns] their sums; item i and block b have slot i + b */
-    float value_scale;    /* of sums of codes */
+    const uint32_t *operands; /* [items] products' operands, then columns floats of scale */
+    uint32_t operand_words;   /* of an item */
+    /* Partial results: [columns][E] sums, [columns] references of the weights, [columns] their sums.
+     * Of codes item i and block b have number i + b; of float16 each item has TQ_ATTEND_DENSE_PARTS. */
+    float *partial, *dense_partial;
+    float value_scale; /* of sums of codes */
 } tq_attend_args;
 
 #endif

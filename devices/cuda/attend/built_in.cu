@@ -5,13 +5,12 @@
 
 #include "attend/attend.cuh"
 
-/* K and V formats; accuracy; float16 beside */
+/* K and V formats; accuracy */
 #define FORMATS(X, D)                                                                                    \
-    X(D, 4, 4, TQ_ATTEND_FAST, 0)                                                                        \
-    X(D, 4, 4, TQ_ATTEND_EXACT_FEW, 0)                                                                   \
-    X(D, 6, 4, TQ_ATTEND_FAST, 0)                                                                        \
-    X(D, 6, 4, TQ_ATTEND_FAST, 1)                                                                        \
-    X(D, 8, 8, TQ_ATTEND_FAST, 0)
+    X(D, 4, 4, TQ_ATTEND_FAST)                                                                           \
+    X(D, 4, 4, TQ_ATTEND_EXACT_FEW)                                                                      \
+    X(D, 6, 4, TQ_ATTEND_FAST)                                                                           \
+    X(D, 8, 8, TQ_ATTEND_FAST)
 #define LAYERS(X)                                                                                        \
     FORMATS(X, 64)                                                                                       \
     FORMATS(X, 128)                                                                                      \
@@ -21,10 +20,9 @@ enum { SHARED = 227 };
 
 extern "C" const void *tq_cuda_attend_built_in(const tq_attend_shape *s) {
     if (s->any_layout || s->shared_kib != SHARED || s->k_dim != s->v_dim) return nullptr;
-#define X(D, K, V, ACCURACY, DENSE)                                                                      \
-    if (s->k_dim == D && s->k_format == K && s->v_format == V && s->accuracy == ACCURACY &&              \
-        s->dense == DENSE)                                                                               \
-        return (const void *)tq_attend<D, D, K, V, ACCURACY, 0, DENSE, SHARED>;
+#define X(D, K, V, ACCURACY)                                                                             \
+    if (s->k_dim == D && s->k_format == K && s->v_format == V && s->accuracy == ACCURACY)                \
+        return (const void *)tq_attend<D, D, K, V, ACCURACY, 0, SHARED>;
     LAYERS(X)
 #undef X
     return nullptr;

@@ -8,10 +8,11 @@
 #include "attend/running.cuh"
 #endif
 
-/* The codes of a piece, to a partial result. */
-template <class L>
+/* The codes of a piece, to a partial result. `ready` comes once the first tiles have been asked for, and
+ * waits for queries. */
+template <class L, class R>
 TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block<L> &shared,
-                            last_sums<L> &ends) {
+                            last_sums<L> &ends, R ready) {
     using K = typename L::K;
     using V = typename L::V;
     constexpr int WARPS = L::WARPS, STAGES = L::STAGES, TEAM = L::TEAM, MEMBER = L::MEMBER;
@@ -39,13 +40,6 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
         if (low < 0) full_to = 0;
         full_from = max(full_from, seq.codes_from);
     }
-    const uint32_t *const words = a.queries_k + (uint64_t)item * a.query_words;
-    const float *const score_scales = (const float *)(words + L::QUERY_BYTES / 4) + cols.first;
-    operands<L> q(words, shared.queries);
-    running<L> r;
-    r.clear();
-    __syncthreads(); /* tables are there; sums of the last piece have been read */
-
     /* Warps take turns, or, where keys have centres, tiles that follow each other. Teams'
      * last turns may have none for some. */
     const uint32_t share = (c1 - c0) / WARPS, longer = (c1 - c0) % WARPS;
@@ -152,7 +146,14 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
         issue(i, i);
         copies_commit();
     }
+    ready();
+    const uint32_t *const words = a.operands + (uint64_t)item * a.operand_words;
+    const float *const score_scales = (const float *)(words + L::QUERY_BYTES / 4) + cols.first;
+    operands<L> q(words, shared.queries);
     q.hold();
+    running<L> r;
+    r.clear();
+    __syncthreads(); /* tables are there, and operands that are shared */
     const float scale0 = score_scales[0], scale1 = score_scales[1];
     uint32_t stage = 0;
 #pragma unroll 1
@@ -213,7 +214,7 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
         if (TEAM > 1 && tile == ~0u)
             s[0] = s[1] = s[2] = s[3] = -INF;
         else
-            finish_scores<L, true>(a, w, cols, s, p, !full);
+            finish_scores<L>(a, w, cols, s, p, !full);
 
         auto scale = [&](int m, int row, int half) {
             const uint8_t *const n = norms + (m - member) * (TEAM > 1 ? MEMBER : 0) + TILE * K::NORM;
@@ -234,7 +235,7 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
             });
     }
     copies_wait<0>();
-    put_together<L>(r, shared, ends, slot_of<L>(a, w, 0), a.value_scale, false, w.rows);
+    put_together<L>(r, shared, ends, slot_of<L>(a, w), a.value_scale, w.rows);
 }
 
 #endif

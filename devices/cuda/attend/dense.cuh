@@ -1,133 +1,190 @@
 /* SPDX-License-Identifier: MIT
- * Attention over the float16 of a piece: sinks and recent positions. */
+ * Attention over float16: sinks and recent positions, before that over codes. A block takes a part of an
+ * item's positions, in float32. */
 #ifndef TQ_CUDA_DENSE_CUH
 #define TQ_CUDA_DENSE_CUH
 
-#ifndef __CUDACC_RTC__
-#include "attend/running.cuh"
-#endif
+#include "attend/piece.cuh"
+#include "attend/queries.cuh"
 
-/* The float16 of a piece, to a partial result; read where it lies. Out of line: its registers are not
- * those of codes. */
-template <class L>
-__device__ __noinline__ void attend_dense(const tq_attend_args &a, const piece &w, const block<L> shared,
-                                          last_sums<L> &ends) {
-    constexpr int WARPS = L::WARPS, TEAM = L::TEAM, ROWS = L::FREE ? COLUMNS / 2 : COLUMNS;
-    const thread_of me;
-    const int warp = me.warp, g = me.g, tid = me.tid, order = me.order, member = warp % TEAM;
-    const tq_attend_sequence seq = w.seq;
-    const uint32_t b = w.sequence, head = w.head, row0 = w.row0, d0 = w.dense_begin, d1 = w.dense_end;
-    const columns<L> cols(a, w);
-    const uint32_t *const words = a.queries_dense + (uint64_t)w.item * a.query_words;
-    const float *const score_scales = (const float *)(words + L::QUERY_BYTES / 4) + cols.first;
-    operands<L> q(words, shared.queries);
-    running<L> r;
-    r.clear();
-    __syncthreads(); /* sums of the last piece have been read */
-    const uint32_t of = a.dense_rows == nullptr ? b : (uint32_t)a.dense_rows[b];
-    const uint32_t turns = (d1 - d0 + WARPS - 1) / WARPS;
-    q.hold();
-    const float scale0 = score_scales[0], scale1 = score_scales[1];
-#pragma unroll 1
-    for (uint32_t turn = 0; turn < turns; turn++) {
-        const uint32_t d = d0 + turn * WARPS + warp;
-        if (TEAM == 1 && d >= d1) break;
-        /* a tile: where it begins, and where what is there ends */
-        auto begin = [&](uint32_t d) {
-            return d < seq.sinks ? d * TILE : seq.recent_from + (d - seq.sinks) * TILE;
-        };
-        auto end = [&](uint32_t d) {
-            return d >= d1 ? 0 : d < seq.sinks ? min(a.n_sinks, seq.length) : seq.length;
-        };
-        auto key_at = [&](uint32_t d, uint32_t p) {
-            p = min(p, max(end(d), 1u) - 1);
-            return d < seq.sinks
-                       ? a.sink.k + of * a.sink.k_sequence + head * a.sink.k_head + p * a.sink.k_row
-                       : a.recent.k + of * a.recent.k_sequence + head * a.recent.k_head +
-                             p % a.recent_capacity * a.recent.k_row;
-        };
-        auto value_at = [&](uint32_t d, uint32_t p) {
-            return d < seq.sinks
-                       ? a.sink.v + of * a.sink.v_sequence + head * a.sink.v_head + p * a.sink.v_row
-                       : a.recent.v + of * a.recent.v_sequence + head * a.recent.v_head +
-                             p % a.recent_capacity * a.recent.v_row;
-        };
-        const uint32_t p = begin(d) + order;
-        float s[4] = {-INF, -INF, -INF, -INF};
-        const uint32_t from = d < seq.sinks ? 0 : seq.recent_from, to = end(d);
-        if (TEAM == 1 || d < d1) {
-            const uint16_t *const x = key_at(d, p) + tid * 4, *const y = key_at(d, p + 8) + tid * 4;
-            float two[2][4] = {};
-#pragma unroll
-            for (int i = 0; i < L::K_STEPS; i++) {
-                const uint2 k = *(const uint2 *)(x + i * 16), l = *(const uint2 *)(y + i * 16);
-                const uint2 now = q.high(i);
-                product(two[i & 1], k.x, l.x, k.y, l.y, now.x, now.y);
-                if constexpr (L::TWICE) {
-                    const uint2 less = q.low(i);
-                    product(two[i & 1], k.x, l.x, k.y, l.y, less.x, less.y);
-                }
-            }
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                s[i] = two[0][i] + two[1][i];
-                if constexpr (L::FREE) s[i] += __shfl_xor_sync(~0u, s[i], 2);
-                s[i] *= i & 1 ? scale1 : scale0;
-            }
-            finish_scores<L, false>(a, w, cols, s, p, true, from, to);
-        }
-        r.spend(
-            shared.exchange, s, true, [](int, int) { return 1.0f; }, [](int, int) { return 0.0f; },
-            [&](int m, const weights &b) {
-                const uint32_t tile = d - member + m, last = end(tile), from = begin(tile) + tid;
-                uint32_t x[L::MY_TILES][4], bad = 0;
-#pragma unroll
-                for (int j = 0; j < 4; j++) {
-                    const uint32_t at = from + 4 * j;
-                    const uint16_t *const v = value_at(tile, min(at, max(last, 1u) - 1)) + g * 2;
-#pragma unroll
-                    for (int i = 0; i < L::MY_TILES; i++) {
-                        const int t = member * L::MY_WORDS * 4 + i;
-                        x[i][j] = at < last && t < L::V_TILES ? *(const uint32_t *)(v + t * 16) : 0;
-                        bad |= (x[i][j] & 0x7c00u) == 0x7c00u || (x[i][j] & 0x7c000000u) == 0x7c000000u;
-                    }
-                }
-                auto add = [&](float(&o)[4], int i, const weights &b, uint32_t keep) {
-                    uint32_t y[4];
-#pragma unroll
-                    for (int j = 0; j < 4; j++)
-                        y[j] = keep >> j & 1 ? x[i][j] : 0;
-                    value_product<L>(o, low_halves(y[0], y[1]), permute(y[0], y[1], 0x7632),
-                                     low_halves(y[2], y[3]), permute(y[2], y[3], 0x7632), b);
-                };
-                if (!__any_sync(~0u, bad)) {
-#pragma unroll
-                    for (int i = 0; i < L::MY_TILES; i++)
-                        add(r.o[i], i, b, 15);
-                    return;
-                }
-                /* What is not finite reaches those columns that see it alone. */
-                const uint32_t first = tile < seq.sinks ? 0 : seq.recent_from;
-#pragma unroll 1
-                for (int c = 0; c < COLUMNS; c++) {
-                    const uint32_t query = min(row0 + c % ROWS, a.rows - 1) / a.group;
-                    uint32_t keep = 0;
-                    for (int j = 0; j < 4; j++)
-                        keep |= (uint32_t)(from + 4 * j >= first && from + 4 * j < last &&
-                                           sees(a, w, query, from + 4 * j))
-                                << j;
-                    const bool even = c == tid * 2, odd = c == tid * 2 + 1;
-#pragma unroll
-                    for (int i = 0; i < L::MY_TILES; i++) {
-                        float o[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-                        add(o, i, b, keep);
-                        if (even) r.o[i][0] += o[0], r.o[i][2] += o[2];
-                        if (odd) r.o[i][1] += o[1], r.o[i][3] += o[3];
-                    }
-                }
-            });
+/* A block's shared memory: bytes, from a multiple of 16. */
+struct dense_memory {
+    float *q;        /* [D / 8][columns][8] */
+    float *sums;     /* [columns][E] */
+    float *scores;   /* [chunk][columns], then weights */
+    uint16_t *k, *v; /* [chunk] rows, keys' apart by D + 8 */
+    __host__ __device__ static size_t bytes(uint32_t k_dim, uint32_t v_dim, uint32_t chunk) {
+        const size_t floats = COLUMNS * ((size_t)k_dim + v_dim + chunk);
+        return floats * 4 + chunk * (2 * ((size_t)k_dim + v_dim) + 16);
     }
-    put_together<L>(r, shared, ends, slot_of<L>(a, w, 1), 1.0f, true, w.rows);
+    __device__ dense_memory(float *shared, uint32_t k_dim, uint32_t v_dim, uint32_t chunk) {
+        q = shared, sums = q + COLUMNS * k_dim, scores = sums + COLUMNS * v_dim;
+        k = (uint16_t *)(scores + COLUMNS * chunk), v = k + chunk * (k_dim + 8);
+    }
+};
+
+/* Position j of an item's float16. */
+struct dense_row {
+    const uint16_t *k, *v;
+    uint32_t position;
+    TQ_INLINE dense_row(const tq_attend_args &a, const piece &w, uint32_t of, uint32_t j) {
+        const bool sink = j < w.seq.sinks;
+        const tq_attend_dense &d = sink ? a.sink : a.recent;
+        position = sink ? j : w.seq.recent_from + (j - w.seq.sinks);
+        const uint32_t row = sink ? j : position % a.recent_capacity;
+        k = d.k + of * d.k_sequence + w.head * d.k_head + row * d.k_row;
+        v = d.v + of * d.v_sequence + w.head * d.v_head + row * d.v_row;
+    }
+};
+
+/* A score as it counts: capped, by its distance, and -INF where it is not seen. */
+TQ_INLINE float dense_score(const tq_attend_args &a, const piece &w, float s, uint32_t row, uint32_t p) {
+    const uint32_t query = row / a.group;
+    s = fabsf(s) == INF ? INF - INF : s;
+    if (a.softcap > 0.0f) s = cap_score<true>(s, 1.0f / a.softcap, a.softcap * LOG2_E);
+    if (a.slopes != nullptr)
+        s -= a.slopes[w.head * a.group + row % a.group] * LOG2_E *
+             fabsf((float)(int32_t)(w.seq.length - a.queries + query - p));
+    return sees(a, w, query, p) ? s : -INF;
+}
+
+/* Weights of what is not seen are this, and touch nothing. */
+#define UNSEEN (-0.0f)
+TQ_INLINE bool is_seen(float weight) {
+    return __float_as_uint(weight) != 0x80000000u;
+}
+
+__device__ static void attend_dense(const tq_prepare_args &p, float *shared, uint32_t item,
+                                    uint32_t part) {
+    const tq_attend_args &a = p.attend;
+    const uint32_t D = p.k_plan.dim, E = p.v_dim, per_sequence = a.kv_heads * a.row_blocks;
+    const uint32_t t = threadIdx.x, lane = t % 32, warp = t / 32, warps = blockDim.x / 32;
+    __shared__ float tops[COLUMNS], totals[COLUMNS], factors[COLUMNS];
+    piece w;
+    w.sequence = item / per_sequence;
+    w.head = item % per_sequence / a.row_blocks;
+    w.row0 = item % a.row_blocks * p.columns;
+    w.rows = (int)min(p.columns, a.rows - w.row0);
+    w.seq = sequence_of(a, w.sequence);
+    w.tree_from = tree_from(a, w.seq.length);
+    const uint32_t parts = dense_parts_of(w.seq);
+    if (part >= parts) return;
+    const uint32_t each = (w.seq.dense + parts - 1) / parts, first = part * each;
+    const uint32_t last = min(w.seq.dense, first + each);
+    const uint32_t of = a.dense_rows == nullptr ? w.sequence : (uint32_t)a.dense_rows[w.sequence];
+    const dense_memory m(shared, D, E, p.dense_rows);
+    for (uint32_t i = t; i < COLUMNS * E; i += blockDim.x)
+        m.sums[i] = 0.0f;
+    if (t < COLUMNS) tops[t] = -INF, totals[t] = 0.0f;
+    for (uint32_t i = t; i < w.rows * D; i += blockDim.x) {
+        const uint32_t c = i / D, d = i % D;
+        m.q[(d / 8 * COLUMNS + c) * 8 + d % 8] =
+            load_query(p.q, query_at(p, w.sequence, w.head, w.row0 + c) + d);
+    }
+    /* threads that share a position's key */
+    uint32_t share = 1;
+    while (share < 4 && share * 2 * p.dense_rows <= blockDim.x)
+        share *= 2;
+    for (uint32_t base = first; base < last; base += p.dense_rows) {
+        const uint32_t n = min(p.dense_rows, last - base);
+        __syncthreads(); /* what was there has been read */
+        for (uint32_t i = t; i < n * ((D + E) / 8); i += blockDim.x) {
+            const uint32_t j = i / ((D + E) / 8), x = i % ((D + E) / 8) * 8;
+            const dense_row r(a, w, of, base + j);
+            if (x < D)
+                copy_async<16>(shared_address(m.k + j * (D + 8) + x), r.k + x);
+            else
+                copy_async<16>(shared_address(m.v + j * E + (x - D)), r.v + (x - D));
+        }
+        copies_commit();
+        copies_wait<0>();
+        __syncthreads();
+        for (uint32_t j0 = 0; j0 < n; j0 += blockDim.x / share) {
+            const uint32_t j = j0 + t / share, mine = t % share;
+            float s[COLUMNS] = {};
+            if (j < n)
+                for (uint32_t x = mine; x < D / 8; x += share) {
+                    const uint4 k = *(const uint4 *)(m.k + j * (D + 8) + x * 8);
+                    const float key[8] = {half_low(k.x), half_high(k.x), half_low(k.y), half_high(k.y),
+                                          half_low(k.z), half_high(k.z), half_low(k.w), half_high(k.w)};
+                    const float4 *const q = (const float4 *)(m.q + x * COLUMNS * 8);
+#pragma unroll
+                    for (int c = 0; c < COLUMNS; c++) {
+                        if (c >= w.rows) break;
+                        const float4 u = q[2 * c], v = q[2 * c + 1];
+                        float y = s[c];
+                        y = fmaf(key[0], u.x, y), y = fmaf(key[1], u.y, y);
+                        y = fmaf(key[2], u.z, y), y = fmaf(key[3], u.w, y);
+                        y = fmaf(key[4], v.x, y), y = fmaf(key[5], v.y, y);
+                        y = fmaf(key[6], v.z, y), s[c] = fmaf(key[7], v.w, y);
+                    }
+                }
+#pragma unroll
+            for (int c = 0; c < COLUMNS; c++)
+                for (uint32_t d = 1; d < share; d *= 2)
+                    s[c] += __shfl_xor_sync(~0u, s[c], d);
+            if (j < n && mine == 0)
+#pragma unroll
+                for (int c = 0; c < COLUMNS; c++)
+                    m.scores[j * COLUMNS + c] = s[c];
+        }
+        __syncthreads();
+        for (uint32_t c = warp; c < (uint32_t)w.rows; c += warps) { /* a lane has a position */
+            float s = -INF;
+            if (lane < n)
+                s = dense_score(a, w, m.scores[lane * COLUMNS + c] * p.dense_scale, w.row0 + c,
+                                dense_row(a, w, of, base + lane).position);
+            float top = s;
+#pragma unroll
+            for (int d = 16; d > 0; d /= 2)
+                top = fmaxf(top, __shfl_xor_sync(~0u, top, d));
+            const float old = tops[c];
+            top = fmaxf(old, top);
+            const float weight = s == -INF ? UNSEEN : power_of_2(s - (top == -INF ? 0.0f : top));
+            float sum = is_seen(weight) ? weight : 0.0f;
+#pragma unroll
+            for (int d = 16; d > 0; d /= 2)
+                sum += __shfl_xor_sync(~0u, sum, d);
+            if (lane < n) m.scores[lane * COLUMNS + c] = weight;
+            __syncwarp(); /* all have read what was there */
+            if (lane == 0) {
+                const float f = old == -INF ? 0.0f : power_of_2(old - top);
+                factors[c] = f, tops[c] = top;
+                totals[c] = (old == -INF ? totals[c] : totals[c] * f) + sum;
+            }
+        }
+        __syncthreads();
+        /* two coordinates of four columns */
+        for (uint32_t i = t; i < (w.rows > 4 ? E : E / 2); i += blockDim.x) {
+            const uint32_t x = i % (E / 2) * 2, c0 = i / (E / 2) * 4;
+            float u[4] = {}, v[4] = {};
+#pragma unroll 4
+            for (uint32_t j = 0; j < n; j++) {
+                const uint32_t two = *(const uint32_t *)(m.v + j * E + x);
+                const float y = half_low(two), z = half_high(two);
+                const float4 f = *(const float4 *)(m.scores + j * COLUMNS + c0);
+                const float weight[4] = {f.x, f.y, f.z, f.w};
+#pragma unroll
+                for (int c = 0; c < 4; c++)
+                    if (is_seen(weight[c]))
+                        u[c] = fmaf(weight[c], y, u[c]), v[c] = fmaf(weight[c], z, v[c]);
+            }
+#pragma unroll
+            for (int c = 0; c < 4; c++) {
+                if (c0 + c >= (uint32_t)w.rows) break;
+                float *const to = m.sums + (c0 + c) * E + x;
+                const float f = factors[c0 + c];
+                to[0] = (f == 0.0f ? 0.0f : to[0] * f) + u[c],
+                to[1] = (f == 0.0f ? 0.0f : to[1] * f) + v[c];
+            }
+        }
+    }
+    __syncthreads();
+    float *const to =
+        a.dense_partial + ((uint64_t)item * TQ_ATTEND_DENSE_PARTS + part) * COLUMNS * (E + 2);
+    for (uint32_t i = t; i < w.rows * E; i += blockDim.x)
+        to[i] = m.sums[i];
+    if (t < COLUMNS) to[COLUMNS * E + t] = tops[t], to[COLUMNS * (E + 1) + t] = totals[t];
 }
 
 #endif

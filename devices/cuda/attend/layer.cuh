@@ -11,12 +11,11 @@
 #define TQ_ATTEND_MOST_WARPS 12 /* whose registers are enough, up to 128 dimensions */
 #endif
 
-template <int D_, int E_, int KF, int VF, int ACCURACY, int ANY_LAYOUT, int DENSE_, int SHARED>
-struct layer {
+template <int D_, int E_, int KF, int VF, int ACCURACY, int ANY_LAYOUT, int SHARED> struct layer {
     using K = format_of<KF, D_>;
     using V = format_of<VF, E_>;
     static constexpr int D = D_, E = E_;
-    static constexpr bool EXACT = ACCURACY != TQ_ATTEND_FAST, DENSE = DENSE_;
+    static constexpr bool EXACT = ACCURACY != TQ_ATTEND_FAST;
     static constexpr int TEAM = D > 576 || E > 576   ? 4
                                 : D > 256 || E > 256 ? 2
                                                      : 1;         /* warps that share V */
@@ -46,9 +45,10 @@ struct layer {
     static constexpr int PART = MY_TILES * 2 * 8 * COLUMNS * 4; /* a warp's last sums, over its ring */
     /* Shared memory below the tables and above them: rings lie on both sides. */
     static constexpr bool FIXED = SHARED >= 163 && TEAM == 1;
-    static constexpr int BELOW = FIXED ? TABLES - 3072 : 0;
-    static constexpr int ABOVE =
-        SHARED * 1024 + (FIXED ? 1024 - 2 * TABLES : -3072 - TABLES) - (QUERIES_SHARED ? QUERY_BYTES : 0);
+    static constexpr int STATIC = 4096; /* what is the system's, and variables with names, come first */
+    static constexpr int BELOW = FIXED ? TABLES - STATIC : 0;
+    static constexpr int ABOVE = SHARED * 1024 + (FIXED ? 1024 - 2 * TABLES : -STATIC - TABLES) -
+                                 (QUERIES_SHARED ? QUERY_BYTES : 0);
     static __host__ __device__ constexpr int ring_bytes(int stages) {
         return stages * STAGE > PART ? stages * STAGE : PART;
     }
@@ -72,8 +72,6 @@ struct layer {
                   "a layer of this head dimension wants more shared memory than the card has");
     static constexpr int MEMBER = ring_bytes(STAGES); /* from a warp's ring to the next of its team */
     static constexpr int WARPS_BELOW = warps_below(STAGES) < WARPS ? warps_below(STAGES) : WARPS;
-    static constexpr int KINDS =
-        DENSE ? 2 : 1; /* of sums: codes' are rotated, those of float16 may not be */
 };
 
 #endif

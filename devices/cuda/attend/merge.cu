@@ -1,148 +1,108 @@
 /* SPDX-License-Identifier: MIT
- * After tq_attend(): a row's partial results put together, rotated back and written. */
+ * After tq_attend(): a row's partial results put together, rotated back and written; and those of
+ * callers. */
+#include "attend/finish.cuh"
+#include "attend/line.cuh"
 #include "attend/prepare.h"
 #include "vector.cuh"
 
-#define LOG2_E 1.44269504f
-#define LN_2   0.693147181f
+/* A row's partial results: of codes, then of float16. */
+struct parts {
+    enum { TOGETHER = 8 }; /* loads on their way */
+    const float *codes, *dense;
+    uint32_t n_codes, n, dim, column;
 
-__device__ static void wait_for_launch_before() {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
-
-__device__ static void store(void *out, uint32_t type, uint64_t at, float x) {
-    if (type == TQ_F16)
-        ((__half *)out)[at] = __float2half_rn(x);
-    else if (type == TQ_BF16)
-        ((__nv_bfloat16 *)out)[at] = __float2bfloat16_rn(x);
-    else
-        ((float *)out)[at] = x;
-}
-
-/* A row's sums, by the threads of a block: `values` in shared memory become what is written. */
-__device__ static void finish(const float *values, uint32_t dim, float top, float sum, bool bad,
-                              const float *sink, bool open, bool base2, void *out, uint32_t type,
-                              uint64_t at, float *lse, float *max, float *total) {
-    /* A sink is a natural logarithm, and stays one: its digits are those of lse. */
-    const float natural = top * LN_2;
-    float reference = natural, weights = sum, own = 1.0f;
-    if (sink != NULL) {
-        reference = fmaxf(natural, *sink);
-        own = top == -INFINITY ? 0.0f : expf(natural - reference);
-        weights = sum * own + expf(*sink - reference);
+    __device__ const float *part(uint32_t i) const {
+        const uint32_t floats = COLUMNS * (dim + 2);
+        return i < n_codes ? codes + (uint64_t)i * floats : dense + (uint64_t)(i - n_codes) * floats;
     }
-    float factor = sum == 0.0f ? 0.0f : open ? 1.0f : own / weights;
-    if (bad) factor = NAN;
-    for (uint32_t i = threadIdx.x; i < dim; i += blockDim.x)
-        store(out, type, at + i, sum == 0.0f && !bad ? 0.0f : values[i] * factor);
-    if (threadIdx.x != 0) return;
-    float logarithm = sink != NULL || !base2 ? reference + logf(weights) : top + log2f(weights);
-    if (sink != NULL && base2) logarithm *= LOG2_E;
-    if (lse != NULL) *lse = bad ? NAN : weights == 0.0f ? -INFINITY : logarithm;
-    if (max != NULL) *max = bad ? NAN : base2 ? top : natural;
-    if (total != NULL) *total = bad ? NAN : sum;
-}
-
-/* The block whose part of the line unit u is. */
-__device__ static uint32_t owner_of(const tq_attend_cut &cut, uint32_t u) {
-    const uint32_t longer = cut.rest * (cut.each + 1);
-    return u < longer ? u / (cut.each + 1) : cut.rest + (u - longer) / cut.each;
-}
-
-/* A block a row. Blocks of parts are no more than multiprocessors. */
-enum { MOST_PARTS = 2 * 512 };
-
-template <int N>
-__global__ void __launch_bounds__(THREADS) merge(const __grid_constant__ tq_merge_args m) {
-    extern __shared__ float values[]; /* sums of codes, then of float16 */
-    __shared__ float tops[MOST_PARTS], weights[MOST_PARTS];
-    const tq_attend_args &a = m.attend;
-    const uint32_t heads = a.kv_heads * a.group, token = blockIdx.x / heads, head = blockIdx.x % heads;
-    const uint32_t b = token / a.queries, kv_head = head / a.group;
-    const uint32_t row = token % a.queries * a.group + head % a.group, column = row % m.columns;
-    const uint32_t nth = kv_head * a.row_blocks + row / m.columns;
-    const uint32_t item = b * a.kv_heads * a.row_blocks + nth, dim = m.v_dim;
-    float *const signs = values + (N == 0 ? m.kinds + 1 : m.kinds) * dim;
-    if (m.rotate) fill_signs(m.v_plan, signs, true);
-    touch_arguments(m);
-    wait_for_launch_before();
-
-    const tq_attend_cut cut = *a.cut;
-    const uint32_t start = a.starts[b], units = (a.starts[b + 1] - start) / (a.kv_heads * a.row_blocks);
-    uint32_t first = 0, blocks = 0;
-    if (units > 0 && cut.split > 0) {
-        first = item * cut.split, blocks = cut.split;
-    } else if (units > 0) {
-        first = owner_of(cut, start + nth * units);
-        blocks = owner_of(cut, start + nth * units + units - 1) - first + 1;
-    }
-    /* The first parts of the first coordinates are asked for before it is known whether they count. */
-    const uint32_t parts = blocks * m.kinds, slot_floats = TQ_ATTEND_COLUMNS * (dim + 2),
-                   wide = threadIdx.x % 32;
-    const float *const slots = a.partial + (uint64_t)(item + first) * m.kinds * slot_floats;
-    const float *const tails = slots + TQ_ATTEND_COLUMNS * dim + column;
-    constexpr uint32_t TOGETHER = 8; /* loads on their way */
-    float y[TOGETHER];
-    auto ask = [&](uint32_t i, uint32_t j) {
-        const float *const from = slots + column * dim + i % dim;
-#pragma unroll
-        for (uint32_t k = 0; k < TOGETHER; k++) {
-            const uint32_t at = j + k * m.kinds;
-            y[k] = at < parts ? from[(uint64_t)at * slot_floats] : 0.0f;
-        }
-    };
-    if (threadIdx.x < dim * m.kinds) ask(threadIdx.x, threadIdx.x / dim);
-    for (uint32_t i = threadIdx.x; i < parts; i += blockDim.x) {
-        tops[i] = tails[(uint64_t)i * slot_floats];
-        weights[i] = tails[(uint64_t)i * slot_floats + TQ_ATTEND_COLUMNS];
-    }
-    __syncthreads();
-    float top = -INFINITY, sum = 0.0f;
-    for (uint32_t i = wide; i < parts; i += WARP)
-        top = fmaxf(top, tops[i]);
-#pragma unroll
-    for (int d = 16; d > 0; d /= 2)
-        top = fmaxf(top, __shfl_xor_sync(ALL, top, d));
-    for (uint32_t i = wide; i < parts; i += WARP) { /* what saw nothing has 0, what is no number may have
-                                                       no largest */
-        const float s = weights[i];
-        sum += s == 0.0f ? 0.0f : tops[i] == -INFINITY ? NAN : s * exp2f(tops[i] - top);
-    }
-#pragma unroll
-    for (int d = 16; d > 0; d /= 2)
-        sum += __shfl_xor_sync(ALL, sum, d);
-    __syncthreads();
-    for (uint32_t i = threadIdx.x; i < parts; i += blockDim.x)
-        weights[i] = weights[i] == 0.0f ? 0.0f : exp2f(tops[i] - top);
-    __syncthreads();
-    bool bad = !(fabsf(sum) <= FLT_MAX) || !(top < INFINITY);
-    for (uint32_t i = threadIdx.x; i < dim * m.kinds; i += blockDim.x) {
-        float x = 0.0f;
-        for (uint32_t j = i / dim; j < parts; j += m.kinds * TOGETHER) {
-            if (i != threadIdx.x || j != i / dim) ask(i, j);
+    /* Coordinate i: x of codes, y of float16. All is asked for at once, whatever it will weigh: each
+     * thread finds the weights for itself. */
+    __device__ row_sums add(uint32_t i, float &x, float &y) const {
+        float top = -INF, sum = 0.0f;
+        x = y = 0.0f;
+#pragma unroll 1
+        for (uint32_t first = 0; first < n; first += TOGETHER) {
+            float z[TOGETHER], t[TOGETHER], s[TOGETHER], now = top;
 #pragma unroll
             for (uint32_t k = 0; k < TOGETHER; k++) {
-                const float w = j + k * m.kinds < parts ? weights[j + k * m.kinds] : 0.0f;
-                x += w == 0.0f ? 0.0f : y[k] * w;
+                const float *const p = part(first + k);
+                const bool there = first + k < n;
+                z[k] = there ? p[column * dim + i] : 0.0f;
+                t[k] = there ? p[COLUMNS * dim + column] : -INF;
+                s[k] = there ? p[COLUMNS * (dim + 1) + column] : 0.0f;
+            }
+#pragma unroll
+            for (uint32_t k = 0; k < TOGETHER; k++)
+                now = fmaxf(now, t[k]);
+            const float old = top == -INF ? 0.0f : exp2f(top - now);
+            top = now;
+            x = old == 0.0f ? 0.0f : x * old, y = old == 0.0f ? 0.0f : y * old;
+            sum = sum == 0.0f ? 0.0f : sum * old;
+#pragma unroll
+            for (uint32_t k = 0; k < TOGETHER; k++) {
+                /* what saw nothing has 0; what is no number may have no largest */
+                const float f = s[k] == 0.0f ? 0.0f : t[k] == -INF ? INF - INF : exp2f(t[k] - top);
+                sum += s[k] == 0.0f ? 0.0f : s[k] * f;
+                (first + k < n_codes ? x : y) += f == 0.0f ? 0.0f : z[k] * f;
             }
         }
-        bad = bad || !(fabsf(x) <= FLT_MAX);
-        values[i] = x;
+        return {top, sum, !(fabsf(sum) <= LARGEST) || !(top < INF)};
     }
-    bad = __syncthreads_or(bad);
+};
+
+/* A block a row. What tq_attend() did is found out while it ends: lengths were there before it began. */
+template <int N>
+__global__ void __launch_bounds__(THREADS) merge(const __grid_constant__ tq_merge_args m) {
+    extern __shared__ float values[]; /* sums of codes, of float16, and those that nobody wants; signs */
+    const tq_attend_args &a = m.attend;
+    const uint32_t heads = a.kv_heads * a.group, token = blockIdx.x / heads, head = blockIdx.x % heads;
+    const uint32_t b = token / a.queries, kv_head = head / a.group, dim = m.v_dim;
+    const uint32_t row = token % a.queries * a.group + head % a.group;
+    const uint32_t nth = kv_head * a.row_blocks + row / m.columns;
+    const uint32_t item = b * a.kv_heads * a.row_blocks + nth, items = a.kv_heads * a.row_blocks;
+    float *const dense = values + dim, *const rubbish = dense + dim, *const signs = rubbish + dim;
+    if (m.rotate) fill_signs(m.v_plan, signs, true);
+    touch_arguments(m);
+    tq_attend_cut cut;
+    uint32_t start, units, n_dense;
+    if (a.sequences <= WARP) {
+        const line l(a, m.multiprocessors);
+        cut = l.cut, units = __shfl_sync(WHOLE_WARP, l.mine.codes, b);
+        start = __shfl_sync(WHOLE_WARP, l.end, b) - units * items;
+        n_dense = __shfl_sync(WHOLE_WARP, dense_parts_of(l.mine), b);
+        wait_for_launch_before();
+    } else {
+        wait_for_launch_before();
+        cut = *a.cut, start = a.starts[b], units = a.plan[b].codes, n_dense = dense_parts_of(a.plan[b]);
+    }
+    const parts_of_codes of(cut, item, start + nth * units, units);
+    const uint32_t floats = COLUMNS * (dim + 2);
+    const parts all = {a.partial + (uint64_t)(item + of.first) * floats,
+                       a.dense_partial + (uint64_t)item * TQ_ATTEND_DENSE_PARTS * floats,
+                       of.blocks,
+                       of.blocks + n_dense,
+                       dim,
+                       row % m.columns};
+    row_sums sums = {-INF, 0.0f, 0};
+    for (uint32_t i = threadIdx.x; i < dim; i += blockDim.x) {
+        float x, y;
+        const row_sums s = all.add(i, x, y);
+        sums = {s.top, s.sum, sums.bad || s.bad || !(fabsf(x) <= LARGEST) || !(fabsf(y) <= LARGEST)};
+        values[i] = x, dense[i] = y;
+    }
+    sums.bad = __syncthreads_or(sums.bad);
     if (m.rotate && threadIdx.x < WARP) { /* half a warp would do, and stays with the other half */
         using V = coords<N, 1>;
         V v = make_coords<V>(values, dim);
         if constexpr (N == 0)
-            v.x = values + (threadIdx.x < TQ_LANES ? 0 : m.kinds * dim) +
-                  place<V>(); /* the other's rubbish */
+            v.x = (threadIdx.x < TQ_LANES ? values : rubbish) + place<V>();
         else
 #pragma unroll
             for (int k = 0; k < N; k++)
                 v[k] = values[k * TQ_LANES + place<V>()];
         rotate_out<false>(m.v_plan, v, signs);
+        __syncwarp(); /* both halves have read */
         if constexpr (N > 0)
             if (threadIdx.x < TQ_LANES)
 #pragma unroll
@@ -150,17 +110,17 @@ __global__ void __launch_bounds__(THREADS) merge(const __grid_constant__ tq_merg
                     values[k * TQ_LANES + place<V>()] = v[k];
     }
     __syncthreads();
-    if (m.kinds == 2) {
-        for (uint32_t i = threadIdx.x; i < dim; i += blockDim.x)
-            values[i] += values[dim + i];
-        __syncthreads();
-    }
     const bool open = m.sum != NULL;
-    const uint64_t r = (uint64_t)token * heads + head;
-    finish(values, dim, top, sum, bad, m.sinks == NULL || open ? NULL : m.sinks + head, open,
-           m.base2 != 0, m.out, m.out_type, token * m.out_token + head * m.out_head,
-           m.lse == NULL ? NULL : m.lse + r, m.max == NULL ? NULL : m.max + r,
-           m.sum == NULL ? NULL : m.sum + r);
+    const float *const sink = m.sinks == NULL || open ? NULL : m.sinks + head;
+    const row_end e(sums, sink);
+    const float factor = e.factor(sums, open);
+    for (uint32_t i = threadIdx.x; i < dim; i += blockDim.x)
+        store(m.out, m.type, token * m.token + head * m.head + i,
+              sums.nothing() ? 0.0f : (values[i] + dense[i]) * factor);
+    /* threads beyond the row have no sums */
+    if (threadIdx.x == 0)
+        store_sums(sums, e, sink != NULL, m.base2 != 0, m.lse, m.max, m.sum,
+                   (uint64_t)token * heads + head);
 }
 
 template <int N> static cudaError_t launch(const tq_merge_args &m, cudaStream_t stream) {
@@ -170,7 +130,7 @@ template <int N> static cudaError_t launch(const tq_merge_args &m, cudaStream_t 
     attribute.val.programmaticStreamSerializationAllowed = 1;
     config.gridDim = m.attend.sequences * m.attend.queries * m.attend.kv_heads * m.attend.group;
     config.blockDim = THREADS;
-    config.dynamicSmemBytes = (size_t)m.v_dim * (m.kinds + (N == 0 ? 2 : 1)) * sizeof(float);
+    config.dynamicSmemBytes = (size_t)m.v_dim * 4 * sizeof(float);
     config.stream = stream;
     config.attrs = &attribute;
     config.numAttrs = m.early ? 1 : 0;
@@ -190,30 +150,34 @@ extern "C" int tq_cuda_launch_merge(const tq_merge_args *m, void *stream) {
     }
 }
 
-/* Partial results of callers. */
 __global__ void __launch_bounds__(THREADS)
     merge_partials(const __grid_constant__ tq_merge_partials_args m) {
     extern __shared__ float values[];
     const float unit = m.base2 ? 1.0f : LOG2_E;
     for (uint64_t r = blockIdx.x; r < m.rows; r += gridDim.x) {
-        float top = -INFINITY, sum = 0.0f;
+        float top = -INF, sum = 0.0f;
         for (uint32_t i = 0; i < m.partials; i++)
             top = fmaxf(top, m.max[i][r] * unit);
         for (uint32_t i = 0; i < m.partials; i++) {
             const float s = m.sum[i][r], t = m.max[i][r] * unit;
-            sum += s == 0.0f ? 0.0f : t == -INFINITY ? NAN : s * exp2f(t - top);
+            sum += s == 0.0f ? 0.0f : t == -INF ? INF - INF : s * exp2f(t - top);
         }
-        bool bad = !(fabsf(sum) <= FLT_MAX) || !(top < INFINITY);
+        int bad = !(fabsf(sum) <= LARGEST) || !(top < INF);
         for (uint32_t n = threadIdx.x; n < m.dim; n += blockDim.x) {
             float x = 0.0f;
             for (uint32_t i = 0; i < m.partials; i++)
                 if (m.sum[i][r] != 0.0f) x += m.acc[i][r * m.dim + n] * exp2f(m.max[i][r] * unit - top);
-            bad = bad || !(fabsf(x) <= FLT_MAX);
+            bad = bad || !(fabsf(x) <= LARGEST);
             values[n] = x;
         }
         bad = __syncthreads_or(bad);
-        finish(values, m.dim, top, sum, bad, m.sinks == NULL ? NULL : m.sinks + r % m.heads, false,
-               m.base2 != 0, m.out, m.out_type, r * m.dim, m.lse == NULL ? NULL : m.lse + r, NULL, NULL);
+        const row_sums sums = {top, sum, bad};
+        const float *const sink = m.sinks == NULL ? NULL : m.sinks + r % m.heads;
+        const row_end e(sums, sink);
+        const float factor = e.factor(sums, false);
+        for (uint32_t n = threadIdx.x; n < m.dim; n += blockDim.x)
+            store(m.out, m.out_type, r * m.dim + n, sums.nothing() ? 0.0f : values[n] * factor);
+        if (threadIdx.x == 0) store_sums(sums, e, sink != NULL, m.base2 != 0, m.lse, NULL, NULL, r);
         __syncthreads();
     }
 }

@@ -5,12 +5,9 @@
 
 #ifndef __CUDACC_RTC__
 #include "attend/layer.cuh"
+#include "attend/line.cuh"
 #endif
 
-/* Tiles of float16 among the first units behind those of codes. */
-TQ_INLINE uint32_t tiles_before(uint32_t units, uint32_t cost) {
-    return units <= TQ_ATTEND_DENSE_UNITS ? 0 : (units - TQ_ATTEND_DENSE_UNITS + cost - 1) / cost;
-}
 /* x / y of x below 2^20, faster than the division of integers. */
 TQ_INLINE uint32_t quotient(uint32_t x, uint32_t y) {
     float inverse;
@@ -40,9 +37,9 @@ struct piece {
     tq_attend_sequence seq;
     uint32_t sequence, item, head, row0;
     int rows;
-    uint32_t codes_begin, codes_end, dense_begin, dense_end; /* tiles */
-    uint32_t tree_from;           /* positions from here on have bits of their own */
-    uint32_t next_unit, end_unit; /* of the block's part of the line */
+    uint32_t codes_begin, codes_end; /* tiles */
+    uint32_t tree_from;              /* positions from here on have bits of their own */
+    uint32_t next_unit, end_unit;    /* of the block's part of the line */
 };
 
 /* Of a thread in a warp. Row g of a product of keys is position order of eight, so that weights,
@@ -54,6 +51,10 @@ struct thread_of {
         order = (g >> 1) | (g & 1) << 2;
     }
 };
+
+TQ_INLINE uint32_t tree_from(const tq_attend_args &a, uint32_t length) {
+    return a.tree == nullptr ? ~0u : length - min(length, a.n_tree);
+}
 
 /* Whether a query sees position p, which is there. Out of line: few tiles are in part in sight. */
 __device__ __noinline__ static bool sees(const tq_attend_args &a, const piece &w, uint32_t query,
@@ -104,11 +105,10 @@ template <class L> struct columns {
     }
 };
 
-/* Caps, distances and masks, of positions p and p + 8: what is there lies from `from` to `to`, or, of
- * codes, where the piece says. */
-template <class L, bool CODES>
+/* Caps, distances and masks, of positions p and p + 8. */
+template <class L>
 TQ_INLINE void finish_scores(const tq_attend_args &a, const piece &w, const columns<L> &c, float (&s)[4],
-                             uint32_t p, bool some, uint32_t from = 0, uint32_t to = 0) {
+                             uint32_t p, bool some) {
 #pragma unroll
     for (int i = 0; i < 4; i++)
         s[i] = fabsf(s[i]) == INF ? INF - INF : s[i]; /* too large: NaN, not unseen */
@@ -124,7 +124,7 @@ TQ_INLINE void finish_scores(const tq_attend_args &a, const piece &w, const colu
         s[3] -= c.slope1 * fabsf((float)(int32_t)(now + c.query1 - p - 8));
     }
     if (!some) return;
-    if (CODES) from = w.seq.codes_from, to = w.seq.codes_to;
+    const uint32_t from = w.seq.codes_from, to = w.seq.codes_to;
     if (p < from || p >= to || !sees(a, w, c.query0, p)) s[0] = -INF;
     if (p < from || p >= to || !sees(a, w, c.query1, p)) s[1] = -INF;
     if (p + 8 < from || p + 8 >= to || !sees(a, w, c.query0, p + 8)) s[2] = -INF;

@@ -13,11 +13,11 @@
 
 /* What NVRTC compiles, one behind the other (CMakeLists.txt). */
 extern const char tq_text_args[], tq_text_instructions[], tq_text_codes[], tq_text_layer[],
-    tq_text_piece[], tq_text_products[], tq_text_rows[], tq_text_running[], tq_text_coded[],
-    tq_text_dense[], tq_text_attend[];
-static const char *const texts[] = {tq_text_args,  tq_text_instructions, tq_text_codes, tq_text_layer,
-                                    tq_text_piece, tq_text_products,     tq_text_rows,  tq_text_running,
-                                    tq_text_coded, tq_text_dense,        tq_text_attend};
+    tq_text_line[], tq_text_piece[], tq_text_products[], tq_text_rows[], tq_text_running[],
+    tq_text_coded[], tq_text_attend[];
+static const char *const texts[] = {
+    tq_text_args,     tq_text_instructions, tq_text_codes,   tq_text_layer, tq_text_line,  tq_text_piece,
+    tq_text_products, tq_text_rows,         tq_text_running, tq_text_coded, tq_text_attend};
 enum { N_TEXTS = sizeof texts / sizeof *texts };
 
 static char *join_texts(void) {
@@ -84,6 +84,7 @@ static tq_status fill(tq_cuda_attention *p, const tq_cuda *cuda, const tq_cuda_a
     p->cuda = cuda;
     p->group = layer->n_heads / layer->n_kv_heads;
     p->centre_stretch = (uint32_t)c->centre_stretch;
+    p->dense = c->dense != 0;
     /* v1's scale factor is the view's: any that passes, here */
     const tq_codec k = {
         .format = layer->k_format, .head_dim = layer->head_dim, .scale_factor_d512 = 1.0f};
@@ -106,7 +107,6 @@ static tq_status fill(tq_cuda_attention *p, const tq_cuda *cuda, const tq_cuda_a
                                                                          : TQ_ATTEND_EXACT,
                                  .any_layout = c->any_layout != 0 || !in_pieces(&p->k_plan) ||
                                                !in_pieces(&p->v_plan),
-                                 .dense = c->dense != 0,
                                  .shared_kib = shared_kib(cuda)};
     return TQ_OK;
 }
@@ -117,8 +117,8 @@ static tq_status compile(tq_cuda_attention *p, const char *cache_dir, tq_cuda_at
     char name[NAME];
     char *const source = join_texts();
     if (source == NULL) return tq_fail(TQ_E_NO_MEMORY, 0, "attention", "no memory for the kernel's text");
-    snprintf(name, sizeof name, "tq_attend<%u, %u, %u, %u, %u, %u, %u, %u>", s->k_dim, s->v_dim,
-             s->k_format, s->v_format, s->accuracy, s->any_layout, s->dense, s->shared_kib);
+    snprintf(name, sizeof name, "tq_attend<%u, %u, %u, %u, %u, %u, %u>", s->k_dim, s->v_dim, s->k_format,
+             s->v_format, s->accuracy, s->any_layout, s->shared_kib);
     const tq_cuda_jit_request request = {.source = source,
                                          .name = name,
                                          .options = options,
@@ -165,20 +165,20 @@ static tq_status make_kernel(tq_cuda_attention *p, const char *cache_dir, tq_cud
 
 tq_status tq_attend_place(const tq_cuda_attention *p, size_t sequences, size_t items, size_t stretches,
                           tq_attend_memory *m) {
-    const size_t words = tq_attend_query_words(p), kinds = p->shape.dense ? 2 : 1;
+    const size_t words = tq_attend_operand_words(p),
+                 part = TQ_ATTEND_COLUMNS * (p->layer.v_head_dim + 2) * sizeof(float);
     size_t slots, total = 0;
-    m->queries_dense = m->bias = 0;
+    m->dense_partial = 0;
     const bool fits =
         tq_size_add(items, (size_t)p->cuda->multiprocessors, &slots) &&
         tq_size_mul(stretches, TQ_ATTEND_COLUMNS * sizeof(float), &stretches) &&
         tq_size_place(&total, &m->cut, 1, sizeof(tq_attend_cut)) &&
         tq_size_place(&total, &m->starts, sequences + 1, sizeof(uint32_t)) &&
         tq_size_place(&total, &m->plan, sequences, sizeof(tq_attend_sequence)) &&
-        tq_size_place(&total, &m->queries_k, items, words * sizeof(uint32_t)) &&
-        (!p->shape.dense || tq_size_place(&total, &m->queries_dense, items, words * sizeof(uint32_t))) &&
+        tq_size_place(&total, &m->operands, items, words * sizeof(uint32_t)) &&
         tq_size_place(&total, &m->bias, items, stretches) &&
-        tq_size_place(&total, &m->partial, slots,
-                      kinds * TQ_ATTEND_COLUMNS * (p->layer.v_head_dim + 2) * sizeof(float)) &&
+        tq_size_place(&total, &m->partial, slots, part) &&
+        (!p->dense || tq_size_place(&total, &m->dense_partial, items, TQ_ATTEND_DENSE_PARTS * part)) &&
         tq_size_add(total, 255, &total);
     if (!fits)
         return tq_fail(TQ_E_OVERFLOW, 0, "max_queries", "a run needs more memory than can be addressed");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What comes before and after tq_attend(): the work laid out, queries as operands, and partial results
- * put together. C and CUDA. */
+ * What comes before tq_attend(), or beside its beginning: queries as operands, products with centres,
+ * float16, and many sequences' work laid out. And after it: partial results put together. C and CUDA. */
 #ifndef TQ_CUDA_PREPARE_H
 #define TQ_CUDA_PREPARE_H
 
@@ -22,15 +22,15 @@ typedef struct tq_prepare_args {
     tq_attend_args attend;
     tq_cuda_plan k_plan;
     tq_prepare_queries q;
+    uint32_t v_dim;
     uint32_t rotate;               /* queries are to be rotated for codes */
     uint32_t columns;              /* rows of a block: 8, or 4 whose low parts are beside them */
     uint32_t twice;                /* low parts behind the others */
     uint32_t code_group, linear;   /* how codes of keys come: format_of in attend.cuh */
     float code_scale, dense_scale; /* of products to scores */
-    uint32_t dense;                /* operands for float16 too */
     uint32_t multiprocessors;
     uint32_t early; /* kernels may begin while the one before them ends, where cards know how */
-    uint32_t *queries_k, *queries_dense;
+    uint32_t *operands;
     tq_attend_cut *cut;
     uint32_t *starts;
     tq_attend_sequence *plan;
@@ -40,18 +40,21 @@ typedef struct tq_prepare_args {
     uint64_t centre_table_stride;
     float *bias;
     /* of the launch */
-    uint32_t query_blocks, chunks;
+    uint32_t query_blocks, centre_blocks, chunks;
+    uint32_t dense_rows; /* of a chunk of float16 in shared memory */
 } tq_prepare_args;
 
+/* Where results go: rows [tokens][heads][E], strides in elements. */
 typedef struct tq_merge_args {
     tq_attend_args attend;
     tq_cuda_plan v_plan;
-    uint32_t v_dim, kinds, columns, rotate, early;
+    uint32_t v_dim, columns, multiprocessors, early;
+    uint32_t rotate; /* sums of codes are to be rotated back */
+    uint32_t type, base2;
     void *out;
-    uint64_t out_token, out_head;
-    uint32_t out_type, base2;
-    float *lse, *max, *sum;
-    const float *sinks;
+    uint64_t token, head;
+    float *lse, *max, *sum; /* [tokens][heads]; sum not NULL: results are left open */
+    const float *sinks;     /* logits, a head */
 } tq_merge_args;
 
 enum { TQ_MERGE_MOST = 64, TQ_PREPARE_STRETCHES = 16 /* of a block of centres */ };
@@ -72,7 +75,7 @@ int tq_cuda_launch_merge_partials(const tq_merge_partials_args *args, void *stre
 
 /* A kernel that was compiled ahead; NULL: there is none. */
 typedef struct tq_attend_shape {
-    uint32_t k_dim, v_dim, k_format, v_format, accuracy, any_layout, dense, shared_kib;
+    uint32_t k_dim, v_dim, k_format, v_format, accuracy, any_layout, shared_kib;
 } tq_attend_shape;
 const void *tq_cuda_attend_built_in(const tq_attend_shape *shape);
 

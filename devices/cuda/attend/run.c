@@ -195,7 +195,7 @@ static tq_status take_dense(const tq_cuda_attention *p, const tq_cuda_dense *k, 
                             const char *k_name, const char *v_name, const char *rows_name, size_t rows,
                             size_t sequences, tq_attend_dense *out) {
     if (rows == 0 && k->data == NULL && v->data == NULL) return TQ_OK;
-    if (!p->shape.dense)
+    if (!p->dense)
         return tq_fail(TQ_E_FORMAT, 0, k_name,
                        "%s is given, and the plan is for codes alone: plan with `dense`", k_name);
     if (rows == 0 || rows > INT32_MAX)
@@ -313,7 +313,6 @@ static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch 
     t->queries = (uint32_t)b->n_queries;
     t->rows = p->group * t->queries;
     t->row_blocks = (t->rows - 1) / columns + 1;
-    t->dense_cost = tq_attend_dense_cost(p);
     t->softcap = p->layer.softcap;
     t->slopes = b->slopes;
     t->causal = !p->layer.bidirectional;
@@ -324,10 +323,11 @@ static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch 
     t->tree = b->tree;
     t->n_tree = (uint32_t)b->n_tree;
     t->tree_words = (uint32_t)((b->n_tree + 63) / 64);
-    t->query_words = tq_attend_query_words(p);
+    t->operand_words = tq_attend_operand_words(p);
     t->value_scale = v_scale / p->v_factor;
 
     a->q = (tq_prepare_queries){q.data, q.row_stride, q.head_stride, (uint32_t)p->layer.q_type};
+    a->v_dim = p->layer.v_head_dim;
     a->rotate = p->layer.domain == TQ_ORIGINAL;
     a->columns = columns;
     a->twice = p->shape.accuracy == TQ_ATTEND_EXACT;
@@ -338,21 +338,20 @@ static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch 
                                 : (uint32_t)(vectors % 8 == 0 ? 8 : vectors & -vectors);
     a->code_scale = unit * k_scale / p->k_factor;
     a->dense_scale = unit;
-    a->dense = p->shape.dense;
     a->multiprocessors = p->cuda->multiprocessors;
     a->early = p->cuda->major >= 9;
 
     *m = (tq_merge_args){.v_plan = p->v_device,
-                         .v_dim = p->layer.v_head_dim,
-                         .kinds = p->shape.dense ? 2 : 1,
+                         .v_dim = a->v_dim,
                          .columns = columns,
+                         .multiprocessors = a->multiprocessors,
                          .early = a->early,
-                         .rotate = p->layer.domain == TQ_ORIGINAL,
-                         .out = b->out,
-                         .out_token = out.row_stride,
-                         .out_head = out.head_stride,
-                         .out_type = (uint32_t)out_type,
+                         .rotate = a->rotate,
+                         .type = (uint32_t)out_type,
                          .base2 = b->base2 != 0,
+                         .out = b->out,
+                         .token = out.row_stride,
+                         .head = out.head_stride,
                          .lse = b->lse,
                          .max = b->max,
                          .sum = b->sum,
@@ -360,7 +359,7 @@ static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch 
     return TQ_OK;
 }
 
-static int launch(const tq_cuda_attention *p, tq_prepare_args *a, tq_merge_args *m, void *stream) {
+static int launch(const tq_cuda_attention *p, const tq_prepare_args *a, tq_merge_args *m, void *stream) {
     int error = tq_cuda_launch_prepare(a, stream);
     if (error != 0) return error;
     cudaLaunchAttribute attribute = {.id = cudaLaunchAttributeProgrammaticStreamSerialization,
@@ -371,11 +370,10 @@ static int launch(const tq_cuda_attention *p, tq_prepare_args *a, tq_merge_args 
                                        .stream = (cudaStream_t)stream,
                                        .attrs = &attribute,
                                        .numAttrs = a->early ? 1 : 0};
-    void *args[] = {&a->attend};
-    error = (int)cudaLaunchKernelExC(&config, p->kernel, args);
-    if (error != 0) return error;
     m->attend = a->attend;
-    return tq_cuda_launch_merge(m, stream);
+    void *args[] = {&m->attend};
+    error = (int)cudaLaunchKernelExC(&config, p->kernel, args);
+    return error != 0 ? error : tq_cuda_launch_merge(m, stream);
 }
 
 static tq_status place(const tq_cuda_attention *p, const tq_cuda_attention_batch *b,
@@ -423,11 +421,10 @@ tq_status tq_cuda_attention_run(const tq_cuda_attention *p, const tq_cuda_attent
     a.cut = (tq_attend_cut *)(void *)(w + at.cut), a.attend.cut = a.cut;
     a.starts = (uint32_t *)(void *)(w + at.starts), a.attend.starts = a.starts;
     a.plan = (tq_attend_sequence *)(void *)(w + at.plan), a.attend.plan = a.plan;
-    a.queries_k = (uint32_t *)(void *)(w + at.queries_k), a.attend.queries_k = a.queries_k;
-    a.queries_dense = (uint32_t *)(void *)(w + at.queries_dense),
-    a.attend.queries_dense = a.queries_dense;
+    a.operands = (uint32_t *)(void *)(w + at.operands), a.attend.operands = a.operands;
     a.bias = (float *)(void *)(w + at.bias), a.attend.bias = a.centre == NULL ? NULL : a.bias;
     a.attend.partial = (float *)(void *)(w + at.partial);
+    a.attend.dense_partial = (float *)(void *)(w + at.dense_partial);
     TRY(tq_cuda_enter(&scope, p->cuda));
     return tq_cuda_leave(&scope, launch(p, &a, &m, stream));
 }

@@ -151,9 +151,9 @@ template <class L> struct running {
     }
 };
 
-/* Where the piece's partial result of a kind of sums lies. */
-template <class L> TQ_INLINE float *slot_of(const tq_attend_args &a, const piece &w, int kind) {
-    return a.partial + ((uint64_t)(w.item + blockIdx.x) * L::KINDS + kind) * COLUMNS * (L::E + 2);
+/* Where the piece's partial result lies. */
+template <class L> TQ_INLINE float *slot_of(const tq_attend_args &a, const piece &w) {
+    return a.partial + (uint64_t)(w.item + blockIdx.x) * COLUMNS * (L::E + 2);
 }
 
 /* What warps tell each other at the end of a piece. */
@@ -165,7 +165,7 @@ template <class L> struct last_sums {
  * [columns] references, [columns] sums of weights. Every warp's sums go over its ring. */
 template <class L>
 TQ_INLINE void put_together(running<L> &r, const block<L> &shared, last_sums<L> &last, float *slot,
-                            float scale, bool dense, int rows) {
+                            float scale, int rows) {
     constexpr int WARPS = L::WARPS, TEAM = L::TEAM, ROWS = L::FREE ? COLUMNS / 2 : COLUMNS;
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, tid = lane & 3;
     if constexpr (TEAM == 1) {
@@ -226,10 +226,7 @@ TQ_INLINE void put_together(running<L> &r, const block<L> &shared, last_sums<L> 
     for (int i = threadIdx.x; i < L::E * rows; i += L::THREADS) {
         const int n = i % L::E, c = i / L::E;
         int of, e;
-        if (dense)
-            of = n % 16 / 2, e = n / 16 * 2 + n % 2;
-        else
-            value_index<typename L::V>(n, of, e);
+        value_index<typename L::V>(n, of, e);
         const int m = e / (L::MY_WORDS * 8);
         e -= m * L::MY_WORDS * 8;
         float sum = 0.0f;

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT
+ * Queries as the model has them, and as right sides of products: in the order in which codes come. */
+#ifndef TQ_CUDA_QUERIES_CUH
+#define TQ_CUDA_QUERIES_CUH
+
+#include "attend/prepare.h"
+#include "vector.cuh"
+
+__device__ static uint64_t query_at(const tq_prepare_args &p, uint32_t b, uint32_t head, uint32_t row) {
+    const tq_attend_args &a = p.attend;
+    return ((uint64_t)b * a.queries + row / a.group) * p.q.token +
+           (uint64_t)(head * a.group + row % a.group) * p.q.head;
+}
+
+__device__ static float load_query(const tq_prepare_queries &q, uint64_t at) {
+    if (q.type == TQ_F32) return ((const float *)q.data)[at];
+    return q.type == TQ_F16 ? __half2float(((const __half *)q.data)[at])
+                            : __bfloat162float(((const __nv_bfloat16 *)q.data)[at]);
+}
+
+/* Where a coordinate's float16 lies among those of a column: step, thread of four, and place of four. */
+template <unsigned GROUP, bool LINEAR> struct place_of_code {
+    __device__ unsigned operator()(unsigned d) const {
+        const unsigned block = d / (16 * GROUP), in = d % (16 * GROUP);
+        const unsigned lane = LINEAR ? in / GROUP : d % 16, k = LINEAR ? in % GROUP : in / 16;
+        const unsigned e = (block * 4 + lane % 4) * GROUP + k;
+        return (e / 4 * 32 + lane / 4) * 4 + e % 4;
+    }
+};
+/* Sixteen threads a vector. */
+template <int N> using row_of = coords<N, 1>;
+
+__device__ static float largest_of(float x) {
+#pragma unroll
+    for (int d = 8; d > 0; d /= 2)
+        x = fmaxf(x, __shfl_xor_sync(WHOLE_WARP, x, d));
+    return x;
+}
+
+/* 2^n of -126 to 127. */
+__device__ static float scale_of_2(int n) {
+    return __int_as_float((n + 127) << 23);
+}
+
+/* A vector as two float16 a value, times a power of two that brings the largest to between 1 and 2. */
+template <class V, class P>
+__device__ static void store_operands(const tq_prepare_args &p, V &v, uint32_t *item_words,
+                                      uint32_t column, float scale, bool there, P place_of) {
+    const uint32_t dim = p.k_plan.dim, lane = place<V>();
+    float most = 0.0f;
+#pragma unroll
+    for (int k = 0; k < v.n(); k++)
+        most = fmaxf(most, fabsf(v[k]));
+    most = largest_of(most);
+    /* Of subnormals and of what is not finite the exponent is at an end: factors of two halves hold it.
+     */
+    const int exponent = (int)(__float_as_uint(most) >> 23) - 127, half = exponent / 2;
+    const float first = scale_of_2(-half), second = scale_of_2(half - exponent);
+    if (!there) return;
+    __half *const high = (__half *)item_words + column * 16;
+    __half *const low = p.twice ? high + dim / 16 * 128 : high + p.columns * 16;
+    const bool two = p.twice || p.columns < TQ_ATTEND_COLUMNS;
+#pragma unroll
+    for (int k = 0; k < v.n(); k++) {
+        const float x = __fmul_rn(__fmul_rn(v[k], first), second);
+        const __half h = __float2half_rn(x);
+        const uint32_t at = place_of((uint32_t)(k * TQ_LANES) + lane);
+        high[at] = h;
+        if (two) low[at] = __float2half_rn(__fsub_rn(x, __half2float(h)));
+    }
+    if (lane == 0)
+        ((float *)(item_words + dim / 16 * 64 * (p.twice ? 2 : 1)))[column] =
+            __fmul_rn(__fmul_rn(scale, scale_of_2(half)), scale_of_2(exponent - half));
+}
+
+/* In the order that keys' codes have. */
+template <int N, class V>
+__device__ static void store_for_codes(const tq_prepare_args &p, V &v, uint32_t *words, uint32_t column,
+                                       bool there) {
+    constexpr unsigned n = N == 0 ? 1 : N, GROUP = n % 8 == 0 ? 8 : pow2_of(n),
+                       BYTES = n % 4 == 0 ? 4 : 1;
+    if constexpr (N == 0) {
+        const unsigned group = p.code_group;
+        const bool linear = p.linear != 0;
+        store_operands(p, v, words, column, p.code_scale, there, [=](unsigned d) {
+            if (linear)
+                return group == 8   ? place_of_code<8, true>()(d)
+                       : group == 4 ? place_of_code<4, true>()(d)
+                                    : place_of_code<1, true>()(d);
+            return group == 8   ? place_of_code<8, false>()(d)
+                   : group == 4 ? place_of_code<4, false>()(d)
+                   : group == 2 ? place_of_code<2, false>()(d)
+                                : place_of_code<1, false>()(d);
+        });
+    } else if (!p.linear) {
+        store_operands(p, v, words, column, p.code_scale, there, place_of_code<GROUP, false>());
+    } else if (p.code_group == 8) {
+        store_operands(p, v, words, column, p.code_scale, there, place_of_code<8, true>());
+    } else {
+        store_operands(p, v, words, column, p.code_scale, there, place_of_code<BYTES, true>());
+    }
+}
+
+#endif
