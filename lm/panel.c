@@ -35,7 +35,7 @@ enum {
     HALF = PART / 2 * PANEL /* values of a panel at even inputs, and at odd ones */
 };
 
-#define AVX2 __attribute__((target("avx2,fma")))
+#define AVX2        __attribute__((target("avx2,fma")))
 #define AVX2_INLINE AVX2 __attribute__((always_inline)) static inline
 /* Unrolled, as sums stay in registers only where each has a name of its own. */
 #define EACH(i, n) _Pragma("GCC unroll 16") for (int i = 0; i < (n); i++)
@@ -96,18 +96,18 @@ static void load_panel(const lm_matrix *w, size_t first, size_t n, size_t at, si
 AVX2_INLINE void sum_half(const int q, const float *x, size_t in, size_t n, const float *panel,
                           __m256 *sums) {
     __m256 s[2 * ROWS];
-    EACH (i, 2 * q)
-        s[i] = _mm256_setzero_ps();
+    EACH(i, 2 * q)
+    s[i] = _mm256_setzero_ps();
     for (size_t k = 0; k < n; k++, x += 2, panel += PANEL) {
         const __m256 low = _mm256_load_ps(panel), high = _mm256_load_ps(panel + VECTOR);
-        EACH (r, q) {
+        EACH(r, q) {
             const __m256 a = _mm256_broadcast_ss(x + (size_t)r * in);
             s[2 * r] = _mm256_fmadd_ps(a, low, s[2 * r]);
             s[2 * r + 1] = _mm256_fmadd_ps(a, high, s[2 * r + 1]);
         }
     }
-    EACH (i, 2 * q)
-        sums[i] = s[i];
+    EACH(i, 2 * q)
+    sums[i] = s[i];
 }
 
 /* y [q][out]: the panel's n outputs, with what is there already unless this is the first part. */
@@ -117,8 +117,8 @@ AVX2_INLINE void add_block(const int q, bool begins, const float *x, size_t in, 
     _Alignas(32) float sum[2 * ROWS][VECTOR];
     sum_half(q, x, in, (depth + 1) / 2, panel, even);
     sum_half(q, x + 1, in, depth / 2, panel + HALF, odd);
-    EACH (i, 2 * q)
-        _mm256_store_ps(sum[i], _mm256_add_ps(even[i], odd[i]));
+    EACH(i, 2 * q)
+    _mm256_store_ps(sum[i], _mm256_add_ps(even[i], odd[i]));
     for (int r = 0; r < q; r++, y += out)
         for (size_t i = 0; i < n; i++) {
             const float s = sum[2 * r + (int)(i / VECTOR)][i % VECTOR];
