@@ -325,9 +325,18 @@ V_INLINE void v_store_upper(uint16_t *p, vu x) {
     const __m256i words = _mm256_packus_epi32(_mm256_srli_epi32(x.a, 16), _mm256_srli_epi32(x.b, 16));
     _mm256_storeu_si256((__m256i *)(void *)p, _mm256_permute4x64_epi64(words, 0xD8));
 }
+/* In v_fold()'s order, pairs and fours side by side. */
+V_INLINE __m128 v_fold_quarter(vf x) {
+    const __m256 sum = _mm256_add_ps(x.a, x.b);
+    return _mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps(sum, 1));
+}
+V_INLINE __m128 v_fold_pair(vf x, vf y) {
+    const __m128 p = v_fold_quarter(x), q = v_fold_quarter(y);
+    return _mm_add_ps(_mm_unpacklo_ps(p, q), _mm_unpackhi_ps(p, q));
+}
 V_INLINE void v_fold_block(const vf x[V_BLOCK], float sums[V_BLOCK]) {
-    V_FOR (i, V_BLOCK)
-        sums[i] = v_fold(x[i]);
+    const __m128 p = v_fold_pair(x[0], x[1]), q = v_fold_pair(x[2], x[3]);
+    _mm_storeu_ps(sums, _mm_add_ps(_mm_movelh_ps(p, q), _mm_movehl_ps(q, p)));
 }
 
 #endif
