@@ -110,20 +110,31 @@ AVX2_INLINE void sum_half(const int q, const float *x, size_t in, size_t n, cons
     sums[i] = s[i];
 }
 
-/* y [q][out]: the panel's n outputs, with what is there already unless this is the first part. */
+/* y gets the sums of a row, with what is there already unless this is the first part. */
+AVX2_INLINE void put_row(bool begins, const __m256 *even, const __m256 *odd, size_t n, float *y) {
+    _Alignas(32) float sums[PANEL];
+    __m256 low = _mm256_add_ps(even[0], odd[0]), high = _mm256_add_ps(even[1], odd[1]);
+    if (n == PANEL) {
+        if (!begins) low = _mm256_add_ps(_mm256_loadu_ps(y), low);
+        if (!begins) high = _mm256_add_ps(_mm256_loadu_ps(y + VECTOR), high);
+        _mm256_storeu_ps(y, low);
+        _mm256_storeu_ps(y + VECTOR, high);
+        return;
+    }
+    _mm256_store_ps(sums, low);
+    _mm256_store_ps(sums + VECTOR, high);
+    for (size_t i = 0; i < n; i++)
+        y[i] = begins ? sums[i] : y[i] + sums[i];
+}
+
+/* y [q][out]: the panel's n outputs. */
 AVX2_INLINE void add_block(const int q, bool begins, const float *x, size_t in, size_t depth,
                            const float *panel, size_t n, float *y, size_t out) {
     __m256 even[2 * ROWS], odd[2 * ROWS];
-    _Alignas(32) float sum[2 * ROWS][VECTOR];
     sum_half(q, x, in, (depth + 1) / 2, panel, even);
     sum_half(q, x + 1, in, depth / 2, panel + HALF, odd);
-    EACH(i, 2 * q)
-    _mm256_store_ps(sum[i], _mm256_add_ps(even[i], odd[i]));
-    for (int r = 0; r < q; r++, y += out)
-        for (size_t i = 0; i < n; i++) {
-            const float s = sum[2 * r + (int)(i / VECTOR)][i % VECTOR];
-            y[i] = begins ? s : y[i] + s;
-        }
+    EACH(r, q)
+    put_row(begins, even + 2 * r, odd + 2 * r, n, y + (size_t)r * out);
 }
 
 AVX2 static void add_panel(size_t rows, bool begins, const float *x, size_t in, size_t depth,

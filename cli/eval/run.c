@@ -15,7 +15,7 @@
 /* Tokens that each row decodes alone, for its speed, when the first context is full; fewer, but so many
  * at least, where they take longer than so many seconds. */
 enum { TIMED_TOKENS = 24, LEAST_TIMED = 3 };
-static const double timed_seconds = 1;
+static const double timed_seconds = 0.4;
 
 /* Tokens of all sequences that are decoded at once, about: so many make good use of weights once read,
  * and their logits have room. And of one sequence, at most: a long wait between two marks of progress. */
