@@ -39,8 +39,12 @@ typedef struct run {
     const float *out; /* [steps][n_sequences][n_heads][head_dim] these */
 } run;
 
+static size_t least(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+
 static size_t first_context(const cli_eval *eval) {
-    return eval->tokens < eval->context ? eval->tokens : eval->context;
+    return least(eval->tokens, eval->context);
 }
 
 static int allocate_row(const cli_eval *eval, cli_eval_row *row) {
@@ -158,10 +162,6 @@ static int note_memory(run *r, size_t *point) {
     return CLI_DONE;
 }
 
-static size_t least(size_t a, size_t b) {
-    return a < b ? a : b;
-}
-
 /* How many tokens from r->t on are decoded at once: none beyond a context at which memory is noted. */
 static size_t choose_steps(const run *r, size_t end, size_t point) {
     const cli_eval *eval = r->eval;
@@ -250,7 +250,7 @@ static int prepare(run *r) {
         firsts[layer] = eval->n_outputs;
         eval->n_outputs += lm_model_layer(eval->model, layer).n_heads;
     }
-    eval->n_memory = context < CLI_EVAL_MEMORY_POINTS ? context : CLI_EVAL_MEMORY_POINTS;
+    eval->n_memory = least((context - 1) / CLI_EVAL_MEMORY_STEP + 1, CLI_EVAL_MEMORY_POINTS);
     for (size_t i = 0; i < eval->n_memory; i++) {
         const size_t n = eval->n_memory;
         eval->memory_at[i] = context / n * (i + 1) + context % n * (i + 1) / n;
