@@ -144,6 +144,8 @@ AVX2 static void add_panel(size_t rows, bool begins, const float *x, size_t in, 
         add_block(ROWS, begins, x + r * in, in, depth, panel, n, y + r * out, out);
     for (; rows - r >= 3; r += 3)
         add_block(3, begins, x + r * in, in, depth, panel, n, y + r * out, out);
+    for (; rows - r >= 2; r += 2)
+        add_block(2, begins, x + r * in, in, depth, panel, n, y + r * out, out);
     for (; r < rows; r++)
         add_block(1, begins, x + r * in, in, depth, panel, n, y + r * out, out);
 }
