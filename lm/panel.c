@@ -38,7 +38,12 @@ enum {
 #define AVX2        __attribute__((target("avx2,fma")))
 #define AVX2_INLINE AVX2 __attribute__((always_inline)) static inline
 /* Unrolled, as sums stay in registers only where each has a name of its own. */
-#define EACH(i, n) _Pragma("GCC unroll 16") for (int i = 0; i < (n); i++)
+#ifdef __clang__
+#define UNROLLED _Pragma("clang loop unroll(full)")
+#else
+#define UNROLLED _Pragma("GCC unroll 16")
+#endif
+#define EACH(i, n) UNROLLED for (int i = 0; i < (n); i++)
 
 bool lm_panels_serve(void) {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
