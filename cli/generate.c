@@ -100,7 +100,7 @@ static int write_text(writer *w) {
         const uint32_t token = choose(w);
         if (lm_model_ends(w->model, token)) break;
         show(w->model, token);
-        if (fflush(stdout) != 0) return cli_flush_output();
+        TRY(cli_flush_output());
         status = lm_decode(w->model, 1, &w->sequence, &token, w->logits, NULL);
         w->n_written++;
     }

@@ -31,7 +31,7 @@ static void run_block(void *work, size_t index) {
 }
 
 static size_t n_rows(const lm_pass *p) {
-    return p->n_sequences * p->rows_each;
+    return p->steps * p->n_sequences * p->rows_each;
 }
 
 static void each_row(const layer_job *job, row_task *task) {
@@ -40,7 +40,8 @@ static void each_row(const layer_job *job, row_task *task) {
 }
 
 static uint64_t position_of(const lm_pass *p, size_t row) {
-    return p->sequences[row / p->rows_each]->length + row % p->rows_each;
+    const size_t each = p->rows_each, step = row / (p->n_sequences * each);
+    return p->sequences[row / each % p->n_sequences]->length + step * each + row % each;
 }
 
 /* Sequences that decode side by side often stand at one position: its angles are found once. */
@@ -124,21 +125,29 @@ static void swap_heads(float *out, const float *in, size_t outer, size_t inner, 
             memcpy(out + (j * outer + i) * dim, in + (i * inner + j) * dim, dim * sizeof *out);
 }
 
-/* The rows of one sequence. One row is [H][1][D] as it is. */
-static void attend_sequence(void *work, size_t index) {
-    const layer_job *j = work;
+/* A sequence's rows of one step, `block` the first of them. One row is [H][1][D] as it is. */
+static tq_status attend_step(const layer_job *j, size_t index, size_t step, size_t block) {
     const lm_pass *p = j->pass;
     const lm_work *w = p->work;
     const lm_layer_shape *s = &j->layer->shape;
     const size_t n = p->rows_each, heads = s->n_heads, dim = s->head_dim;
-    const size_t kv = index * n * s->n_kv_heads * dim;
-    float *q = w->q + index * n * heads * dim, *y = w->y + index * n * heads * dim;
+    const size_t kv = block * s->n_kv_heads * dim;
+    float *q = w->q + block * heads * dim, *y = w->y + block * heads * dim;
     float *q_in = n == 1 ? q : w->q_heads, *y_out = n == 1 ? y : w->y_heads;
     const tq_parallel *parallel = p->n_sequences == 1 ? p->parallel : NULL;
     if (n > 1) swap_heads(q_in, q, n, heads, dim);
-    tq_status status =
-        lm_sequence_attend(p->sequences[index], j->index, n, q_in, w->k + kv, w->v + kv, y_out, parallel);
+    tq_status status = lm_sequence_attend(p->sequences[index], j->index, step * n, n, q_in, w->k + kv,
+                                          w->v + kv, y_out, parallel);
     if (status == TQ_OK && n > 1) swap_heads(y, y_out, heads, n, dim);
+    return status;
+}
+
+static void attend_sequence(void *work, size_t index) {
+    const layer_job *j = work;
+    const lm_pass *p = j->pass;
+    tq_status status = TQ_OK;
+    for (size_t i = 0; status == TQ_OK && i < p->steps; i++)
+        status = attend_step(j, index, i, (i * p->n_sequences + index) * p->rows_each);
 }
 
 static tq_status attend(const layer_job *j) {
@@ -191,7 +200,7 @@ tq_status lm_forward(const lm_pass *p) {
         status = run_layer(p, i);
     for (size_t i = 0; i < p->n_sequences; i++)
         if (status == TQ_OK)
-            p->sequences[i]->length += p->rows_each;
+            p->sequences[i]->length += p->steps * p->rows_each;
         else
             lm_sequence_take_back(p->sequences[i]);
     return status;

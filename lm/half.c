@@ -23,7 +23,7 @@ float lm_from_half(uint16_t half) {
     const int exponent = half >> 10 & 0x1f;
     const float mantissa = (float)(half & 0x3ff);
     const float size = exponent == 0    ? ldexpf(mantissa, -24)
-                       : exponent == 31 ? INFINITY
+                       : exponent == 31 ? (mantissa == 0.0f ? INFINITY : NAN)
                                         : ldexpf(mantissa + 1024, exponent - 25);
     return (half & 0x8000) != 0 ? -size : size;
 }

@@ -23,7 +23,8 @@ void lm_products_set_up(void);
 /* n rows rounded up to whole blocks. */
 size_t lm_padded(size_t rows);
 
-/* Does all products, which are independent of each other, for rows rounded up to whole blocks.
+/* Does all products, which are independent of each other. Rows up to a whole block are read and written
+ * as well where OpenBLAS does them.
  *
  * A row of y depends on its row of x alone, bit for bit: not on how many rows there are, on its place, or
  * on threads. */

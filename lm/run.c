@@ -36,8 +36,8 @@ tq_status lm_prefill(const lm_model *model, lm_sequence *sequence, size_t n, con
     const size_t row = model->vocab;
     for (size_t at = 0, rows; status == TQ_OK && at < n; at += rows) {
         rows = n - at < sequence->chunk ? n - at : sequence->chunk;
-        const lm_pass pass = {model, sequence->parallel, watch, &sequence->work, &sequence, 1,
-                              rows,  tokens + at};
+        const lm_pass pass = {model, sequence->parallel, watch, &sequence->work, &sequence, 1, rows,
+                              1,     tokens + at};
         status = lm_forward(&pass);
         if (status != TQ_OK) break;
         const bool ends = at + rows == n && last != NULL;
@@ -53,11 +53,12 @@ tq_status lm_prefill(const lm_model *model, lm_sequence *sequence, size_t n, con
     return status;
 }
 
-static tq_status check_batch(const lm_model *model, size_t n, lm_sequence *const *sequences) {
+static tq_status check_batch(const lm_model *model, size_t n, lm_sequence *const *sequences,
+                             size_t steps) {
     tq_status status = TQ_OK;
     for (size_t i = 0; status == TQ_OK && i < n; i++) {
         status = check_model(model, sequences[i], i);
-        if (status == TQ_OK) status = check_room(sequences[i], i, 1);
+        if (status == TQ_OK) status = check_room(sequences[i], i, steps);
         for (size_t j = 0; status == TQ_OK && j < i; j++)
             if (sequences[j] == sequences[i])
                 status =
@@ -66,25 +67,46 @@ static tq_status check_batch(const lm_model *model, size_t n, lm_sequence *const
     return status;
 }
 
+static tq_status decode(const lm_model *model, size_t n, lm_sequence *const *sequences, size_t steps,
+                        const uint32_t *tokens, const lm_watch *watch) {
+    tq_status status = check_batch(model, n, sequences, steps);
+    if (status == TQ_OK) status = check_tokens(model, steps * n, tokens);
+    if (status == TQ_OK) status = lm_work_grow(&sequences[0]->work, model, steps * n);
+    if (status != TQ_OK) return status;
+    const lm_pass pass = {
+        model, sequences[0]->parallel, watch, &sequences[0]->work, sequences, n, 1, steps, tokens};
+    status = lm_forward(&pass);
+    if (status == TQ_OK) lm_logits(&pass, 0, steps * n);
+    return status;
+}
+
+static tq_status check_decode(const lm_model *model, lm_sequence *const *sequences,
+                              const uint32_t *tokens, const void *logits) {
+    if (model != NULL && sequences != NULL && tokens != NULL && logits != NULL) return TQ_OK;
+    return tq_fail(TQ_E_NULL, 0,
+                   model == NULL       ? "model"
+                   : sequences == NULL ? "sequences"
+                   : tokens == NULL    ? "tokens"
+                                       : "logits",
+                   "an argument is NULL");
+}
+
 tq_status lm_decode(const lm_model *model, size_t n, lm_sequence *const *sequences,
                     const uint32_t *tokens, float *logits, const lm_watch *watch) {
-    if (model == NULL || (n > 0 && (sequences == NULL || tokens == NULL || logits == NULL)))
-        return tq_fail(TQ_E_NULL, 0,
-                       model == NULL       ? "model"
-                       : sequences == NULL ? "sequences"
-                       : tokens == NULL    ? "tokens"
-                                           : "logits",
-                       "an argument is NULL");
-    if (n == 0) return TQ_OK;
-    tq_status status = check_batch(model, n, sequences);
-    if (status == TQ_OK) status = check_tokens(model, n, tokens);
-    if (status == TQ_OK) status = lm_work_grow(&sequences[0]->work, model, n);
+    if (n == 0 && model != NULL) return TQ_OK;
+    tq_status status = check_decode(model, sequences, tokens, logits);
+    if (status == TQ_OK) status = decode(model, n, sequences, 1, tokens, watch);
+    if (status == TQ_OK) memcpy(logits, sequences[0]->work.logits, n * model->vocab * sizeof *logits);
+    return status;
+}
+
+tq_status lm_decode_text(const lm_model *model, size_t n, lm_sequence *const *sequences, size_t steps,
+                         const uint32_t *tokens, const float **logits, const lm_watch *watch) {
+    tq_status status = check_decode(model, sequences, tokens, logits);
     if (status != TQ_OK) return status;
-    lm_work *work = &sequences[0]->work;
-    const lm_pass pass = {model, sequences[0]->parallel, watch, work, sequences, n, 1, tokens};
-    status = lm_forward(&pass);
-    if (status != TQ_OK) return status;
-    lm_logits(&pass, 0, n);
-    memcpy(logits, work->logits, n * model->vocab * sizeof *logits);
-    return TQ_OK;
+    if (n == 0 || steps == 0 || steps > SIZE_MAX / n)
+        return tq_fail(TQ_E_SIZE, 0, "steps", "%zu steps of %zu sequences", steps, n);
+    status = decode(model, n, sequences, steps, tokens, watch);
+    if (status == TQ_OK) *logits = sequences[0]->work.logits;
+    return status;
 }

@@ -96,8 +96,9 @@ static tq_status grow_workspace(lm_sequence *s, size_t bytes) {
     return TQ_OK;
 }
 
-static tq_status attend(lm_sequence *s, size_t layer, size_t n, const float *q, float *out,
-                        const tq_parallel *parallel) {
+/* The last n of the layer's `length` positions. */
+static tq_status attend(lm_sequence *s, size_t layer, uint64_t length, size_t n, const float *q,
+                        float *out, const tq_parallel *parallel) {
     const lm_kv_layer *kv = &s->layers[layer];
     const lm_layer_shape *shape = &kv->shape;
     const tq_attention_params params = {
@@ -106,14 +107,14 @@ static tq_status attend(lm_sequence *s, size_t layer, size_t n, const float *q, 
         .n_kv_heads = shape->n_kv_heads,
         .head_dim = shape->head_dim,
         .n_queries = n,
-        .query_end = s->length + n,
+        .query_end = length,
         .scale = shape->attention_scale,
         .window = shape->window,
         .domain = TQ_ORIGINAL, /* a cache may hold float16, and dense sides are as the model has them */
         .parallel = parallel};
     tq_segment segments[TQ_CACHE_SEGMENTS];
     size_t n_segments = 0, bytes = 0;
-    tq_status status = lm_kv_segments(kv, s->length + n, segments, &n_segments);
+    tq_status status = lm_kv_segments(kv, length, segments, &n_segments);
     if (status == TQ_OK) status = tq_attention_workspace(&params, segments, n_segments, &bytes);
     if (status == TQ_OK) status = grow_workspace(s, bytes);
     if (status != TQ_OK) return status;
@@ -122,10 +123,11 @@ static tq_status attend(lm_sequence *s, size_t layer, size_t n, const float *q, 
                         s->workspace_bytes);
 }
 
-tq_status lm_sequence_attend(lm_sequence *s, size_t layer, size_t n, const float *q, const float *k,
-                             const float *v, float *out, const tq_parallel *parallel) {
-    tq_status status = lm_kv_append(&s->layers[layer], s->length, n, k, v);
-    if (status == TQ_OK) status = attend(s, layer, n, q, out, parallel);
+tq_status lm_sequence_attend(lm_sequence *s, size_t layer, size_t after, size_t n, const float *q,
+                             const float *k, const float *v, float *out, const tq_parallel *parallel) {
+    const uint64_t first = (uint64_t)s->length + after;
+    tq_status status = lm_kv_append(&s->layers[layer], first, n, k, v);
+    if (status == TQ_OK) status = attend(s, layer, first + n, n, q, out, parallel);
     if (status != TQ_OK) s->failure = *tq_last_error();
     s->failure.status = status;
     return status;

@@ -19,10 +19,10 @@ struct lm_sequence {
     tq_error failure; /* of a task, which may run on a thread whose last error nobody asks for */
 };
 
-/* Appends n rows of k and v [n][G][D] to a layer and attends with q [H][n][D]: out [H][n][D]. Failures
- * are left in sequence->failure too. */
-tq_status lm_sequence_attend(lm_sequence *s, size_t layer, size_t n, const float *q, const float *k,
-                             const float *v, float *out, const tq_parallel *parallel);
+/* Appends n rows of k and v [n][G][D] to a layer, `after` positions past the sequence's length, and
+ * attends with q [H][n][D]: out [H][n][D]. Failures are left in sequence->failure too. */
+tq_status lm_sequence_attend(lm_sequence *s, size_t layer, size_t after, size_t n, const float *q,
+                             const float *k, const float *v, float *out, const tq_parallel *parallel);
 
 /* All layers back to the sequence's length, after a pass that failed. */
 void lm_sequence_take_back(lm_sequence *s);

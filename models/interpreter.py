@@ -10,6 +10,7 @@ import files
 
 PACKAGES = {"numpy": "numpy>=1.24", "gguf": "gguf==0.19.0", "tokenizers": "tokenizers>=0.15", "jinja2": "jinja2>=3"}
 VENV = fetched.BUILD / "venv"
+VENV_BYTES = 200 * files.MB  # with these versions it is 150 MB
 
 
 def missing():
@@ -19,6 +20,7 @@ def missing():
 def make():
     print(f"These Python packages are needed and not all here ({', '.join(missing())} missing): "
           f"installing them by pip, about 100 MB,\n  into {VENV}", flush=True)
+    files.need_space(VENV, VENV_BYTES)
     made = VENV / "made"  # the last step: an environment without it is half of one
     try:
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)

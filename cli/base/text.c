@@ -66,12 +66,13 @@ static int take_tensor(const char *path, const tq_safetensors *file, const lm_sh
 static int read_bytes(const char *path, const lm_shape *shape, size_t most, uint32_t **tokens,
                       size_t *n) {
     uint8_t *bytes = NULL;
-    if (shape->vocab != BYTES)
-        return cli_fail("%s: bytes, and %s has a vocabulary of %zu; give its tokens, which models/get "
-                        "writes as .safetensors",
-                        path, shape->name, shape->vocab);
     TRY(cli_check(NULL, tq_file_read(path, most, &bytes, n)));
-    const int rc = take(path, bytes, 1, *n, shape, tokens);
+    const int rc =
+        shape->vocab == BYTES
+            ? take(path, bytes, 1, *n, shape, tokens)
+            : cli_fail("%s: bytes, and %s has a vocabulary of %zu; give its tokens, which models/get "
+                       "writes as .safetensors",
+                       path, shape->name, shape->vocab);
     free(bytes);
     return rc;
 }

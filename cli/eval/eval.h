@@ -16,7 +16,8 @@
 
 enum {
     CLI_EVAL_MAX_ROWS = 64,
-    CLI_EVAL_MEMORY_POINTS = 64, /* contexts at which the bytes of a cache are noted */
+    CLI_EVAL_MEMORY_POINTS = 64, /* contexts at which the bytes of a cache are noted, at most */
+    CLI_EVAL_MEMORY_STEP = 8,    /* and tokens between them, at least: they are not decoded together */
     CLI_EVAL_MAX_PAIRS = 4,
     CLI_EVAL_SENTENCE = 1024
 };

@@ -16,7 +16,7 @@ static const char style[] =
     "font:16px/1.5 system-ui,sans-serif}\n"
     "h1{font-size:1.5rem;line-height:1.25;margin:.5rem 0}\n"
     "h2{font-size:1.15rem;margin:2.25rem 0 .25rem}\n"
-    "p,dl{margin:.4rem 0;max-width:46rem}.soft{color:var(--soft)}\n"
+    "h1,p{overflow-wrap:anywhere}p,dl{margin:.4rem 0;max-width:46rem}.soft{color:var(--soft)}\n"
     ".said{border-left:3px solid var(--usual);padding-left:.7rem;margin:.75rem 0}\n"
     ".key span{white-space:nowrap;margin-right:.9rem;font-weight:600}\n"
     "dt{font-weight:600;margin-top:.6rem}dd{margin:0}\n"

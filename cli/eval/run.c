@@ -15,7 +15,11 @@
 /* Tokens that each row decodes alone, for its speed, when the first context is full; fewer, but so many
  * at least, where they take longer than so many seconds. */
 enum { TIMED_TOKENS = 24, LEAST_TIMED = 3 };
-static const double timed_seconds = 1;
+static const double timed_seconds = 0.4;
+
+/* Tokens of all sequences that are decoded at once, about: so many make good use of weights once read,
+ * and their logits have room. And of one sequence, at most: a long wait between two marks of progress. */
+enum { ROWS_AT_ONCE = 192, STEPS_AT_ONCE = 16 };
 
 /* What is under way. Sequence 0 is the reference, sequence i + 1 row i. */
 typedef struct run {
@@ -23,18 +27,24 @@ typedef struct run {
     cli_dump *dump;
     tq_parallel parallel;
     lm_sequence *sequences[CLI_EVAL_MAX_ROWS + 1];
-    uint32_t tokens[CLI_EVAL_MAX_ROWS + 1];
     size_t n_sequences;
-    float *logits; /* [n_sequences][vocab] */
+    uint32_t tokens[ROWS_AT_ONCE];
+    size_t t, steps;     /* the tokens that are decoded: the first one, and how many */
+    const float *logits; /* [steps][n_sequences][vocab] */
+    size_t step;         /* whose logits are looked at */
     cli_eval_reference reference;
-    size_t t;         /* the token that is decoded */
+    float *alone;     /* [vocab] of a row by itself */
     size_t *firsts;   /* [layers] the layer's first head among a token's outputs */
     size_t layer;     /* whose outputs are looked at */
-    const float *out; /* [n_sequences][n_heads][head_dim] these */
+    const float *out; /* [steps][n_sequences][n_heads][head_dim] these */
 } run;
 
+static size_t least(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+
 static size_t first_context(const cli_eval *eval) {
-    return eval->tokens < eval->context ? eval->tokens : eval->context;
+    return least(eval->tokens, eval->context);
 }
 
 static int allocate_row(const cli_eval *eval, cli_eval_row *row) {
@@ -64,19 +74,28 @@ void cli_eval_free_rows(cli_eval *eval) {
     }
 }
 
+/* The reference is the first of a step's rows. */
 static void watch_qkv(void *context, size_t layer, size_t n_rows, const float *q, const float *k,
                       const float *v) {
     run *r = context;
-    (void)n_rows; /* the reference is the first of them */
-    if (r->t < r->dump->n_positions) cli_dump_add(r->dump, layer, r->t, q, k, v);
+    const lm_layer_shape shape = lm_model_layer(r->eval->model, layer);
+    const size_t n = r->n_sequences, dim = shape.head_dim;
+    (void)n_rows;
+    for (size_t i = 0; i < r->steps && r->t + i < r->dump->n_positions; i++)
+        cli_dump_add(r->dump, layer, r->t + i, q + i * n * shape.n_heads * dim,
+                     k + i * n * shape.n_kv_heads * dim, v + i * n * shape.n_kv_heads * dim);
 }
 
-static void add_outputs(void *work, size_t i) {
+static void add_outputs(void *work, size_t row) {
     const run *r = work;
     const lm_layer_shape shape = lm_model_layer(r->eval->model, r->layer);
-    const size_t step = (size_t)shape.n_heads * shape.head_dim;
-    cli_eval_add_outputs(&r->eval->rows[i], r->layer, r->t, r->eval->n_outputs, r->firsts[r->layer],
-                         shape.n_heads, shape.head_dim, r->out, r->out + (i + 1) * step);
+    const size_t width = (size_t)shape.n_heads * shape.head_dim;
+    for (size_t i = 0; i < r->steps; i++) {
+        const float *out = r->out + i * r->n_sequences * width;
+        cli_eval_add_outputs(&r->eval->rows[row], r->layer, r->t + i, r->eval->n_outputs,
+                             r->firsts[r->layer], shape.n_heads, shape.head_dim, out,
+                             out + (row + 1) * width);
+    }
 }
 
 static void watch_attention(void *context, size_t layer, size_t n_rows, const float *out) {
@@ -119,16 +138,21 @@ static int new_sequences(run *r) {
     return CLI_DONE;
 }
 
+static const float *logits_of(const run *r, size_t sequence) {
+    return r->logits + (r->step * r->n_sequences + sequence) * r->eval->shape.vocab;
+}
+
 static void add_token(void *work, size_t i) {
     const run *r = work;
-    cli_eval_add_token(r->eval, &r->eval->rows[i], r->t, &r->reference,
-                       r->logits + (i + 1) * r->eval->shape.vocab, r->eval->text[r->t + 1]);
+    const size_t t = r->t + r->step;
+    cli_eval_add_token(r->eval, &r->eval->rows[i], t, &r->reference, logits_of(r, i + 1),
+                       r->eval->text[t + 1]);
 }
 
 /* The bytes of all caches, if this is a context at which they are noted. */
 static int note_memory(run *r, size_t *point) {
     cli_eval *eval = r->eval;
-    if (*point == eval->n_memory || r->t + 1 != eval->memory_at[*point]) return CLI_DONE;
+    if (*point == eval->n_memory || r->t + r->steps != eval->memory_at[*point]) return CLI_DONE;
     for (size_t i = 0; i < eval->n_rows; i++) {
         cli_eval_row *row = &eval->rows[i];
         TRY(cli_check(row->name, lm_sequence_bytes(r->sequences[i + 1], &row->bytes, &row->values)));
@@ -138,24 +162,42 @@ static int note_memory(run *r, size_t *point) {
     return CLI_DONE;
 }
 
-static int run_context(run *r, size_t first) {
+/* How many tokens from r->t on are decoded at once: none beyond a context at which memory is noted. */
+static size_t choose_steps(const run *r, size_t end, size_t point) {
+    const cli_eval *eval = r->eval;
+    const size_t most = least(STEPS_AT_ONCE, ROWS_AT_ONCE / r->n_sequences);
+    return least(most, (point < eval->n_memory ? least(end, eval->memory_at[point]) : end) - r->t);
+}
+
+/* The tokens [r->t, r->t + r->steps). */
+static int run_steps(run *r) {
     cli_eval *eval = r->eval;
     const lm_watch watch = {
         .qkv = r->dump ? watch_qkv : NULL, .attention = watch_attention, .context = r};
-    const size_t left = eval->tokens - first;
-    const size_t end = first + (left < eval->context ? left : eval->context);
+    const size_t n = r->n_sequences;
+    for (size_t i = 0; i < r->steps * n; i++)
+        r->tokens[i] = eval->text[r->t + i / n];
+    if (lm_decode_text(eval->model, n, r->sequences, r->steps, r->tokens, &r->logits, &watch) != TQ_OK)
+        return cli_fail("tokens %zu to %zu of the text: %s", r->t, r->t + r->steps - 1,
+                        tq_last_error()->message);
+    for (r->step = 0; r->step < r->steps; r->step++) {
+        cli_eval_add_reference(eval, &r->reference, logits_of(r, 0), eval->text[r->t + r->step + 1]);
+        cli_run_tasks(&r->parallel, eval->n_rows, add_token, r);
+    }
+    return CLI_DONE;
+}
+
+static int run_context(run *r, size_t first) {
+    const cli_eval *eval = r->eval;
+    const size_t end = first + least(eval->tokens - first, eval->context);
     size_t point = first ? eval->n_memory : 0;
 
     TRY(new_sequences(r));
-    for (r->t = first; r->t < end; r->t++) {
-        for (size_t i = 0; i < r->n_sequences; i++)
-            r->tokens[i] = eval->text[r->t];
-        if (lm_decode(eval->model, r->n_sequences, r->sequences, r->tokens, r->logits, &watch) != TQ_OK)
-            return cli_fail("token %zu of the text: %s", r->t, tq_last_error()->message);
-        cli_eval_add_reference(eval, &r->reference, r->logits, eval->text[r->t + 1]);
-        cli_run_tasks(&r->parallel, r->eval->n_rows, add_token, r);
+    for (r->t = first; r->t < end; r->t += r->steps) {
+        r->steps = choose_steps(r, end, point);
+        TRY(run_steps(r));
         TRY(note_memory(r, &point));
-        cli_progress_add(1);
+        cli_progress_add(r->steps);
     }
     return CLI_DONE;
 }
@@ -168,7 +210,7 @@ static int time_row(run *r, size_t i) {
     while (n < LEAST_TIMED || (n < TIMED_TOKENS && measure_now() - begun < timed_seconds)) {
         const double before = measure_now();
         TRY(cli_check(eval->rows[i].name, lm_decode(eval->model, 1, &r->sequences[i + 1],
-                                                    &eval->text[n % eval->tokens], r->logits, NULL)));
+                                                    &eval->text[n % eval->tokens], r->alone, NULL)));
         times[n++] = measure_now() - before;
     }
     measure_sort(times, n);
@@ -200,15 +242,15 @@ static int prepare(run *r) {
     size_t *firsts = r->firsts;
     const size_t context = first_context(eval);
     r->n_sequences = eval->n_rows + 1;
-    r->logits = cli_new_floats(r->n_sequences, eval->shape.vocab, 1);
+    r->alone = cli_new_floats(1, eval->shape.vocab, 1);
     r->reference.p = calloc(eval->shape.vocab, sizeof *r->reference.p);
-    if (!r->logits || !r->reference.p) return cli_out_of_memory();
+    if (!r->alone || !r->reference.p) return cli_out_of_memory();
     eval->n_outputs = 0;
     for (size_t layer = 0; layer < eval->shape.n_layers; layer++) {
         firsts[layer] = eval->n_outputs;
         eval->n_outputs += lm_model_layer(eval->model, layer).n_heads;
     }
-    eval->n_memory = context < CLI_EVAL_MEMORY_POINTS ? context : CLI_EVAL_MEMORY_POINTS;
+    eval->n_memory = least((context - 1) / CLI_EVAL_MEMORY_STEP + 1, CLI_EVAL_MEMORY_POINTS);
     for (size_t i = 0; i < eval->n_memory; i++) {
         const size_t n = eval->n_memory;
         eval->memory_at[i] = context / n * (i + 1) + context % n * (i + 1) / n;
@@ -231,7 +273,7 @@ int cli_eval_run(cli_eval *eval, cli_dump *dump) {
     if (rc == CLI_DONE) rc = cli_eval_summarise(eval);
     free_sequences(&r);
     free(r.firsts);
-    free(r.logits);
+    free(r.alone);
     free(r.reference.p);
     return rc;
 }

@@ -20,6 +20,7 @@ SWA = os.path.join(MODELS, "kjv-swa.safetensors")
 BIAS = os.path.join(MODELS, "kjv-bias.safetensors")
 TEXT = os.path.join(MODELS, "kjv-heldout.txt")
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+TINY = os.path.join(os.environ["TQKV_SOURCE"], "tests", "lm", "fixtures", "tiny-llama.safetensors")
 TIMES = ("seconds", "tokens_per_second", "tokens_per_second_and_format")
 
 
@@ -258,6 +259,11 @@ class Wrong(EvalTest):
             self.wrong(2, pattern, "--formats", name)
         self.wrong(2, "not for this model: head_dim 128", "--formats", "tq6-v1", model=BIAS)
         self.wrong(2, "the name of one format each", "--k-format", "tq4+recent")
+
+    def test_a_model_of_tokens_wants_tokens(self):
+        self.wrong(1, "bytes, and tiny-llama has a vocabulary of 300; give its tokens", "--text", TEXT, "--tokens", "4",
+                   model=TINY)
+        self.wrong(1, "no-such: cannot open: No such file or directory", "--text", "no-such", "--tokens", "4", model=TINY)
 
     def test_a_window_cuts_recent_and_centre(self):
         """Layers 0 to 2 look back on 256 positions: more cannot be recent there, and the table says so."""

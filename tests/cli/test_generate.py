@@ -31,6 +31,11 @@ class Generate(CommandTest):
         self.assertEqual([int(figures[1]), int(figures[2])], [size, n])
         self.assertEqual(figures[3], f"{8 * size / (4096 * n):.3f}")
 
+    def test_standard_output_is_full(self):
+        with open("/dev/full", "w", encoding="ascii") as full:
+            self.refused(1, "standard output: No space left", "generate", "--model", BIAS, "--prompt", PROMPT, "-n", "2",
+                         stdout=full)
+
     def test_seeds(self):
         text = self.generate("--seed", "7")[0]
         self.assertEqual(text, self.generate("--seed", "7")[0])

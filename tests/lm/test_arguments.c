@@ -88,6 +88,13 @@ static void tokens_are_checked(void **state) {
     assert_fails(lm_decode(m, 3, s, tokens, logits, NULL), TQ_E_POLICY,
                  "sequence 2 was made for another");
     assert_fails(lm_decode(m, 3, twice, tokens, logits, NULL), TQ_E_OVERLAP, "sequence 2 is sequence 0");
+    const float *there;
+    assert_fails(lm_decode_text(NULL, 1, s, 1, tokens, &there, NULL), TQ_E_NULL, "NULL");
+    assert_fails(lm_decode_text(m, 1, s, 1, tokens, NULL, NULL), TQ_E_NULL, "NULL");
+    assert_fails(lm_decode_text(m, 1, s, 0, tokens, &there, NULL), TQ_E_SIZE, "0 steps of 1 sequences");
+    assert_fails(lm_decode_text(m, 0, s, 1, tokens, &there, NULL), TQ_E_SIZE, "1 steps of 0 sequences");
+    assert_fails(lm_decode_text(m, 1, s, ROOM + 1, tokens, &there, NULL), TQ_E_POSITION,
+                 "7 tokens after 0: the sequence has a capacity of 6");
     assert_int_equal(lm_sequence_length(s[0]), 0);
     assert_ok(lm_decode(m, 0, NULL, NULL, NULL, NULL));
     assert_ok(lm_prefill(m, s[0], ROOM, tokens, NULL, NULL, NULL));

@@ -101,6 +101,45 @@ static void threads_change_nothing(void **state) {
     lm_model_free(m);
 }
 
+/* Sequences that decode a text of known tokens, several at once, past the window of the layers' rings,
+ * where a position takes the place of one that earlier tokens of the same call have seen. */
+static void known_tokens_change_nothing(void **state) {
+    (void)state;
+    enum { N = 3, TOKENS = 300, AT_ONCE = 13 };
+    lm_kv kind[8];
+    kinds(kind);
+    const size_t chosen[N] = {0, 4, 3};
+    lm_model *m = load_model(0);
+    fixture *f = load_fixture(0);
+    pool p = {.threads = 2};
+    const tq_parallel parallel = {pool_run, &p};
+    lm_sequence *s[N];
+    float *alone[N];
+    for (size_t i = 0; i < N; i++) {
+        s[i] = new_sequence(m, kind[chosen[i]], TOKENS, 1, &parallel);
+        alone[i] = run_tokens(m, kind[chosen[i]], f->tokens, TOKENS, 0, NULL);
+    }
+    for (size_t t = 0, steps; t < TOKENS; t += steps) {
+        uint32_t tokens[AT_ONCE * N];
+        const float *logits;
+        steps = TOKENS - t < AT_ONCE ? TOKENS - t : AT_ONCE;
+        for (size_t i = 0; i < steps * N; i++)
+            tokens[i] = f->tokens[t + i / N];
+        assert_ok(lm_decode_text(m, N, s, steps, tokens, &logits, NULL));
+        for (size_t i = 0; i < steps * N; i++)
+            assert_memory_equal(logits + i * VOCAB, alone[i % N] + (t + i / N) * VOCAB,
+                                VOCAB * sizeof *logits);
+    }
+    assert_true(p.tasks_seen > 0);
+    for (size_t i = 0; i < N; i++) {
+        assert_int_equal(lm_sequence_length(s[i]), TOKENS);
+        lm_sequence_free(s[i]);
+        free(alone[i]);
+    }
+    free(f);
+    lm_model_free(m);
+}
+
 /* Sequences of a batch may stand at different positions. */
 static void positions_are_each_sequences_own(void **state) {
     (void)state;
@@ -169,6 +208,7 @@ int main(void) {
         cmocka_unit_test(a_products_rows_do_not_know_their_place),
         cmocka_unit_test(a_neighbour_changes_nothing),
         cmocka_unit_test(threads_change_nothing),
+        cmocka_unit_test(known_tokens_change_nothing),
         cmocka_unit_test(positions_are_each_sequences_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

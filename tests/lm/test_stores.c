@@ -22,6 +22,7 @@ static void halves_are_rounded_to_nearest(void **state) {
     assert_true(lm_from_half(1) == 0x1p-24f && lm_from_half(0x3c00) == 1 && lm_from_half(0xc000) == -2);
     assert_int_equal(lm_half(1e30f), 0x7c00);
     assert_true(isinf(lm_from_half(0xfc00)) && lm_from_half(0xfc00) < 0);
+    assert_true(isnan(lm_from_half(0x7e00)) && isnan(lm_from_half(0xfc01)));
 }
 
 typedef struct cost {

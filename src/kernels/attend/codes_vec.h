@@ -234,7 +234,8 @@ V_INLINE void accumulate_octets_rows(const v_octet_table *table, const unsigned 
 }
 #endif
 
-/* Rows of queries in the largest blocks that registers hold, 8 or 4. */
+/* Rows of queries in the largest blocks that registers hold, 8 or 4. Three are one block too: as two and
+ * one they would be looked up for twice. */
 #define CODES_BY_ROWS(most, RUN)                                                                         \
     do {                                                                                                 \
         size_t r = 0;                                                                                    \
@@ -244,10 +245,11 @@ V_INLINE void accumulate_octets_rows(const v_octet_table *table, const unsigned 
         for (; rows - r >= 4; r += 4) {                                                                  \
             RUN(4);                                                                                      \
         }                                                                                                \
-        for (; rows - r >= 2; r += 2) {                                                                  \
+        if (rows - r == 3) {                                                                             \
+            RUN(3);                                                                                      \
+        } else if (rows - r == 2) {                                                                      \
             RUN(2);                                                                                      \
-        }                                                                                                \
-        if (r < rows) {                                                                                  \
+        } else if (rows - r == 1) {                                                                      \
             RUN(1);                                                                                      \
         }                                                                                                \
     } while (0)
@@ -264,7 +266,7 @@ V_INLINE void score_planes(const tq_codebook_tables *book, const unsigned bits, 
 #undef RUN
 }
 
-/* The group is four or eight vectors. */
+/* The group is four or eight vectors, and whole numbers of what is worked on at once. */
 V_INLINE void accumulate_planes(const tq_codebook_tables *book, const unsigned bits, size_t dim,
                                 size_t rows, const float *weights, size_t n_stride, size_t n,
                                 const uint8_t *packed, size_t packed_stride, float *acc,
@@ -274,13 +276,15 @@ V_INLINE void accumulate_planes(const tq_codebook_tables *book, const unsigned b
 #define RUN_VECTORS(q, v, group)                                                                         \
     accumulate_codes_rows(&l, bits, q, v, group, dim, weights + r * n_stride, n_stride, n, packed,       \
                           packed_stride, acc + r * acc_stride, acc_stride)
+#define VECTORS(q) (V_BLOCK / ((q) == 3 ? 4 : (q)))
 #define RUN(q)                                                                                           \
     if (group < 8)                                                                                       \
-        RUN_VECTORS(q, V_BLOCK / q < 4 ? V_BLOCK / q : 4, 4);                                            \
+        RUN_VECTORS(q, VECTORS(q) < 4 ? VECTORS(q) : 4, 4);                                              \
     else                                                                                                 \
-        RUN_VECTORS(q, V_BLOCK / q < 8 ? V_BLOCK / q : 8, 8)
+        RUN_VECTORS(q, VECTORS(q) < 8 ? VECTORS(q) : 8, 8)
     CODES_BY_ROWS(V_BLOCK / 2 < 8 ? 4 : 8, RUN);
 #undef RUN
+#undef VECTORS
 #undef RUN_VECTORS
 }
 

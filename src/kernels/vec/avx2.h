@@ -214,6 +214,57 @@ V_INLINE vf v_lookup(const v_table *t, const unsigned log2, vu index) {
     return (vf){v_lookup_half(t, log2, index.a), v_lookup_half(t, log2, index.b)};
 }
 
+/* Tables of 32 and 64 floats as four tables of their bytes, lowest first, in sixteens. On Zen 1 attention
+ * on codes of 6 and 7 bits takes 1.6 and 1.2 times as long where floats are gathered; of 8 bits, 0.8
+ * times. */
+#define V_FOURTHS 5 /* log2 of the smaller one */
+typedef struct v_fourths {
+    __m128i bytes[4][4];
+} v_fourths;
+
+V_INLINE v_fourths v_fourths_load(const float *t, const unsigned log2) {
+    const __m128i apart = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    v_fourths table;
+    for (unsigned i = 0; i < 1u << log2 >> 4; i++) {
+        __m128i x[4];
+        V_FOR (k, 4)
+            x[k] = _mm_shuffle_epi8(_mm_castps_si128(_mm_loadu_ps(t + 16 * i + 4 * k)), apart);
+        const __m128i low01 = _mm_unpacklo_epi32(x[0], x[1]), low23 = _mm_unpacklo_epi32(x[2], x[3]);
+        const __m128i high01 = _mm_unpackhi_epi32(x[0], x[1]), high23 = _mm_unpackhi_epi32(x[2], x[3]);
+        table.bytes[0][i] = _mm_unpacklo_epi64(low01, low23);
+        table.bytes[1][i] = _mm_unpackhi_epi64(low01, low23);
+        table.bytes[2][i] = _mm_unpacklo_epi64(high01, high23);
+        table.bytes[3][i] = _mm_unpackhi_epi64(high01, high23);
+    }
+    return table;
+}
+/* Lanes' lowest log2 bits as bytes. */
+V_INLINE __m128i v_low_bytes(const unsigned log2, vu index) {
+    const __m256i mask = _mm256_set1_epi32((1 << log2) - 1);
+    const __m256i a = _mm256_and_si256(index.a, mask), b = _mm256_and_si256(index.b, mask);
+    return _mm_packus_epi16(_mm_packus_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1)),
+                            _mm_packus_epi32(_mm256_castsi256_si128(b), _mm256_extracti128_si256(b, 1)));
+}
+V_INLINE vf v_fourths_look_up(const v_fourths *t, const unsigned log2, vu index) {
+    const __m128i code = v_low_bytes(log2, index), others = _mm_set1_epi8(0x70);
+    __m128i byte[4];
+    V_FOR (k, 4)
+        byte[k] = _mm_setzero_si128();
+    V_FOR (i, 1u << log2 >> 4) { /* an index into other sixteens becomes 0x80 or more, and its byte 0 */
+        const __m128i own = _mm_adds_epu8(_mm_xor_si128(code, _mm_set1_epi8((char)(16 * i))), others);
+        V_FOR (k, 4)
+            byte[k] = _mm_or_si128(byte[k], _mm_shuffle_epi8(t->bytes[k][i], own));
+    }
+    const __m128i low01 = _mm_unpacklo_epi8(byte[0], byte[1]),
+                  low23 = _mm_unpacklo_epi8(byte[2], byte[3]);
+    const __m128i high01 = _mm_unpackhi_epi8(byte[0], byte[1]),
+                  high23 = _mm_unpackhi_epi8(byte[2], byte[3]);
+    return (vf){_mm256_castsi256_ps(_mm256_setr_m128i(_mm_unpacklo_epi16(low01, low23),
+                                                      _mm_unpackhi_epi16(low01, low23))),
+                _mm256_castsi256_ps(_mm256_setr_m128i(_mm_unpacklo_epi16(high01, high23),
+                                                      _mm_unpackhi_epi16(high01, high23)))};
+}
+
 /* Sixteen unsigned integers of `width` bits side by side (1, 2, 4, 8, 16 or 32), to lanes and back. */
 V_INLINE __m128i v_load16(const uint8_t *p) {
     return _mm_loadu_si128((const __m128i *)(const void *)p);
@@ -325,9 +376,18 @@ V_INLINE void v_store_upper(uint16_t *p, vu x) {
     const __m256i words = _mm256_packus_epi32(_mm256_srli_epi32(x.a, 16), _mm256_srli_epi32(x.b, 16));
     _mm256_storeu_si256((__m256i *)(void *)p, _mm256_permute4x64_epi64(words, 0xD8));
 }
+/* In v_fold()'s order, pairs and fours side by side. */
+V_INLINE __m128 v_fold_quarter(vf x) {
+    const __m256 sum = _mm256_add_ps(x.a, x.b);
+    return _mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps(sum, 1));
+}
+V_INLINE __m128 v_fold_pair(vf x, vf y) {
+    const __m128 p = v_fold_quarter(x), q = v_fold_quarter(y);
+    return _mm_add_ps(_mm_unpacklo_ps(p, q), _mm_unpackhi_ps(p, q));
+}
 V_INLINE void v_fold_block(const vf x[V_BLOCK], float sums[V_BLOCK]) {
-    V_FOR (i, V_BLOCK)
-        sums[i] = v_fold(x[i]);
+    const __m128 p = v_fold_pair(x[0], x[1]), q = v_fold_pair(x[2], x[3]);
+    _mm_storeu_ps(sums, _mm_add_ps(_mm_movelh_ps(p, q), _mm_movehl_ps(q, p)));
 }
 
 #endif
