@@ -73,30 +73,36 @@ __device__ static void attend_dense(const tq_prepare_args &p, float *shared, uin
     const uint32_t last = min(w.seq.dense, first + each);
     const uint32_t of = a.dense_rows == nullptr ? w.sequence : (uint32_t)a.dense_rows[w.sequence];
     const dense_memory m(shared, D, E, p.dense_rows);
+    /* Asks for a chunk of keys and values: a warp a position. */
+    auto fetch = [&](uint32_t base, uint32_t n) {
+        for (uint32_t j = warp; j < n; j += warps) {
+            const dense_row r(a, w, of, base + j);
+            for (uint32_t x = lane * 8; x < D; x += 32 * 8)
+                copy_async<16>(shared_address(m.k + j * (D + 8) + x), r.k + x);
+            for (uint32_t x = lane * 8; x < E; x += 32 * 8)
+                copy_async<16>(shared_address(m.v + j * E + x), r.v + x);
+        }
+        copies_commit();
+    };
+    fetch(first, min(p.dense_rows, last - first));
+    for (uint32_t c = warp; c < (uint32_t)w.rows; c += warps) {
+        const uint64_t at = query_at(p, w.sequence, w.head, w.row0 + c);
+        for (uint32_t d = lane; d < D; d += 32)
+            m.q[(d / 8 * COLUMNS + c) * 8 + d % 8] = load_query(p.q, at + d);
+    }
     for (uint32_t i = t; i < COLUMNS * E; i += blockDim.x)
         m.sums[i] = 0.0f;
     if (t < COLUMNS) tops[t] = -INF, totals[t] = 0.0f;
-    for (uint32_t i = t; i < w.rows * D; i += blockDim.x) {
-        const uint32_t c = i / D, d = i % D;
-        m.q[(d / 8 * COLUMNS + c) * 8 + d % 8] =
-            load_query(p.q, query_at(p, w.sequence, w.head, w.row0 + c) + d);
-    }
     /* threads that share a position's key */
     uint32_t share = 1;
     while (share < 4 && share * 2 * p.dense_rows <= blockDim.x)
         share *= 2;
     for (uint32_t base = first; base < last; base += p.dense_rows) {
         const uint32_t n = min(p.dense_rows, last - base);
-        __syncthreads(); /* what was there has been read */
-        for (uint32_t i = t; i < n * ((D + E) / 8); i += blockDim.x) {
-            const uint32_t j = i / ((D + E) / 8), x = i % ((D + E) / 8) * 8;
-            const dense_row r(a, w, of, base + j);
-            if (x < D)
-                copy_async<16>(shared_address(m.k + j * (D + 8) + x), r.k + x);
-            else
-                copy_async<16>(shared_address(m.v + j * E + (x - D)), r.v + (x - D));
+        if (base != first) {
+            __syncthreads(); /* what was there has been read */
+            fetch(base, n);
         }
-        copies_commit();
         copies_wait<0>();
         __syncthreads();
         for (uint32_t j0 = 0; j0 < n; j0 += blockDim.x / share) {

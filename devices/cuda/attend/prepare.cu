@@ -56,12 +56,12 @@ __device__ static void take_centres(const tq_prepare_args &p, row_of<N> &q, row_
         const uint32_t from = s * a.stretch, end = from + a.stretch;
         return there && s < stretches && end > seq.codes_from && (end > seq.seen_from || from < head_to);
     };
-    static_assert(TQ_PREPARE_STRETCHES == TQ_LANES, "a stretch a thread");
-    const uint32_t mine = chunk * TQ_PREPARE_STRETCHES + place<row_of<N>>();
+    static_assert(TQ_PREPARE_STRETCHES <= TQ_LANES, "a stretch a thread");
+    const uint32_t mine = chunk * TQ_PREPARE_STRETCHES + place<row_of<N>>() % TQ_PREPARE_STRETCHES;
     int32_t numbers = 0;
     if (p.centre_tables != nullptr && is_seen(mine))
         numbers = p.centre_tables[b * p.centre_table_stride + mine];
-#pragma unroll 8
+#pragma unroll
     for (uint32_t i = 0; i < TQ_PREPARE_STRETCHES; i++) {
         const uint32_t s = chunk * TQ_PREPARE_STRETCHES + i;
         const bool seen = is_seen(s);
