@@ -10,6 +10,7 @@ from __future__ import annotations
 import os as _os
 
 from . import _core
+from .cache import Cache, PagePool, attend_batch, attention, block_info, merge
 from .codec import Codec, Codes, load
 from .errors import Status, TqkvError, TqkvFileError, TqkvMemoryError, TqkvValueError
 
@@ -36,5 +37,5 @@ try:
 except AttributeError:  # a system that does not tell
     set_threads(min(256, _os.cpu_count() or 1))
 
-__all__ = ["Codec", "Codes", "load", "formats", "set_threads", "get_threads", "Status", "TqkvError", "TqkvFileError",
+__all__ = ["Codec", "Codes", "load", "Cache", "PagePool", "attention", "attend_batch", "merge", "block_info", "formats", "set_threads", "get_threads", "Status", "TqkvError", "TqkvFileError",
            "TqkvMemoryError", "TqkvValueError", "__version__"]

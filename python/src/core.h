@@ -6,6 +6,7 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -176,16 +177,78 @@ enum { CORE_N_OPTIONS = 11 };
 int core_options_get(PyObject *const *given, core_options *o);
 void core_options_release(core_options *o);
 
-/** Fills in what options say of a kind of layer. */
-void core_options_apply(const core_options *o, size_t n_heads, size_t head_dim, tq_attention_config *c);
+/** Fills in what options say of a kind of layer. -1 with an exception on failure. */
+int core_options_apply(const core_options *o, size_t n_heads, size_t head_dim, tq_attention_config *c);
 
-/* codec.c, files.c, attention.c, cache.c, batch.c, pages.c, info.c */
+/* run.c */
+
+/** A run of attention. Zero-initialised, it holds nothing. */
+typedef struct core_run {
+    core_options options;
+    core_array q, out, first, second; /* first: lse or max, second: sum */
+    PyObject *like, *out_made, *first_made, *second_made;
+    size_t n_heads, n_tokens;
+    bool heads_first, squeezed;
+    tq_attention_batch batch;
+} core_run;
+
+/** Takes queries [H][n][D] or [n][H][D], or of one query [H][D]. */
+int core_run_begin(core_run *r, PyObject *q, bool heads_first);
+
+/** Takes or makes the arrays of results, and fills in the batch and the config's types. */
+int core_run_results(core_run *r, tq_attention_config *c, size_t v_dim);
+
+/** Plans and runs. Without the GIL. */
+tq_status core_run_do(core_run *r, const tq_attention_config *c, const tq_sequence *sequences, size_t n);
+
+/** Lets go of all. The results, if good: out, (out, lse) or (acc, max, sum); else NULL. */
+PyObject *core_run_end(core_run *r, bool good);
+
+/* cache.c, cache_calls.c and cache_blocks.c */
+
+/** A cache. What changes it takes the lock for writing, without the GIL, what reads it for reading. */
+typedef struct core_cache {
+    PyObject_HEAD tq_cache *cache;
+    pthread_rwlock_t lock;
+    PyObject *pool; /* kept */
+    tq_cache_layer layer;
+    size_t window, sinks; /* window: what is sure to be there; 0: all */
+} core_cache;
+
+extern PyTypeObject *core_cache_type;
+extern PyMethodDef core_cache_methods[];
+
+PyObject *core_cache_export(PyObject *self, PyObject *args);
+PyObject *core_cache_import(PyObject *self, PyObject *block);
+PyObject *core_cache_centre(PyObject *self, PyObject *position);
+PyObject *core_block_info(PyObject *self, PyObject *block);
+
+/** Keys and values of a call, [n][G][..], checked against the cache's layer. */
+int core_cache_vectors(PyObject *k_given, PyObject *v_given, const core_cache *c, core_array *k,
+                       core_array *v);
+
+/** What attention on caches needs to know of one of them. -1 with an exception if the options contradict.
+ */
+int core_cache_plan(const core_cache *c, core_run *r, tq_attention_config *config);
+
+/** An empty object of a type, without a cache. */
+core_cache *core_cache_alloc(PyTypeObject *type, const core_cache *like);
+
+/* pages.c */
+
+typedef struct core_pool {
+    PyObject_HEAD tq_page_pool *pool;
+    tq_cache_layer layer;
+} core_pool;
+
+extern PyTypeObject *core_pool_type;
+
+/* The module's methods and types. */
 
 extern PyMethodDef core_codec_methods[], core_file_methods[], core_attention_methods[],
     core_info_methods[], core_batch_methods[];
 
-/** The types Cache and PagePool; -1 with an exception on failure. */
 int core_cache_begin(PyObject *module);
-int core_page_pool_begin(PyObject *module);
+int core_pool_begin(PyObject *module);
 
 #endif

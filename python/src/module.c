@@ -4,10 +4,11 @@
 #include "core.h"
 
 static int add_all(PyObject *module) {
-    PyMethodDef *const groups[] = {core_codec_methods, core_file_methods, core_info_methods};
+    PyMethodDef *const groups[] = {core_codec_methods, core_file_methods, core_attention_methods,
+                                   core_batch_methods, core_info_methods};
     for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++)
         if (PyModule_AddFunctions(module, groups[i]) < 0) return -1;
-    return core_errors_begin();
+    return core_pool_begin(module) < 0 || core_cache_begin(module) < 0 ? -1 : core_errors_begin();
 }
 
 PyMODINIT_FUNC PyInit__core(void); /* for the compiler, which wants a prototype */
