@@ -12,6 +12,7 @@ import os as _os
 from . import _core
 from .cache import Cache, PagePool, attend_batch, attention, block_info, merge
 from .codec import Codec, Codes, load
+from .sweep import Sweep, sweep
 from .errors import Status, TqkvError, TqkvFileError, TqkvMemoryError, TqkvValueError
 
 __version__: str = _core.version()
@@ -37,5 +38,5 @@ try:
 except AttributeError:  # a system that does not tell
     set_threads(min(256, _os.cpu_count() or 1))
 
-__all__ = ["Codec", "Codes", "load", "Cache", "PagePool", "attention", "attend_batch", "merge", "block_info", "formats", "set_threads", "get_threads", "Status", "TqkvError", "TqkvFileError",
+__all__ = ["Codec", "Codes", "load", "Cache", "PagePool", "attention", "attend_batch", "merge", "block_info", "sweep", "Sweep", "formats", "set_threads", "get_threads", "Status", "TqkvError", "TqkvFileError",
            "TqkvMemoryError", "TqkvValueError", "__version__"]
