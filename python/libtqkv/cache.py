@@ -13,6 +13,7 @@ import numpy as np
 from . import _core
 from .codec import _core_error
 
+DEFAULT = "tq6/tq4+centre+recent+sinks"  # what "default" stands for; a test compares them
 _STORES = {"f16": 2, "bf16": 3}
 _POLICIES = {"global": 0, "ring": 1, "paged": 2}
 
@@ -112,6 +113,16 @@ class Cache(_core.Cache):
         made.kind, made.n_kv_heads = self.kind, self.n_kv_heads
         made.head_dim, made.v_head_dim = self.head_dim, self.v_head_dim
         return made
+
+    def decode(self, first: int = 0, end: Optional[int] = None) -> tuple[np.ndarray, np.ndarray]:
+        """Keys [n, G, D] and values [n, G, E] of positions [first, end) as float32, a copy; attention needs
+        none. TqkvError: POSITION if some of them are not there (any more)."""
+        end = self.length if end is None else end
+        n = max(0, end - first)
+        k = np.empty((n, self.n_kv_heads, self.head_dim), np.float32)
+        v = np.empty((n, self.n_kv_heads, self.v_head_dim), np.float32)
+        self._decode(first, end, k, v)
+        return k, v
 
     def export_block(self, first: int = 0, end: Optional[int] = None, out: Any = None) -> Any:
         """Positions [first, end) as bytes that describe and check themselves (docs/block.md).

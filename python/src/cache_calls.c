@@ -168,6 +168,7 @@ PyMethodDef core_cache_methods[] = {
     {"clear", clear, METH_NOARGS, NULL},
     {"_fork", fork_cache, METH_O, NULL},
     {"_export", (PyCFunction)core_cache_export, METH_VARARGS, NULL},
+    {"_decode", core_cache_decode, METH_VARARGS, NULL},
     {"import_block", (PyCFunction)core_cache_import, METH_O, NULL},
     {"k_centre", (PyCFunction)core_cache_centre, METH_O, NULL},
     {NULL, NULL, 0, NULL}};

@@ -127,6 +127,9 @@ int core_codec(PyObject *tuple, tq_codec *codec);
 /** A centre, float16 [S][G][D] side by side; none for NULL. */
 int core_centre(PyObject *o, core_array *centre);
 
+/** n values of any float type as float32, exactly. */
+void core_widen(core_kind kind, size_t n, const void *values, float *to);
+
 /** What tq_encode() takes, of float16 and bfloat16: tiles are widened on the way, and indices are those
  * of the whole. Without the GIL. */
 tq_status core_encode_any(const tq_codec *codec, const tq_batch *batch, const core_array *src,
@@ -221,6 +224,7 @@ extern PyMethodDef core_cache_methods[];
 PyObject *core_cache_export(PyObject *self, PyObject *args);
 PyObject *core_cache_import(PyObject *self, PyObject *block);
 PyObject *core_cache_centre(PyObject *self, PyObject *position);
+PyObject *core_cache_decode(PyObject *self, PyObject *args);
 PyObject *core_block_info(PyObject *self, PyObject *block);
 
 /** Keys and values of a call, [n][G][..], checked against the cache's layer. */

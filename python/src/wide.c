@@ -31,8 +31,11 @@ static float float_of_half(uint16_t half) {
     return float_of_bits(sign | ((rest << 13) + 0x38000000u));
 }
 
-static void widen(core_kind kind, size_t n, const uint16_t *from, float *to) {
-    if (kind == CORE_BF16)
+void core_widen(core_kind kind, size_t n, const void *values, float *to) {
+    const uint16_t *from = values;
+    if (kind == CORE_F32)
+        memcpy(to, values, n * sizeof *to);
+    else if (kind == CORE_BF16)
         for (size_t i = 0; i < n; i++)
             to[i] = float_of_bits((uint32_t)from[i] << 16);
     else
@@ -66,7 +69,7 @@ static void encode_tile(void *work, size_t index) {
     const uint16_t *src =
         (const uint16_t *)j->src->data + head * j->src->stride[0] + row * j->src->stride[1];
     for (size_t i = 0; i < rows; i++)
-        widen(j->src->kind, dim, src + i * j->src->stride[1], wide + i * dim);
+        core_widen(j->src->kind, dim, src + i * j->src->stride[1], wide + i * dim);
     const size_t s0 = stretch != 0 ? position / stretch : 0,
                  s1 = stretch != 0 ? (position + rows - 1) / stretch : 0;
     const bool centred = j->centre->data != NULL;

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from libtqkv import Cache, PagePool, Status, TqkvError, attend_batch, block_info, merge
+from libtqkv.cache import DEFAULT
 from test_attention import reference
 
 G, D = 2, 64
@@ -43,6 +44,16 @@ def test_types_and_strides(rng):
     one.append(k.astype(np.float32), v.astype(np.float32))
     two.append(heads_first(fused[:, :, :D]), heads_first(fused[:, :, D + 6:]))
     assert one.export_block() == two.export_block()
+
+
+def test_default_is_the_name_that_it_says(rng):
+    blocks = []
+    for kind in ("default", DEFAULT):
+        cache = Cache(G, D, kind, capacity=400)
+        generator = np.random.default_rng(5)
+        cache.append(vectors(generator, 300), vectors(generator, 300))
+        blocks.append(cache.export_block())
+    assert blocks[0] == blocks[1]
 
 
 def test_bytes_are_those_of_the_formats(rng):
@@ -156,6 +167,27 @@ def test_blocks_move_caches(rng):
     assert caught.value.status == Status.SIZE
     with pytest.raises(TqkvError):
         Cache(G, D, "tq4", capacity=400).import_block(block)
+
+
+@pytest.mark.parametrize("options", [{"capacity": 700}, {"capacity": 300, "policy": "ring", "window": 200}, "pool"])
+@pytest.mark.parametrize("kind", ["default", "f16/tq8+recent=30", "tq6/bf16+centre=64+sinks=3"])
+def test_decoding_gives_what_attention_sees(rng, kind, options):
+    if options == "pool":
+        options = {"capacity": 700, "pool": PagePool(G, D, kind.split("+")[0], n_pages=50, page_rows=16)}
+    cache = Cache(G, D, kind, **options)
+    k, v, q = vectors(rng, 600) + 3, vectors(rng, 600), rng.standard_normal((1, 4, D), np.float32)
+    cache.append(k, v)
+    first = 400 if cache.window else 0
+    keys, values = cache.decode(first)
+    assert np.abs(keys - k[first:]).mean() < 0.05 and np.abs(values - v[first:]).mean() < 0.1
+    sinks = cache.decode(0, {"default": 1, "f16/tq8+recent=30": 0}.get(kind, 3)) if first else (keys[:0], values[:0])
+    seen = [heads_first(np.concatenate(parts)) for parts in zip(sinks, (keys, values))]
+    assert np.abs(heads_first(cache.attend(q)) - reference(heads_first(q), *seen)[0]).max() < 1e-5
+    one, _ = cache.decode(550, 551)
+    assert np.array_equal(one[0], keys[550 - first])
+    for span in ((0, 601), (5, 3), *([(0, 600)] if first else [])):
+        with pytest.raises(TqkvError):
+            cache.decode(*span)
 
 
 def test_pools_share_pages(rng):

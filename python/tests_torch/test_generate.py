@@ -128,6 +128,9 @@ def test_long_prompts_through_a_window(gemma3):
     enable(gemma3)
     got = logits(gemma3, ids, mask, TqCache.for_model(gemma3, "f16"), (1100, 197, 1, 1, 1))
     assert (got - expected).norm() < 1e-3 * expected.norm()
+    sinks = TqCache.for_model(gemma3, "tq8+recent=8+sinks=4")
+    got = logits(gemma3, ids, mask, sinks, (1300,))
+    assert (got - expected).norm() < 2e-2 * expected.norm() and sinks.layers[0].rows[0].kind == "tq8+recent=8"
     bytes_of = TqCache.for_model(gemma3, "tq4")
     logits(gemma3, ids, mask, bytes_of, (1300,))
     assert bytes_of.layer_nbytes[0] < bytes_of.layer_nbytes[3]

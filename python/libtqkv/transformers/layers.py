@@ -8,7 +8,7 @@ from typing import Any, Optional
 import torch
 from transformers.cache_utils import CacheLayerMixin
 
-from ..cache import Cache, attend_batch
+from ..cache import DEFAULT, Cache, attend_batch
 from .held import Held
 from .mask import new_padding
 
@@ -191,14 +191,22 @@ class TqLayer(CacheLayerMixin):
         """Nothing is elsewhere."""
 
 
+def _without_sinks(kind: str) -> str:
+    """The same without first positions in float16: a ring keeps those in sight for ever, and the model's window does
+    not."""
+    kind = DEFAULT if kind == "default" else kind
+    return "+".join(word for word in kind.split("+") if word.partition("=")[0] != "sinks")
+
+
 class TqSlidingLayer(TqLayer):
-    """A layer whose queries look back on `sliding_window` positions, their own among them."""
+    """A layer whose queries look back on `sliding_window` positions, their own among them. Of its kind sinks are left
+    out."""
 
     is_sliding = True
     slack = 512  # positions beyond the window: a chunk of a prompt, and what may be cropped
 
     def __init__(self, sliding_window: int, kind: str = "default") -> None:
-        super().__init__(kind, sliding_window + self.slack)
+        super().__init__(_without_sinks(kind), sliding_window + self.slack)
         self.sliding_window = self.window = sliding_window
         self.chunk = self.slack
         self.record_past = False
