@@ -3,17 +3,19 @@
 
 import gc
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import libtqkv
-from libtqkv import Cache, Codec, TqkvError, attention
+from libtqkv import Cache, Codec, TqkvError, _core, attention
 
 
 def resident():
@@ -162,6 +164,16 @@ def test_doctor():
     environment = dict(os.environ, TQKV_ISA="nonsense")
     failed = subprocess.run([sys.executable, "-m", "libtqkv", "doctor"], capture_output=True, text=True, env=environment)
     assert failed.returncode == 1 and "nonsense" in failed.stdout + failed.stderr
+
+
+def test_statuses_are_the_librarys():
+    """Each by its name; and the stub names what the module has, no more and no less."""
+    for status in libtqkv.Status:
+        assert _core.status_name(status) in ("TQ_OK", f"TQ_E_{status.name}")
+    known = {number for number in range(200) if _core.status_name(number) != "TQ_E_?"}
+    assert known == set(libtqkv.Status)
+    stub = (Path(libtqkv.__file__).parent / "_core.pyi").read_text()
+    assert set(re.findall(r"^(?:def|class) (\w+)", stub, re.M)) == {n for n in dir(_core) if not n.startswith("__")}
 
 
 @pytest.mark.skipif("TQKV_WHEEL" not in os.environ, reason="no wheel is named by TQKV_WHEEL")

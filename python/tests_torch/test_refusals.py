@@ -67,6 +67,22 @@ def test_a_full_cache(llama, prompts):
         run(llama, prompts[0], cache)
 
 
+def test_a_step_that_failed_half_way(llama, prompts):
+    """Layers that disagree are told, and do not go on."""
+    enable(llama)
+    cache = TqCache.for_model(llama)
+    run(llama, prompts[0], cache)
+    good = llama.model.layers[2].self_attn.v_proj.weight.data.clone()
+    llama.model.layers[2].self_attn.v_proj.weight.data.fill_(float("nan"))
+    with pytest.raises(TqkvError, match="NaN"):
+        run(llama, prompts[0][:, :1], cache)
+    llama.model.layers[2].self_attn.v_proj.weight.data.copy_(good)
+    with pytest.raises(RuntimeError):
+        run(llama, prompts[0][:, :1], cache)
+    cache.reset()
+    run(llama, prompts[0], cache)
+
+
 def test_names(llama):
     enable(llama)
     with pytest.raises(TqkvError):

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Any, Optional
 
 from transformers import PreTrainedModel
 from transformers.cache_utils import DYNAMIC_LAYER_TYPE_MAPPING, Cache, get_layer_types_and_kwargs
@@ -32,7 +32,7 @@ class TqCache(Cache):
         """
         config = getattr(model, "config", model).get_text_config(decoder=True)
         capacity = capacity or getattr(config, "max_position_embeddings", None) or 131072
-        layers = []
+        layers: list[Any] = []
         for name, options in zip(*get_layer_types_and_kwargs(config)):
             if name == "full_attention":
                 layers.append(TqLayer(kind, capacity))
@@ -41,6 +41,17 @@ class TqCache(Cache):
             else:
                 layers.append(DYNAMIC_LAYER_TYPE_MAPPING[name](**options))
         return cls(layers=layers)
+
+    def update(self, key_states: Any, value_states: Any, layer_idx: int, *args: Any, **kwargs: Any) -> tuple:
+        """Takes new keys and values of a layer. RuntimeError if a step before failed half way, so that layers hold
+        different numbers of positions."""
+        layer = self.layers[layer_idx]
+        if isinstance(layer, TqLayer):
+            first = next(other for other in self.layers if isinstance(other, TqLayer))
+            if layer is not first and layer.seen + key_states.shape[2] != first.seen:
+                raise RuntimeError(f"layer {layer_idx} holds {layer.seen} positions, and the first one {first.seen} with "
+                                   f"{key_states.shape[2]} new ones: a step before failed half way. reset() the cache")
+        return super().update(key_states, value_states, layer_idx, *args, **kwargs)
 
     @property
     def layer_nbytes(self) -> list[Optional[int]]:

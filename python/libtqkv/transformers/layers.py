@@ -43,7 +43,7 @@ class TqLayer(CacheLayerMixin):
         self.pads: list[int] = []
         self.seen = 0
         self._pending: Optional[tuple[torch.Tensor, torch.Tensor]] = None
-        self._held: Optional[tuple[Held, Held]] = None
+        self._shared: list[int] = []  # padding of the last step, for layers that share its keys
         self.is_initialized = False
 
     def __repr__(self) -> str:
@@ -91,8 +91,7 @@ class TqLayer(CacheLayerMixin):
         self._pending = key_states, value_states
         self.seen += key_states.shape[2]
         shape, last = (*key_states.shape[:2], self.get_mask_sizes(0)[0]), (key_states, value_states)
-        self._held = tuple(Held.of(self, (*shape, x.shape[3]), x.dtype) for x in last)
-        return self._held
+        return tuple(Held.of(self, (*shape, x.shape[3]), x.dtype) for x in last)
 
     def get_seq_length(self) -> int:
         return self.seen
