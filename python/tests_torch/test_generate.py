@@ -145,3 +145,12 @@ def test_half_models(prompts, llama, dtype):
     got = logits(half, ids, mask, TqCache.for_model(half, "tq8"), (30, *[1] * 10))
     assert got.dtype == dtype
     assert (got.float() - expected)[mask.bool()].norm() < 0.03 * expected[mask.bool()].norm()
+
+
+def test_inference_mode(llama, prompts):
+    ids, mask = prompts
+    enable(llama)
+    expected = logits(llama, ids, mask, TqCache.for_model(llama), (40,))
+    with torch.inference_mode():
+        assert torch.equal(llama(ids, attention_mask=mask, past_key_values=TqCache.for_model(llama),
+                                 position_ids=(mask.cumsum(1) - 1).clamp(min=0)).logits, expected)

@@ -3,12 +3,28 @@
 
 from __future__ import annotations
 
-from typing import Optional
+import weakref
+from typing import Any, Optional
 
 import torch
 
 
+# All layers of a kind are given one mask: what it says is found out once. By window.
+_known: dict[Optional[int], tuple[Any, tuple, list[int]]] = {}
+
+
 def new_padding(mask: torch.Tensor, batch: int, n: int, seen: int, pads: list[int], window: Optional[int]) -> list[int]:
+    """_new_padding(), remembered for the last mask."""
+    key = (batch, n, seen, tuple(pads), 0 if mask.is_inference() else mask._version)
+    last = _known.get(window)
+    if last is not None and last[0]() is mask and last[1] == key:
+        return last[2]
+    found = _new_padding(mask, batch, n, seen, pads, window)
+    _known[window] = weakref.ref(mask), key, found
+    return found
+
+
+def _new_padding(mask: torch.Tensor, batch: int, n: int, seen: int, pads: list[int], window: Optional[int]) -> list[int]:
     """How many of the n new positions of each row are padding.
 
     mask     bool [B or 1, 1, n, kv], the last column the newest position
