@@ -8,7 +8,7 @@ DEPS ?= scripts/install-deps
 # For the demo: a fetched model, or tensors, .npy; empty: the small models.
 export K V MODEL
 
-.PHONY: all test demo judge coverage install clean help
+.PHONY: all test demo judge coverage wheel test-python test-python-torch install clean help
 
 all:
 	@$(DEPS) build
@@ -38,6 +38,20 @@ coverage:
 	@scripts/run-tests coverage
 	@cmake --build build/coverage --target coverage
 
+# The Python package: its wheel, and tests of it in a fresh virtual environment, packages from pip's index.
+wheel:
+	@$(DEPS) build python
+	scripts/build-wheel
+
+test-python: all
+	@$(DEPS) build python
+	@scripts/test-python numpy
+
+# Not a part of the tests: 2.6 GB are fetched unless pip has them.
+test-python-torch: all
+	@$(DEPS) build python
+	@scripts/test-python torch
+
 # Built first and by itself, so that only the copying needs the rights to write to PREFIX.
 install:
 	@test -f build/release/CMakeCache.txt || { echo "make install: run make first" >&2; exit 1; }
@@ -54,6 +68,8 @@ help:
 	@echo "make demo K=k.npy V=v.npy     your tensors in every format"
 	@echo "make judge         three real language models, fetched, on every format: docs/choosing.md's tables"
 	@echo "make coverage      run the tests and report which lines they reach"
+	@echo "make wheel         build the Python package libtqkv into build/python/dist"
+	@echo "make test-python   test it in a fresh virtual environment; make test-python-torch: with transformers"
 	@echo "make install PREFIX=DIR       install what make built (DESTDIR works too)"
 	@echo "make clean         remove build/"
 	@echo "DEPS=: after any of them leaves the installed packages alone."

@@ -62,7 +62,7 @@ if(NOT TQKV_CUDA)
     set(without_cuda PATTERN "cuda_*.c" EXCLUDE)
 endif()
 install(DIRECTORY examples DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT dev
-    FILES_MATCHING PATTERN "*.c" ${without_cuda})
+    FILES_MATCHING PATTERN "*.c" ${without_cuda} PATTERN python EXCLUDE)
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime)
 
 configure_package_config_file(cmake/tqkvConfig.cmake.in tqkvConfig.cmake

@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: MIT
+"""A cache for models of Hugging Face's transformers (5.x), attended to on its codes.
+
+    from libtqkv.transformers import TqCache, enable
+    enable(model)
+    model.generate(**inputs, past_key_values=TqCache.for_model(model, "default"))
+"""
+
+from .attention import NAME, enable
+from .cache import TqCache
+from .layers import TqLayer, TqSlidingLayer
+
+__all__ = ["NAME", "TqCache", "TqLayer", "TqSlidingLayer", "enable"]

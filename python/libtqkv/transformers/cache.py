@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: MIT
+"""A cache of all layers of a model."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from transformers import PreTrainedModel
+from transformers.cache_utils import DYNAMIC_LAYER_TYPE_MAPPING, Cache, get_layer_types_and_kwargs
+from transformers.configuration_utils import PreTrainedConfig
+
+from .layers import TqLayer, TqSlidingLayer
+
+
+class TqCache(Cache):
+    """Keys and values of all layers in codes, for past_key_values= of generate() and of a model's call.
+
+    The model must attend by libtqkv.transformers.enable(). Rows of a batch may be padded on the left.
+    """
+
+    @classmethod
+    def for_model(cls, model: PreTrainedModel | PreTrainedConfig, kind: str = "default", *,
+                  capacity: Optional[int] = None) -> "TqCache":
+        """An empty cache for a model, or its configuration.
+
+        kind       how keys and values are kept: "default", or any name that libtqkv.Cache takes
+        capacity   positions of a row, padding not counted; None: as many as the model is made for. What is not
+                   reached takes no memory
+
+        Layers of full and of sliding attention are kept in codes, all others as transformers keeps them: states of
+        linear attention, layers that share another's keys.
+        """
+        config = getattr(model, "config", model).get_text_config(decoder=True)
+        capacity = capacity or getattr(config, "max_position_embeddings", None) or 131072
+        layers: list[Any] = []
+        for name, options in zip(*get_layer_types_and_kwargs(config)):
+            if name == "full_attention":
+                layers.append(TqLayer(kind, capacity))
+            elif name == "sliding_attention":
+                layers.append(TqSlidingLayer(options["sliding_window"], kind))
+            else:
+                layers.append(DYNAMIC_LAYER_TYPE_MAPPING[name](**options))
+        return cls(layers=layers)
+
+    def update(self, key_states: Any, value_states: Any, layer_idx: int, *args: Any, **kwargs: Any) -> tuple:
+        """Takes new keys and values of a layer. RuntimeError if a step before failed half way, so that layers hold
+        different numbers of positions."""
+        layer = self.layers[layer_idx]
+        if isinstance(layer, TqLayer):
+            first = next(other for other in self.layers if isinstance(other, TqLayer))
+            if layer is not first and layer.seen + key_states.shape[2] != first.seen:
+                raise RuntimeError(f"layer {layer_idx} holds {layer.seen} positions, and the first one {first.seen} with "
+                                   f"{key_states.shape[2]} new ones: a step before failed half way. reset() the cache")
+        return super().update(key_states, value_states, layer_idx, *args, **kwargs)
+
+    @property
+    def layer_nbytes(self) -> list[Optional[int]]:
+        """Bytes of each layer that is kept in codes; None for others."""
+        return [layer.nbytes if isinstance(layer, TqLayer) else None for layer in self.layers]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the layers that are kept in codes."""
+        return sum(n or 0 for n in self.layer_nbytes)

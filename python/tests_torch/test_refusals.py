@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: MIT
+"""What a TqCache refuses, where a wrong answer would be the alternative."""
+
+import pytest
+import torch
+from transformers import DynamicCache
+
+from libtqkv import TqkvError
+from libtqkv.transformers import TqCache, enable
+
+
+@torch.no_grad()
+def run(model, ids, cache, **options):
+    return model(ids, past_key_values=cache, **options)
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+def test_other_attention_is_told(llama, prompts, implementation):
+    llama.set_attn_implementation(implementation)
+    with pytest.raises(TypeError, match="enable"):
+        run(llama, prompts[0], TqCache.for_model(llama))
+
+
+def test_other_caches_go_on(llama, prompts):
+    ids, mask = prompts
+    expected = run(llama, ids, DynamicCache(config=llama.config), attention_mask=mask).logits
+    enable(llama)
+    assert torch.equal(run(llama, ids, DynamicCache(config=llama.config), attention_mask=mask).logits, expected)
+    assert torch.equal(run(llama, ids, None, attention_mask=mask, use_cache=False).logits, expected)
+
+
+def test_masks_of_another_kind(llama, prompts):
+    ids = prompts[0]
+    enable(llama)
+    holes = torch.ones_like(ids)
+    holes[0, 10] = 0
+    right = torch.ones_like(ids)
+    right[1, 35:] = 0
+    square = torch.ones(3, 1, 40, 40, dtype=torch.bool)
+    for mask in (holes, right, square, torch.zeros(3, 1, 40, 40)):
+        with pytest.raises(ValueError, match="mask"):
+            run(llama, ids, TqCache.for_model(llama), attention_mask=mask)
+
+
+def test_a_mask_that_is_lost(llama, prompts):
+    ids, mask = prompts
+    enable(llama)
+    cache = TqCache.for_model(llama)
+    run(llama, ids, cache, attention_mask=mask)
+    with pytest.raises(ValueError, match="attention_mask"):
+        run(llama, ids[:, :1], cache)
+
+
+def test_gradients_dropout_and_layers(llama, gemma3, prompts):
+    enable(llama)
+    with pytest.raises(RuntimeError, match="no_grad"):
+        llama(prompts[0], past_key_values=TqCache.for_model(llama))
+    enable(gemma3)
+    with pytest.raises(ValueError, match="window"):
+        run(gemma3, prompts[0], TqCache(layers=[type(layer)() for layer in TqCache.for_model(llama).layers]))
+
+
+def test_a_full_cache(llama, prompts):
+    enable(llama)
+    cache = TqCache.for_model(llama, capacity=39)
+    with pytest.raises(TqkvError, match="capacity"):
+        run(llama, prompts[0], cache)
+
+
+def test_a_step_that_failed_half_way(llama, prompts):
+    """Layers that disagree are told, and do not go on."""
+    enable(llama)
+    cache = TqCache.for_model(llama)
+    run(llama, prompts[0], cache)
+    good = llama.model.layers[2].self_attn.v_proj.weight.data.clone()
+    llama.model.layers[2].self_attn.v_proj.weight.data.fill_(float("nan"))
+    with pytest.raises(TqkvError, match="NaN"):
+        run(llama, prompts[0][:, :1], cache)
+    llama.model.layers[2].self_attn.v_proj.weight.data.copy_(good)
+    with pytest.raises(RuntimeError):
+        run(llama, prompts[0][:, :1], cache)
+    cache.reset()
+    run(llama, prompts[0], cache)
+
+
+def test_names(llama):
+    enable(llama)
+    with pytest.raises(TqkvError):
+        run(llama, torch.ones(1, 3, dtype=torch.long), TqCache.for_model(llama, "tq9"))
