@@ -250,7 +250,8 @@ V_INLINE vf v_fourths_look_up(const v_fourths *t, const unsigned log2, vu index)
     __m128i byte[4];
     V_FOR (k, 4)
         byte[k] = _mm_setzero_si128();
-    V_FOR (i, 1u << log2 >> 4) { /* an index into other sixteens becomes 0x80 or more, and its byte 0 */
+    V_FOR (i, 4) { /* an index into other sixteens becomes 0x80 or more, and its byte 0 */
+        if (16 * i >= 1u << log2) continue;
         const __m128i own = _mm_adds_epu8(_mm_xor_si128(code, _mm_set1_epi8((char)(16 * i))), others);
         V_FOR (k, 4)
             byte[k] = _mm_or_si128(byte[k], _mm_shuffle_epi8(t->bytes[k][i], own));
