@@ -68,7 +68,7 @@ class Cache(_core.Cache):
                             or bfloat16, one type for both; any strides but of the last dimension; not copied.
                             TqkvError: NOT_FINITE and RANGE with field and index, POSITION if it is full
     attend(q, scale=1/sqrt(D), causal=True, window=0, softcap=0, sink_positions=0, sinks=None, slopes=None,
-           query_end=0, lse=False, partial=False, out=None)
+           lse=False, partial=False, out=None)
                             q [n, H, D] or [H, D]: the newest n positions, which have been appended. Returns
                             out [n, H, E] of q's type and library; (out, lse [n, H]); or with `partial`
                             (acc, max, sum), for merge(). See attention() for the options

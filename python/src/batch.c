@@ -131,10 +131,6 @@ static PyObject *attend_batch(PyObject *self, PyObject *const *args, Py_ssize_t 
     bool ready = core_options_get(a + 3, &r.options) == 0 && sequences_begin(a[0], &s) == 0 &&
                  core_run_begin(&r, a[1], false) == 0 && read_counts(a[2], &s, r.n_tokens) == 0 &&
                  core_cache_plan(s.caches[0], &r, &config) == 0;
-    if (ready && r.options.query_end != 0) {
-        core_refuse(TQ_E_POSITION, 0, "query_end", "query_end: caches know where their queries stand");
-        ready = false;
-    }
     if (ready) ordered = PyMem_Calloc(s.n, sizeof *ordered);
     if (ready && ordered == NULL) {
         PyErr_NoMemory();
