@@ -251,3 +251,17 @@ def test_what_a_cache_knows_is_not_said_otherwise():
         ring.attend(q, sink_positions=1)
     assert (caught.value.status, caught.value.field) == (Status.POSITION, "sink_positions")
     assert np.array_equal(ring.attend(q, sink_positions=4), ring.attend(q))
+
+
+def test_counts_that_empty_their_list():
+    cache = Cache(2, 64, "tq4", capacity=4)
+    cache.append(np.ones((2, 64), np.float32), np.ones((2, 64), np.float32))
+
+    class Number:
+        def __index__(self):
+            counts.clear()
+            return 1
+
+    counts = [Number(), 1]
+    with pytest.raises(IndexError):
+        attend_batch([cache, cache.fork()], np.ones((2, 4, 64), np.float32), counts)
