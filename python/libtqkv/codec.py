@@ -242,4 +242,7 @@ def _flat_view(x: Any, shape: tuple[int, int]) -> Any:
         if not x.flags.c_contiguous:
             raise _core_error("STRIDE", "out", 0, "out does not lie side by side")
         return x.reshape(shape)
-    return x.view(*shape)
+    try:
+        return x.view(*shape)
+    except RuntimeError:
+        raise _core_error("STRIDE", "out", 0, "out does not lie side by side") from None

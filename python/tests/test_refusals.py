@@ -138,6 +138,28 @@ def test_rotate_keeps_shapes():
         CODEC.rotate([1.0] * 64)
 
 
+class Exporter:
+    """What others' __dlpack_device__() may give."""
+
+    shape = (1, 4, 64)
+
+    def __init__(self, device):
+        self.device = device
+
+    def __dlpack_device__(self):
+        return self.device
+
+    def __dlpack__(self, **named):
+        return np.zeros((1, 4, 64)).__dlpack__()
+
+
+def test_exporters():
+    for device in ("cpu", 1, (1,), (1, 0, 0), None):
+        with pytest.raises(TypeError, match="__dlpack_device__"):
+            CODEC.encode(Exporter(device))
+    assert "type float64 " in str(refused(Status.FORMAT, "x", CODEC.encode, Exporter((1, 0))))
+
+
 def test_released_memory():
     memory = memoryview(np.ones((4, 64), np.float32))
     memory.release()
