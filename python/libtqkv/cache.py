@@ -11,7 +11,7 @@ from typing import Any, Optional
 import numpy as np
 
 from . import _core
-from .codec import _core_error
+from .codec import _core_error, _whole
 
 DEFAULT = "tq6/tq4+centre+recent+sinks"  # what "default" stands for; a test compares them
 _STORES = {"f16": 2, "bf16": 3}
@@ -20,6 +20,8 @@ _POLICIES = {"global": 0, "ring": 1, "paged": 2}
 
 def _kind(kind: str) -> tuple[str, int, int]:
     """(a name as the library knows it, store of keys, store of values) out of, say, "f16/tq4+recent"."""
+    if not isinstance(kind, str):
+        raise TypeError(f"kind must be a name, not {type(kind).__name__}")
     sides, plus, rest = kind.partition("+")
     k, slash, v = sides.partition("/")
     if k not in _STORES and v not in _STORES:
@@ -28,6 +30,13 @@ def _kind(kind: str) -> tuple[str, int, int]:
     # Of a dense side no format is looked at.
     name = "/".join("tq8" if side in _STORES else side for side in (k, v)) + plus + rest
     return name, _STORES.get(k, 0), _STORES.get(v, 0)
+
+
+def _sizes(n_kv_heads: int, head_dim: int, v_head_dim: Optional[int]) -> tuple[int, int, int]:
+    most = 2**32 - 1
+    head_dim = _whole(head_dim, "head_dim", "HEAD_DIM", most)
+    return _whole(n_kv_heads, "n_kv_heads", "HEADS", most), head_dim, _whole(v_head_dim or head_dim, "v_head_dim",
+                                                                             "HEAD_DIM", most)
 
 
 class PagePool(_core.PagePool):
@@ -41,8 +50,8 @@ class PagePool(_core.PagePool):
     def __new__(cls, n_kv_heads: int, head_dim: int, kind: str = "default", *, n_pages: int, page_rows: int = 16,
                 v_head_dim: Optional[int] = None) -> "PagePool":
         name, k_store, v_store = _kind("tq6/tq4" if kind == "default" else kind)
-        return super().__new__(cls, n_kv_heads, head_dim, v_head_dim or head_dim, name, n_pages, page_rows, k_store,
-                               v_store)
+        return super().__new__(cls, *_sizes(n_kv_heads, head_dim, v_head_dim), name, _whole(n_pages, "n_pages", "SIZE"),
+                               _whole(page_rows, "page_rows", "SIZE"), k_store, v_store)
 
 
 class Cache(_core.Cache):
@@ -68,7 +77,7 @@ class Cache(_core.Cache):
                             or bfloat16, one type for both; any strides but of the last dimension; not copied.
                             TqkvError: NOT_FINITE and RANGE with field and index, POSITION if it is full
     attend(q, scale=1/sqrt(D), causal=True, window=0, softcap=0, sink_positions=0, sinks=None, slopes=None,
-           query_end=0, lse=False, partial=False, out=None)
+           lse=False, partial=False, out=None)
                             q [n, H, D] or [H, D]: the newest n positions, which have been appended. Returns
                             out [n, H, E] of q's type and library; (out, lse [n, H]); or with `partial`
                             (acc, max, sum), for merge(). See attention() for the options
@@ -90,9 +99,10 @@ class Cache(_core.Cache):
         if policy not in _POLICIES:
             raise _core_error("POLICY", "policy", 0, f"no policy {policy!r}: there are global, ring and paged")
         name, k_store, v_store = _kind(kind)
-        self = super().__new__(cls, n_kv_heads, head_dim, v_head_dim or head_dim, name, capacity, _POLICIES[policy],
-                               window or 0, k_store, v_store, pool, k_centre)
-        self.kind, self.n_kv_heads, self.head_dim, self.v_head_dim = kind, n_kv_heads, head_dim, v_head_dim or head_dim
+        sizes = _sizes(n_kv_heads, head_dim, v_head_dim)
+        self = super().__new__(cls, *sizes, name, _whole(capacity, "capacity", "POSITION"), _POLICIES[policy],
+                               _whole(window or 0, "window", "POSITION"), k_store, v_store, pool, k_centre)
+        self.kind, (self.n_kv_heads, self.head_dim, self.v_head_dim) = kind, sizes
         return self
 
     def __len__(self) -> int:
@@ -117,8 +127,8 @@ class Cache(_core.Cache):
     def decode(self, first: int = 0, end: Optional[int] = None) -> tuple[np.ndarray, np.ndarray]:
         """Keys [n, G, D] and values [n, G, E] of positions [first, end) as float32, a copy; attention needs
         none. TqkvError: POSITION if some of them are not there (any more)."""
-        end = self.length if end is None else end
-        n = max(0, end - first)
+        first, end = self._range(first, end)
+        n = end - first
         k = np.empty((n, self.n_kv_heads, self.head_dim), np.float32)
         v = np.empty((n, self.n_kv_heads, self.v_head_dim), np.float32)
         self._decode(first, end, k, v)
@@ -129,7 +139,14 @@ class Cache(_core.Cache):
 
         out   a writable buffer that has room: the number of bytes written is returned; None: bytes are
         """
-        return self._export(first, self.length if end is None else end, out)
+        return self._export(*self._range(first, end), out)
+
+    def _range(self, first: int, end: Optional[int]) -> tuple[int, int]:
+        length = self.length
+        first, end = _whole(first, "first", "POSITION"), length if end is None else _whole(end, "end", "POSITION")
+        if not first <= end <= length:
+            raise _core_error("POSITION", "end", end, f"positions {first} to {end}: there are 0 to {length}")
+        return first, end
 
 
 def attention(q: Any, k: Any, v: Any, **options: Any) -> Any:

@@ -6,6 +6,7 @@ Letters: G heads, T positions, D head_dim, S stretches of positions that share a
 
 from __future__ import annotations
 
+import operator
 import os
 from typing import Any, Optional, Union
 
@@ -64,7 +65,7 @@ class Codec:
         x        [G, T, D] or [T, D], float32, float16 or bfloat16, finite; any strides but of the last
                  dimension; not copied
         centre   [G, D], or with stretches [S, G, D]: subtracted first, rounded to float16; "learn": the
-                 mean of x, where it has a half of the mean square or more; None: nothing
+                 mean of x, which must be float32, where it has a half of the mean square or more; None: nothing
         centre_stretch   positions that share a centre; 0: all of them
         out      Codes of the same shape and codec, to be overwritten, instead of new ones
 
@@ -76,6 +77,8 @@ class Codec:
         rounded = self._centre(x, centre, centre_stretch)
         if out is None:
             out = Codes(self, *self._arrays(heads, rows), rounded, rows, 0, centre_stretch, 0)
+        elif not isinstance(out, Codes):
+            raise TypeError(f"out must be Codes, not {type(out).__name__}")
         elif out.codec != self or out.shape != (heads, rows, self.head_dim) or out.ring_start != 0:
             raise ValueError(f"out is {out!r}, not of [{heads}, {rows}, {self.head_dim}] and {self!r}")
         _core.encode(self._tuple, x, out.codes, out.norms, rounded, centre_stretch, 0)
@@ -85,8 +88,16 @@ class Codec:
     def rotate(self, x: Any, *, inverse: bool = False, out: Any = None) -> Any:
         """Turns vectors [..., D] float32 into the domain that codes are in, or back: orthonormal, so that
         lengths and inner products stay. `out` may be x itself. Returns out, or a new array."""
+        if not hasattr(x, "shape"):
+            raise TypeError("x must be an array: something with the buffer protocol or DLPack")
         if out is None:
             out = np.empty(x.shape, np.float32)
+        for array, field in ((x, "x"), (out, "out")):
+            if not array.shape or array.shape[-1] != self.head_dim:
+                raise _core_error("SIZE", field, len(array.shape),
+                                  f"{field} is {list(array.shape)}, not [..., {self.head_dim}]")
+        if tuple(out.shape) != tuple(x.shape):
+            raise _core_error("SIZE", "out", 0, f"out is {list(out.shape)} and x {list(x.shape)}")
         flat = (-1, self.head_dim)
         _core.rotate(self._tuple, x.reshape(flat), _flat_view(out, flat), inverse)
         return out
@@ -111,13 +122,16 @@ class Codec:
         if isinstance(centre, str):
             if centre != "learn":
                 raise ValueError(f"centre must be an array, 'learn' or None, not {centre!r}")
-            if stretch:
+            if _whole(stretch, "centre_stretch", "POSITION"):
+                if x.shape[1] == 0:
+                    raise _core_error("SIZE", "x", 0, "x has no positions that a centre could be learned of")
                 return np.stack([self.learn_centre(x[:, at:at + stretch]) for at in range(0, x.shape[1], stretch)])
             return self.learn_centre(x)[None]
         array = np.asarray(centre)
         if array.ndim == 2:
             array = array[None]
-        rounded = np.ascontiguousarray(array, np.float16)
+        with np.errstate(over="ignore"):  # what becomes infinite is refused
+            rounded = np.ascontiguousarray(array, np.float16)
         bad = np.flatnonzero(~np.isfinite(rounded))
         if bad.size:
             raise _core_error("NOT_FINITE", "centre", int(bad[0]), "a value of centre is no finite float16")
@@ -200,6 +214,14 @@ def _core_error(status: str, field: str, index: int, message: str) -> Exception:
     return _raised(Status[status], field, message, index)
 
 
+def _whole(n: Any, field: str, status: str, most: int = 2**64 - 1) -> int:
+    """n if it is a whole number that fits, not what is left of it modulo 2^32 or 2^64."""
+    number = operator.index(n)
+    if not 0 <= number <= most:
+        raise _core_error(status, field, min(max(number, 0), 2**64 - 1), f"{field} {number}: 0 to {most} are known")
+    return number
+
+
 def _three_dims(x: Any, field: str) -> Any:
     """x with a shape of three dimensions, as a view."""
     if isinstance(x, memoryview) or not hasattr(x, "shape"):
@@ -220,4 +242,7 @@ def _flat_view(x: Any, shape: tuple[int, int]) -> Any:
         if not x.flags.c_contiguous:
             raise _core_error("STRIDE", "out", 0, "out does not lie side by side")
         return x.reshape(shape)
-    return x.view(*shape)
+    try:
+        return x.view(*shape)
+    except RuntimeError:
+        raise _core_error("STRIDE", "out", 0, "out does not lie side by side") from None

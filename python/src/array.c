@@ -20,6 +20,19 @@ const char *core_kind_name(core_kind kind) {
     return kinds_known[kind].name;
 }
 
+/* What NumPy calls the types of these formats; those of the other byte order, and others, as they are. */
+static const char *name_of_format(const char *format) {
+    static const struct {
+        const char *format, *name;
+    } known[] = {{"d", "float64"},    {"g", "longdouble"}, {"?", "bool"},   {"b", "int8"},
+                 {"h", "int16"},      {"i", "int32"},      {"I", "uint32"}, {"l", "int64"},
+                 {"L", "uint64"},     {"q", "int64"},      {"Q", "uint64"}, {"Zf", "complex64"},
+                 {"Zd", "complex128"}};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (strcmp(format, known[i].format) == 0) return known[i].name;
+    return format;
+}
+
 static int refuse_kind(const char *field, unsigned kinds, const char *is) {
     char list[96] = "";
     for (size_t i = 0; i < N_KINDS; i++)
@@ -47,10 +60,11 @@ int core_array_finish(core_array *a, const int64_t *byte_strides) {
     size_t beside = 1;
     uint64_t last = 0;
     bool empty = false;
+    for (int i = 0; i < a->n_dims; i++)
+        if (a->shape[i] == 0) empty = true;
     for (int i = a->n_dims - 1; i >= 0; i--) {
         const int64_t bytes = byte_strides[i];
-        if (a->shape[i] == 0) empty = true;
-        if (a->shape[i] <= 1)
+        if (a->shape[i] <= 1 || empty)
             a->stride[i] = beside; /* nobody steps there, and NumPy may have anything in it */
         else if (bytes <= 0 || (uint64_t)bytes % a->item != 0) {
             core_refuse(
@@ -97,8 +111,9 @@ static int take_buffer(PyObject *o, core_array *a, unsigned kinds, bool writable
     const int kind = kind_of(&a->buffer);
     if (kind < 0 || !(kinds & CORE_BIT(kind)))
         return refuse_kind(a->field, kinds,
-                           kind >= 0 ? kinds_known[kind].name
-                                     : (a->buffer.format != NULL ? a->buffer.format : "bytes"));
+                           kind >= 0
+                               ? kinds_known[kind].name
+                               : (a->buffer.format != NULL ? name_of_format(a->buffer.format) : "bytes"));
     a->kind = (core_kind)kind;
     a->item = kinds_known[kind].item;
     a->data = a->buffer.buf;

@@ -66,6 +66,16 @@ static int sequences_begin(PyObject *list, sequences *s) {
     return 0;
 }
 
+/* A number's __index__() may be anybody's code, and empty the list. */
+static int read_count(PyObject *list, size_t at, uint64_t *n) {
+    PyObject *one = PyList_GetItem(list, (Py_ssize_t)at);
+    if (one == NULL) return -1;
+    Py_INCREF(one);
+    const int result = core_size(one, "counts", 0, n);
+    Py_DECREF(one);
+    return result;
+}
+
 static int read_counts(PyObject *list, sequences *s, size_t n_tokens) {
     size_t sum = 0;
     if (list != NULL && (!PyList_Check(list) || (size_t)PyList_Size(list) != s->n)) {
@@ -74,8 +84,7 @@ static int read_counts(PyObject *list, sequences *s, size_t n_tokens) {
     }
     for (size_t i = 0; i < s->n; i++) {
         uint64_t n = n_tokens / s->n;
-        if (list != NULL && core_size(PyList_GetItem(list, (Py_ssize_t)i), "counts", 0, &n) < 0)
-            return -1;
+        if (list != NULL && read_count(list, i, &n) < 0) return -1;
         s->counts[i] = (size_t)n;
         if (n > n_tokens || (sum += (size_t)n) > n_tokens) break;
     }
@@ -131,10 +140,6 @@ static PyObject *attend_batch(PyObject *self, PyObject *const *args, Py_ssize_t 
     bool ready = core_options_get(a + 3, &r.options) == 0 && sequences_begin(a[0], &s) == 0 &&
                  core_run_begin(&r, a[1], false) == 0 && read_counts(a[2], &s, r.n_tokens) == 0 &&
                  core_cache_plan(s.caches[0], &r, &config) == 0;
-    if (ready && r.options.query_end != 0) {
-        core_refuse(TQ_E_POSITION, 0, "query_end", "query_end: caches know where their queries stand");
-        ready = false;
-    }
     if (ready) ordered = PyMem_Calloc(s.n, sizeof *ordered);
     if (ready && ordered == NULL) {
         PyErr_NoMemory();

@@ -63,6 +63,17 @@ static PyObject *append(PyObject *self, PyObject *const *args, Py_ssize_t n, PyO
 
 int core_cache_plan(const core_cache *c, core_run *r, tq_attention_config *config) {
     if (core_options_apply(&r->options, r->n_heads, r->q.shape[2], config) < 0) return -1;
+    if (r->options.query_end != 0) {
+        core_refuse(TQ_E_POSITION, r->options.query_end, "query_end",
+                    "query_end: caches know where their queries stand; fork(length) goes back");
+        return -1;
+    }
+    if (c->window != 0 && r->options.sink_positions != 0 && r->options.sink_positions != c->sinks) {
+        core_refuse(TQ_E_POSITION, r->options.sink_positions, "sink_positions",
+                    "sink_positions %llu: the cache has a window and keeps %zu sinks in sight",
+                    (unsigned long long)r->options.sink_positions, c->sinks);
+        return -1;
+    }
     if (config->head_dim != c->layer.k.head_dim) {
         core_refuse(TQ_E_HEAD_DIM, config->head_dim, "q",
                     "q is of head_dim %u, the cache's keys are of %u", (unsigned)config->head_dim,

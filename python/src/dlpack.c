@@ -54,6 +54,11 @@ static int ask_device(PyObject *o, const core_array *a) {
         }
         return -1;
     }
+    if (!PyTuple_Check(device) || PyTuple_Size(device) != 2) {
+        Py_DECREF(device);
+        PyErr_Format(PyExc_TypeError, "%s.__dlpack_device__() gives no (type, number)", a->field);
+        return -1;
+    }
     PyObject *type = PyTuple_GetItem(device, 0), *id = type != NULL ? PyTuple_GetItem(device, 1) : NULL;
     PyObject *number = type != NULL ? PyNumber_Long(type) : NULL; /* an enum of the exporter's */
     const long t = number != NULL ? PyLong_AsLong(number) : -1, i = id != NULL ? PyLong_AsLong(id) : -1;
@@ -100,9 +105,11 @@ static int read_kind(const dl_tensor *t, core_array *a) {
     else if (code == DL_UINT && bits == 16)
         a->kind = CORE_U16;
     else {
+        static const char *const names[] = {"int", "uint", "float", [5] = "complex", [6] = "bool"};
+        const char *name = code <= 6 && names[code] != NULL ? names[code] : "another type of";
         core_refuse(TQ_E_FORMAT, 0, a->field,
-                    "%s has elements of DLPack's type %d with %d bits, not float32, float16 or bfloat16",
-                    a->field, code, (int)t->bits);
+                    "%s has elements of type %s%d (DLPack's %d), not float32, float16 or bfloat16",
+                    a->field, name, (int)t->bits, code);
         return -1;
     }
     return 0;

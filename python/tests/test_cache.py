@@ -234,3 +234,34 @@ def test_batches_have_the_bits_of_single_calls(rng):
     for arguments in (([], q), ([1], q), (caches, q, [1])):
         with pytest.raises(TypeError):
             attend_batch(*arguments)
+
+
+def test_what_a_cache_knows_is_not_said_otherwise():
+    """An option that was passed over in silence would be a wrong answer."""
+    x, q = np.ones((20, 2, 64), np.float32), np.ones((1, 4, 64), np.float32)
+    plain, ring = Cache(2, 64, "tq4", capacity=40), Cache(2, 64, "f16+sinks=4", capacity=16, policy="ring", window=8)
+    for cache in (plain, ring):
+        for i in range(20):
+            cache.append(x[i], x[i])
+    for call in (lambda: plain.attend(q, query_end=10), lambda: attend_batch([plain], q, query_end=10)):
+        with pytest.raises(TqkvError) as caught:
+            call()
+        assert (caught.value.status, caught.value.field) == (Status.POSITION, "query_end")
+    with pytest.raises(TqkvError) as caught:
+        ring.attend(q, sink_positions=1)
+    assert (caught.value.status, caught.value.field) == (Status.POSITION, "sink_positions")
+    assert np.array_equal(ring.attend(q, sink_positions=4), ring.attend(q))
+
+
+def test_counts_that_empty_their_list():
+    cache = Cache(2, 64, "tq4", capacity=4)
+    cache.append(np.ones((2, 64), np.float32), np.ones((2, 64), np.float32))
+
+    class Number:
+        def __index__(self):
+            counts.clear()
+            return 1
+
+    counts = [Number(), 1]
+    with pytest.raises(IndexError):
+        attend_batch([cache, cache.fork()], np.ones((2, 4, 64), np.float32), counts)

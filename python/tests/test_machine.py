@@ -191,3 +191,31 @@ def test_the_wheel():
         assert "libtqkv/_core.abi3.so" in names and "libtqkv/py.typed" in names
         assert "cp311-abi3" in os.environ["TQKV_WHEEL"]
         assert not [name for name in names if name.endswith((".h", ".a", ".c", ".cmake"))]
+
+
+def test_an_append_gets_its_turn():
+    """Among threads that attend without a gap."""
+    rng = np.random.default_rng(1)
+    x, q = rng.standard_normal((3000, 2, 128), np.float32), rng.standard_normal((8, 8, 128), np.float32)
+    cache, stop, attended = Cache(2, 128, "tq4", capacity=4000), threading.Event(), [0]
+    cache.append(x, x)
+
+    def attend():
+        while not stop.is_set():
+            cache.attend(q)
+            attended[0] += 1
+
+    threads = [threading.Thread(target=attend) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        time.sleep(0.1)
+        before = attended[0]
+        for i in range(10):
+            cache.append(x[i], x[i])
+        meanwhile = attended[0] - before
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert meanwhile < 200, f"10 appends waited for {meanwhile} calls"

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 """What a TqCache refuses, where a wrong answer would be the alternative."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from transformers import DynamicCache
@@ -87,3 +90,23 @@ def test_names(llama):
     enable(llama)
     with pytest.raises(TqkvError):
         run(llama, torch.ones(1, 3, dtype=torch.long), TqCache.for_model(llama, "tq9"))
+
+
+def test_after_a_step_that_failed(llama, prompts):
+    """What is wrong is the step before, and reset() the way out."""
+    enable(llama)
+    cache = TqCache.for_model(llama, "f16", capacity=30)
+    with pytest.raises(TqkvError):
+        run(llama, prompts[0], cache)
+    with pytest.raises(RuntimeError, match="that step failed, and reset"):
+        run(llama, prompts[0][:, :4], cache)
+    cache.reset()
+    run(llama, prompts[0][:, :4], cache)
+
+
+def test_other_versions():
+    """A stub in transformers' place: its version is looked at before anything that it lacks."""
+    code = ("import sys, types; old = types.ModuleType('transformers'); old.__version__ = '4.57.6'; "
+            "sys.modules['transformers'] = old; import libtqkv.transformers")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "ImportError: libtqkv.transformers needs transformers 5, not 4.57.6" in done.stderr

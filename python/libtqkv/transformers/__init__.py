@@ -6,6 +6,11 @@
     model.generate(**inputs, past_key_values=TqCache.for_model(model, "default"))
 """
 
+import transformers as _transformers
+
+if int(_transformers.__version__.partition(".")[0]) < 5:
+    raise ImportError(f"libtqkv.transformers needs transformers 5, not {_transformers.__version__}")
+
 from .attention import NAME, enable
 from .cache import TqCache
 from .layers import TqLayer, TqSlidingLayer

@@ -82,8 +82,8 @@ class TqLayer(CacheLayerMixin):
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         if self._pending is not None:
-            raise RuntimeError("no attention has read the positions of the step before: the model does not attend by "
-                               "libtqkv.transformers.enable()'s function")
+            raise RuntimeError("no attention has read the positions of the step before: that step failed, and reset() "
+                               "begins anew; or the model does not attend by libtqkv.transformers.enable()'s function")
         if key_states.shape[0] != len(self.rows):
             raise ValueError(f"keys of {key_states.shape[0]} rows for a cache of {len(self.rows)}")
         if key_states.requires_grad or value_states.requires_grad:
