@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/cuda_room.h"
+#include "base/cuda_time.h"
 #include "base/encoding.h"
 #include "base/message.h"
 
@@ -30,6 +31,10 @@ void cli_close_device(cli_device *device) {
 
 void cli_device_text(const cli_device *device, char *text, size_t size) {
     snprintf(text, size, "cuda:%d, %s", device->number, tq_cuda_name(device->cuda));
+}
+
+void cli_device_time(cli_device *device, cli_device_timing *timing) {
+    device->timing = timing;
 }
 
 bool cli_has_cuda(void) {
@@ -58,6 +63,17 @@ static tq_status upload_heads(cli_room *r, const cli_heads *heads, size_t first,
         TRY_STATUS(cli_room_copy_in(r, (float *)*to + g * kept, heads->data + (g * all + first) * dim,
                                     kept * sizeof(float)));
     return TQ_OK;
+}
+
+typedef struct encoding {
+    const cli_device *device;
+    const tq_cuda_encode_params *params;
+} encoding;
+
+static tq_status launch_encode(void *work, size_t set) {
+    const encoding *e = work;
+    (void)set;
+    return tq_cuda_encode(e->device->cuda, e->params, NULL);
 }
 
 static tq_status encode(cli_room *r, const cli_heads *heads, size_t first, tq_encoded *out,
@@ -92,7 +108,8 @@ static tq_status encode(cli_room *r, const cli_heads *heads, size_t first, tq_en
     TRY_STATUS(cli_check_library(r->device, tq_cuda_encode(r->device->cuda, &params, NULL)));
     TRY_STATUS(cli_room_copy_out(r, out->codes, codes, out->n_codes));
     TRY_STATUS(cli_room_copy_out(r, out->norms, norms, out->n_norms));
-    return cli_room_copy_out(r, fault, fault_there, sizeof *fault);
+    TRY_STATUS(cli_room_copy_out(r, fault, fault_there, sizeof *fault));
+    return cli_time_launches(r, launch_encode, &(encoding){r->device, &params}, 1);
 }
 
 tq_status cli_device_encode(cli_device *device, const cli_heads *heads, size_t first, tq_encoded *out) {
@@ -111,6 +128,7 @@ tq_status cli_device_encode(cli_device *device, const cli_heads *heads, size_t f
 
 /* What is to be decoded, and to where, on the device. */
 typedef struct decoding {
+    const cli_device *device;
     const tq_encoded *encoded;
     tq_domain domain;
     void *codes, *norms, *centre, *dst;
@@ -137,6 +155,19 @@ static tq_status decode_run(const cli_device *device, const decoding *d, size_t 
                           (float *)d->dst + p * dim, d->n_dst - p * dim, NULL);
 }
 
+/* All runs of a ring. */
+static tq_status launch_decode(void *work, size_t set) {
+    const decoding *d = work;
+    const tq_encoded *e = d->encoded;
+    (void)set;
+    for (size_t p = 0, rows; p < e->n_positions; p += rows) {
+        const size_t slot = (e->ring_start + p) % e->capacity, to_end = e->capacity - slot;
+        rows = e->n_positions - p < to_end ? e->n_positions - p : to_end;
+        TRY_STATUS(decode_run(d->device, d, p, slot, rows));
+    }
+    return TQ_OK;
+}
+
 static tq_status decode(cli_room *r, decoding *d, float *dst) {
     const tq_encoded *e = d->encoded;
     d->n_dst = e->n_kv_heads * e->n_positions * e->codec.head_dim;
@@ -145,17 +176,14 @@ static tq_status decode(cli_room *r, decoding *d, float *dst) {
     TRY_STATUS(cli_room_upload(r, e->norms, e->n_norms, &d->norms));
     TRY_STATUS(cli_room_centres(r, e, &d->n_centre, &d->centre));
     TRY_STATUS(cli_room_take(r, d->n_dst * sizeof(float), &d->dst));
-    for (size_t p = 0, rows; p < e->n_positions; p += rows) {
-        const size_t slot = (e->ring_start + p) % e->capacity, to_end = e->capacity - slot;
-        rows = e->n_positions - p < to_end ? e->n_positions - p : to_end;
-        TRY_STATUS(cli_check_library(r->device, decode_run(r->device, d, p, slot, rows)));
-    }
-    return cli_room_copy_out(r, dst, d->dst, d->n_dst * sizeof(float));
+    TRY_STATUS(cli_check_library(r->device, launch_decode(d, 0)));
+    TRY_STATUS(cli_room_copy_out(r, dst, d->dst, d->n_dst * sizeof(float)));
+    return cli_time_launches(r, launch_decode, d, 1);
 }
 
 tq_status cli_device_decode(cli_device *device, const tq_encoded *encoded, tq_domain domain, float *dst) {
     cli_room r = {.device = device};
-    decoding d = {.encoded = encoded, .domain = domain};
+    decoding d = {.device = device, .encoded = encoded, .domain = domain};
     const tq_status status = decode(&r, &d, dst);
     cli_room_free(&r);
     return status;

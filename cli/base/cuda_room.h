@@ -12,10 +12,11 @@
 struct cli_device {
     tq_cuda *cuda;
     int number;
+    cli_device_timing *timing; /* NULL: nothing is timed */
 };
 
 /* Device memory of a call; zero-initialise and set the device. */
-enum { CLI_ROOM_PARTS = 20 };
+enum { CLI_ROOM_PARTS = 160 };
 typedef struct cli_room {
     const cli_device *device;
     void *parts[CLI_ROOM_PARTS];

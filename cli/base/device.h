@@ -67,6 +67,19 @@ typedef struct cli_device_cache {
 tq_status cli_device_attend(cli_device *device, const tq_attention_params *params, bool exact,
                             const cli_device_cache *cache, const float *q, float *out, float *lse);
 
+/* How long a call's work on the device takes, without the copies there and back: medians. */
+typedef struct cli_device_timing {
+    size_t samples;     /* in: how many, at least 1 */
+    double seconds;     /* of one call */
+    double spread;      /* of a copy's time over ours: half the interquartile range over the median */
+    double bytes_per_s; /* that a copy within the device's memory reads and stores, timed in turn */
+    size_t launches;    /* of a sample, one behind the other */
+    size_t sets;        /* of attention's codes, which are gone round; else 1 */
+} cli_device_timing;
+
+/* The calls above repeat their work, once it is done, and fill this in; NULL: not any more. */
+void cli_device_time(cli_device *device, cli_device_timing *timing);
+
 /* What there is: false where this build has no CUDA. */
 bool cli_has_cuda(void);
 size_t cli_count_devices(void);

@@ -40,6 +40,10 @@ tq_status cli_device_attend(cli_device *device, const tq_attention_params *param
     return refuse();
 }
 
+void cli_device_time(cli_device *device, cli_device_timing *timing) {
+    (void)device, (void)timing;
+}
+
 bool cli_has_cuda(void) {
     return false;
 }

@@ -6,7 +6,7 @@ import unittest.mock
 from support import CommandTest, gaussian, main
 
 WRITING = ("encode", "decode", "attend")
-COMMANDS = (*WRITING, "ablate")
+COMMANDS = (*WRITING, "ablate", "bench")
 
 
 class NoDevice(CommandTest):
@@ -24,6 +24,7 @@ class NoDevice(CommandTest):
                 "decode": ("decode", "x.st", "-o", "new"),
                 "attend": ("attend", "--q", "x.npy", "--k", "x.st", "--v", "x.st", "-o", "new", "--lse", "new.lse"),
                 "ablate": ("ablate", "--q", "x.npy", "--k", "x.npy", "--v", "x.npy", "--format", "tq4", "--json"),
+                "bench": ("bench", "--op", "attend", "--samples", "1"),
                 }[command] + more
 
     def test_wrong_words(self):
@@ -75,7 +76,14 @@ class NoDevice(CommandTest):
                               (("--path", "decoded"), "--path decoded is the CPU's"),
                               (("--accuracy", "best"), "--accuracy: 'best' is none; there are fast and exact")):
             self.refused(2, word, *self.arguments("attend", "--device", "cuda", *options))
-        for command in ("attend", "ablate"):
+        for options, word in ((("--threads", "2"), "--threads does nothing with --device cuda"),
+                              (("--set", "ram"), "--set does nothing with --device cuda"),
+                              (("--isa", "scalar"), "--isa does nothing with --device cuda"),
+                              (("--op", "rotate"), "--op rotate is timed on the CPU"),
+                              (("--op", "decode", "--accuracy", "exact"), "--accuracy belongs to --op attend"),
+                              (("--op", "decode", "--heads", "4"), "--heads belongs to --op attend")):
+            self.refused(2, word, "bench", "--device", "cuda", *options)
+        for command in ("attend", "ablate", "bench"):
             for device in ((), ("--device", "cpu")):
                 self.refused(2, "--accuracy does nothing without --device cuda",
                              *self.arguments(command, "--accuracy", "exact", *device))
@@ -84,11 +92,11 @@ class NoDevice(CommandTest):
         self.refused(1, "^tqkv ablate: --device cuda:0: ", "ablate", "--self-test", "--device", "cuda")
 
     def test_commands_of_the_cpu(self):
-        for command in ("info", "compare", "sweep", "requantize", "codebook", "formats", "kernels", "bench",
-                        "eval", "generate"):
+        for command in ("info", "compare", "sweep", "requantize", "codebook", "formats", "kernels", "eval",
+                        "generate"):
             for option in (("--device", "cuda"), ("--device=cpu",)):
-                self.refused(2, f"^tqkv {command}: --device: {command} works on the CPU; encode, decode, attend and "
-                                "ablate take it\nTry", command, *option)
+                self.refused(2, f"^tqkv {command}: --device: {command} works on the CPU; encode, decode, attend, "
+                                "ablate and bench take it\nTry", command, *option)
         self.refused(2, "--devices: unknown option", "bench", "--devices")
 
     def test_kernels_tells_of_none(self):

@@ -17,7 +17,8 @@ class Refused(CommandTest):
                         ("attend", "--q", "x.npy", "--k", "x.st", "--v", "x.st", "-o", "new", "--lse", "more"),
                         ("ablate", "--q", "x.npy", "--k", "x.npy", "--v", "x.npy", "--format", "tq4"),
                         ("ablate", "--q", "x.npy", "--k", "x.npy", "--v", "x.npy", "--format", "tq4+sinks"),
-                        ("ablate", "--self-test")):
+                        ("ablate", "--self-test"), ("bench", "--op", "encode"), ("bench", "--op", "decode"),
+                        ("bench", "--op", "attend", "--positions", "90")):
             done = self.refused(1, f"^tqkv {command[0]}: .*{pattern}", *command, "--device", device)
             self.assertEqual(done.stderr.count("\n"), 1)
 
@@ -54,6 +55,14 @@ class Refused(CommandTest):
                 self.assertIn("keys and values are read rightly, one by one", verdict)
                 self.assertLess(worst["decoded"], 1e-5)
                 self.assertGreater(worst["fused"], 1e-3)
+
+    def test_bench_tells_nothing_of_a_device_that_is_wrong(self):
+        for wrong, op, words in (("decode", "decode", r"other bits than the CPU's"),
+                                 ("sums", "attend", r"is off by \S+ of its absolute terms, 3e-03 is allowed")):
+            with unittest.mock.patch.dict(os.environ, STANDIN_WRONG=wrong):
+                done = self.refused(1, f"^tqkv bench: .*{words}; nothing is told", "bench", "--device", "cuda", "--op",
+                                    op, "--positions", "90", "--samples", "1")
+            self.assertEqual(done.stdout, "")
 
 
 main()

@@ -306,6 +306,56 @@ class Ablate(CommandTest):
             self.assertEqual((one["rows"], one["bits_per_value"]), (rows, alone["bits_per_value"]))
 
 
+class Bench(CommandTest):
+    """Every row is checked against the CPU before it is told; what it tells hangs together."""
+    def rows(self, *options):
+        told = self.tqkv("bench", "--device", DEVICE["device"], "--json", "--samples", "3", *options)
+        rows = [json.loads(line) for line in told.splitlines()]
+        for row in rows:
+            self.assertEqual((row["device"], row["samples"]), (f"{DEVICE['device']}, {DEVICE['name']}", 3))
+            self.assertGreater(row["us"], 0)
+            self.assertAlmostEqual(row["gb_per_s"] / (1e-3 * row["bytes"] / row["us"]), 1, places=3)
+            self.assertAlmostEqual(row["share"] / (row["gb_per_s"] / row["copy_gb_per_s"]), 1, places=3)
+            self.assertGreaterEqual(row["launches"], 1)
+        return rows
+
+    def test_rows(self):
+        rows = self.rows("--dim", "64", "--positions", "400", "--kv-heads", "2")
+        self.assertEqual([(row["op"], row["name"]) for row in rows],
+                         [(op, name) for op in ("encode", "decode") for name in ("tq4", "tq6", "tq8")] +
+                         [("attend", name) for name in ("default", "tq4", "tq8/tq4", "tq8")])
+        for row in rows:
+            shape = [row[key] for key in ("kv_heads", "dim", "positions")]
+            self.assertEqual(shape, [2, 64, 400])
+        encode, decode, attend = rows[0], rows[3], rows[7]
+        self.assertEqual(encode["bytes"], 800 * (4 * 64 + 32 + 2))
+        self.assertEqual([row["domain"] for row in (encode, decode, attend)], [None, "rotated", None])
+        self.assertEqual([row["accuracy"] for row in (encode, decode, attend)], [None, None, "fast"])
+        self.assertEqual((attend["bytes"], attend["f16_bytes"]), (800 * 2 * 34, 800 * 4 * 64))
+        self.assertEqual([row["over_f16"] for row in (encode, decode)], [None, None])
+        self.assertAlmostEqual(attend["over_f16"] / (attend["share"] * attend["f16_bytes"] / attend["bytes"]), 1,
+                               places=3)
+        # A sink, 64 recent positions, and the others' codes.
+        self.assertEqual(rows[6]["bytes"], 2 * (335 * (48 + 32 + 4) + 65 * 4 * 64))
+        self.assertLess(max(row["error"] for row in rows[6:]), 3e-3)
+        self.assertGreater(attend["sets"], 1)
+
+    def test_options(self):
+        (row,) = self.rows("--op", "attend", "--format", "tq8", "--v-format", "tq4", "--heads", "4", "--kv-heads", "2",
+                           "--dim", "64", "--positions", "90", "--queries", "3", "--accuracy", "exact")
+        self.assertEqual([row[key] for key in ("name", "heads", "kv_heads", "queries", "accuracy")],
+                         ["tq8/tq4", 4, 2, 3, "exact"])
+        self.assertLess(row["error"], 1e-5)
+        (row,) = self.rows("--op", "decode", "--format", "tq4-v1", "--dim", "256", "--positions", "50", "--domain",
+                           "original")
+        self.assertEqual([row[key] for key in ("name", "dim", "domain", "kv_heads")], ["tq4-v1", 256, "original", 8])
+        text = self.tqkv("bench", "--device", DEVICE["device"], "--op", "attend", "--dim", "64", "--positions", "90",
+                         "--samples", "1")
+        self.assert_fits_80_columns(text)
+        self.assertRegex(text, r"(?m)^attend +default +16/8 +64 +90 ")
+        self.assertIn(f"on {DEVICE['device']}, ", text)
+
+
 os.environ.pop("TQKV_ISA", None)
 DEVICE, WHY = find_device()
 if DEVICE is None:
