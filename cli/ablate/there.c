@@ -60,11 +60,11 @@ double cli_there_value_bound(const cli_path *path, size_t g) {
     return cli_there_row_bound(path->there, 1, path->params.head_dim, reach) + ldexp(1.0, -22);
 }
 
-/* Positions that are read in one call, at most: so that outputs, which are those of D heads for each that
- * is read, stay below a quarter of a GiB. */
+/* Positions that are read in one call, at most: outputs, of D heads for each that is read, are then 64
+ * MiB, and a device's workspace for them some times that. */
 static size_t positions_of_call(const cli_path *path) {
-    const size_t dim = path->params.head_dim, most = (size_t)1 << 26;
-    const size_t each = path->params.n_kv_heads * dim * dim; /* which keys [G][T][D] of some rows are */
+    const size_t dim = path->params.head_dim, most = (size_t)1 << 24;
+    const size_t each = path->params.n_kv_heads * dim * dim;
     return each >= most ? 1 : most / each < path->length ? most / each : path->length;
 }
 
