@@ -35,8 +35,6 @@ enum {
     N_OPTIONS
 };
 
-static const char *const accuracies[] = {"fast", "exact"}; /* in the order of tq_cuda_accuracy */
-
 typedef struct request {
     const char *q, *k, *v;
     tq_output *output, *lse; /* lse: NULL if not wanted */
@@ -46,7 +44,7 @@ typedef struct request {
     tq_parallel parallel; /* its run() is NULL: one thread */
     int device_number;
     cli_device *device; /* NULL: the CPU */
-    size_t accuracy;    /* of a device: one of `accuracies` */
+    bool exact;         /* of a device */
     bool in_cache;      /* plain tensors, in a cache of that way */
     cli_way way;
 } request;
@@ -65,10 +63,8 @@ typedef struct side {
 static int take_device(request *want, const cli_option *options) {
     static const int cpus[] = {THREADS, SPLITS};
     TRY(cli_take_device(&options[DEVICE], &want->device_number));
-    TRY(cli_take_word(&options[ACCURACY], accuracies, 2, &want->accuracy));
-    if (want->device_number == CLI_CPU)
-        return options[ACCURACY].given ? cli_misuse("--accuracy does nothing without --device cuda")
-                                       : CLI_DONE;
+    TRY(cli_take_accuracy(&options[ACCURACY], want->device_number, &want->exact));
+    if (want->device_number == CLI_CPU) return CLI_DONE;
     for (size_t i = 0; i < sizeof cpus / sizeof cpus[0]; i++)
         if (options[cpus[i]].given)
             return cli_misuse("--%s does nothing with --device cuda", options[cpus[i]].name);
@@ -228,7 +224,8 @@ static size_t stretch_of(const tq_encoded *e, size_t position) {
 static tq_status attend_device(const request *want, tq_attention_params *params, side *k, side *v,
                                float *q, float *out, float *lse) {
     const tq_encoded *e = &v->encoded;
-    TRY_STATUS(cli_device_attend(want->device, params, want->accuracy == 1, &k->encoded, e, q, out, lse));
+    const cli_device_cache cache = {.k = &k->encoded, .v = e};
+    TRY_STATUS(cli_device_attend(want->device, params, want->exact, &cache, q, out, lse));
     if (!e->centre) return TQ_OK;
     const size_t number = stretch_of(e, 0) % e->n_centres;
     add_centre(params, e->centre + number * e->n_kv_heads * e->codec.head_dim, lse, lse, out);
@@ -269,7 +266,7 @@ static tq_status attend_cache(const request *want, tq_attention_params *params, 
 static void tell_device(const request *want) {
     char text[320];
     cli_device_text(want->device, text, sizeof text);
-    cli_print_line("# %s: accuracy %s", text, accuracies[want->accuracy]);
+    cli_print_line("# %s: accuracy %s", text, cli_accuracy_name(want->exact));
 }
 
 typedef tq_status attend_by(const request *want, tq_attention_params *params, side *k, side *v, float *q,
@@ -375,7 +372,7 @@ static const cli_option_spec specs[N_OPTIONS] = {
     [THREADS] = {"threads", 0, "N", "threads to work on (default: all processors)"},
     [SPLITS] = {"splits", 0, "N", "work on N stretches of positions, then merge"},
     [DEVICE] = CLI_DEVICE_SPEC,
-    [ACCURACY] = {"accuracy", 0, "fast|exact", "of a device (default fast)"},
+    [ACCURACY] = CLI_ACCURACY_SPEC,
     [FORMAT] = {"format", 0, "NAME", "put plain tensors into a cache, such as default"},
 };
 

@@ -23,6 +23,8 @@ enum {
     SOFTCAP,
     FAULT,
     THREADS,
+    DEVICE,
+    ACCURACY,
     SELF_TEST,
     JSON,
     N_OPTIONS
@@ -38,7 +40,10 @@ typedef struct request {
     size_t n_ways;
     cli_fault fault;
     tq_parallel threads;
-    bool as_json;
+    int device_number;
+    cli_device *device; /* NULL: the CPU */
+    bool exact;         /* of a device */
+    bool self_test, as_json;
 } request;
 
 static const cli_option_spec specs[N_OPTIONS] = {
@@ -54,6 +59,8 @@ static const cli_option_spec specs[N_OPTIONS] = {
     [SOFTCAP] = {"softcap", 0, "X", "scores become X tanh(score / X)"},
     [FAULT] = {"fault", 0, "scale|ring|signs|centre", "break the fused path, to see it named"},
     [THREADS] = {"threads", 0, "N", "threads to work on (default: all processors)"},
+    [DEVICE] = CLI_DEVICE_SPEC,
+    [ACCURACY] = CLI_ACCURACY_SPEC,
     [SELF_TEST] = {"self-test", 0, NULL, "all faults on made-up tensors"},
     [JSON] = {"json", 0, NULL, "print one JSON object"},
 };
@@ -100,7 +107,15 @@ static int take_fault(request *want, const cli_option *option) {
     return CLI_DONE;
 }
 
-static int take_options(request *want, const cli_option *options) {
+/* It makes its own tensors: whatever says something about others would do nothing. */
+static int take_self_test(const cli_option *options) {
+    for (size_t i = 0; i < N_OPTIONS; i++)
+        if (options[i].given && i != SELF_TEST && i != JSON && i != DEVICE && i != ACCURACY)
+            return cli_misuse("--%s does nothing with --self-test", options[i].name);
+    return CLI_DONE;
+}
+
+static int take_tensors(request *want, const cli_option *options) {
     static const int needed[] = {Q, K, V};
     for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++)
         if (!options[needed[i]].given)
@@ -108,7 +123,6 @@ static int take_options(request *want, const cli_option *options) {
     want->q = options[Q].value;
     want->k = options[K].value;
     want->v = options[V].value;
-    want->as_json = options[JSON].given;
     TRY(take_ways(want, options));
     TRY(take_fault(want, &options[FAULT]));
     TRY(cli_take_attention(&want->attention, &options[SCALE], &options[CAUSAL], &options[WINDOW],
@@ -116,12 +130,12 @@ static int take_options(request *want, const cli_option *options) {
     return cli_take_threads(&options[THREADS], 0, &want->threads);
 }
 
-/* It makes its own tensors: whatever says something about others would do nothing. */
-static int take_self_test(const cli_option *options) {
-    for (size_t i = 0; i < N_OPTIONS; i++)
-        if (options[i].given && i != SELF_TEST && i != JSON)
-            return cli_misuse("--%s does nothing with --self-test", options[i].name);
-    return CLI_DONE;
+static int take_options(request *want, const cli_option *options) {
+    want->as_json = options[JSON].given;
+    want->self_test = options[SELF_TEST].given;
+    TRY(want->self_test ? take_self_test(options) : take_tensors(want, options));
+    TRY(cli_take_device(&options[DEVICE], &want->device_number));
+    return cli_take_accuracy(&options[ACCURACY], want->device_number, &want->exact);
 }
 
 static int ablate_ways(const request *want, cli_ablate_input *input, cli_ablation *results) {
@@ -148,6 +162,8 @@ static int ablate_heads(const request *want, const cli_heads heads[3]) {
                               .k = *k,
                               .v = *v,
                               .threads = want->threads,
+                              .device = want->device,
+                              .exact = want->exact,
                               .fault = want->fault};
     cli_ablation *results = calloc(want->n_ways, sizeof *results);
     if (!results) return cli_out_of_memory();
@@ -188,12 +204,13 @@ static int ablate_files(const request *want) {
 
 static int run(const cli_args *args) {
     request want = {0};
-    if (args->options[SELF_TEST].given) {
-        TRY(take_self_test(args->options));
-        return cli_ablate_self_test(args->options[JSON].given);
-    }
     TRY(take_options(&want, args->options));
-    return ablate_files(&want);
+    int rc = cli_open_device(want.device_number, &want.device);
+    if (rc == CLI_DONE)
+        rc = want.self_test ? cli_ablate_self_test(want.device, want.exact, want.as_json)
+                            : ablate_files(&want);
+    cli_close_device(want.device);
+    return rc;
 }
 
 const cli_command cli_ablate_command = {
@@ -203,6 +220,7 @@ const cli_command cli_ablate_command = {
     .examples = "  tqkv ablate --q q.npy --k k.npy --v v.npy --causal\n"
                 "  tqkv ablate --q q.npy --k k.npy --v v.npy --format default --causal\n"
                 "  tqkv ablate --q q.npy --k k.npy --v v.npy --format tq4 --fault scale\n"
+                "  tqkv ablate --q q.npy --k k.npy --v v.npy --causal --device cuda\n"
                 "  tqkv ablate --self-test\n"
                 "\n"
                 "Runs the same attention on the originals (dense), a decoded copy (decoded), the\n"
@@ -211,7 +229,9 @@ const cli_command cli_ablate_command = {
                 "worst              largest error of a row against float64 on what the path's own\n"
                 "                   cache holds, over the norm of the row's absolute terms\n"
                 "decoded, original  error against float64 on the decoded cache, on the originals\n"
-                "cos, top-1, KL     outputs, heaviest key and softmax against the originals'\n",
+                "cos, top-1, KL     outputs, heaviest key and softmax against the originals'\n"
+                "With --device the decoded copy is what the device decodes, and fused is its\n"
+                "attention; float64, and all other paths, are the CPU's.\n",
     .specs = specs,
     .n_specs = N_OPTIONS,
     .run = run,

@@ -6,7 +6,9 @@
 
 #include "base/attention.h"
 #include "base/cache.h"
+#include "base/device.h"
 #include "base/heads.h"
+#include "base/report.h"
 #include "measure/exact.h"
 
 /* How positions lie in the caches. Position p, counted from the first one written, lies in slot
@@ -40,13 +42,14 @@ typedef struct cli_ablate_side {
     tq_encoded encoded;                              /* the ring's codes */
 } cli_ablate_side;
 
-/* CLI_DONE or CLI_FAILED after a message. Release with cli_ablate_side_free() in every case. */
+/* CLI_DONE or CLI_FAILED after a message. ring_decoded is the device's, unless that is NULL. Release with
+ * cli_ablate_side_free() in every case. */
 int cli_ablate_side_build(const char *path, const cli_heads *heads, const cli_ring *ring,
-                          const tq_codec *codec, cli_ablate_side *side);
+                          const tq_codec *codec, cli_device *device, cli_ablate_side *side);
 
 /* The same where positions age, by that configuration and without its cache; only keys have centres. */
 int cli_aged_side_build(const char *path, const cli_heads *heads, const tq_cache_config *config,
-                        bool is_keys, cli_ablate_side *side);
+                        bool is_keys, cli_device *device, cli_ablate_side *side);
 void cli_ablate_side_free(cli_ablate_side *side);
 
 /* What queries find where positions age: each attends on its own, when a cache holds the positions up to
@@ -57,6 +60,15 @@ typedef struct cli_ageing {
     bool lacks_centre; /* a fault */
     tq_segment views[2];
 } cli_ageing;
+
+/* Attention on codes on a device, all of it in one call. */
+typedef struct cli_there {
+    cli_device *device;
+    bool exact;
+    cli_device_cache cache;
+    tq_encoded k, v;       /* what the cache points to; another one's memory */
+    size_t young_from_end; /* once there are all positions */
+} cli_there;
 
 typedef struct cli_path {
     const char *name;
@@ -70,6 +82,7 @@ typedef struct cli_path {
     const float *k, *v;       /* [G][length][D], original domain: what it ought to read in the end */
     double centre_length;     /* of the longest vector that keys lack */
     const cli_ageing *ageing; /* NULL: all queries find the same */
+    const cli_there *there;   /* NULL: on the CPU */
     size_t n_segments;        /* what there is in the end; positions may be missing where they age */
     tq_segment segments[TQ_CACHE_SEGMENTS];
 } cli_path;
@@ -104,6 +117,17 @@ size_t cli_clip(const tq_segment *segments, size_t n, uint64_t begin, uint64_t e
 tq_status cli_path_keys(const cli_path *path, float *keys, double *sum_error);
 tq_status cli_path_values(const cli_path *path, float *values);
 
+/* The same of a path on a device: queries as they are handed over, outputs as they come; and what it
+ * reads. */
+tq_status cli_there_attend(const cli_path *path, const float *q, float *out, float *lse);
+tq_status cli_there_read(const cli_path *path, float *keys, float *values);
+
+/* What is promised of a row that sees n positions, whose scores are no longer than `reach`; of a key of
+ * KV head g that is read, in lengths of the longest, and of a value, in its own length. */
+double cli_there_row_bound(const cli_there *there, size_t n, size_t dim, double reach);
+double cli_there_key_bound(const cli_path *path, size_t g);
+double cli_there_value_bound(const cli_path *path, size_t g);
+
 /* Broken on purpose in what the fused path is given, to see whether the verdict finds it. */
 typedef enum cli_fault {
     CLI_FAULT_NONE,
@@ -122,7 +146,9 @@ typedef struct cli_ablate_input {
     tq_parallel threads;
     const cli_way *way;
     cli_fault fault;
-    bool brief; /* a format among others: only what tells how it fares */
+    cli_device *device; /* NULL: the CPU */
+    bool exact;         /* its accuracy */
+    bool brief;         /* a format among others: only what tells how it fares */
 } cli_ablate_input;
 
 enum { CLI_MAX_PATHS = 3 + CLI_N_SNAPS };
@@ -149,7 +175,8 @@ typedef enum cli_stage {
     CLI_STAGE_VALUES,
     CLI_STAGE_SOFTMAX,
     CLI_STAGE_ACCUMULATION,
-    CLI_STAGE_MERGE
+    CLI_STAGE_MERGE,
+    CLI_STAGE_ATTENTION /* of a device, which is not asked for stretches: one of the three above */
 } cli_stage;
 
 typedef enum cli_cause {
@@ -204,7 +231,7 @@ bool cli_find_misread(const cli_path *path, cli_stage stage, const float *read, 
 void cli_verdict(const cli_ablate_input *input, const cli_ablation *result, char *text, size_t size);
 
 /* Runs all faults on made-up tensors and says whether each was named. */
-int cli_ablate_self_test(bool as_json);
+int cli_ablate_self_test(cli_device *device, bool exact, bool as_json);
 
 /* What there is to attend to: what a path should read. */
 enum {
@@ -261,6 +288,10 @@ int cli_ablate_report(const cli_ablate_input *input, const cli_ablation *result,
 /* Several formats side by side: results [n] of ways [n] on the same tensors. */
 int cli_ablate_report_all(const cli_ablate_input *input, const cli_way *ways, const cli_ablation *results,
                           size_t n, bool as_json);
+
+/* Which device, and its accuracy: a line, none for the CPU; or fields, "cpu" and null for it. */
+void cli_ablate_tell_device(const cli_device *device, bool exact);
+void cli_ablate_report_device(cli_report *report, const cli_device *device, bool exact);
 
 /* Prints text in lines of at most 80 columns, broken at blanks. */
 void cli_print_wrapped(const char *text);

@@ -32,8 +32,8 @@ static void fill_end(cli_ablate_side *s, const cli_heads *heads, const tq_cache_
     }
 }
 
-static tq_status fill(cli_ablate_side *s, const cli_heads *heads, const tq_cache_config *c,
-                      bool is_keys) {
+static tq_status fill(cli_ablate_side *s, const cli_heads *heads, const tq_cache_config *c, bool is_keys,
+                      cli_device *device) {
     const size_t all = heads->n_positions, dim = heads->head_dim, n = heads->n_heads * all * dim;
     cli_heads from = *heads;
     memcpy(s->flat_original, heads->data, n * sizeof *heads->data);
@@ -41,14 +41,15 @@ static tq_status fill(cli_ablate_side *s, const cli_heads *heads, const tq_cache
     if (cli_encodes_young(c)) from.data = s->flat_young;
     TRY_STATUS(cli_encode_aged(c, is_keys, &from, &s->encoded));
     TRY_STATUS(tq_encoded_get(&s->encoded, 0, all, TQ_ORIGINAL, s->flat_decoded, n, 0));
-    TRY_STATUS(tq_encoded_get(&s->encoded, 0, all, TQ_ROTATED, s->ring_decoded, n, 0));
+    TRY_STATUS(device ? cli_device_decode(device, &s->encoded, TQ_ROTATED, s->ring_decoded)
+                      : tq_encoded_get(&s->encoded, 0, all, TQ_ROTATED, s->ring_decoded, n, 0));
     s->centre_length = longest(&s->encoded);
     fill_end(s, heads, c);
     return tq_rotate(&s->codec, TQ_ROTATED, heads->n_heads * all, s->flat_young, s->ring_young);
 }
 
 int cli_aged_side_build(const char *path, const cli_heads *heads, const tq_cache_config *config,
-                        bool is_keys, cli_ablate_side *side) {
+                        bool is_keys, cli_device *device, cli_ablate_side *side) {
     *side = (cli_ablate_side){.codec = is_keys ? config->layer.k : config->layer.v};
     float **all[] = {&side->flat_original, &side->flat_decoded, &side->flat_young,
                      &side->flat_end,      &side->ring_decoded, &side->ring_young};
@@ -57,5 +58,5 @@ int cli_aged_side_build(const char *path, const cli_heads *heads, const tq_cache
         *all[i] = cli_new_floats(heads->n_heads, heads->n_positions, heads->head_dim);
         if (!*all[i]) return cli_out_of_memory();
     }
-    return cli_check(path, fill(side, heads, config, is_keys));
+    return cli_check(path, fill(side, heads, config, is_keys, device));
 }

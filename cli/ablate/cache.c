@@ -103,7 +103,7 @@ static tq_status snap(const tq_codec *codec, unsigned bits, size_t rows, const f
 }
 
 /* Codes of the ring, decoded once as they lie; and of what is held, encoded apart from it. */
-static tq_status fill_codes(cli_ablate_side *s, size_t heads, const cli_ring *ring) {
+static tq_status fill_codes(cli_ablate_side *s, size_t heads, const cli_ring *ring, cli_device *device) {
     const size_t held = heads * ring->held * s->codec.head_dim;
     const size_t slots = heads * ring->capacity * s->codec.head_dim;
     tq_encoded *e = &s->encoded;
@@ -112,6 +112,7 @@ static tq_status fill_codes(cli_ablate_side *s, size_t heads, const cli_ring *ri
     TRY_STATUS(tq_encoded_get(e, 0, ring->held, TQ_ORIGINAL, s->flat_decoded, held, 0));
     e->n_positions = 0;
     TRY_STATUS(tq_encoded_put(e, ring->capacity, s->ring_original, slots, 0));
+    if (device) return cli_device_decode(device, e, TQ_ROTATED, s->ring_decoded);
     return tq_encoded_get(e, 0, ring->capacity, TQ_ROTATED, s->ring_decoded, slots, 0);
 }
 
@@ -142,13 +143,13 @@ static bool allocate(cli_ablate_side *s, size_t heads, const cli_ring *ring) {
 }
 
 int cli_ablate_side_build(const char *path, const cli_heads *heads, const cli_ring *ring,
-                          const tq_codec *codec, cli_ablate_side *side) {
+                          const tq_codec *codec, cli_device *device, cli_ablate_side *side) {
     *side = (cli_ablate_side){.codec = *codec};
     TRY(cli_check(path, tq_row_size(codec, NULL, NULL)));
     if (!allocate(side, heads->n_heads, ring)) return cli_out_of_memory();
     copy_held(heads, ring, side->flat_original);
     fill_ring(heads, ring, side->ring_original);
-    TRY(cli_check(path, fill_codes(side, heads->n_heads, ring)));
+    TRY(cli_check(path, fill_codes(side, heads->n_heads, ring, device)));
     return cli_check(path, fill_snapped(side, heads->n_heads, ring));
 }
 

@@ -138,14 +138,14 @@ static double longest_of(const pair *p) {
 
 /* The first run of wrong positions. Scores tell a key to a share of the longest one, weighted sums a
  * value to a share of its own length. */
-static bool find_run(pair *p, cli_stage stage, double *size) {
+static bool find_run(pair *p, cli_stage stage, double bound, double *size) {
     const double longest = longest_of(p);
     bool inside = false;
     *size = 0.0;
     for (size_t t = 0; t < p->length; t++) {
         const double own = measure_exact_float_length(p->truth + t * p->dim, p->dim);
         const double error = error_at(p, stage == CLI_STAGE_VALUES && own > 0.0 ? own : longest, t);
-        const bool wrong = !(error <= CLI_READ_BOUND);
+        const bool wrong = !(error <= bound);
         if (inside && !wrong) break;
         if (wrong) {
             p->first = inside ? p->first : t;
@@ -157,20 +157,26 @@ static bool find_run(pair *p, cli_stage stage, double *size) {
     return inside;
 }
 
+static double bound_of(const cli_path *path, cli_stage stage, size_t g) {
+    if (!path->there) return CLI_READ_BOUND;
+    return stage == CLI_STAGE_KEYS ? cli_there_key_bound(path, g) : cli_there_value_bound(path, g);
+}
+
 bool cli_find_misread(const cli_path *path, cli_stage stage, const float *read, cli_finding *finding) {
     const size_t dim = path->params.head_dim, length = path->length;
     const float *truth = stage == CLI_STAGE_KEYS ? path->k : path->v;
     for (size_t g = 0; g < path->params.n_kv_heads; g++) {
         pair p = {read + g * length * dim, truth + g * length * dim, dim, length, 0, 0};
+        const double bound = bound_of(path, stage, g);
         double size;
-        if (find_run(&p, stage, &size)) {
+        if (find_run(&p, stage, bound, &size)) {
             *finding = (cli_finding){.path = path->name,
                                      .stage = stage,
                                      .head = g,
                                      .first = path->first + p.first,
                                      .last = path->first + p.last,
                                      .size = size,
-                                     .bound = CLI_READ_BOUND};
+                                     .bound = bound};
             finding->cause = explain(&p, finding);
             return true;
         }

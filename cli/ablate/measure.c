@@ -56,10 +56,19 @@ static void find_misread(cli_outcome *o, double sum_error) {
     }
 }
 
+/* A device's keys are read from log-sum-exps alone, whatever its values are. */
+static tq_status run_there(cli_outcome *o) {
+    TRY_STATUS(cli_path_attend(o->path, o->parts, o->n_parts));
+    TRY_STATUS(cli_there_read(o->path, o->keys, o->values));
+    find_misread(o, (double)INFINITY);
+    return TQ_OK;
+}
+
 /* An ageing path is read after it has attended: its cache is then whole. */
 static tq_status run_path(cli_outcome *o) {
     cli_path end = *o->path;
     double sum_error;
+    if (end.there) return run_there(o);
     TRY_STATUS(cli_path_attend(o->path, o->parts, o->n_parts));
     if (end.ageing)
         TRY_STATUS(
@@ -132,9 +141,11 @@ static int find_first(const measure_exact *truths, size_t n_truths, const tq_par
         const cli_outcome *o = checks[i].outcome;
         result->finding = o->misread.stage != CLI_STAGE_NONE ? o->misread : checks[i].finding;
         if (result->finding.stage == CLI_STAGE_NONE) continue;
-        return o->misread.stage != CLI_STAGE_NONE
-                   ? CLI_DONE
-                   : localise(truths, n_truths, threads, o->path, checks[i].rows, &result->finding);
+        if (o->misread.stage != CLI_STAGE_NONE) return CLI_DONE;
+        if (!o->path->there)
+            return localise(truths, n_truths, threads, o->path, checks[i].rows, &result->finding);
+        result->finding.stage = CLI_STAGE_ATTENTION;
+        return CLI_DONE;
     }
     return CLI_DONE;
 }

@@ -52,6 +52,8 @@ size_t cli_clip(const tq_segment *segments, size_t n, uint64_t begin, uint64_t e
 static tq_status attend_parts(const cli_path *path, const float *q, const cli_part *parts,
                               size_t n_parts) {
     tq_status status = TQ_OK;
+    /* All positions: of a device no others are asked for. */
+    if (path->there) return cli_there_attend(path, q, parts->out, parts->lse);
     if (path->ageing) return cli_ageing_attend(path, q, parts, n_parts);
     for (size_t i = 0; status == TQ_OK && i < n_parts; i++) {
         const tq_segment part =

@@ -107,11 +107,28 @@ static void describe(const cli_ablate_input *in, const cli_ablation *result, cha
                  ring->capacity, ring->written, ring->held, ring->ring_start);
 }
 
+void cli_ablate_tell_device(const cli_device *device, bool exact) {
+    char name[320], text[512];
+    if (!device) return;
+    cli_device_text(device, name, sizeof name);
+    snprintf(text, sizeof text, "# %s: decodes, and attends to codes, accuracy %s; the rest is the CPU's",
+             name, cli_accuracy_name(exact));
+    cli_print_wrapped(text);
+}
+
+void cli_ablate_report_device(cli_report *report, const cli_device *device, bool exact) {
+    char text[320] = "cpu";
+    if (device) cli_device_text(device, text, sizeof text);
+    cli_report_text(report, "device", NULL, text);
+    cli_report_json(report, "accuracy", device ? json_string(cli_accuracy_name(exact)) : json_null());
+}
+
 static int print_text(const cli_ablate_input *in, const cli_ablation *result, const char *verdict) {
     cli_grid grid;
     char text[512];
     describe(in, result, text, sizeof text);
     cli_print_wrapped(text);
+    cli_ablate_tell_device(in->device, in->exact);
     cli_print_line("# %s: %.4f bits a value", in->way->name, result->bits);
     add_rows(result, &grid);
     TRY(cli_grid_print(&grid));
@@ -190,6 +207,7 @@ static int print_json(const cli_ablate_input *in, const cli_ablation *result, co
     cli_report report;
     cli_report_begin(&report, true);
     add_way(in->way, result, &report);
+    cli_ablate_report_device(&report, in->device, in->exact);
     cli_report_text(&report, "fault", NULL, cli_fault_name(in->fault));
     add_shapes(in, result->ring.n_positions, &report);
     cli_report_json(&report, "ring",
@@ -275,6 +293,7 @@ static int print_all_json(const cli_ablate_input *in, const cli_way *ways, const
     cli_report report;
     json_t *list = json_array();
     cli_report_begin(&report, true);
+    cli_ablate_report_device(&report, in->device, in->exact);
     add_shapes(in, in->k.n_positions, &report);
     for (size_t i = 0; list && i < n; i++)
         report.failed =
@@ -290,6 +309,7 @@ int cli_ablate_report_all(const cli_ablate_input *in, const cli_way *ways, const
     const int used = describe_tensors(&in->params, in->k.n_positions, text, sizeof text);
     snprintf(text + used, sizeof text - (size_t)used, "%s", replay_text(&in->params));
     cli_print_wrapped(text);
+    cli_ablate_tell_device(in->device, in->exact);
     TRY(print_ways(ways, results, n));
     putchar('\n');
     print_verdicts(in, ways, results, n);

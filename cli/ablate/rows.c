@@ -92,13 +92,15 @@ static double lse_error(double got, double want) {
     return got == want ? 0.0 : fabs(got - want) / fmax(1.0, fabs(want));
 }
 
-/* What the library promises of an output (tqkv/attention.h). */
-static double row_bound(const bench *b, size_t truth, size_t j) {
+/* What the library promises of an output (tqkv/attention.h, tqkv/cuda_attention.h). */
+static double row_bound(const bench *b, const cli_path *path, size_t j) {
+    const size_t truth = path->truth;
     const measure_exact *x = &b->d->truths[truth];
     const size_t row = b->h * x->n_queries + b->first + j;
     const double query = measure_exact_float_length(x->q + row * x->head_dim, x->head_dim);
     const double n = (double)x->n_positions;
     const double reach = fabs(x->scale) * query * b->d->longest[truth * x->n_heads + b->h];
+    if (path->there) return cli_there_row_bound(path->there, x->n_positions, x->head_dim, reach);
     return ldexp(fmin(n, 512.0) + n / 16.0 + 16.0 + ((double)x->head_dim / 16.0 + 24.0) * reach, -23);
 }
 
@@ -119,7 +121,7 @@ static double check_part(const bench *b, size_t p, size_t j, const cli_part *par
                          const double *out, const double *terms, double lse) {
     const measure_exact *x = b->d->truths;
     const size_t row = b->h * x->n_queries + b->first + j, dim = x->head_dim;
-    const double bound = row_bound(b, b->d->paths[p].outcome->path->truth, j);
+    const double bound = row_bound(b, b->d->paths[p].outcome->path, j);
     const double off = lse_error((double)part->lse[row], lse);
     const double error = row_error(out, terms, part->out + row * dim, dim);
     /* Not written as off > bound, which NaN would pass. */
@@ -203,7 +205,7 @@ static void check_path(const bench *b, size_t p, const exact *e, double *room) {
     for (size_t j = 0; j < b->m; j++) {
         const size_t at = b->h * b->d->truths->n_queries + b->first + j;
         cli_row_errors *row = &b->d->paths[p].rows[at];
-        *row = (cli_row_errors){.bound = row_bound(b, o->path->truth, j)};
+        *row = (cli_row_errors){.bound = row_bound(b, o->path, j)};
         row->worst = check_part(b, p, j, all, true, e->out + j * dim, e->terms + j * dim, e->lse[j]);
         check_stretches(b, p, j, room, room + 2 * n, room + 2 * n + dim);
         add_errors(b, j, all->out + at * dim, row);

@@ -20,6 +20,8 @@ typedef struct lab {
     tq_cache_config config; /* then: of the cache */
     cli_cache cache;
     cli_ageing by_views, by_cache;
+    cli_there there;         /* of the fused path on a device */
+    size_t *lengths;         /* [n] positions that each query finds */
     size_t *young_from;      /* [n] */
     void *k_norms, *v_norms; /* of a fault of scale */
     float *signs;            /* of a fault of signs */
@@ -79,12 +81,53 @@ static int prepare_fault(lab *l) {
     return there ? CLI_DONE : cli_out_of_memory();
 }
 
+static size_t ring_start(const lab *l) {
+    return (l->ring.ring_start + (l->in->fault == CLI_FAULT_RING ? 1 : 0)) % l->ring.capacity;
+}
+
 static tq_view codes_view(const lab *l, const cli_ablate_side *s, const void *norms) {
-    const size_t start = l->ring.ring_start + (l->in->fault == CLI_FAULT_RING ? 1 : 0);
     tq_view view = tq_encoded_view(&s->encoded);
-    view.ring_start = start % l->ring.capacity;
+    view.ring_start = ring_start(l);
     if (norms) view.norms = norms;
     return view;
+}
+
+/* A ring's positions count on from the first one written, as they do in a ring that is a model's. */
+static tq_encoded codes_there(const lab *l, const cli_ablate_side *s, void *norms) {
+    tq_encoded e = s->encoded;
+    if (norms) e.norms = norms;
+    if (l->ages) return e;
+    e.ring_start = ring_start(l);
+    e.n_positions = l->ring.held;
+    e.first_position = l->ring.written - l->ring.held;
+    return e;
+}
+
+/* What a query finds that attends by itself, or all of them. */
+static void age_there(const lab *l, cli_there *there) {
+    const tq_attention_params *p = &l->in->params;
+    cli_device_cache *c = &there->cache;
+    there->young_from_end = cli_encoded_end(&l->config, l->ring.n_positions);
+    c->k_young = l->k.flat_young;
+    c->v_young = l->v.flat_young;
+    c->n_sinks = l->config.sinks;
+    c->n_sequences = p->bidirectional && p->window != 0 ? 1 : p->n_queries;
+    c->lengths = l->lengths;
+    c->young_from = l->young_from;
+    if (l->in->fault != CLI_FAULT_CENTRE) return;
+    there->k.centre = NULL;
+    there->k.n_centres = there->k.centre_stretch = 0;
+}
+
+static void set_up_there(lab *l, cli_path *fused) {
+    cli_there *there = &l->there;
+    *there = (cli_there){.device = l->in->device,
+                         .exact = l->in->exact,
+                         .k = codes_there(l, &l->k, l->k_norms),
+                         .v = codes_there(l, &l->v, l->v_norms),
+                         .cache = {.k = &there->k, .v = &there->v}};
+    if (l->ages) age_there(l, there);
+    fused->there = there;
 }
 
 /* A path whose views are still to come. */
@@ -154,10 +197,12 @@ static int set_up_ageing(lab *l, cli_path *decoded, cli_path *fused) {
     *fused = new_path(l, "fused", CLI_TRUTH_DECODED, l->k.flat_end, l->v.flat_end);
     decoded->centre_length = fused->centre_length = l->k.centre_length;
     TRY(views_path(l, decoded));
-    return cache_path(l, fused);
+    TRY(cache_path(l, fused));
+    if (l->in->device) set_up_there(l, fused);
+    return CLI_DONE;
 }
 
-static int set_up_codes(const lab *l, cli_path *decoded, cli_path *fused) {
+static int set_up_codes(lab *l, cli_path *decoded, cli_path *fused) {
     const cli_ablate_side *k = &l->k, *v = &l->v;
     *decoded = new_path(l, "decoded", CLI_TRUTH_DECODED, k->flat_decoded, v->flat_decoded);
     TRY(shadow_path(l, k->ring_decoded, v->ring_decoded, decoded));
@@ -165,6 +210,7 @@ static int set_up_codes(const lab *l, cli_path *decoded, cli_path *fused) {
     fused->segments[0].k = codes_view(l, k, l->k_norms);
     fused->segments[0].v = codes_view(l, v, l->v_norms);
     fused->signs = l->signs;
+    if (l->in->device) set_up_there(l, fused);
     return CLI_DONE;
 }
 
@@ -239,9 +285,10 @@ static int run_paths(lab *l, cli_ablation *result) {
     return rc;
 }
 
-/* Codes and norms alone, of both sides. */
-static tq_status count_bits(const lab *l, double *bits) {
+/* Codes and norms alone, of both sides. A cache that a device stood in for is still to be filled. */
+static tq_status count_bits(lab *l, double *bits) {
     size_t codes[2], norms[2];
+    if (l->ages) TRY_STATUS(cli_cache_grow(&l->cache, l->ring.n_positions));
     if (l->ages) return cli_cache_bits(&l->cache, bits);
     TRY_STATUS(tq_row_size(&l->k.codec, &codes[0], &norms[0]));
     TRY_STATUS(tq_row_size(&l->v.codec, &codes[1], &norms[1]));
@@ -252,12 +299,15 @@ static tq_status count_bits(const lab *l, double *bits) {
 /* Where each query finds young positions. One that sees all finds what there is in the end. */
 static int find_borders(lab *l) {
     const tq_attention_params *p = &l->in->params;
+    l->lengths = calloc(p->n_queries, sizeof *l->lengths);
     l->young_from = calloc(p->n_queries, sizeof *l->young_from);
-    for (size_t i = 0; l->young_from && i < p->n_queries; i++)
-        l->young_from[i] =
-            cli_encoded_end(&l->config, p->bidirectional ? l->ring.n_positions
-                                                         : (size_t)p->query_end - p->n_queries + i + 1);
-    return l->young_from ? CLI_DONE : cli_out_of_memory();
+    if (!l->lengths || !l->young_from) return cli_out_of_memory();
+    for (size_t i = 0; i < p->n_queries; i++) {
+        l->lengths[i] =
+            p->bidirectional ? l->ring.n_positions : (size_t)p->query_end - p->n_queries + i + 1;
+        l->young_from[i] = cli_encoded_end(&l->config, l->lengths[i]);
+    }
+    return CLI_DONE;
 }
 
 static int build(lab *l) {
@@ -265,12 +315,12 @@ static int build(lab *l) {
     tq_codec k = in->way->config.layer.k, v = in->way->config.layer.v;
     k.head_dim = v.head_dim = in->params.head_dim;
     if (l->ages) {
-        TRY(cli_aged_side_build(in->k_path, &in->k, &l->config, true, &l->k));
-        TRY(cli_aged_side_build(in->v_path, &in->v, &l->config, false, &l->v));
+        TRY(cli_aged_side_build(in->k_path, &in->k, &l->config, true, in->device, &l->k));
+        TRY(cli_aged_side_build(in->v_path, &in->v, &l->config, false, in->device, &l->v));
         return find_borders(l);
     }
-    TRY(cli_ablate_side_build(in->k_path, &in->k, &l->ring, &k, &l->k));
-    TRY(cli_ablate_side_build(in->v_path, &in->v, &l->ring, &v, &l->v));
+    TRY(cli_ablate_side_build(in->k_path, &in->k, &l->ring, &k, in->device, &l->k));
+    TRY(cli_ablate_side_build(in->v_path, &in->v, &l->ring, &v, in->device, &l->v));
     return prepare_fault(l);
 }
 
@@ -288,6 +338,7 @@ int cli_ablate(const cli_ablate_input *input, cli_ablation *result) {
     cli_cache_free(&l.cache);
     cli_ablate_side_free(&l.k);
     cli_ablate_side_free(&l.v);
+    free(l.lengths);
     free(l.young_from);
     free(l.k_norms);
     free(l.v_norms);

@@ -90,7 +90,7 @@ static int run_case(cli_ablate_input *in, cli_grid *grid, size_t *missed) {
     return rc;
 }
 
-static int run_subject(const subject *s, cli_grid *grid, size_t *missed) {
+static int run_subject(const subject *s, cli_device *device, bool exact, cli_grid *grid, size_t *missed) {
     const size_t dim = s->head_dim;
     cli_way way;
     float *q = normal(HEADS * QUERIES * dim, 1), *k = normal(KV_HEADS * POSITIONS * dim, 2);
@@ -110,6 +110,8 @@ static int run_subject(const subject *s, cli_grid *grid, size_t *missed) {
                    .scale = (float)(1.0 / sqrt((double)dim)),
                    .window = WINDOW},
         .way = &way,
+        .device = device,
+        .exact = exact,
     };
     int rc = q && k && v ? CLI_DONE : cli_out_of_memory();
     if (rc == CLI_DONE) rc = cli_take_way(tq_format_name(s->format), &way);
@@ -124,33 +126,35 @@ static int run_subject(const subject *s, cli_grid *grid, size_t *missed) {
 }
 
 /* The verdicts are sentences, too long for a column; JSON has them. */
-static int print_table(cli_grid *grid, size_t missed) {
+static int print_table(cli_grid *grid, cli_device *device, bool exact, size_t missed) {
+    cli_ablate_tell_device(device, exact);
     TRY(cli_grid_print(grid));
     printf("\n%s\n", missed == 0 ? "Every fault was named, and nothing else."
                                  : "Some faults were not named; --json tells the verdicts.");
     return cli_flush_output();
 }
 
-static int print_json(cli_grid *grid, size_t missed) {
+static int print_json(cli_grid *grid, cli_device *device, bool exact, size_t missed) {
     cli_report report;
     cli_report_begin(&report, true);
+    cli_ablate_report_device(&report, device, exact);
     cli_report_flag(&report, "passed", NULL, missed == 0);
     cli_report_json(&report, "cases", cli_grid_take_json(grid));
     return cli_report_end(&report);
 }
 
-int cli_ablate_self_test(bool as_json) {
+int cli_ablate_self_test(cli_device *device, bool exact, bool as_json) {
     const size_t n_columns = sizeof columns / sizeof columns[0] - (as_json ? 0 : 1);
     cli_grid grid;
     size_t missed = 0;
     int rc = CLI_DONE;
     cli_grid_begin(&grid, columns, n_columns);
     for (size_t i = 0; rc == CLI_DONE && i < sizeof subjects / sizeof subjects[0]; i++)
-        rc = run_subject(&subjects[i], &grid, &missed);
+        rc = run_subject(&subjects[i], device, exact, &grid, &missed);
     if (rc != CLI_DONE) {
         cli_grid_drop(&grid);
         return rc;
     }
-    rc = as_json ? print_json(&grid, missed) : print_table(&grid, missed);
+    rc = as_json ? print_json(&grid, device, exact, missed) : print_table(&grid, device, exact, missed);
     return rc == CLI_DONE && missed > 0 ? CLI_FAILED : rc;
 }

@@ -10,7 +10,8 @@
 #include "tqkv/codec.h"
 
 const char *cli_stage_name(cli_stage stage) {
-    static const char *const names[] = {"none", "keys", "values", "softmax", "accumulation", "merge"};
+    static const char *const names[] = {"none",         "keys",  "values",   "softmax",
+                                        "accumulation", "merge", "attention"};
     return names[stage];
 }
 
@@ -51,6 +52,8 @@ static void say_cause(words *w, const cli_finding *f, size_t head_dim) {
         [CLI_STAGE_MERGE] =
             "each eighth of the positions alone is right: the running sums' rescaling, or "
             "the merge of splits?",
+        [CLI_STAGE_ATTENTION] = "a device's keys and values are read rightly, one by one: scale, mask, "
+                                "softcap, exponentials, sums or their merge?",
     };
     const char *what = cli_stage_name(f->stage);
     say(w, "; ");

@@ -24,3 +24,18 @@ int cli_take_device(const cli_option *option, int *number) {
     *number = (int)n;
     return CLI_DONE;
 }
+
+static const char *const accuracies[] = {"fast", "exact"}; /* in the order of tq_cuda_accuracy */
+
+int cli_take_accuracy(const cli_option *option, int number, bool *exact) {
+    size_t accuracy = 0;
+    TRY(cli_take_word(option, accuracies, 2, &accuracy));
+    *exact = accuracy == 1;
+    if (option->given && number == CLI_CPU)
+        return cli_misuse("--accuracy does nothing without --device cuda");
+    return CLI_DONE;
+}
+
+const char *cli_accuracy_name(bool exact) {
+    return accuracies[exact];
+}

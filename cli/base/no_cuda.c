@@ -35,10 +35,13 @@ tq_status cli_device_decode(cli_device *device, const tq_encoded *encoded, tq_do
 }
 
 tq_status cli_device_attend(cli_device *device, const tq_attention_params *params, bool exact,
-                            const tq_encoded *k, const tq_encoded *v, const float *q, float *out,
-                            float *lse) {
-    (void)device, (void)params, (void)exact, (void)k, (void)v, (void)q, (void)out, (void)lse;
+                            const cli_device_cache *cache, const float *q, float *out, float *lse) {
+    (void)device, (void)params, (void)exact, (void)cache, (void)q, (void)out, (void)lse;
     return refuse();
+}
+
+void cli_device_time(cli_device *device, cli_device_timing *timing) {
+    (void)device, (void)timing;
 }
 
 bool cli_has_cuda(void) {

@@ -76,8 +76,9 @@ static int refuse_option(const cli_args *args, const cli_command *command, int e
     const char *option = poptBadOption(args->context, POPT_BADOPTION_NOALIAS);
     const bool device = strcmp(option, "--device") == 0 || strncmp(option, "--device=", 9) == 0;
     if (device && error == POPT_ERROR_BADOPT)
-        return cli_misuse("--device: %s works on the CPU; encode, decode and attend take it",
-                          command->name);
+        return cli_misuse(
+            "--device: %s works on the CPU; encode, decode, attend, ablate and bench take it",
+            command->name);
     return cli_misuse("%s: %s", option, poptStrerror(error));
 }
 

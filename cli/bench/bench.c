@@ -9,6 +9,7 @@
 #include "base/progress.h"
 #include "base/threads.h"
 #include "bench/attend.h"
+#include "bench/device.h"
 
 enum {
     OP,
@@ -24,6 +25,8 @@ enum {
     KV_HEADS,
     POSITIONS,
     QUERIES,
+    DEVICE,
+    ACCURACY,
     JSON,
     N_OPTIONS
 };
@@ -39,6 +42,8 @@ typedef struct request {
     tq_parallel parallel;
     tq_isa isa;
     size_t samples;
+    int device_number;
+    bool exact; /* of a device's attention */
     bool as_json;
 } request;
 
@@ -46,12 +51,21 @@ static bool wants_attend(const request *want) {
     return want->filter.op && want->op == CLI_BENCH_ATTEND;
 }
 
+static bool on_device(const request *want) {
+    return want->device_number != CLI_CPU;
+}
+
+/* Whether a device's codec takes it too. */
+static bool is_of_all(int option) {
+    return option == KV_HEADS || option == POSITIONS;
+}
+
 /* What only --op attend has, and what it has not. */
 static int take_attend(request *want, const cli_option *options) {
     static const int theirs[] = {SET, DOMAIN}, ours[] = {V_FORMAT, HEADS, KV_HEADS, POSITIONS, QUERIES};
     const bool attend = wants_attend(want);
     for (size_t i = 0; !attend && i < sizeof ours / sizeof ours[0]; i++)
-        if (options[ours[i]].given)
+        if (options[ours[i]].given && !(on_device(want) && is_of_all(ours[i])))
             return cli_misuse("--%s belongs to --op attend", options[ours[i]].name);
     for (size_t i = 0; attend && i < sizeof theirs / sizeof theirs[0]; i++)
         if (options[theirs[i]].given)
@@ -66,9 +80,26 @@ static int take_attend(request *want, const cli_option *options) {
     return cli_take_count(&options[QUERIES], 1, MAX_QUERIES, &want->attend.queries);
 }
 
+/* What is the CPU's alone. */
+static int take_device(const request *want, const cli_option *options) {
+    static const int cpus[] = {SET, THREADS, ISA};
+    for (size_t i = 0; i < sizeof cpus / sizeof cpus[0]; i++)
+        if (options[cpus[i]].given)
+            return cli_misuse("--%s does nothing with --device cuda", options[cpus[i]].name);
+    if (!want->filter.op) return CLI_DONE;
+    if (want->op == CLI_BENCH_ROTATE || want->op == CLI_BENCH_REQUANTIZE)
+        return cli_misuse("--op %s is timed on the CPU; on a device encode, decode and attend are",
+                          cli_bench_op_names[want->op]);
+    if (want->op != CLI_BENCH_ATTEND && options[ACCURACY].given)
+        return cli_misuse("--accuracy belongs to --op attend");
+    return CLI_DONE;
+}
+
 static int take_codec(request *want, const cli_option *options) {
     static const char *const sets[] = {"l2", "ram"}, *const domains[] = {"rotated", "original"};
     size_t op = 0, set = 0, domain = 0, dim = 0;
+    TRY(cli_take_device(&options[DEVICE], &want->device_number));
+    TRY(cli_take_accuracy(&options[ACCURACY], want->device_number, &want->exact));
     TRY(cli_take_word(&options[OP], cli_bench_op_names, CLI_N_BENCH_OPS, &op));
     want->op = (cli_bench_op)op;
     want->filter.op = options[OP].given ? &want->op : NULL;
@@ -84,7 +115,7 @@ static int take_codec(request *want, const cli_option *options) {
     want->filter.domain = domain == 1 ? TQ_ORIGINAL : TQ_ROTATED;
     if (options[DOMAIN].given && want->filter.op && want->op != CLI_BENCH_DECODE)
         return cli_misuse("--domain belongs to --op decode");
-    return CLI_DONE;
+    return on_device(want) ? take_device(want, options) : CLI_DONE;
 }
 
 static int take_threads(request *want, const cli_option *option) {
@@ -167,6 +198,25 @@ static int bench(const request *want) {
     return rc;
 }
 
+static int bench_device(const request *want) {
+    cli_device_filter filter = {.exact = want->exact,
+                                .op = want->filter.op,
+                                .k = want->filter.format,
+                                .v = want->attend.v,
+                                .heads = want->attend.heads,
+                                .kv_heads = want->attend.kv_heads,
+                                .dim = want->filter.dim,
+                                .positions = want->attend.positions,
+                                .queries = want->attend.queries,
+                                .samples = want->samples,
+                                .domain = want->filter.domain,
+                                .as_json = want->as_json};
+    int rc = cli_open_device(want->device_number, &filter.device);
+    if (rc == CLI_DONE) rc = cli_bench_device(&filter);
+    cli_close_device(filter.device);
+    return rc;
+}
+
 static const cli_option_spec specs[N_OPTIONS] = {
     [OP] = {"op", 0, "OP", "encode, decode, rotate, requantize or attend"},
     [FORMAT] = {"format", 0, "FORMAT", "see 'tqkv formats'"},
@@ -181,12 +231,15 @@ static const cli_option_spec specs[N_OPTIONS] = {
     [KV_HEADS] = {"kv-heads", 0, "G", "attend: KV heads (default 8)"},
     [POSITIONS] = {"positions", 0, "T", "attend: cached positions"},
     [QUERIES] = {"queries", 0, "N", "attend: the last N ask (default 1)"},
+    [DEVICE] = CLI_DEVICE_SPEC,
+    [ACCURACY] = CLI_ACCURACY_SPEC,
     [JSON] = {"json", 0, NULL, "print a JSON object a row, each on its line"},
 };
 
 static int run(const cli_args *args) {
     request want = {.filter = {.threads = 1}};
     TRY(take_options(&want, args->options));
+    if (on_device(&want)) return bench_device(&want);
     if (wants_attend(&want)) return bench_attend(&want);
     want.samples = args->options[SAMPLES].given ? want.samples : DEFAULT_SAMPLES;
     return bench(&want);
@@ -200,6 +253,7 @@ const cli_command cli_bench_command = {
                 "  tqkv bench --op decode --format tq4 --dim 256 --set l2\n"
                 "  tqkv bench --op encode --threads 2 --json >rows.jsonl\n"
                 "  tqkv bench --op attend --format tq8 --v-format tq4 --heads 16 --kv-heads 2\n"
+                "  tqkv bench --device cuda --op attend\n"
                 "\n"
                 "What an option leaves open is a row for every common value. attend is measured\n"
                 "when it is asked for; what is left open of heads and D is three models' shapes,\n"
@@ -212,7 +266,9 @@ const cli_command cli_bench_command = {
                 "spread  half the interquartile range of these ratios over their median\n"
                 "attend is checked against float64 on the decoded cache. Its limits: reading the\n"
                 "bytes that float16 keys and values would have, and float32 multiply-adds in\n"
-                "registers; its share is that of the floor's median time over ours.\n",
+                "registers; its share is that of the floor's median time over ours.\n"
+                "On a device (--device) encode, decode and attend, the default cache among the\n"
+                "rows, are timed by its events beside copies within its memory.\n",
     .specs = specs,
     .n_specs = N_OPTIONS,
     .run = run,

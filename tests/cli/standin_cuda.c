@@ -5,11 +5,14 @@
  * shows nothing.
  *
  * There are two devices, the second one too old, and none if CUDA_VISIBLE_DEVICES is empty.
- * STANDIN_MEMORY is the largest allocation, in bytes; with STANDIN_FAULT every copy back fails. */
+ * STANDIN_MEMORY is the largest allocation, in bytes; with STANDIN_FAULT every copy back fails.
+ * STANDIN_WRONG makes its kernels wrong: "decode", the decoder's values are twice what they should be;
+ * "sums", attention's outputs are 1.25 times that, but for a window of one position. */
 #include <cuda_runtime_api.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "tqkv/cuda_attention.h"
 #include "tqkv/tqkv.h"
@@ -21,6 +24,11 @@ struct tq_cuda {
 struct tq_cuda_attention {
     tq_cuda_attention_config config;
 };
+
+static int is_wrong(const char *what) {
+    const char *wrong = getenv("STANDIN_WRONG");
+    return wrong && strcmp(wrong, what) == 0;
+}
 
 cudaError_t cudaSetDevice(int device) {
     return device == 0 ? cudaSuccess : cudaErrorInvalidDevice;
@@ -48,6 +56,47 @@ cudaError_t cudaMemset(void *to, int byte, size_t bytes) {
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind) {
     if (kind == cudaMemcpyDeviceToHost && getenv("STANDIN_FAULT")) return cudaErrorLaunchFailure;
     memcpy(to, from, bytes);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
+                            cudaStream_t stream) {
+    (void)stream;
+    return cudaMemcpy(to, from, bytes, kind);
+}
+
+cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, int device) {
+    (void)attribute, (void)device;
+    *value = 1 << 16;
+    return cudaSuccess;
+}
+
+/* An event is a time in microseconds. */
+cudaError_t cudaEventCreate(cudaEvent_t *event) {
+    *event = calloc(1, sizeof(double));
+    return *event ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+    free(event);
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+    struct timespec now;
+    (void)stream;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    *(double *)(void *)event = 1e6 * (double)now.tv_sec + 1e-3 * (double)now.tv_nsec;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+    (void)event;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to) {
+    *ms = (float)(1e-3 * (*(double *)(void *)to - *(double *)(void *)from));
     return cudaSuccess;
 }
 
@@ -136,7 +185,11 @@ tq_status tq_cuda_decode(tq_cuda *cuda, const tq_codec *codec, const tq_batch *b
                          const uint16_t *centre, size_t n_centre, tq_type type, void *dst, size_t n_dst,
                          void *stream) {
     (void)cuda, (void)type, (void)stream;
-    return tq_decode(codec, batch, domain, codes, n_codes, norms, n_norms, centre, n_centre, dst, n_dst);
+    const tq_status status =
+        tq_decode(codec, batch, domain, codes, n_codes, norms, n_norms, centre, n_centre, dst, n_dst);
+    for (size_t i = 0; is_wrong("decode") && i < batch->rows * codec->head_dim; i++)
+        ((float *)dst)[i] *= 2.0f; /* of the first head */
+    return status;
 }
 
 tq_status tq_cuda_attention_plan(tq_cuda *cuda, const tq_cuda_attention_config *config,
@@ -153,10 +206,10 @@ void tq_cuda_attention_free(tq_cuda_attention *attention) {
     free(attention);
 }
 
-/* The one page as a ring, which it is once the sequence is longer; the CPU reads any layout, fast kernels
- * do not. */
-static tq_status as_ring(const tq_cuda_attention_config *config, const tq_view *from, size_t first,
-                         tq_view *to) {
+/* Codes from position `first` on: the one page, whose slot 0 is that of `origin`, a ring where a sequence
+ * without a table is longer; the CPU reads any layout, fast kernels do not. */
+static tq_status as_ring(const tq_cuda_attention_config *config, const tq_view *from, size_t origin,
+                         size_t first, tq_view *to) {
     size_t code_bytes, norm_bytes;
     tq_row_size(&from->codec, &code_bytes, &norm_bytes);
     const int aligned = from->page_rows % 16 == 0 && from->row_stride % 16 == 0;
@@ -165,7 +218,7 @@ static tq_status as_ring(const tq_cuda_attention_config *config, const tq_view *
         return tq_fail(TQ_E_STRIDE, 0, "layout", "the fast kernels do not read this layout");
     *to = *from;
     to->capacity = from->page_rows;
-    to->ring_start = first % from->page_rows;
+    to->ring_start = (first - origin) % from->page_rows;
     to->page_rows = to->pool_pages = 0;
     return TQ_OK;
 }
@@ -179,19 +232,24 @@ static void put_rows(const tq_attention_params *p, const float *from, size_t fro
                    size * sizeof(float));
 }
 
-static tq_status attend(const tq_attention_params *p, const tq_segment *segment,
-                        const tq_cuda_attention_batch *b) {
-    const size_t dim = p->head_dim, n = p->n_queries, rows = p->n_heads * n;
+static tq_status attend(const tq_attention_params *p, const tq_segment *segments, size_t n_segments,
+                        const tq_cuda_attention_batch *b, size_t sequence) {
+    const size_t dim = p->head_dim, n = p->n_queries, rows = p->n_heads * n, token = sequence * n;
     size_t bytes;
-    tq_status status = tq_attention_workspace(p, segment, 1, &bytes);
+    tq_status status = tq_attention_workspace(p, segments, n_segments, &bytes);
     if (status != TQ_OK) return status;
     void *workspace = aligned_alloc(64, bytes);
     float *q = malloc(rows * dim * sizeof *q), *out = malloc(rows * dim * sizeof *out),
           *lse = malloc(rows * sizeof *lse);
-    put_rows(p, b->q, b->q_head_stride, b->q_token_stride, q, n * dim, dim, dim);
-    status = tq_attention(p, segment, 1, q, rows * dim, out, rows * dim, lse, rows, workspace, bytes);
-    put_rows(p, out, n * dim, dim, b->out, b->out_head_stride, b->out_token_stride, dim);
-    put_rows(p, lse, n, 1, b->lse, 1, p->n_heads, 1);
+    put_rows(p, (const float *)b->q + token * b->q_token_stride, b->q_head_stride, b->q_token_stride, q,
+             n * dim, dim, dim);
+    status = tq_attention(p, segments, n_segments, q, rows * dim, out, rows * dim, lse, rows, workspace,
+                          bytes);
+    for (size_t i = 0; is_wrong("sums") && p->window != 1 && i < rows * dim; i++)
+        out[i] *= 1.25f;
+    put_rows(p, out, n * dim, dim, (float *)b->out + token * b->out_token_stride, b->out_head_stride,
+             b->out_token_stride, dim);
+    put_rows(p, lse, n, 1, b->lse + token * p->n_heads, 1, p->n_heads, 1);
     free(workspace);
     free(q);
     free(out);
@@ -199,12 +257,56 @@ static tq_status attend(const tq_attention_params *p, const tq_segment *segment,
     return status;
 }
 
-tq_status tq_cuda_attention_run(const tq_cuda_attention *attention, const tq_cuda_attention_batch *b,
-                                void *workspace, size_t workspace_bytes, void *stream) {
-    const tq_attention_config *layer = &attention->config.layer;
-    const size_t length = (size_t)b->lengths[0], rows = b->k->page_rows;
-    const size_t first = length > rows ? length - rows : 0;
-    tq_segment segment = {.length = length - first, .first_position = first};
+static tq_status dense_view(const tq_cuda_dense *d, const tq_attention_params *p, size_t rows,
+                            size_t first, tq_view *view) {
+    if (d->row_stride % 8 != 0 || d->head_stride % 8 != 0)
+        return tq_fail(TQ_E_STRIDE, 0, "dense", "strides that no multiple of 8 are");
+    const tq_status status = tq_view_dense(view, TQ_F16, p->head_dim, p->n_kv_heads, rows, d->data, d->n);
+    view->row_stride = d->row_stride * sizeof(uint16_t);
+    view->head_stride = d->head_stride * sizeof(uint16_t);
+    view->ring_start = first % rows;
+    return status;
+}
+
+/* Sinks or recent positions [first, end); none: nothing is added. */
+static tq_status add_dense(const tq_attention_params *p, const tq_cuda_dense *k, const tq_cuda_dense *v,
+                           size_t rows, size_t first, size_t end, tq_segment *segments, size_t *n) {
+    if (first >= end) return TQ_OK;
+    tq_segment *s = &segments[(*n)++];
+    *s = (tq_segment){.length = end - first, .first_position = first};
+    const tq_status status = dense_view(k, p, rows, first, &s->k);
+    return status == TQ_OK ? dense_view(v, p, rows, first, &s->v) : status;
+}
+
+/* Codes [first, end). */
+static tq_status add_codes(const tq_cuda_attention_config *config, const tq_cuda_attention_batch *b,
+                           size_t sequence, size_t first, size_t end, tq_segment *segments, size_t *n) {
+    const size_t origin = (size_t)b->code_first, rows = b->k->page_rows;
+    if (!b->block_tables && end > origin + rows && first < end - rows) first = end - rows;
+    if (first < origin) first = origin;
+    if (first >= end) return TQ_OK;
+    if (b->block_tables && b->block_tables[sequence * b->table_stride] != 0) return TQ_E_POSITION;
+    tq_segment *s = &segments[(*n)++];
+    *s = (tq_segment){.length = end - first, .first_position = first};
+    tq_status status = as_ring(config, b->k, origin, first, &s->k);
+    if (status == TQ_OK) status = as_ring(config, b->v, origin, first, &s->v);
+    if (b->k->centre_stretch != 0) {
+        s->k.centre_table = b->centre_tables + sequence * b->centre_table_stride;
+        s->k.n_centre_table = b->centre_table_stride;
+    }
+    return status;
+}
+
+static size_t least(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+
+static tq_status run_sequence(const tq_cuda_attention_config *config, const tq_cuda_attention_batch *b,
+                              size_t i) {
+    const tq_attention_config *layer = &config->layer;
+    const size_t length = (size_t)b->lengths[i], sinks = least(b->n_sinks, length);
+    size_t coded = b->coded_lengths ? least((size_t)b->coded_lengths[i], length) : length, n = 0;
+    if (coded < sinks) coded = sinks;
     const tq_attention_params params = {.size = sizeof params,
                                         .n_heads = layer->n_heads,
                                         .n_kv_heads = layer->n_kv_heads,
@@ -215,13 +317,27 @@ tq_status tq_cuda_attention_run(const tq_cuda_attention *attention, const tq_cud
                                         .softcap = layer->softcap,
                                         .bidirectional = layer->bidirectional,
                                         .window = layer->window};
+    tq_segment segments[3];
+    if (b->dense_rows && b->dense_rows[i] != 0) return TQ_E_POSITION;
+    tq_status status = add_dense(&params, &b->sink_k, &b->sink_v, b->n_sinks, 0, sinks, segments, &n);
+    if (status == TQ_OK) status = add_codes(config, b, i, sinks, coded, segments, &n);
+    if (status == TQ_OK)
+        status = add_dense(&params, &b->recent_k, &b->recent_v, b->recent_capacity, coded, length,
+                           segments, &n);
+    return status == TQ_OK ? attend(&params, segments, n, b, i) : status;
+}
+
+tq_status tq_cuda_attention_run(const tq_cuda_attention *attention, const tq_cuda_attention_batch *b,
+                                void *workspace, size_t workspace_bytes, void *stream) {
+    const tq_cuda_attention_config *config = &attention->config;
+    tq_status status = TQ_OK;
     (void)workspace, (void)workspace_bytes, (void)stream;
-    tq_status status = as_ring(&attention->config, b->k, first, &segment.k);
-    if (status == TQ_OK) status = as_ring(&attention->config, b->v, first, &segment.v);
-    if (status != TQ_OK) return status;
-    if (b->k->centre_stretch != 0) {
-        segment.k.centre_table = b->centre_tables;
-        segment.k.n_centre_table = b->centre_table_stride;
-    }
-    return attend(&params, &segment, b);
+    if (b->n_sequences > config->layer.max_sequences ||
+        b->n_sequences * b->n_queries > config->layer.max_queries)
+        return tq_fail(TQ_E_SIZE, b->n_sequences, "n_sequences", "more than the plan is for");
+    if (!config->dense && (b->n_sinks > 0 || b->recent_capacity > 0))
+        return tq_fail(TQ_E_FORMAT, 0, "sink_k", "the plan is for codes alone");
+    for (size_t i = 0; status == TQ_OK && i < b->n_sequences; i++)
+        status = run_sequence(config, b, i);
+    return status;
 }

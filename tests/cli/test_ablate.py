@@ -285,9 +285,10 @@ class Ablate(CommandTest):
     def test_json(self):
         self.make(64)
         told = self.json(*self.arguments("tq4"))
-        self.assertEqual(list(told), ["name", "format", "v_format", "bits_per_value", "fault", "n_heads",
+        self.assertEqual(list(told), ["name", "format", "v_format", "bits_per_value", "device", "accuracy", "fault", "n_heads",
                                       "n_kv_heads", "n_queries", "n_positions", "head_dim", "scale", "ring", "rows", "heads", "bound",
                                       "error", "verdict"])
+        self.assertEqual((told["device"], told["accuracy"]), ("cpu", None))
         self.assertEqual(list(told["rows"][0]), ["path", "worst", "nrmse_decoded", "nrmse_original",
                                                  "cosine_mean", "cosine_p1", "top1", "kl"])
         self.assertEqual(sorted(self.json(*self.arguments("tq4", "--fault", "scale"))["error"]),

@@ -5,7 +5,8 @@ import unittest.mock
 
 from support import CommandTest, gaussian, main
 
-COMMANDS = ("encode", "decode", "attend")
+WRITING = ("encode", "decode", "attend")
+COMMANDS = (*WRITING, "ablate", "bench")
 
 
 class NoDevice(CommandTest):
@@ -22,6 +23,8 @@ class NoDevice(CommandTest):
         return {"encode": ("encode", "x.npy", "-o", "new", "--format", "tq4"),
                 "decode": ("decode", "x.st", "-o", "new"),
                 "attend": ("attend", "--q", "x.npy", "--k", "x.st", "--v", "x.st", "-o", "new", "--lse", "new.lse"),
+                "ablate": ("ablate", "--q", "x.npy", "--k", "x.npy", "--v", "x.npy", "--format", "tq4", "--json"),
+                "bench": ("bench", "--op", "attend", "--samples", "1"),
                 }[command] + more
 
     def test_wrong_words(self):
@@ -37,7 +40,10 @@ class NoDevice(CommandTest):
                          *self.arguments(command, "--device", "cpu", "--device", "cpu"))
 
     def test_the_cpu_by_name(self):
-        for command in COMMANDS:
+        told = [self.tqkv(*self.arguments("ablate", *device)) for device in ((), ("--device", "cpu"))]
+        self.assertEqual(told[0], told[1])
+        self.assertIn('"device": "cpu"', told[0])
+        for command in WRITING:
             self.tqkv(*self.arguments(command))
             usual = self.read("new")
             os.remove(self.path("new"))
@@ -55,6 +61,8 @@ class NoDevice(CommandTest):
                                     *self.arguments(command, "--device", text))
                 self.assertEqual(done.stdout, "")
                 self.assertEqual(done.stderr.count("\n"), 1)
+            if command not in WRITING:
+                continue
             self.write("new", b"old")
             self.refused(1, "--device cuda:0", *self.arguments(command, "--device", "cuda"))
             self.assertEqual(self.read("new"), b"old")
@@ -68,16 +76,27 @@ class NoDevice(CommandTest):
                               (("--path", "decoded"), "--path decoded is the CPU's"),
                               (("--accuracy", "best"), "--accuracy: 'best' is none; there are fast and exact")):
             self.refused(2, word, *self.arguments("attend", "--device", "cuda", *options))
-        for device in ((), ("--device", "cpu")):
-            self.refused(2, "--accuracy does nothing without --device cuda",
-                         *self.arguments("attend", "--accuracy", "exact", *device))
+        for options, word in ((("--threads", "2"), "--threads does nothing with --device cuda"),
+                              (("--set", "ram"), "--set does nothing with --device cuda"),
+                              (("--isa", "scalar"), "--isa does nothing with --device cuda"),
+                              (("--op", "rotate"), "--op rotate is timed on the CPU"),
+                              (("--op", "decode", "--accuracy", "exact"), "--accuracy belongs to --op attend"),
+                              (("--op", "decode", "--heads", "4"), "--heads belongs to --op attend")):
+            self.refused(2, word, "bench", "--device", "cuda", *options)
+        for command in ("attend", "ablate", "bench"):
+            for device in ((), ("--device", "cpu")):
+                self.refused(2, "--accuracy does nothing without --device cuda",
+                             *self.arguments(command, "--accuracy", "exact", *device))
+        self.refused(2, "--threads does nothing with --self-test", "ablate", "--self-test", "--device", "cuda",
+                     "--threads", "2")
+        self.refused(1, "^tqkv ablate: --device cuda:0: ", "ablate", "--self-test", "--device", "cuda")
 
     def test_commands_of_the_cpu(self):
-        for command in ("info", "compare", "sweep", "requantize", "codebook", "formats", "kernels", "bench",
-                        "ablate", "eval", "generate"):
+        for command in ("info", "compare", "sweep", "requantize", "codebook", "formats", "kernels", "eval",
+                        "generate"):
             for option in (("--device", "cuda"), ("--device=cpu",)):
-                self.refused(2, f"^tqkv {command}: --device: {command} works on the CPU; encode, decode and attend "
-                                "take it\nTry", command, *option)
+                self.refused(2, f"^tqkv {command}: --device: {command} works on the CPU; encode, decode, attend, "
+                                "ablate and bench take it\nTry", command, *option)
         self.refused(2, "--devices: unknown option", "bench", "--devices")
 
     def test_kernels_tells_of_none(self):

@@ -192,6 +192,11 @@ class Attend(CommandTest):
                           k_offset=1.0 if k_options else 0.0, v_offset=2.0 if v_options else 0.0)
                 self.both("--causal", causal=True, centred=True)
 
+    def test_more_queries_than_positions(self):
+        """Without a mask they stand nowhere."""
+        self.make(64, 3, 8, ("--format", "tq4"), ("--format", "tq4"))
+        self.both()
+
     def test_what_a_device_does_not_do(self):
         self.make(64, 40, 1, ("--format", "tq4"), ("--format", "tq4", "--center", "mean", "--center-stretch", "8"))
         common = ("attend", "--q", "q.npy", "-o", "new", "--device", DEVICE["device"])
@@ -200,6 +205,155 @@ class Attend(CommandTest):
         self.refused(2, r"--device cuda: v\.npy is not encoded", *common, "--k", "k.st", "--v", "v.npy")
         self.refused(2, r"--device cuda: v\.st: values with centres of stretches", *common, "--k", "k.st", "--v",
                      "v.st")
+
+
+class Ablate(CommandTest):
+    """The device's decoder and attention hold what they promise, and what is broken on purpose is named."""
+    DEFAULT = "tq6/tq4+centre+recent+sinks"
+
+    def make(self, dim, n=5, positions=150, offset=0.0):
+        shift = [offset * x for x in gaussian(dim, 9)]
+        for name, count, rows, seed in (("q", H, n, 1), ("k", G, positions, 2), ("v", G, positions, 3)):
+            values = gaussian(count * rows * dim, seed)
+            if name == "k":
+                values = [x + shift[i % dim] for i, x in enumerate(values)]
+            self.write_npy(f"{name}.npy", (count, rows, dim), values)
+
+    def arguments(self, name, accuracy, *options):
+        return ("ablate", "--q", "q.npy", "--k", "k.npy", "--v", "v.npy", "--format", name, "--device",
+                DEVICE["device"], "--accuracy", accuracy, *options)
+
+    def ablate(self, name, accuracy, *options):
+        told = self.json(*self.arguments(name, accuracy, *options))
+        self.assertEqual((told["device"], told["accuracy"]), (f"{DEVICE['device']}, {DEVICE['name']}", accuracy))
+        told["rows"] = {row["path"]: row for row in told["rows"]}
+        return told
+
+    def check(self, name, *options):
+        for accuracy, worst in (("fast", 3e-3), ("exact", 1e-5)):
+            told = self.ablate(name, accuracy, *options)
+            self.assertIsNone(told["error"], told["verdict"])
+            self.assertLess(told["rows"]["fused"]["worst"], worst, (name, accuracy, options))
+            self.assertLess(told["rows"]["decoded"]["worst"], 2e-6)
+            self.assertGreater(told["bound"], 2 ** -9 if accuracy == "fast" else 0.0)
+
+    def test_formats(self):
+        for dim, name in ((128, "tq4"), (64, "tq6/tq4"), (96, "tq3/tq5"), (256, "tq4-v1"), (512, "tq8-v1")):
+            with self.subTest(dim=dim, name=name):
+                self.make(dim, positions=60)
+                self.check(name, "--causal")
+
+    def test_masks_and_rings(self):
+        """With a window through a ring that has wrapped; without a mask also more queries than positions."""
+        self.make(64, positions=90)
+        for options in ((), ("--causal", "--window", "40"), ("--window", "40"), ("--causal", "--softcap", "2"),
+                        ("--causal", "--window", "1"), ("--causal", "--window", "1000"), ("--scale", "0.3")):
+            with self.subTest(options=options):
+                self.check("tq4", *options)
+        self.make(64, n=20, positions=7)
+        self.check("tq4")
+
+    def test_caches_of_any_configuration(self):
+        """Sinks, centres, codes and recent positions in one call, another cache for each query."""
+        self.make(64, n=40, positions=400, offset=2.0)
+        for name in ("default", self.DEFAULT, "tq4+centre=100", "tq3/tq5+sinks=7", "tq5+recent=33",
+                     "tq4+centre=all+sinks=2"):
+            with self.subTest(name=name):
+                self.check(name, "--causal")
+        for options in (("--causal", "--window", "90"), ("--window", "90"), (), ("--softcap", "2", "--causal")):
+            with self.subTest(options=options):
+                self.check("tq4+centre+recent=20+sinks=2", *options)
+        self.make(64, n=9, positions=5)
+        self.check("tq4+sinks=3")
+
+    def test_faults_are_named(self):
+        self.make(64)
+        for accuracy in ("fast", "exact"):
+            for options in ((), ("--causal", "--window", "40")):
+                for fault, cause in (("scale", "scale"), ("ring", "order"), ("signs", "signs")):
+                    error = self.ablate("tq4", accuracy, "--fault", fault, *options)["error"]
+                    self.assertEqual((error["path"], error["stage"], error["cause"]), ("fused", "keys", cause))
+            self.make(64, n=20, positions=300, offset=3.0)
+            told = self.ablate(self.DEFAULT, accuracy, "--causal", "--fault", "centre")
+            self.assertEqual([told["error"][key] for key in ("path", "stage", "cause", "first")],
+                             ["fused", "keys", "centre", 1])
+            self.assertLess(told["rows"]["decoded"]["worst"], 2e-6)
+            self.make(64)
+
+    def test_self_test(self):
+        for accuracy in ("fast", "exact"):
+            told = self.json("ablate", "--self-test", "--device", DEVICE["device"], "--accuracy", accuracy)
+            self.assertIs(told["passed"], True, told)
+            self.assertEqual((told["device"], told["accuracy"]), (f"{DEVICE['device']}, {DEVICE['name']}", accuracy))
+
+    def test_text(self):
+        self.make(64, positions=40)
+        line = f"# {DEVICE['device']}, {DEVICE['name']}: decodes, and attends to codes, accuracy exact; the rest"
+        for text in (self.tqkv(*self.arguments("tq4", "exact")),
+                     self.tqkv(*self.arguments("tq4,tq6+sinks", "exact")),
+                     self.tqkv("ablate", "--self-test", "--device", DEVICE["device"], "--accuracy", "exact")):
+            self.assert_fits_80_columns(text)
+            self.assertIn(line, " ".join(text.split()))
+
+    def test_formats_side_by_side(self):
+        self.make(64, n=30)
+        names = ["default", "tq4"]
+        told = self.json(*self.arguments(",".join(names), "fast", "--causal"))
+        self.assertEqual([told["device"], told["accuracy"]], [f"{DEVICE['device']}, {DEVICE['name']}", "fast"])
+        for one in told["formats"]:
+            alone = self.ablate(one["name"], "fast", "--causal")
+            rows = [row for row in alone["rows"].values() if row["path"] in ("decoded", "fused")]
+            self.assertEqual((one["rows"], one["bits_per_value"]), (rows, alone["bits_per_value"]))
+
+
+class Bench(CommandTest):
+    """Every row is checked against the CPU before it is told; what it tells hangs together."""
+    def rows(self, *options):
+        told = self.tqkv("bench", "--device", DEVICE["device"], "--json", "--samples", "3", *options)
+        rows = [json.loads(line) for line in told.splitlines()]
+        for row in rows:
+            self.assertEqual((row["device"], row["samples"]), (f"{DEVICE['device']}, {DEVICE['name']}", 3))
+            self.assertGreater(row["us"], 0)
+            self.assertAlmostEqual(row["gb_per_s"] / (1e-3 * row["bytes"] / row["us"]), 1, places=3)
+            self.assertAlmostEqual(row["share"] / (row["gb_per_s"] / row["copy_gb_per_s"]), 1, places=3)
+            self.assertGreaterEqual(row["launches"], 1)
+        return rows
+
+    def test_rows(self):
+        rows = self.rows("--dim", "64", "--positions", "400", "--kv-heads", "2")
+        self.assertEqual([(row["op"], row["name"]) for row in rows],
+                         [(op, name) for op in ("encode", "decode") for name in ("tq4", "tq6", "tq8")] +
+                         [("attend", name) for name in ("default", "tq4", "tq8/tq4", "tq8")])
+        for row in rows:
+            shape = [row[key] for key in ("kv_heads", "dim", "positions")]
+            self.assertEqual(shape, [2, 64, 400])
+        encode, decode, attend = rows[0], rows[3], rows[7]
+        self.assertEqual(encode["bytes"], 800 * (4 * 64 + 32 + 2))
+        self.assertEqual([row["domain"] for row in (encode, decode, attend)], [None, "rotated", None])
+        self.assertEqual([row["accuracy"] for row in (encode, decode, attend)], [None, None, "fast"])
+        self.assertEqual((attend["bytes"], attend["f16_bytes"]), (800 * 2 * 34, 800 * 4 * 64))
+        self.assertEqual([row["over_f16"] for row in (encode, decode)], [None, None])
+        self.assertAlmostEqual(attend["over_f16"] / (attend["share"] * attend["f16_bytes"] / attend["bytes"]), 1,
+                               places=3)
+        # A sink, 64 recent positions, and the others' codes.
+        self.assertEqual(rows[6]["bytes"], 2 * (335 * (48 + 32 + 4) + 65 * 4 * 64))
+        self.assertLess(max(row["error"] for row in rows[6:]), 3e-3)
+        self.assertGreater(attend["sets"], 1)
+
+    def test_options(self):
+        (row,) = self.rows("--op", "attend", "--format", "tq8", "--v-format", "tq4", "--heads", "4", "--kv-heads", "2",
+                           "--dim", "64", "--positions", "90", "--queries", "3", "--accuracy", "exact")
+        self.assertEqual([row[key] for key in ("name", "heads", "kv_heads", "queries", "accuracy")],
+                         ["tq8/tq4", 4, 2, 3, "exact"])
+        self.assertLess(row["error"], 1e-5)
+        (row,) = self.rows("--op", "decode", "--format", "tq4-v1", "--dim", "256", "--positions", "50", "--domain",
+                           "original")
+        self.assertEqual([row[key] for key in ("name", "dim", "domain", "kv_heads")], ["tq4-v1", 256, "original", 8])
+        text = self.tqkv("bench", "--device", DEVICE["device"], "--op", "attend", "--dim", "64", "--positions", "90",
+                         "--samples", "1")
+        self.assert_fits_80_columns(text)
+        self.assertRegex(text, r"(?m)^attend +default +16/8 +64 +90 ")
+        self.assertIn(f"on {DEVICE['device']}, ", text)
 
 
 os.environ.pop("TQKV_ISA", None)
