@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Writes src/format/codebooks.inc and src/format/rotations.inc: centroids and boundaries; sign bits and
-the odd factors of the rotation.
+"""Writes src/format/codebooks.inc, digits.inc and rotations.inc: centroids and boundaries; centroids as
+integers; sign bits and the odd factors of the rotation.
 
   tools/tables.py --write    write them in place
   tools/tables.py --check    exit 1 if the tree's copies differ
@@ -115,6 +115,54 @@ def distortion(c, e):
     return 2.0 * total
 
 
+# ---- centroids as integers ----------------------------------------------------------------------
+
+DIGIT = 127                # the largest of a digit, so that two products of bytes fit in 16 bits
+LEADING = 128 * DIGIT      # the largest of two digits: 128 high + low, low from -64 to 63
+ONE_DIGIT_BITS = range(2, 5)  # formats whose error one digit adds less than 1 % to
+
+
+def rounding(whole, c):
+    """The unit that fits whole numbers to c best, and the mean square that is left, of N(0,1)."""
+    mass = [2.0 * cell[0] for cell in cells(c)]
+    unit = sum(m * w * x for m, w, x in zip(mass, whole, c)) / sum(m * w * w for m, w in zip(mass, whole))
+    return sum(m * (w * unit - x) ** 2 for m, w, x in zip(mass, whole, c)), unit
+
+
+def integers(bits):
+    """(whole numbers, unit, mean square of the rounding over the format's own). One digit: of the scales
+    that use half of its range or more the one that rounds least; two: rounding does not matter."""
+    c = lloyd_max(bits)
+    if bits in ONE_DIGIT_BITS:
+        whole = min(([round(x * k / (100.0 * c[-1])) for x in c] for k in range(4000, 100 * DIGIT + 1)),
+                    key=lambda w: rounding(w, c)[0])
+    else:
+        whole = [round(x * LEADING / c[-1]) for x in c]
+    left, unit = rounding(whole, c)
+    return whole, unit, left / distortion(c, edges(c))
+
+
+def split(whole):
+    high = (whole + 64) // 128
+    return high, whole - 128 * high
+
+
+def digits():
+    out = list(HEAD)
+    for bits in V2_BITS:
+        whole, unit, added = integers(bits)
+        both = (whole + [-x for x in whole]) * max(1, 16 >> bits)
+        note = f"v2, {bits} bits: centroids by stored code, in v2_unit_{bits}; {100.0 * added:.1e} % of error"
+        if bits in ONE_DIGIT_BITS:
+            out += signed(f"v2_high_{bits}", both, note + "; repeated to 16" * (bits < 4))
+        else:
+            high, low = zip(*(split(x) for x in whole))
+            out += signed(f"v2_high_{bits}", high + tuple(-x for x in high), note)
+            out += signed(f"v2_low_{bits}", low + tuple(-x for x in low), "and in 128th of it")
+        out += [f"#define v2_unit_{bits} {hexfloat(unit if bits in ONE_DIGIT_BITS else 128.0 * unit)}"]
+    return "\n".join(out) + "\n"
+
+
 # ---- signs and rotation -------------------------------------------------------------------------
 
 def splitmix64(seed, n):
@@ -160,6 +208,13 @@ def octets(name, data, comment):
     lines = [f"/* {comment} */", f"TQ_TABLE uint8_t {name}[{len(data)}] = {{"]
     for i in range(0, len(data), 16):
         lines.append("    " + ", ".join(f"0x{b:02x}" for b in data[i:i + 16]) + ",")
+    return lines + ["};"]
+
+
+def signed(name, data, comment):
+    lines = [f"/* {comment} */", f"TQ_TABLE signed char {name}[{len(data)}] = {{"]
+    for i in range(0, len(data), 16):
+        lines.append("    " + ", ".join(str(b) for b in data[i:i + 16]) + ",")
     return lines + ["};"]
 
 
@@ -245,11 +300,14 @@ def report():
         e = [0.0] + [float32(x) for x in edges(c)[1:-1]] + [math.inf]
         stored = distortion([float32(x) for x in c], e)
         print(f"{bits:4d}  {max(abs(r) for r in residual(c)):.2e}    {best:.15e}        {stored / best - 1:+.1e}")
+    print("bits  digits  what whole numbers add to the distortion")
+    for bits in V2_BITS:
+        print(f"{bits:4d}  {1 if bits in ONE_DIGIT_BITS else 2:6d}  {100.0 * integers(bits)[2]:.2e} %")
 
 
 def main():
     args = sys.argv[1:]
-    files = {"codebooks.inc": codebooks, "rotations.inc": rotations}
+    files = {"codebooks.inc": codebooks, "digits.inc": digits, "rotations.inc": rotations}
     if args == ["--report"]:
         report()
     elif args == ["--write"]:
