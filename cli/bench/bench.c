@@ -24,6 +24,7 @@ enum {
     KV_HEADS,
     POSITIONS,
     QUERIES,
+    ARITHMETIC,
     JSON,
     N_OPTIONS
 };
@@ -48,7 +49,8 @@ static bool wants_attend(const request *want) {
 
 /* What only --op attend has, and what it has not. */
 static int take_attend(request *want, const cli_option *options) {
-    static const int theirs[] = {SET, DOMAIN}, ours[] = {V_FORMAT, HEADS, KV_HEADS, POSITIONS, QUERIES};
+    static const int theirs[] = {SET, DOMAIN},
+                     ours[] = {V_FORMAT, HEADS, KV_HEADS, POSITIONS, QUERIES, ARITHMETIC};
     const bool attend = wants_attend(want);
     for (size_t i = 0; !attend && i < sizeof ours / sizeof ours[0]; i++)
         if (options[ours[i]].given)
@@ -62,6 +64,7 @@ static int take_attend(request *want, const cli_option *options) {
     want->attend.v = options[V_FORMAT].given ? &want->v_format : NULL;
     TRY(cli_take_count(&options[HEADS], 1, MAX_HEADS, &want->attend.heads));
     TRY(cli_take_count(&options[KV_HEADS], 1, MAX_HEADS, &want->attend.kv_heads));
+    TRY(cli_take_arithmetic(&options[ARITHMETIC], &want->attend.arithmetic));
     TRY(cli_take_count(&options[POSITIONS], 1, MAX_POSITIONS, &want->attend.positions));
     return cli_take_count(&options[QUERIES], 1, MAX_QUERIES, &want->attend.queries);
 }
@@ -181,6 +184,7 @@ static const cli_option_spec specs[N_OPTIONS] = {
     [KV_HEADS] = {"kv-heads", 0, "G", "attend: KV heads (default 8)"},
     [POSITIONS] = {"positions", 0, "T", "attend: cached positions"},
     [QUERIES] = {"queries", 0, "N", "attend: the last N ask (default 1)"},
+    [ARITHMETIC] = {"arithmetic", 0, "float|integer", "attend: of products with codes"},
     [JSON] = {"json", 0, NULL, "print a JSON object a row, each on its line"},
 };
 
@@ -212,7 +216,8 @@ const cli_command cli_bench_command = {
                 "spread  half the interquartile range of these ratios over their median\n"
                 "attend is checked against float64 on the decoded cache. Its limits: reading the\n"
                 "bytes that float16 keys and values would have, and float32 multiply-adds in\n"
-                "registers; its share is that of the floor's median time over ours.\n",
+                "registers; its share is that of the floor's median time over ours. In integers what\n"
+                "is allowed is what rounding to them takes.\n",
     .specs = specs,
     .n_specs = N_OPTIONS,
     .run = run,
