@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/attention.h"
 #include "base/message.h"
 #include "base/progress.h"
 #include "base/threads.h"

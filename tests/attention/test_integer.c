@@ -92,14 +92,14 @@ static void adds_little_to_the_formats_error(void **state) {
             const tq_segment segment = {.length = T,
                                         .k = view_of(formats[i], x.k, x.k_codes, x.k_norms),
                                         .v = view_of(formats[i], x.v, x.v_codes, x.v_norms)};
-            const double plain = error_of(&x, &segment, scale, TQ_ARITHMETIC_FLOAT);
-            const double whole = error_of(&x, &segment, scale, TQ_ARITHMETIC_INTEGER);
+            const double floats = error_of(&x, &segment, scale, TQ_ARITHMETIC_FLOAT);
+            const double integers = error_of(&x, &segment, scale, TQ_ARITHMETIC_INTEGER);
             print_message("%s, scores of %d: %+.2f %%\n", tq_format_name(formats[i]), sharp,
-                          100 * (whole / plain - 1));
-            if (!(whole <= 1.01 * plain))
+                          100 * (integers / floats - 1));
+            if (!(integers <= 1.01 * floats))
                 fail_msg("%s, scores of %d: integers add %.2f %% to the squared error, 1 is allowed",
-                         tq_format_name(formats[i]), sharp, 100 * (whole / plain - 1));
-            assert_true(whole != plain); /* or the option does nothing */
+                         tq_format_name(formats[i]), sharp, 100 * (integers / floats - 1));
+            assert_true(integers != floats); /* or the option does nothing */
         }
     }
 }
