@@ -10,6 +10,8 @@
 #include "kernels/attend/fetch_vec.h"
 #include "kernels/kernels.h"
 
+enum { DIGITS_MOST = 128 }; /* positions whose weights are summed up at once */
+
 /* The planes of a row of codes; 8 bits: bytes, in nibbles. */
 typedef struct digit_planes {
     const uint8_t *nibbles, *crumbs, *flags;
@@ -102,56 +104,86 @@ V_INLINE digit_book digit_book_load(const tq_codebook_tables *book, const unsign
     return b;
 }
 
-/* How many accumulators a product of so many bits takes. */
+/* How many accumulators a product of so many bits takes: as many as numbers have digits. */
 #define DIGITS_OF(bits) ((bits) > 4 ? 2u : 1u)
 
-/* V_BYTES codes of each half of a piece, of n keys, times `q` queries. high: products of high digits,
- * low: those with one low digit. */
-V_INLINE void score_digits_step(const digit_book *b, const unsigned bits, const unsigned q,
-                                const unsigned n, size_t dim, const int8_t *queries, size_t query_stride,
-                                const uint8_t *packed, size_t packed_stride, size_t piece, size_t at,
-                                const bool whole, vi *high, vi *low) {
-    const size_t room = tq_digit_room(dim);
-    V_FOR (t, n) {
-        vb codes[2];
-        digit_load(bits, dim, packed + t * packed_stride, piece, at, whole, codes);
-        V_FOR (odd, 2) {
-            const int8_t *query = queries + piece + odd * TQ_DIGIT_HALF + at;
-            const vb key = v_digits(&b->high, bits, codes[odd]);
-            if (bits <= 4) {
-                V_FOR (r, q)
-                    high[r * n + t] =
-                        v_dot_key(high[r * n + t], key, v_bytes_at(query + r * query_stride));
-                continue;
-            }
-            const vb key_low = v_digits(&b->low, bits, codes[odd]);
-            V_FOR (r, q) {
-                const vb digit = v_bytes_at(query + r * query_stride);
-                high[r * n + t] = v_dot_key(high[r * n + t], key, digit);
-                low[r * n + t] = v_dot_key(low[r * n + t], key_low, digit);
-                low[r * n + t] =
-                    v_dot_key(low[r * n + t], key, v_bytes_at(query + r * query_stride + room));
-            }
-        }
-    }
-}
+/* Rows of queries as blocks of keys want them: the digits of V_BYTES fields of every row, then those of
+ * the next, so that one pointer serves all rows. Rows that are not there are zeros. */
+typedef struct digit_rows {
+    _Alignas(64) int8_t digits[V_DIGIT_ROWS * 2 * TQ_MAX_DIM];
+    int32_t bias[V_SUMS]; /* what keys' digits with a bias add to a sum, by sum of a block */
+    float factors[V_SUMS];
+    size_t rows; /* that are there */
+} digit_rows;
 
-/* What keys' digits with a bias add to a row's sum; sums go by modulo 2^32. */
+/* Sums go by modulo 2^32. */
 V_INLINE uint32_t score_bias(const tq_query_head *head, const unsigned bits) {
     const uint32_t high = (uint32_t)head->sums[0], low = (uint32_t)head->sums[1];
     return V_KEY_BIAS * (bits <= 4 ? high : 128 * high + high + low);
 }
 
-V_INLINE void score_digits_block(const digit_book *b, const unsigned bits, const unsigned q,
-                                 const unsigned n, size_t dim, const uint8_t *queries,
-                                 size_t query_stride, const uint8_t *packed, size_t packed_stride,
-                                 float *scores, size_t n_stride) {
-    enum { MOST = V_SUMS < 2 * V_DIGIT_ROWS ? 2 * V_DIGIT_ROWS : V_SUMS };
-    const int8_t *digits = tq_query_digits_of(queries);
-    vi high[MOST], low[MOST];
-    V_FOR (i, q * n)
-        high[i] = low[i] = v_no_sums();
-    for (size_t i = q * n; i < MOST; i++) /* groups of four below */
+V_INLINE void gather_digits(digit_rows *g, const unsigned bits, const unsigned q, size_t dim,
+                            const uint8_t *queries, size_t query_stride) {
+    const size_t room = tq_digit_room(dim), row_bytes = DIGITS_OF(bits) * V_BYTES;
+    for (unsigned r = 0; r < q; r++)
+        for (unsigned d = 0; d < DIGITS_OF(bits); d++) {
+            int8_t *to = g->digits + r * row_bytes + d * V_BYTES;
+            const int8_t *from = tq_query_digits_of(queries + r * query_stride) + d * room;
+            for (size_t place = 0; place < room; place += V_BYTES, to += q * row_bytes)
+                if (r < g->rows)
+                    memcpy(to, from + place, V_BYTES);
+                else
+                    memset(to, 0, V_BYTES);
+        }
+}
+
+/* The bias and the factor of each sum of blocks of n keys. */
+V_INLINE void gather_heads(digit_rows *g, const unsigned bits, const unsigned n, const uint8_t *queries,
+                           size_t query_stride) {
+    for (size_t i = 0; i < V_SUMS; i++) {
+        const size_t r = i / n < g->rows ? i / n : 0;
+        tq_query_head head;
+        memcpy(&head, queries + r * query_stride, sizeof head);
+        g->bias[i] = (int32_t)score_bias(&head, bits);
+        g->factors[i] = head.factor;
+    }
+}
+
+/* V_BYTES codes of each half of a piece, of n keys, times `q` queries. high: products of high digits,
+ * low: those with one low digit. */
+V_INLINE void score_digits_step(const digit_book *b, const digit_rows *g, const unsigned bits,
+                                const unsigned q, const unsigned n, size_t dim, const uint8_t *packed,
+                                size_t packed_stride, size_t piece, size_t at, const bool whole, vi *high,
+                                vi *low) {
+    V_FOR (t, n) {
+        vb codes[2];
+        digit_load(bits, dim, packed + t * packed_stride, piece, at, whole, codes);
+        V_FOR (odd, 2) {
+            const int8_t *query = g->digits + (piece + odd * TQ_DIGIT_HALF + at) * q * DIGITS_OF(bits);
+            const vb key = v_digits(&b->high, bits, codes[odd]);
+            if (bits <= 4) {
+                V_FOR (r, q)
+                    high[r * n + t] = v_dot_key(high[r * n + t], key, v_bytes_at(query + r * V_BYTES));
+                continue;
+            }
+            const vb key_low = v_digits(&b->low, bits, codes[odd]);
+            V_FOR (r, q) {
+                const vb digit = v_bytes_at(query + 2 * r * V_BYTES);
+                high[r * n + t] = v_dot_key(high[r * n + t], key, digit);
+                low[r * n + t] = v_dot_key(low[r * n + t], key_low, digit);
+                low[r * n + t] =
+                    v_dot_key(low[r * n + t], key, v_bytes_at(query + (2 * r + 1) * V_BYTES));
+            }
+        }
+    }
+}
+
+V_INLINE void score_digits_block(const digit_book *b, const digit_rows *g, const unsigned bits,
+                                 const unsigned q, const unsigned n, size_t dim, const uint8_t *packed,
+                                 size_t packed_stride, float *scores, size_t n_stride) {
+    vi high[V_SUMS], low[V_SUMS];
+    float out[V_SUMS];
+    V_FOR (i, V_SUMS) /* sums are taken by fours and more */
         high[i] = low[i] = v_no_sums();
     for (size_t piece = 0; piece < dim; piece += TQ_DIGIT_PIECE) {
         const size_t half = digits_in_half(bits, dim, piece);
@@ -159,67 +191,69 @@ V_INLINE void score_digits_block(const digit_book *b, const unsigned bits, const
             fetch_ahead(packed + t * packed_stride + piece * bits / 8, 16 * bits, packed_stride);
         for (size_t at = 0; at < half; at += V_BYTES)
             if (digits_whole(bits, dim, piece, at))
-                score_digits_step(b, bits, q, n, dim, digits, query_stride, packed, packed_stride, piece,
-                                  at, true, high, low);
+                score_digits_step(b, g, bits, q, n, dim, packed, packed_stride, piece, at, true, high,
+                                  low);
             else
-                score_digits_step(b, bits, q, n, dim, digits, query_stride, packed, packed_stride, piece,
-                                  at, false, high, low);
+                score_digits_step(b, g, bits, q, n, dim, packed, packed_stride, piece, at, false, high,
+                                  low);
     }
-    int32_t sums[MOST];
     if (bits > 4)
         V_FOR (i, q * n)
             high[i] = v_sums_join(high[i], low[i]);
-    V_FOR (i, (q * n + 3) / 4)
-        v_sum4(high + 4 * i, sums + 4 * i);
-    V_FOR (r, q) {
-        const tq_query_head *head = (const tq_query_head *)(const void *)(queries + r * query_stride);
-        const uint32_t bias = score_bias(head, bits);
-        V_FOR (t, n)
-            scores[r * n_stride + t] = (float)(int32_t)((uint32_t)sums[r * n + t] - bias) * head->factor;
-    }
+    v_sums_scaled(high, q * n, g->bias, g->factors, out);
+    V_FOR (r, q)
+        if (r < g->rows) memcpy(scores + r * n_stride, out + r * n, n * sizeof *out);
 }
 
-V_INLINE void score_digits_rows(const digit_book *b, const unsigned bits, const unsigned q, size_t dim,
-                                const uint8_t *queries, size_t query_stride, size_t n,
+V_INLINE void score_digits_rows(const digit_book *b, const unsigned bits, const unsigned q, size_t rows,
+                                size_t dim, const uint8_t *queries, size_t query_stride, size_t n,
                                 const uint8_t *packed, size_t packed_stride, float *scores,
                                 size_t n_stride) {
     const unsigned fit = V_SUMS / (q * DIGITS_OF(bits)), block = fit > 8 ? 8 : fit < 1 ? 1 : fit;
+    digit_rows g;
     size_t t = 0;
+    g.rows = rows;
+    gather_digits(&g, bits, q, dim, queries, query_stride);
+    gather_heads(&g, bits, block, queries, query_stride);
     for (; n - t >= block; t += block)
-        score_digits_block(b, bits, q, block, dim, queries, query_stride, packed + t * packed_stride,
-                           packed_stride, scores + t, n_stride);
+        score_digits_block(b, &g, bits, q, block, dim, packed + t * packed_stride, packed_stride,
+                           scores + t, n_stride);
+    if (t == n) return;
+    gather_heads(&g, bits, 1, queries, query_stride);
     for (; t < n; t++)
-        score_digits_block(b, bits, q, 1, dim, queries, query_stride, packed + t * packed_stride,
-                           packed_stride, scores + t, n_stride);
+        score_digits_block(b, &g, bits, q, 1, dim, packed + t * packed_stride, packed_stride, scores + t,
+                           n_stride);
 }
 
-/* Rows of queries, or of weights, in the largest blocks that registers hold. */
+/* Rows of queries, or of weights, in the largest blocks that registers hold: RUN(q, rows that are there).
+ * One row of zeros more costs less than what is looked up once more for a row by itself. */
 #define DIGITS_BY_ROWS(RUN)                                                                              \
-    do {                                                                                                 \
-        size_t r = 0;                                                                                    \
-        for (; V_DIGIT_ROWS == 8 && rows - r >= 8; r += 8) {                                             \
-            RUN(8);                                                                                      \
+    for (size_t r = 0, here; r < rows; r += here) {                                                      \
+        const size_t left = rows - r;                                                                    \
+        if (V_DIGIT_ROWS == 8 && left >= 7) {                                                            \
+            here = left < 8 ? left : 8;                                                                  \
+            RUN(V_DIGIT_ROWS, here);                                                                     \
+        } else if (left >= 3) {                                                                          \
+            here = left < 4 ? left : 4;                                                                  \
+            RUN(4, here);                                                                                \
+        } else if (left == 2) {                                                                          \
+            here = 2;                                                                                    \
+            RUN(2, here);                                                                                \
+        } else {                                                                                         \
+            here = 1;                                                                                    \
+            RUN(1, here);                                                                                \
         }                                                                                                \
-        for (; rows - r >= 4; r += 4) {                                                                  \
-            RUN(4);                                                                                      \
-        }                                                                                                \
-        for (; rows - r >= 2; r += 2) {                                                                  \
-            RUN(2);                                                                                      \
-        }                                                                                                \
-        if (r < rows) {                                                                                  \
-            RUN(1);                                                                                      \
-        }                                                                                                \
-    } while (0)
+    }
 
 V_INLINE void score_digits_of(const tq_codebook_tables *book, const unsigned bits, size_t dim,
                               size_t rows, const uint8_t *queries, size_t query_stride, size_t n,
                               const uint8_t *packed, size_t packed_stride, float *scores,
                               size_t n_stride) {
     const digit_book b = digit_book_load(book, bits, V_KEY_BIAS);
-#define RUN(q)                                                                                           \
-    score_digits_rows(&b, bits, q, dim, queries + r * query_stride, query_stride, n, packed,             \
+#define RUN(q, here)                                                                                     \
+    score_digits_rows(&b, bits, q, here, dim, queries + r * query_stride, query_stride, n, packed,       \
                       packed_stride, scores + r * n_stride, n_stride)
-    DIGITS_BY_ROWS(RUN);
+    DIGITS_BY_ROWS(RUN)
 #undef RUN
 }
 
@@ -260,71 +294,109 @@ void V_NAME(score_digits)(const tq_codebook_tables *book, size_t dim, size_t row
 #undef RUN
 }
 
-/* The codes of four positions, of which there are n: those that are not there are the first once more,
- * and weigh nothing. */
-V_INLINE void value_codes(const unsigned bits, size_t dim, const uint8_t *packed, size_t packed_stride,
-                          size_t n, size_t piece, size_t at, const bool whole, vb codes[2][4]) {
+/* Rows of weights with zeros behind them, to four positions and to all of a block's rows. */
+typedef struct digit_weights {
+    _Alignas(64) uint8_t digits[2][V_DIGIT_ROWS][DIGITS_MOST];
+    size_t rows; /* that are there */
+} digit_weights;
+
+V_INLINE void gather_weights(digit_weights *g, const unsigned bits, const unsigned q,
+                             const uint8_t *weights, size_t weight_stride, size_t n) {
+    for (unsigned d = 0; d < DIGITS_OF(bits); d++)
+        for (unsigned r = 0; r < q; r++) {
+            const uint8_t *from = weights + r * weight_stride + d * (weight_stride / 2);
+            for (size_t t = 0; t < n; t += V_BYTES)
+                v_bytes_store_all(g->digits[d][r] + t,
+                                  v_bytes_some(from + t, r < g->rows ? n - t : 0));
+        }
+}
+
+/* Four positions' planes or codes at one place of a row. */
+typedef struct four_codes {
+    vb nibbles[4];
+    vb codes[2][4];
+} four_codes;
+
+/* Of positions, of which there are n, those that are not there are the first once more, and weigh
+ * nothing. */
+V_INLINE four_codes four_codes_of(const unsigned bits, size_t dim, const uint8_t *packed,
+                                  size_t packed_stride, size_t n, size_t piece, size_t at,
+                                  const bool whole) {
+    four_codes c;
     V_FOR (t, 4) {
+        const uint8_t *row = packed + (t < n ? t : 0) * packed_stride;
         vb both[2];
-        digit_load(bits, dim, packed + (t < n ? t : 0) * packed_stride, piece, at, whole, both);
-        codes[0][t] = both[0];
-        codes[1][t] = both[1];
+        if (bits == 4 && whole) {
+            c.nibbles[t] = v_bytes_at(row + piece / 2 + at);
+            continue;
+        }
+        digit_load(bits, dim, row, piece, at, whole, both);
+        c.codes[0][t] = both[0];
+        c.codes[1][t] = both[1];
     }
+    return c;
 }
 
-V_INLINE uint32_t four_weights(const uint8_t *weights, size_t n) {
-    uint32_t four = 0;
-    memcpy(&four, weights, n < 4 ? n : 4); /* byte t is position t's on little-endian processors */
-    return four;
+/* Bytes of two codes are interleaved before they are taken apart: half of the shuffles. */
+V_INLINE vb four_interleaved(const four_codes *c, const unsigned bits, const bool whole,
+                             const unsigned odd, const unsigned j) {
+    if (bits != 4 || !whole) return v_interleaved(c->codes[odd], j);
+    const vb pairs = v_interleaved(c->nibbles, j);
+    return odd ? v_nibbles_high(pairs) : v_bytes_and(pairs, 15);
 }
 
-/* Sums of parts [first, first + parts) of V_BYTES codes of each half of a piece, or of those of one half
- * alone: registers hold so many for `q` rows. A part of half `odd` is numbered 4 odd + j. */
-V_INLINE void accumulate_digits_parts(const digit_book *b, const unsigned bits, const unsigned q,
-                                      const unsigned first, const unsigned parts, size_t dim,
-                                      const uint8_t *weights, size_t weight_stride, size_t n,
-                                      const uint8_t *packed, size_t packed_stride, size_t piece,
-                                      size_t at, const bool whole, int32_t *sums, size_t sum_stride) {
+/* Where part i lies: parts that come of the same shuffles follow each other. */
+#define PART_ODD(bits, i) ((bits) == 4 ? (i) % 2 : (i) / 4)
+#define PART_J(bits, i)   ((bits) == 4 ? (i) / 2 : (i) % 4)
+
+/* Sums of parts [first, first + parts) of V_BYTES codes of each half of a piece: registers hold so many
+ * for `q` rows. */
+V_INLINE void accumulate_digits_parts(const digit_book *b, const digit_weights *g, const unsigned bits,
+                                      const unsigned q, const unsigned first, const unsigned parts,
+                                      size_t dim, size_t n, const uint8_t *packed, size_t packed_stride,
+                                      size_t piece, size_t at, const bool whole, int32_t *sums,
+                                      size_t sum_stride) {
     vi high[V_SUMS], low[V_SUMS];
     V_FOR (i, q * parts)
         high[i] = low[i] = v_no_sums();
     for (size_t t = 0; t < n; t += 4) {
-        vb codes[2][4];
+        const four_codes codes = four_codes_of(bits, dim, packed + t * packed_stride, packed_stride,
+                                               n - t, piece, at, whole);
         v_weight w[V_DIGIT_ROWS], w_low[V_DIGIT_ROWS];
-        value_codes(bits, dim, packed + t * packed_stride, packed_stride, n - t, piece, at, whole, codes);
         if (first == 0)
             V_FOR (i, 4)
                 fetch_ahead(packed + (t + i) * packed_stride + piece * bits / 8, 16 * bits,
                             packed_stride);
         V_FOR (r, q) {
-            w[r] = v_weight_of(four_weights(weights + r * weight_stride + t, n - t));
-            if (bits > 4)
-                w_low[r] =
-                    v_weight_of(four_weights(weights + r * weight_stride + weight_stride / 2 + t, n - t));
+            w[r] = v_weight_of(g->digits[0][r] + t);
+            if (bits > 4) w_low[r] = v_weight_of(g->digits[1][r] + t);
         }
         V_FOR (i, parts) {
-            const unsigned odd = (first + i) / 4, j = (first + i) % 4;
-            const vb code = v_interleaved(codes[odd], j), value = v_digits(&b->high, bits, code);
+            const vb code = four_interleaved(&codes, bits, whole, PART_ODD(bits, first + i),
+                                             PART_J(bits, first + i));
+            const v_value value = v_value_of(v_digits(&b->high, bits, code));
             if (bits <= 4) {
                 V_FOR (r, q)
-                    high[r * parts + i] = v_dot_value(high[r * parts + i], &w[r], value);
+                    high[r * parts + i] = v_dot_value(high[r * parts + i], &w[r], &value);
                 continue;
             }
-            const vb value_low = v_digits(&b->low, bits, code);
+            const v_value value_low = v_value_of(v_digits(&b->low, bits, code));
             V_FOR (r, q) {
                 vi *h = &high[r * parts + i], *l = &low[r * parts + i];
-                *h = v_dot_value(*h, &w[r], value);
-                *l = v_dot_value(v_dot_value(*l, &w[r], value_low), &w_low[r], value);
+                *h = v_dot_value(*h, &w[r], &value);
+                *l = v_dot_value(v_dot_value(*l, &w[r], &value_low), &w_low[r], &value);
             }
         }
     }
-    V_FOR (r, q)
+    V_FOR (r, q) {
+        if (r >= g->rows) continue;
         V_FOR (i, parts) {
-            const unsigned odd = (first + i) / 4, j = (first + i) % 4;
+            const unsigned odd = PART_ODD(bits, first + i), j = PART_J(bits, first + i);
             const vi sum =
                 bits <= 4 ? high[r * parts + i] : v_sums_join(high[r * parts + i], low[r * parts + i]);
             v_sums_add(sum, sums + r * sum_stride + piece + odd * TQ_DIGIT_HALF + j * 16 + at / 4);
         }
+    }
 }
 
 /* The end of rows of an odd dimension, a row of weights at a time: kernels for it would double the code.
@@ -334,10 +406,13 @@ static __attribute__((noinline)) void accumulate_digits_rest(const digit_book *b
                                                              size_t weight_stride, size_t n,
                                                              const uint8_t *packed, size_t packed_stride,
                                                              size_t piece, size_t at, int32_t *sums) {
+    digit_weights g;
+    g.rows = 1;
 #define REST(bits, first)                                                                                \
-    accumulate_digits_parts(b, bits, 1, first, 4, dim, weights, weight_stride, n, packed, packed_stride, \
-                            piece, at, false, sums, 0)
+    accumulate_digits_parts(b, &g, bits, 1, first, 4, dim, n, packed, packed_stride, piece, at, false,   \
+                            sums, 0)
 #define RUN(bits)                                                                                        \
+    gather_weights(&g, bits, 1, weights, weight_stride, n);                                              \
     REST(bits, 0);                                                                                       \
     REST(bits, 4)
     DIGITS_SWITCH(bits, RUN);
@@ -346,22 +421,25 @@ static __attribute__((noinline)) void accumulate_digits_rest(const digit_book *b
 }
 
 V_INLINE void accumulate_digits_rows(const digit_book *b, const unsigned bits, const unsigned q,
-                                     size_t dim, const uint8_t *weights, size_t weight_stride, size_t n,
-                                     const uint8_t *packed, size_t packed_stride, int32_t *sums,
-                                     size_t sum_stride) {
+                                     size_t rows, size_t dim, const uint8_t *weights,
+                                     size_t weight_stride, size_t n, const uint8_t *packed,
+                                     size_t packed_stride, int32_t *sums, size_t sum_stride) {
     const unsigned fit = V_SUMS / (q * DIGITS_OF(bits)), parts = fit > 8 ? 8 : fit < 1 ? 1 : fit;
+    digit_weights g;
+    g.rows = rows;
+    gather_weights(&g, bits, q, weights, weight_stride, n);
     for (size_t piece = 0; piece < dim; piece += TQ_DIGIT_PIECE) {
         const size_t half = digits_in_half(bits, dim, piece);
         for (size_t at = 0; at < half; at += V_BYTES) {
-#define PARTS(i, whole)                                                                                  \
+#define PARTS(i)                                                                                         \
     if ((i)*parts < 8)                                                                                   \
-    accumulate_digits_parts(b, bits, q, (i)*parts, parts, dim, weights, weight_stride, n, packed,        \
-                            packed_stride, piece, at, whole, sums, sum_stride)
+    accumulate_digits_parts(b, &g, bits, q, (i)*parts, parts, dim, n, packed, packed_stride, piece, at,  \
+                            true, sums, sum_stride)
             if (digits_whole(bits, dim, piece, at)) {
                 V_FOR (i, 8)
-                    PARTS(i, true);
+                    PARTS(i);
             } else {
-                for (unsigned r = 0; r < q; r++)
+                for (unsigned r = 0; r < rows; r++)
                     accumulate_digits_rest(b, bits, dim, weights + r * weight_stride, weight_stride, n,
                                            packed, packed_stride, piece, at, sums + r * sum_stride);
             }
@@ -375,10 +453,10 @@ V_INLINE void accumulate_digits_of(const tq_codebook_tables *book, const unsigne
                                    const uint8_t *packed, size_t packed_stride, int32_t *sums,
                                    size_t sum_stride) {
     const digit_book b = digit_book_load(book, bits, 0);
-#define RUN(q)                                                                                           \
-    accumulate_digits_rows(&b, bits, q, dim, weights + r * weight_stride, weight_stride, n, packed,      \
-                           packed_stride, sums + r * sum_stride, sum_stride)
-    DIGITS_BY_ROWS(RUN);
+#define RUN(q, here)                                                                                     \
+    accumulate_digits_rows(&b, bits, q, here, dim, weights + r * weight_stride, weight_stride, n,        \
+                           packed, packed_stride, sums + r * sum_stride, sum_stride)
+    DIGITS_BY_ROWS(RUN)
 #undef RUN
 }
 
@@ -386,7 +464,7 @@ void V_NAME(accumulate_digits)(const tq_codebook_tables *book, size_t dim, size_
                                const uint8_t *weights, size_t weight_stride, size_t n,
                                const uint8_t *packed, size_t packed_stride, int32_t *sums,
                                size_t sum_stride) {
-    assert(dim % TQ_LANES == 0 && dim <= TQ_MAX_DIM && book->digits != NULL);
+    assert(dim % TQ_LANES == 0 && dim <= TQ_MAX_DIM && n <= DIGITS_MOST && book->digits != NULL);
 #define RUN(bits)                                                                                        \
     accumulate_digits_of(book, bits, dim, rows, weights, weight_stride, n, packed, packed_stride, sums,  \
                          sum_stride)

@@ -31,6 +31,9 @@ V_INLINE vb v_bytes_some(const uint8_t *p, size_t n) {
     memcpy(whole, p, n < 32 ? n : 32);
     return v_bytes_at(whole);
 }
+V_INLINE void v_bytes_store_all(uint8_t *p, vb x) {
+    _mm256_storeu_si256((__m256i *)(void *)p, x);
+}
 V_INLINE vb v_bytes_or(vb x, vb y) {
     return _mm256_or_si256(x, y);
 }
@@ -109,16 +112,20 @@ V_INLINE vi v_dot_key(vi acc, vb key, vb query) {
 typedef struct v_weight {
     __m256i even, odd;
 } v_weight;
+typedef v_weight v_value;
 
-V_INLINE v_weight v_weight_of(uint32_t four) {
-    return (v_weight){_mm256_set1_epi32((int)(four & 0x00ff00ff)),
-                      _mm256_set1_epi32((int)(four >> 8 & 0x00ff00ff))};
+V_INLINE v_weight v_weight_of(const uint8_t *four) {
+    int32_t word;
+    memcpy(&word, four, sizeof word);
+    const __m256i all = _mm256_set1_epi32(word);
+    return (v_weight){_mm256_and_si256(all, _mm256_set1_epi16(0xff)), _mm256_srli_epi16(all, 8)};
 }
-V_INLINE vi v_dot_value(vi acc, const v_weight *w, vb value) {
-    const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(value, 8), 8);
-    const __m256i odd = _mm256_srai_epi16(value, 8);
-    return _mm256_add_epi32(
-        acc, _mm256_add_epi32(_mm256_madd_epi16(even, w->even), _mm256_madd_epi16(odd, w->odd)));
+V_INLINE v_value v_value_of(vb digits) {
+    return (v_value){_mm256_srai_epi16(_mm256_slli_epi16(digits, 8), 8), _mm256_srai_epi16(digits, 8)};
+}
+V_INLINE vi v_dot_value(vi acc, const v_weight *w, const v_value *value) {
+    return _mm256_add_epi32(acc, _mm256_add_epi32(_mm256_madd_epi16(value->even, w->even),
+                                                  _mm256_madd_epi16(value->odd, w->odd)));
 }
 
 /* Part j of four vectors with their bytes side by side: four of byte 0, four of byte 1 .. within 16
@@ -133,11 +140,18 @@ V_INLINE void v_sums_add(vi sums, int32_t *to) {
     _mm256_storeu_si256(at, _mm256_add_epi32(_mm256_loadu_si256(at), sums));
 }
 
-/* The sums of four vectors' lanes. */
-V_INLINE void v_sum4(const vi x[4], int32_t sums[4]) {
-    const __m256i four = _mm256_hadd_epi32(_mm256_hadd_epi32(x[0], x[1]), _mm256_hadd_epi32(x[2], x[3]));
-    _mm_storeu_si128((__m128i *)(void *)sums,
-                     _mm_add_epi32(_mm256_castsi256_si128(four), _mm256_extracti128_si256(four, 1)));
+/* The sums of four vectors' halves. */
+V_INLINE vi v_sum_halves(const vi x[4]) {
+    return _mm256_hadd_epi32(_mm256_hadd_epi32(x[0], x[1]), _mm256_hadd_epi32(x[2], x[3]));
+}
+/* out[i] = (the sum of x[i]'s lanes - bias[i]) * factors[i]; n of them mean something. */
+V_INLINE void v_sums_scaled(const vi x[V_SUMS], const unsigned n, const int32_t *bias,
+                            const float *factors, float *out) {
+    const vi a = v_sum_halves(x), b = n > 4 ? v_sum_halves(x + 4) : a;
+    const __m256i sums =
+        _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
+    const __m256i rest = _mm256_sub_epi32(sums, v_bytes_at(bias));
+    _mm256_storeu_ps(out, _mm256_mul_ps(_mm256_cvtepi32_ps(rest), _mm256_loadu_ps(factors)));
 }
 
 V_INLINE vf v_load_ints(const int32_t *p) {

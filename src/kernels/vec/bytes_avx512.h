@@ -5,6 +5,7 @@
 #define TQ_KERNELS_VEC_BYTES_H
 
 #include <immintrin.h>
+#include <string.h>
 
 #include "kernels/vec/common.h"
 
@@ -26,6 +27,9 @@ V_INLINE vb v_bytes_quarter(const uint8_t *p) {
 }
 V_INLINE vb v_bytes_some(const uint8_t *p, size_t n) {
     return _mm512_maskz_loadu_epi8(n >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << n) - 1, p);
+}
+V_INLINE void v_bytes_store_all(uint8_t *p, vb x) {
+    _mm512_storeu_si512(p, x);
 }
 V_INLINE vb v_bytes_or(vb x, vb y) {
     return _mm512_or_si512(x, y);
@@ -135,28 +139,36 @@ V_INLINE vi v_dot_key(vi acc, vb key, vb query) {
 }
 #endif
 
-/* acc + the products of four positions' weights, of 8 bits or 7, and values' digits. */
+/* acc + the products of four positions' weights, of 8 bits or 7, and values' digits. Without VNNI two
+ * positions at a time, in 16 bits. */
 typedef struct v_weight {
     __m512i even, odd; /* VNNI: bytes, in even */
 } v_weight;
+typedef v_weight v_value;
 
-V_INLINE v_weight v_weight_of(uint32_t four) {
+V_INLINE v_weight v_weight_of(const uint8_t *four) {
+    int32_t word;
+    memcpy(&word, four, sizeof word);
+    const __m512i all = _mm512_set1_epi32(word);
 #ifdef __AVX512VNNI__
-    const __m512i all = _mm512_set1_epi32((int)four);
     return (v_weight){all, all};
 #else
-    return (v_weight){_mm512_set1_epi32((int)(four & 0x00ff00ff)),
-                      _mm512_set1_epi32((int)(four >> 8 & 0x00ff00ff))};
+    return (v_weight){_mm512_and_si512(all, _mm512_set1_epi16(0xff)), _mm512_srli_epi16(all, 8)};
 #endif
 }
-V_INLINE vi v_dot_value(vi acc, const v_weight *w, vb value) {
+V_INLINE v_value v_value_of(vb digits) {
 #ifdef __AVX512VNNI__
-    return _mm512_dpbusd_epi32(acc, w->even, value);
+    return (v_value){digits, digits};
 #else
-    const __m512i even = _mm512_srai_epi16(_mm512_slli_epi16(value, 8), 8);
-    const __m512i odd = _mm512_srai_epi16(value, 8);
-    return _mm512_add_epi32(
-        acc, _mm512_add_epi32(_mm512_madd_epi16(even, w->even), _mm512_madd_epi16(odd, w->odd)));
+    return (v_value){_mm512_srai_epi16(_mm512_slli_epi16(digits, 8), 8), _mm512_srai_epi16(digits, 8)};
+#endif
+}
+V_INLINE vi v_dot_value(vi acc, const v_weight *w, const v_value *value) {
+#ifdef __AVX512VNNI__
+    return _mm512_dpbusd_epi32(acc, w->even, value->even);
+#else
+    return _mm512_add_epi32(acc, _mm512_add_epi32(_mm512_madd_epi16(value->even, w->even),
+                                                  _mm512_madd_epi16(value->odd, w->odd)));
 #endif
 }
 
@@ -171,16 +183,25 @@ V_INLINE void v_sums_add(vi sums, int32_t *to) {
     _mm512_storeu_si512(to, _mm512_add_epi32(_mm512_loadu_si512(to), sums));
 }
 
-/* The sums of four vectors' lanes. */
-V_INLINE void v_sum4(const vi x[4], int32_t sums[4]) {
+/* Within every 16 bytes the sums of four vectors' quads. */
+V_INLINE vi v_sum_quads(const vi x[4]) {
     const __m512i a =
         _mm512_add_epi32(_mm512_unpacklo_epi32(x[0], x[1]), _mm512_unpackhi_epi32(x[0], x[1]));
     const __m512i b =
         _mm512_add_epi32(_mm512_unpacklo_epi32(x[2], x[3]), _mm512_unpackhi_epi32(x[2], x[3]));
-    const __m512i c = _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
-    const __m256i d = _mm256_add_epi32(_mm512_castsi512_si256(c), _mm512_extracti64x4_epi64(c, 1));
-    _mm_storeu_si128((__m128i *)(void *)sums,
-                     _mm_add_epi32(_mm256_castsi256_si128(d), _mm256_extracti128_si256(d, 1)));
+    return _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+}
+/* The sums of neighbouring sixteens: two of x, then two of y. */
+V_INLINE vi v_sum_neighbours(vi x, vi y) {
+    return _mm512_add_epi32(_mm512_shuffle_i32x4(x, y, 0x88), _mm512_shuffle_i32x4(x, y, 0xdd));
+}
+/* out[i] = (the sum of x[i]'s lanes - bias[i]) * factors[i]; n of them mean something. */
+V_INLINE void v_sums_scaled(const vi x[V_SUMS], const unsigned n, const int32_t *bias,
+                            const float *factors, float *out) {
+    const vi near = v_sum_neighbours(v_sum_quads(x), v_sum_quads(x + 4));
+    const vi far = n > 8 ? v_sum_neighbours(v_sum_quads(x + 8), v_sum_quads(x + 12)) : near;
+    const vi sums = _mm512_sub_epi32(v_sum_neighbours(near, far), _mm512_loadu_si512(bias));
+    _mm512_storeu_ps(out, _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(factors)));
 }
 
 V_INLINE vf v_load_ints(const int32_t *p) {

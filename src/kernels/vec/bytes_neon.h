@@ -31,6 +31,9 @@ V_INLINE vb v_bytes_half(const uint8_t *p) {
 V_INLINE vb v_bytes_quarter(const uint8_t *p) {
     return vreinterpretq_u8_u32(vdupq_n_u32((uint32_t)v_bytes_load(p, 4)));
 }
+V_INLINE void v_bytes_store_all(uint8_t *p, vb x) {
+    vst1q_u8(p, x);
+}
 V_INLINE vb v_bytes_or(vb x, vb y) {
     return vorrq_u8(x, y);
 }
@@ -103,17 +106,21 @@ V_INLINE vi v_dot_key(vi acc, vb key, vb query) {
 typedef struct v_weight {
     int16x8_t even, odd;
 } v_weight;
+typedef v_weight v_value;
 
-V_INLINE v_weight v_weight_of(uint32_t four) {
-    return (v_weight){vreinterpretq_s16_u32(vdupq_n_u32(four & 0x00ff00ff)),
-                      vreinterpretq_s16_u32(vdupq_n_u32(four >> 8 & 0x00ff00ff))};
+V_INLINE v_weight v_weight_of(const uint8_t *four) {
+    const uint32_t word = (uint32_t)v_bytes_load(four, 4);
+    return (v_weight){vreinterpretq_s16_u32(vdupq_n_u32(word & 0x00ff00ff)),
+                      vreinterpretq_s16_u32(vdupq_n_u32(word >> 8 & 0x00ff00ff))};
 }
-V_INLINE vi v_dot_value(vi acc, const v_weight *w, vb value) {
-    const int16x8_t x = vreinterpretq_s16_u8(value);
-    const int16x8_t even = vshrq_n_s16(vshlq_n_s16(x, 8), 8), odd = vshrq_n_s16(x, 8);
-    const int32x4_t low = vmlal_s16(vmull_s16(vget_low_s16(even), vget_low_s16(w->even)),
-                                    vget_low_s16(odd), vget_low_s16(w->odd));
-    const int32x4_t high = vmlal_high_s16(vmull_high_s16(even, w->even), odd, w->odd);
+V_INLINE v_value v_value_of(vb digits) {
+    const int16x8_t x = vreinterpretq_s16_u8(digits);
+    return (v_value){vshrq_n_s16(vshlq_n_s16(x, 8), 8), vshrq_n_s16(x, 8)};
+}
+V_INLINE vi v_dot_value(vi acc, const v_weight *w, const v_value *value) {
+    const int32x4_t low = vmlal_s16(vmull_s16(vget_low_s16(value->even), vget_low_s16(w->even)),
+                                    vget_low_s16(value->odd), vget_low_s16(w->odd));
+    const int32x4_t high = vmlal_high_s16(vmull_high_s16(value->even, w->even), value->odd, w->odd);
     return vaddq_s32(acc, vpaddq_s32(low, high));
 }
 
@@ -127,9 +134,15 @@ V_INLINE void v_sums_add(vi sums, int32_t *to) {
     vst1q_s32(to, vaddq_s32(vld1q_s32(to), sums));
 }
 
-/* The sums of four vectors' lanes. */
-V_INLINE void v_sum4(const vi x[4], int32_t sums[4]) {
-    vst1q_s32(sums, vpaddq_s32(vpaddq_s32(x[0], x[1]), vpaddq_s32(x[2], x[3])));
+/* out[i] = (the sum of x[i]'s lanes - bias[i]) * factors[i]; n of them mean something. */
+V_INLINE void v_sums_scaled(const vi x[V_SUMS], const unsigned n, const int32_t *bias,
+                            const float *factors, float *out) {
+    V_FOR (i, (n + 3) / 4) {
+        const vi *y = x + 4 * i;
+        const int32x4_t sums = vpaddq_s32(vpaddq_s32(y[0], y[1]), vpaddq_s32(y[2], y[3]));
+        const float32x4_t rest = vcvtq_f32_s32(vsubq_s32(sums, vld1q_s32(bias + 4 * i)));
+        vst1q_f32(out + 4 * i, vmulq_f32(rest, vld1q_f32(factors + 4 * i)));
+    }
 }
 
 V_INLINE vf v_load_ints(const int32_t *p) {
