@@ -10,7 +10,7 @@
 #include "attention/kind.h"
 #include "attention/reader.h"
 
-enum { CHUNK = TQ_ATTEND_CHUNK, ROWS = 8, WEIGHT_STRIDE = 2 * CHUNK };
+enum { CHUNK = TQ_ATTEND_CHUNK, ROWS = 8, SLOTS = 2 * ROWS, WEIGHT_STRIDE = 2 * CHUNK };
 
 void tq_view_score_digits(const tq_view_reader *s, const tq_kernels *kernels, size_t head, size_t first,
                           size_t n, size_t rows, const void *queries, size_t query_stride, float *scores,
@@ -26,12 +26,14 @@ void tq_view_score_digits(const tq_view_reader *s, const tq_kernels *kernels, si
     }
 }
 
-/* Rows of a chunk: weights as digits, and the sums of their products with the values'. */
+/* Rows of a chunk: weights as digits, and the sums of their products with the values'. A slot is a row, or
+ * a digit of one. */
 typedef struct weighed {
-    size_t rows;
-    float factors[ROWS]; /* of sums: 0 where there is nothing to add, NaN where a weight is not finite */
-    _Alignas(64) uint8_t digits[ROWS * WEIGHT_STRIDE];
-    _Alignas(64) int32_t sums[ROWS * TQ_MAX_DIM];
+    size_t slots;
+    size_t rows[SLOTS];
+    float factors[SLOTS]; /* of sums: NaN where a weight is not finite */
+    _Alignas(64) uint8_t digits[SLOTS * WEIGHT_STRIDE];
+    _Alignas(64) int32_t sums[SLOTS * TQ_MAX_DIM];
 } weighed;
 
 static void load_scales(const tq_view_reader *s, const tq_kernels *kernels, size_t head, size_t first,
@@ -50,47 +52,56 @@ static bool sees(const uint64_t *seen, size_t i) {
     return seen == NULL || (seen[i / 64] >> i % 64 & 1) != 0;
 }
 
-/* Weights times the values' scales. */
-static void scale_weights(const tq_kernels *kernels, size_t n, const float *scales, const float *weights,
-                          const uint64_t *seen, size_t bit, float *scaled) {
-    memcpy(scaled, weights, n * sizeof *scaled);
-    kernels->multiply(n, scales, scaled);
-    for (size_t i = 0; seen != NULL && i < n; i++)
-        if (!sees(seen, bit + i)) scaled[i] = 0.0f;
-}
-
-static bool has_negative(size_t n, const float *x) {
-    bool negative = false;
+/* Whether a few weights outdo the others so far that the roundings of all n of them, 1 / 12 each, would
+ * show beside the format's error: it is 0.0095 of the sum of the squares of what is weighed, and 1 / SHARP of
+ * it is allowed. One digit does with tq2 and tq3, whose error is larger. */
+static bool is_sharp(const tq_codebook_tables *book, size_t n, const uint8_t *digits) {
+    enum { SHARP = 250 };
+    uint32_t squares = 0;
     for (size_t i = 0; i < n; i++)
-        negative = negative || x[i] < 0.0f;
-    return negative;
+        squares += (uint32_t)digits[i] * digits[i];
+    return book->bits == 4 && 114 * squares < 1000 * SHARP * n; /* 0.0095 times 12 is 0.114 */
 }
 
-/* Scaled weights of row r to digits: multiplied by the largest number there is over the largest of them.
- */
-static void take_digits(weighed *w, size_t r, const tq_kernels *kernels, const tq_digit_tables *book,
-                        size_t n, const float *scaled) {
-    const size_t count = book->low == NULL ? 1 : 2;
-    const float most = count == 1 ? TQ_WEIGHT_ONE : TQ_WEIGHT_TWO;
-    const float top = kernels->reduce_max(n, scaled, 0.0f);
-    uint8_t *digits = w->digits + r * WEIGHT_STRIDE;
-    if (top >= TQ_DIGIT_LEAST) {
-        kernels->weight_digits(count, n, scaled, most / top, digits, digits + CHUNK);
-        w->factors[r] = top / most * book->unit;
-        return;
+static uint8_t *slot_digits(weighed *w, size_t i) {
+    return w->digits + (w->slots + i) * WEIGHT_STRIDE;
+}
+
+static void add_slot(weighed *w, size_t row, float factor) {
+    w->rows[w->slots] = row;
+    w->factors[w->slots++] = factor;
+}
+
+/* Of weights times the values' scales, of a row. False: one of them is negative. */
+static bool take_digits(weighed *w, size_t row, const tq_kernels *kernels, const tq_codebook_tables *book,
+                        size_t n, const float *weights, const float *scales) {
+    const bool two = book->digits->low != NULL;
+    const float unit = book->digits->unit;
+    uint8_t *digits = slot_digits(w, 0);
+    const float top =
+        kernels->weight_digits(two ? 2 : 1, n, weights, scales, digits, digits + WEIGHT_STRIDE / 2);
+    if (isnan(top)) {
+        add_slot(w, row, NAN);
+    } else if (top >= TQ_DIGIT_LEAST && two) {
+        add_slot(w, row, top / TQ_WEIGHT_TWO * unit);
+    } else if (top >= TQ_DIGIT_LEAST && !is_sharp(book, n, digits)) {
+        add_slot(w, row, top / TQ_WEIGHT_ONE * unit);
+    } else if (top >= TQ_DIGIT_LEAST) {
+        kernels->weight_digits(2, n, weights, scales, digits, slot_digits(w, 1));
+        add_slot(w, row, top / TQ_WEIGHT_TWO * unit * 128.0f);
+        add_slot(w, row, top / TQ_WEIGHT_TWO * unit);
     }
-    memset(digits, 0, WEIGHT_STRIDE);
-    w->factors[r] = isnan(top) ? NAN : 0.0f;
+    return !(top < 0.0f);
 }
 
 static void sum_up(weighed *w, const tq_view_reader *s, const tq_kernels *kernels, size_t head,
                    size_t first, size_t n) {
     const uint8_t *digits = w->digits;
-    for (size_t r = 0; r < w->rows; r++)
-        memset(w->sums + r * TQ_MAX_DIM, 0, tq_digit_room(s->dim) * sizeof *w->sums);
-    while (n > 0) {
+    for (size_t i = 0; i < w->slots; i++)
+        memset(w->sums + i * TQ_MAX_DIM, 0, tq_digit_room(s->dim) * sizeof *w->sums);
+    while (n > 0 && w->slots > 0) {
         const tq_view_place at = tq_view_place_of(&s->view, first, n);
-        kernels->accumulate_digits(s->plan.book, s->dim, w->rows, digits, WEIGHT_STRIDE, at.run,
+        kernels->accumulate_digits(s->plan.book, s->dim, w->slots, digits, WEIGHT_STRIDE, at.run,
                                    tq_view_data_at(s, head, at), s->view.row_stride, w->sums, TQ_MAX_DIM);
         first += at.run;
         n -= at.run;
@@ -111,24 +122,21 @@ void tq_view_accumulate_digits(const tq_view_reader *s, const tq_kernels *kernel
                                size_t first, size_t n, size_t rows, float *weights, size_t n_stride,
                                const uint64_t *seen, size_t bit, float *acc, size_t acc_stride) {
     weighed w;
-    float scales[CHUNK], scaled[CHUNK];
-    assert(n <= CHUNK);
+    float scales[CHUNK];
+    assert(n <= CHUNK && (seen == NULL || rows == 1));
     load_scales(s, kernels, head, first, n, scales);
-    for (size_t done = 0; done < rows; done += w.rows) {
-        w.rows = rows - done < ROWS ? rows - done : ROWS;
-        for (size_t r = 0; r < w.rows; r++) {
-            float *row = weights + (done + r) * n_stride;
-            scale_weights(kernels, n, scales, row, seen, bit, scaled);
-            if (has_negative(n, scaled)) {
-                add_floats(s, kernels, head, first, n, row, seen, bit, acc + (done + r) * acc_stride);
-                memset(scaled, 0, sizeof scaled);
-            }
-            take_digits(&w, r, kernels, s->plan.book->digits, n, scaled);
+    for (size_t i = 0; seen != NULL && i < n; i++)
+        if (!sees(seen, bit + i)) scales[i] = 0.0f;
+    for (size_t done = 0; done < rows; done += ROWS) {
+        w.slots = 0;
+        for (size_t r = done; r < rows && r < done + ROWS; r++) {
+            float *row = weights + r * n_stride;
+            if (!take_digits(&w, r, kernels, s->plan.book, n, row, scales))
+                add_floats(s, kernels, head, first, n, row, seen, bit, acc + r * acc_stride);
         }
         sum_up(&w, s, kernels, head, first, n);
-        for (size_t r = 0; r < w.rows; r++)
-            if (w.factors[r] != 0.0f) /* NaN too */
-                kernels->add_sums(s->plan.book, s->dim, w.sums + r * TQ_MAX_DIM, w.factors[r],
-                                  acc + (done + r) * acc_stride);
+        for (size_t i = 0; i < w.slots; i++)
+            kernels->add_sums(s->plan.book, s->dim, w.sums + i * TQ_MAX_DIM, w.factors[i],
+                              acc + w.rows[i] * acc_stride);
     }
 }

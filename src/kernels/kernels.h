@@ -84,9 +84,11 @@ typedef void tq_score_digits_fn(const tq_codebook_tables *book, size_t dim, size
                                 const void *queries, size_t query_stride, size_t n, const uint8_t *packed,
                                 size_t packed_stride, float *scores, size_t n_stride);
 
-/* Weights, from 0 to TQ_WEIGHT_ONE or TQ_WEIGHT_TWO when multiplied by up, to one digit, or two. */
-typedef void tq_weight_digits_fn(size_t count, size_t n, const float *weights, float up, uint8_t *high,
-                                 uint8_t *low);
+/* Products of weights and scales to `count` digits, one or two: the largest becomes TQ_WEIGHT_ONE or
+ * TQ_WEIGHT_TWO. Returns the largest; -1 where one is negative, else NaN where one is not finite. Then, and
+ * where it is below TQ_DIGIT_LEAST, digits are 0. */
+typedef float tq_weight_digits_fn(size_t count, size_t n, const float *weights, const float *scales,
+                                  uint8_t *high, uint8_t *low);
 
 /* sums[r][place] += the products of the weights' digits and the centroids', over t. A row of weights has
  * its high digits first, and the low ones from weight_stride / 2 on. 128 positions fit into sums at most.

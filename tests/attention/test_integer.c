@@ -85,7 +85,7 @@ static void adds_little_to_the_formats_error(void **state) {
     rng_gauss_fill(&r, x.q, QUERIES);
     rng_gauss_fill(&r, x.k, VALUES);
     rng_gauss_fill(&r, x.v, VALUES);
-    for (int sharp = 1; sharp <= 3; sharp += 2) {
+    for (int sharp = 1; sharp <= 9; sharp *= 3) {
         const float scale = (float)sharp / sqrtf(D);
         fill_exact(&x, (double)scale);
         for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {

@@ -111,7 +111,7 @@ static void bench_score_digits(const tq_kernels *k, bench_data *d) {
 }
 static void bench_weight_digits(const tq_kernels *k, bench_data *d) {
     for (size_t t = 0; t < ROWS; t++)
-        k->weight_digits(1, DIM, d->weights, 255.0f, d->codes + t * DIM, d->codes);
+        k->weight_digits(1, DIM, d->weights, d->weights, d->codes + t * DIM, d->codes);
 }
 static void bench_accumulate_digits(const tq_kernels *k, bench_data *d) {
     k->accumulate_digits(&d->book, DIM, QUERIES, d->digit_weights, sizeof d->digit_weights / QUERIES,

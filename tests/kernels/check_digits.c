@@ -169,33 +169,51 @@ void check_score_digits(run *r, const tq_kernels *kernel) {
     each_book(r, kernel, score_case, 3);
 }
 
+/* Now and then one is negative, not finite, or all are as good as zero. */
+static void draw_products(run *r, size_t n, float *weights, float *scales) {
+    fill_values(rng_below(&r->rng, 2) ? GAUSS : MIXED, &r->rng, NULL, weights, n);
+    fill_values(GAUSS, &r->rng, NULL, scales, n);
+    const uint32_t odd = rng_below(&r->rng, 8);
+    for (size_t i = 0; i < n; i++) {
+        weights[i] = odd == 0 ? 0.0f : odd == 1 ? 1e-35f : fabsf(weights[i]);
+        scales[i] = fabsf(scales[i]);
+    }
+    if (n == 0) return;
+    if (odd == 2 || odd == 3) weights[rng_below(&r->rng, (uint32_t)n)] = odd == 2 ? -1.0f : NAN;
+    if (odd == 3 || odd == 4) scales[rng_below(&r->rng, (uint32_t)n)] = odd == 3 ? -1.0f : INFINITY;
+}
+
+static void weight_case(run *r, const tq_kernels *kernel, size_t n, size_t count) {
+    float w[CHUNK], s[CHUNK];
+    uint8_t want[2][CHUNK] = {{0}};
+    const unsigned places[] = {draw_place(r), draw_place(r), draw_place(r), draw_place(r)};
+    const double most = count == 1 ? TQ_WEIGHT_ONE : TQ_WEIGHT_TWO;
+    draw_products(r, n, w, s);
+    if (!run_case(r, "%zu digits of %zu weights", count, n)) return;
+    const float *weights = slot_place(&r->slots[0], "weights", ELEMENT_FLOAT, places[0], 1, n, n);
+    uint8_t *high = slot_place(&r->slots[1], "high", ELEMENT_BYTE, places[1], 1, n, n);
+    uint8_t *low = slot_place(&r->slots[2], "low", ELEMENT_BYTE, places[2], 1, n, n);
+    const float *scales = slot_place(&r->slots[3], "scales", ELEMENT_FLOAT, places[3], 1, n, n);
+    slot_write(&r->slots[0], w);
+    slot_write(&r->slots[3], s);
+    const float top = kernel->weight_digits(count, n, weights, scales, high, low);
+    const float wanted = tq_weight_digits_scalar(count, n, w, s, want[0], want[1]);
+    if (isnan(wanted) != isnan(top)) run_expect_near(r, (double)top, (double)wanted, 0.0);
+    if (!isnan(wanted)) run_expect_near(r, (double)top, (double)wanted, 0.0);
+    run_expect(r, &r->slots[1], want[0], SAME_BYTES);
+    if (count == 2)
+        run_expect(r, &r->slots[2], want[1], SAME_BYTES);
+    else
+        run_expect_untouched(r, &r->slots[2]);
+    for (size_t i = 0; i < n && top >= TQ_DIGIT_LEAST; i++)
+        run_expect_near(r, count == 2 ? 128.0 * high[i] + low[i] : high[i],
+                        (double)w[i] * (double)s[i] * most / (double)top, 0.502);
+}
+
 void check_weight_digits(run *r, const tq_kernels *kernel) {
     for (size_t n = 0; n <= CHUNK && !r->failed; n++)
-        for (size_t count = 1; count <= 2; count++) {
-            float x[CHUNK];
-            uint8_t want[2][CHUNK] = {{0}};
-            const unsigned in = draw_place(r), high_at = draw_place(r), low_at = draw_place(r);
-            const float most = count == 1 ? TQ_WEIGHT_ONE : TQ_WEIGHT_TWO;
-            fill_values(rng_below(&r->rng, 2) ? GAUSS : MIXED, &r->rng, NULL, x, n);
-            for (size_t i = 0; i < n; i++)
-                x[i] = fabsf(x[i]);
-            if (!run_case(r, "%zu digits of %zu weights", count, n)) continue;
-            const float up = n == 0 ? 1.0f : most / largest(x, n);
-            const float *weights = slot_place(&r->slots[0], "weights", ELEMENT_FLOAT, in, 1, n, n);
-            uint8_t *high = slot_place(&r->slots[1], "high", ELEMENT_BYTE, high_at, 1, n, n);
-            uint8_t *low = slot_place(&r->slots[2], "low", ELEMENT_BYTE, low_at, 1, n, n);
-            slot_write(&r->slots[0], x);
-            kernel->weight_digits(count, n, weights, up, high, low);
-            tq_weight_digits_scalar(count, n, x, up, want[0], want[1]);
-            run_expect(r, &r->slots[1], want[0], SAME_BYTES);
-            if (count == 2)
-                run_expect(r, &r->slots[2], want[1], SAME_BYTES);
-            else
-                run_expect_untouched(r, &r->slots[2]);
-            for (size_t i = 0; i < n; i++)
-                run_expect_near(r, count == 2 ? 128.0 * high[i] + low[i] : high[i],
-                                (double)x[i] * (double)up, 0.501);
-        }
+        for (size_t count = 1; count <= 2; count++)
+            weight_case(r, kernel, n, count);
 }
 
 static void draw_weights(run *r, digit_data *d, size_t count) {

@@ -64,13 +64,25 @@ void tq_score_digits_scalar(const tq_codebook_tables *book, size_t dim, size_t r
     }
 }
 
-void tq_weight_digits_scalar(size_t count, size_t n, const float *weights, float up, uint8_t *high,
-                             uint8_t *low) {
+float tq_weight_digits_scalar(size_t count, size_t n, const float *weights, const float *scales,
+                              uint8_t *high, uint8_t *low) {
+    const float most = count == 1 ? TQ_WEIGHT_ONE : TQ_WEIGHT_TWO;
+    float top = 0.0f;
+    memset(high, 0, n);
+    if (count == 2) memset(low, 0, n);
+    for (size_t t = 0; t < n; t++)
+        if (weights[t] * scales[t] < 0.0f) return -1.0f;
     for (size_t t = 0; t < n; t++) {
-        const int whole = (int)rintf(weights[t] * up);
+        const float x = weights[t] * scales[t];
+        if (!isfinite(x)) return NAN;
+        top = x > top ? x : top;
+    }
+    for (size_t t = 0; t < n && top >= TQ_DIGIT_LEAST; t++) {
+        const int whole = (int)rintf(weights[t] * scales[t] * (most / top));
         high[t] = (uint8_t)(count == 1 ? whole : whole / 128);
         if (count == 2) low[t] = (uint8_t)(whole % 128);
     }
+    return top;
 }
 
 void tq_accumulate_digits_scalar(const tq_codebook_tables *book, size_t dim, size_t rows,
