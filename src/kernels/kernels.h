@@ -85,8 +85,8 @@ typedef void tq_score_digits_fn(const tq_codebook_tables *book, size_t dim, size
                                 size_t packed_stride, float *scores, size_t n_stride);
 
 /* Products of weights and scales to `count` digits, one or two: the largest becomes TQ_WEIGHT_ONE or
- * TQ_WEIGHT_TWO. Returns the largest; -1 where one is negative, else NaN where one is not finite. Then, and
- * where it is below TQ_DIGIT_LEAST, digits are 0. */
+ * TQ_WEIGHT_TWO. Returns the largest; -1 where one is negative, else NaN where one is not finite. Then,
+ * and where it is below TQ_DIGIT_LEAST, digits are 0. */
 typedef float tq_weight_digits_fn(size_t count, size_t n, const float *weights, const float *scales,
                                   uint8_t *high, uint8_t *low);
 

@@ -306,8 +306,7 @@ V_INLINE void gather_weights(digit_weights *g, const unsigned bits, const unsign
         for (unsigned r = 0; r < q; r++) {
             const uint8_t *from = weights + r * weight_stride + d * (weight_stride / 2);
             for (size_t t = 0; t < n; t += V_BYTES)
-                v_bytes_store_all(g->digits[d][r] + t,
-                                  v_bytes_some(from + t, r < g->rows ? n - t : 0));
+                v_bytes_store_all(g->digits[d][r] + t, v_bytes_some(from + t, r < g->rows ? n - t : 0));
         }
 }
 
@@ -360,8 +359,8 @@ V_INLINE void accumulate_digits_parts(const digit_book *b, const digit_weights *
     V_FOR (i, q * parts)
         high[i] = low[i] = v_no_sums();
     for (size_t t = 0; t < n; t += 4) {
-        const four_codes codes = four_codes_of(bits, dim, packed + t * packed_stride, packed_stride,
-                                               n - t, piece, at, whole);
+        const four_codes codes =
+            four_codes_of(bits, dim, packed + t * packed_stride, packed_stride, n - t, piece, at, whole);
         v_weight w[V_DIGIT_ROWS], w_low[V_DIGIT_ROWS];
         if (first == 0)
             V_FOR (i, 4)
@@ -372,8 +371,8 @@ V_INLINE void accumulate_digits_parts(const digit_book *b, const digit_weights *
             if (bits > 4) w_low[r] = v_weight_of(g->digits[1][r] + t);
         }
         V_FOR (i, parts) {
-            const vb code = four_interleaved(&codes, bits, whole, PART_ODD(bits, first + i),
-                                             PART_J(bits, first + i));
+            const vb code =
+                four_interleaved(&codes, bits, whole, PART_ODD(bits, first + i), PART_J(bits, first + i));
             const v_value value = v_value_of(v_digits(&b->high, bits, code));
             if (bits <= 4) {
                 V_FOR (r, q)

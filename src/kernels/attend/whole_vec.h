@@ -41,14 +41,13 @@ V_INLINE query_split split_whole(const size_t count, vu whole) {
     return (query_split){high, v_subu(whole, v_shl(high, 7))};
 }
 
-/* The digits of a block of vectors side by side, as tq_digit_place says: a lane's fields of one half follow
- * each other, group / 2 of them. */
+/* The digits of a block of vectors side by side, as tq_digit_place says: a lane's fields of one half
+ * follow each other, group / 2 of them. */
 V_INLINE void place_block(const vu *digits, const unsigned group, size_t field, int8_t *to) {
     V_FOR (odd, 2) {
         vu lanes = v_and(digits[odd], v_setu(255));
         V_FOR (i, group / 2)
-            if (i > 0)
-                lanes = v_or(lanes, v_shl(v_and(digits[2 * i + odd], v_setu(255)), 8 * i));
+            if (i > 0) lanes = v_or(lanes, v_shl(v_and(digits[2 * i + odd], v_setu(255)), 8 * i));
         const size_t piece = field / TQ_DIGIT_PIECE * TQ_DIGIT_PIECE, in = field % TQ_DIGIT_PIECE / 2;
         v_lanes_store((uint8_t *)to + piece + odd * TQ_DIGIT_HALF + in, 4 * group, lanes);
     }
