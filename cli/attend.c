@@ -32,6 +32,7 @@ enum {
     DEVICE,
     ACCURACY,
     FORMAT,
+    ARITHMETIC,
     N_OPTIONS
 };
 
@@ -61,7 +62,7 @@ typedef struct side {
 
 /* A device has one way to attend, and the CPU one accuracy. */
 static int take_device(request *want, const cli_option *options) {
-    static const int cpus[] = {THREADS, SPLITS};
+    static const int cpus[] = {THREADS, SPLITS, ARITHMETIC};
     TRY(cli_take_device(&options[DEVICE], &want->device_number));
     TRY(cli_take_accuracy(&options[ACCURACY], want->device_number, &want->exact));
     if (want->device_number == CLI_CPU) return CLI_DONE;
@@ -93,8 +94,11 @@ static int take_options(request *want, const cli_option *options) {
     want->v = options[V].value;
     TRY(cli_take_attention(&want->attention, &options[SCALE], &options[CAUSAL], &options[WINDOW],
                            &options[SOFTCAP]));
+    TRY(cli_take_arithmetic(&options[ARITHMETIC], &want->attention.arithmetic));
     TRY(cli_take_word(&options[PATH], paths, 2, &path));
     want->decoded = path == 1;
+    if (want->decoded && options[ARITHMETIC].given)
+        return cli_misuse("--arithmetic does nothing with --path decoded: no products with codes there");
     TRY(cli_take_count(&options[SPLITS], 0, SIZE_MAX, &want->splits));
     if (options[SPLITS].given && want->splits == 0)
         return cli_misuse("--splits: 0 stretches hold nothing; give 1 or more");
@@ -373,6 +377,7 @@ static const cli_option_spec specs[N_OPTIONS] = {
     [SPLITS] = {"splits", 0, "N", "work on N stretches of positions, then merge"},
     [DEVICE] = CLI_DEVICE_SPEC,
     [ACCURACY] = CLI_ACCURACY_SPEC,
+    [ARITHMETIC] = {"arithmetic", 0, "float|integer", "of products with v2 codes (default float)"},
     [FORMAT] = {"format", 0, "NAME", "put plain tensors into a cache, such as default"},
 };
 

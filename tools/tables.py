@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Writes src/format/codebooks.inc and src/format/rotations.inc: centroids and boundaries; sign bits and
-the odd factors of the rotation.
+"""Writes src/format/codebooks.inc, digits.inc and rotations.inc: centroids and boundaries; centroids as
+integers; sign bits and the odd factors of the rotation.
 
   tools/tables.py --write    write them in place
   tools/tables.py --check    exit 1 if the tree's copies differ
@@ -10,6 +10,7 @@ the odd factors of the rotation.
 v1 tables are data (tools/v1_tables.txt); everything else is computed here, in double precision, from
 its definition in docs/format.md. Needs nothing but Python's standard library.
 """
+import itertools
 import math
 import pathlib
 import struct
@@ -115,6 +116,81 @@ def distortion(c, e):
     return 2.0 * total
 
 
+# ---- centroids as integers ----------------------------------------------------------------------
+
+DIGIT = 127                # the largest of a digit, so that two products of bytes fit in 16 bits
+LEADING = 128 * DIGIT      # the largest of two digits: 128 high + low, low from -64 to 63
+ROUNDING_MOST = 0.0025     # of a format's error: what one digit may add for normally distributed values
+ONE_DIGIT_BITS = range(2, 5)  # formats whose error one digit adds less than 1 % to
+
+
+def rounding(whole, c, mass):
+    """The mean square that is left of N(0,1) when whole numbers stand for c, and the unit that fits best."""
+    unit = sum(m * w * x for m, w, x in zip(mass, whole, c)) / sum(m * w * w for m, w in zip(mass, whole))
+    return sum(m * (w * unit - x) ** 2 for m, w, x in zip(mass, whole, c)), unit
+
+
+def shifted(c):
+    """[(share, [mass of +x less that of -x])] of values that are not N(0,1) one by one but vary less about
+    a mean: what coordinates of real values do over positions."""
+    cuts, out = edges(c), []
+    for around, means in ((0.95, 0.31), (0.9, 0.44), (0.8, 0.6), (0.7, 0.71)):
+        for mean in (0.1 * i for i in range(1, 21)):
+            below = lambda x: 0.5 * (1.0 + math.erf((x - mean) / around / math.sqrt(2.0)))
+            out.append((math.exp(-0.5 * (mean / means) ** 2) / means,
+                        [below(hi) - below(lo) - below(-lo) + below(-hi) for lo, hi in zip(cuts, cuts[1:])]))
+    return out
+
+
+def roundings(c):
+    """Whole numbers: c on scales that use half of a digit's range or more, each rounded down or up."""
+    for k in range(600, 10 * DIGIT + 1):
+        down = [int(x * k / (10.0 * c[-1])) for x in c]
+        yield from itertools.product(*((w, w + 1) for w in down[:-1]), (down[-1],))
+
+
+def integers(bits):
+    """(whole numbers, unit, mean square of the rounding over the format's own). One digit: of those that
+    add up to ROUNDING_MOST the one whose roundings fade best when many values of a coordinate are added
+    up, as they do in attention; two: rounding does not matter."""
+    c = lloyd_max(bits)
+    own, mass = distortion(c, edges(c)), [2.0 * cell[0] for cell in cells(c)]
+    if bits in ONE_DIGIT_BITS:
+        near = [w for w in set(roundings(c)) if rounding(w, c, mass)[0] < ROUNDING_MOST * own]
+        means = shifted(c)
+
+        def left_over(w):
+            unit = rounding(w, c, mass)[1]
+            off = [unit * x - y for x, y in zip(w, c)]
+            return sum(share * sum(m * d for m, d in zip(less, off)) ** 2 for share, less in means), w
+        whole = min(near, key=left_over)
+    else:
+        whole = [round(x * LEADING / c[-1]) for x in c]
+    left, unit = rounding(whole, c, mass)
+    return list(whole), unit, left / own
+
+
+def split(whole):
+    high = (whole + 64) // 128
+    return high, whole - 128 * high
+
+
+def digits():
+    out = list(HEAD)
+    for bits in V2_BITS:
+        whole, unit, added = integers(bits)
+        both = (whole + [-x for x in whole]) * max(1, 16 >> bits)
+        note = f"v2, {bits} bits: centroids by stored code, in v2_unit_{bits}; {100.0 * added:.1e} % of error"
+        if bits in ONE_DIGIT_BITS:
+            out += signed(f"v2_high_{bits}", both, note + "; repeated to 16" * (bits < 4))
+        else:
+            high, low = zip(*(split(x) for x in whole))
+            out += signed(f"v2_high_{bits}", high + tuple(-x for x in high), note)
+            out += signed(f"v2_low_{bits}", low + tuple(-x for x in low), "and in 128th of it")
+        out += [f"#define v2_unit_{bits} {hexfloat(unit if bits in ONE_DIGIT_BITS else 128.0 * unit)}"]
+    return "\n".join(out) + "\n"
+
+
 # ---- signs and rotation -------------------------------------------------------------------------
 
 def splitmix64(seed, n):
@@ -160,6 +236,13 @@ def octets(name, data, comment):
     lines = [f"/* {comment} */", f"TQ_TABLE uint8_t {name}[{len(data)}] = {{"]
     for i in range(0, len(data), 16):
         lines.append("    " + ", ".join(f"0x{b:02x}" for b in data[i:i + 16]) + ",")
+    return lines + ["};"]
+
+
+def signed(name, data, comment):
+    lines = [f"/* {comment} */", f"TQ_TABLE signed char {name}[{len(data)}] = {{"]
+    for i in range(0, len(data), 16):
+        lines.append("    " + ", ".join(str(b) for b in data[i:i + 16]) + ",")
     return lines + ["};"]
 
 
@@ -245,11 +328,14 @@ def report():
         e = [0.0] + [float32(x) for x in edges(c)[1:-1]] + [math.inf]
         stored = distortion([float32(x) for x in c], e)
         print(f"{bits:4d}  {max(abs(r) for r in residual(c)):.2e}    {best:.15e}        {stored / best - 1:+.1e}")
+    print("bits  digits  what whole numbers add to the distortion")
+    for bits in V2_BITS:
+        print(f"{bits:4d}  {1 if bits in ONE_DIGIT_BITS else 2:6d}  {100.0 * integers(bits)[2]:.2e} %")
 
 
 def main():
     args = sys.argv[1:]
-    files = {"codebooks.inc": codebooks, "rotations.inc": rotations}
+    files = {"codebooks.inc": codebooks, "digits.inc": digits, "rotations.inc": rotations}
     if args == ["--report"]:
         report()
     elif args == ["--write"]:

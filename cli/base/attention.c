@@ -25,6 +25,21 @@ int cli_take_attention(cli_attention_request *request, const cli_option *scale, 
     return CLI_DONE;
 }
 
+static const char *const arithmetics[] = {"float", "integer"}; /* TQ_ARITHMETIC_FLOAT, _INTEGER */
+
+int cli_take_arithmetic(const cli_option *option, tq_arithmetic *arithmetic) {
+    size_t i = 0;
+    TRY(cli_take_word(option, arithmetics, 2, &i));
+    *arithmetic = !option->given ? TQ_ARITHMETIC_DEFAULT
+                  : i == 0       ? TQ_ARITHMETIC_FLOAT
+                                 : TQ_ARITHMETIC_INTEGER;
+    return CLI_DONE;
+}
+
+const char *cli_arithmetic_name(tq_arithmetic arithmetic) {
+    return arithmetics[arithmetic == TQ_ARITHMETIC_INTEGER];
+}
+
 static int check_shapes(const cli_shape *q, const cli_shape *k, const cli_shape *v) {
     if (k->n_heads != v->n_heads || k->n_rows != v->n_rows) {
         return cli_fail("%s: %zu heads of %zu positions; %s has %zu of %zu, and keys and values must "
@@ -69,6 +84,7 @@ int cli_attention_params(const cli_attention_request *request, const cli_shape *
         .bidirectional = !request->causal,
         .window = request->window,
         .domain = TQ_ORIGINAL,
+        .arithmetic = request->arithmetic,
     };
     return CLI_DONE;
 }

@@ -8,18 +8,25 @@
 #include "base/command.h"
 #include "tqkv/attention.h"
 
-/* --scale, --causal, --window and --softcap. */
+/* --scale, --causal, --window and --softcap; --arithmetic of those that have it. */
 typedef struct cli_attention_request {
     bool scale_given;
     float scale;
     float softcap; /* 0: none */
     bool causal;
     size_t window; /* 0: none */
+    tq_arithmetic arithmetic;
 } cli_attention_request;
 
 /* CLI_DONE, or CLI_MISUSE after a message. */
 int cli_take_attention(cli_attention_request *request, const cli_option *scale, const cli_option *causal,
                        const cli_option *window, const cli_option *softcap);
+
+/* --arithmetic float or integer, the default where it is not given. CLI_DONE, or CLI_MISUSE after a
+ * message.
+ */
+int cli_take_arithmetic(const cli_option *option, tq_arithmetic *arithmetic);
+const char *cli_arithmetic_name(tq_arithmetic arithmetic);
 
 /* A tensor's name and shape: heads, vectors a head, values a vector. */
 typedef struct cli_shape {

@@ -13,6 +13,7 @@ typedef struct cli_attend_case {
     tq_format k, v;
     uint32_t heads, kv_heads, dim;
     size_t positions, queries;
+    tq_arithmetic arithmetic;
     size_t threads;
     const tq_parallel *parallel; /* NULL: one thread */
 } cli_attend_case;
@@ -21,6 +22,7 @@ typedef struct cli_attend_case {
 typedef struct cli_attend_filter {
     const tq_format *k, *v;
     size_t heads, kv_heads, dim, positions, queries;
+    tq_arithmetic arithmetic;
     size_t samples;
     tq_isa isa;
     size_t threads;

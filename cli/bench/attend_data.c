@@ -84,6 +84,7 @@ static int ready_call(cli_attend_data *data, const cli_attend_case *c) {
                                          .head_dim = c->dim,
                                          .n_queries = c->queries,
                                          .scale = (float)(1.0 / sqrt((double)c->dim)),
+                                         .arithmetic = c->arithmetic,
                                          .parallel = c->parallel};
     data->segment.length = c->positions;
     TRY(make_view(&data->k, c, &data->segment.k));
@@ -175,7 +176,8 @@ static tq_status check_heads(check *c) {
 }
 
 int cli_attend_check(const cli_attend_data *data, double *error) {
-    static const double bound = 2e-6; /* on normally distributed vectors twice what is ever seen */
+    /* on normally distributed vectors twice what is ever seen */
+    const double bound = data->params.arithmetic == TQ_ARITHMETIC_INTEGER ? 1e-2 : 2e-6;
     const size_t rows = data->segment.length, dim = data->params.head_dim;
     check c = {.data = data,
                .k = calloc(rows * dim, sizeof(float)),

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/attention.h"
 #include "base/message.h"
 #include "base/progress.h"
 #include "base/report.h"
@@ -19,12 +20,14 @@ typedef struct shape {
 
 static const shape shapes[] = {{16, 8, 256}, {16, 2, 512}, {32, 8, 128}};
 static const size_t lengths[] = {4096, 32768};
-static const tq_format pairs[][2] = {{TQ_TQ4, TQ_TQ4}, {TQ_TQ8, TQ_TQ4}, {TQ_TQ8, TQ_TQ8}};
+static const tq_format pairs[][2] = {
+    {TQ_TQ4, TQ_TQ4}, {TQ_TQ6, TQ_TQ4}, {TQ_TQ8, TQ_TQ4}, {TQ_TQ8, TQ_TQ8}};
 enum {
     N_SHAPES = sizeof shapes / sizeof shapes[0],
     N_LENGTHS = sizeof lengths / sizeof lengths[0],
     N_PAIRS = sizeof pairs / sizeof pairs[0],
-    MOST_CASES = N_SHAPES * N_LENGTHS * N_PAIRS
+    N_ARITHMETICS = 2,
+    MOST_CASES = N_SHAPES * N_LENGTHS * N_PAIRS * N_ARITHMETICS
 };
 
 /* What is given of a shape is taken into the first one of the list. */
@@ -41,12 +44,26 @@ static size_t choose_shapes(const cli_attend_filter *f, shape *chosen) {
     return 1;
 }
 
+static size_t add_arithmetics(const cli_attend_filter *f, cli_attend_case c, cli_attend_case *cases) {
+    const bool floats = TQ_IS_V1(c.k) && TQ_IS_V1(c.v); /* for which alone v1 is */
+    if (f->arithmetic != TQ_ARITHMETIC_DEFAULT || floats) {
+        c.arithmetic = f->arithmetic == TQ_ARITHMETIC_DEFAULT ? TQ_ARITHMETIC_FLOAT : f->arithmetic;
+        cases[0] = c;
+        return 1;
+    }
+    cases[0] = cases[1] = c;
+    cases[0].arithmetic = TQ_ARITHMETIC_FLOAT;
+    cases[1].arithmetic = TQ_ARITHMETIC_INTEGER;
+    return N_ARITHMETICS;
+}
+
 static size_t add_formats(const cli_attend_filter *f, cli_attend_case c, cli_attend_case *cases) {
-    const size_t n = f->k ? 1 : N_PAIRS;
-    for (size_t i = 0; i < n; i++) {
-        cases[i] = c;
-        cases[i].k = f->k ? *f->k : pairs[i][0];
-        cases[i].v = f->v ? *f->v : f->k ? *f->k : pairs[i][1];
+    const size_t n_pairs = f->k ? 1 : N_PAIRS;
+    size_t n = 0;
+    for (size_t i = 0; i < n_pairs; i++) {
+        c.k = f->k ? *f->k : pairs[i][0];
+        c.v = f->v ? *f->v : f->k ? *f->k : pairs[i][1];
+        n += add_arithmetics(f, c, cases + n);
     }
     return n;
 }
@@ -76,6 +93,8 @@ static int check_case(const cli_attend_case *c) {
         return cli_misuse("--heads: %u is no multiple of %u, the number of KV heads", c->heads,
                           c->kv_heads);
     }
+    if (c->arithmetic == TQ_ARITHMETIC_INTEGER && TQ_IS_V1(c->k) && TQ_IS_V1(c->v))
+        return cli_misuse("--arithmetic: v1 formats are attended to in float alone");
     if (c->queries > c->positions) {
         return cli_misuse("--queries: %zu are more than the %zu positions they stand at", c->queries,
                           c->positions);
@@ -103,6 +122,7 @@ static const cli_column columns[] = {
     {"dim", "D", "%zu"},
     {"positions", "T", "%zu"},
     {"queries", "n", "%zu"},
+    {"arithmetic", "in", NULL},
     {"isa", NULL, NULL},
     {"threads", NULL, "%zu"},
     {"us", "us", "%.4g"},
@@ -132,6 +152,7 @@ static void add_row(cli_grid *grid, const cli_attend_case *c, const cli_attend_r
                               {.number = c->dim},
                               {.number = (double)c->positions},
                               {.number = (double)c->queries},
+                              {.text = cli_arithmetic_name(c->arithmetic)},
                               {.text = tq_isa_name(isa)},
                               {.number = (double)c->threads},
                               {.number = 1e6 * r->seconds},

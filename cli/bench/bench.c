@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/attention.h"
 #include "base/message.h"
 #include "base/progress.h"
 #include "base/threads.h"
@@ -27,6 +28,7 @@ enum {
     QUERIES,
     DEVICE,
     ACCURACY,
+    ARITHMETIC,
     JSON,
     N_OPTIONS
 };
@@ -62,7 +64,8 @@ static bool is_of_all(int option) {
 
 /* What only --op attend has, and what it has not. */
 static int take_attend(request *want, const cli_option *options) {
-    static const int theirs[] = {SET, DOMAIN}, ours[] = {V_FORMAT, HEADS, KV_HEADS, POSITIONS, QUERIES};
+    static const int theirs[] = {SET, DOMAIN},
+                     ours[] = {V_FORMAT, HEADS, KV_HEADS, POSITIONS, QUERIES, ARITHMETIC};
     const bool attend = wants_attend(want);
     for (size_t i = 0; !attend && i < sizeof ours / sizeof ours[0]; i++)
         if (options[ours[i]].given && !(on_device(want) && is_of_all(ours[i])))
@@ -76,13 +79,14 @@ static int take_attend(request *want, const cli_option *options) {
     want->attend.v = options[V_FORMAT].given ? &want->v_format : NULL;
     TRY(cli_take_count(&options[HEADS], 1, MAX_HEADS, &want->attend.heads));
     TRY(cli_take_count(&options[KV_HEADS], 1, MAX_HEADS, &want->attend.kv_heads));
+    TRY(cli_take_arithmetic(&options[ARITHMETIC], &want->attend.arithmetic));
     TRY(cli_take_count(&options[POSITIONS], 1, MAX_POSITIONS, &want->attend.positions));
     return cli_take_count(&options[QUERIES], 1, MAX_QUERIES, &want->attend.queries);
 }
 
 /* What is the CPU's alone. */
 static int take_device(const request *want, const cli_option *options) {
-    static const int cpus[] = {SET, THREADS, ISA};
+    static const int cpus[] = {SET, THREADS, ISA, ARITHMETIC};
     for (size_t i = 0; i < sizeof cpus / sizeof cpus[0]; i++)
         if (options[cpus[i]].given)
             return cli_misuse("--%s does nothing with --device cuda", options[cpus[i]].name);
@@ -233,6 +237,7 @@ static const cli_option_spec specs[N_OPTIONS] = {
     [QUERIES] = {"queries", 0, "N", "attend: the last N ask (default 1)"},
     [DEVICE] = CLI_DEVICE_SPEC,
     [ACCURACY] = CLI_ACCURACY_SPEC,
+    [ARITHMETIC] = {"arithmetic", 0, "float|integer", "attend: of products with codes"},
     [JSON] = {"json", 0, NULL, "print a JSON object a row, each on its line"},
 };
 
@@ -266,7 +271,8 @@ const cli_command cli_bench_command = {
                 "spread  half the interquartile range of these ratios over their median\n"
                 "attend is checked against float64 on the decoded cache. Its limits: reading the\n"
                 "bytes that float16 keys and values would have, and float32 multiply-adds in\n"
-                "registers; its share is that of the floor's median time over ours.\n"
+                "registers; its share is that of the floor's median time over ours. In integers what\n"
+                "is allowed is what rounding to them takes.\n"
                 "On a device (--device) encode, decode and attend, the default cache among the\n"
                 "rows, are timed by its events beside copies within its memory.\n",
     .specs = specs,

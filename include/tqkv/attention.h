@@ -44,6 +44,17 @@
 extern "C" {
 #endif
 
+/** How products of queries and weights with codes are formed. The choice is the caller's alone: whatever
+ * it is, results do not depend on the machine, so the default is one arithmetic for all of them. It is
+ * float as long as integers are not faster wherever attention on the CPU is used: AVX2 alone gains
+ * nothing (docs/performance.md). */
+typedef enum tq_arithmetic {
+    TQ_ARITHMETIC_DEFAULT = 0, /**< float */
+    TQ_ARITHMETIC_FLOAT = 1,   /**< float32, bounded as above */
+    TQ_ARITHMETIC_INTEGER = 2, /**< whole numbers of 8 bits or two times 7, of codes in v2 formats; all
+                                  else is as in float32: dense vectors, v1 formats, masks, the softmax */
+} tq_arithmetic;
+
 /** What a kind of layer computes, and the most that a run may have of it. Zero-initialise, set `size`,
  * and set what is wanted: a zero is what a language model's step does, or an error. */
 typedef struct tq_attention_config {
@@ -69,6 +80,7 @@ typedef struct tq_attention_config {
     size_t max_positions;    /**< T of a sequence, at least 1: as many as its segments hold together. Of a
                                   ring that is its sinks and capacity, however long the sequence is */
     size_t max_segments;     /**< of a sequence; 0: 3, what a cache has */
+    tq_arithmetic arithmetic; /**< of products with codes (TQ_E_FORMAT); 0: the default */
 } tq_attention_config;
 
 /** What tq_attention_plan() makes of it. Nothing is owned: it may be copied, shared by threads, and
@@ -195,6 +207,7 @@ typedef struct tq_attention_params {
     const float *sinks, *slopes;
     tq_domain domain;
     const tq_parallel *parallel;
+    tq_arithmetic arithmetic;
 } tq_attention_params;
 
 /** Bytes of workspace, a multiple of 64, that tq_attention() and tq_attention_partial() want for these.

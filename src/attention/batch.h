@@ -28,7 +28,8 @@ typedef struct tq_attend_sequence {
     tq_attend_cut cut;
     bool folds;            /* a task's accumulators are summed in two levels */
     size_t acc_floats;     /* of a row: accumulators of encoded and of dense values */
-    size_t partial_floats; /* of a row of a split: accumulators, top and sums */
+    size_t partial_floats; /* of a row of a split: accumulators, top and sums, digits */
+    size_t tail_at;        /* where top and sums begin: behind the accumulators */
     /* where its arrays start in the workspace, in floats */
     size_t plain;   /* [H][n][D] queries times scale, in the call's domain; for dense keys */
     size_t rotated; /* [H][n][D] the same, rotated; for encoded keys */
@@ -69,7 +70,8 @@ tq_status tq_attend_sequence_place(tq_attend_sequence *s, const tq_attend_kind *
 bool tq_attend_tables_place(size_t sequences, size_t segments, size_t *total, size_t *segments_at);
 
 /* A partial row is [rotated accumulator, if encoded_v] [plain accumulator, if dense_v], both once more if
- * the sequence folds, and a tail: [top] [sum] [sum of what was folded]. */
+ * the sequence folds, and a tail: [top] [sum] [sum of what was folded], TQ_LANES floats; then the query's
+ * digits, if arithmetic is integer and there are encoded keys. */
 static inline float *tq_attend_partial(const tq_attend_batch *batch, const tq_attend_sequence *s,
                                        size_t row, size_t split) {
     return batch->workspace + s->partials + (row * s->cut.splits + split) * s->partial_floats;

@@ -6,6 +6,7 @@
 
 #include "attention/batch.h"
 #include "base/size.h"
+#include "kernels/attend/digits.h"
 
 /* A sequence has so many tasks, more of them if it is long, as far as its positions allow: what a split
  * costs shows beside fewer of them, and its partial rows take memory. */
@@ -50,12 +51,20 @@ static tq_status check_scores(const tq_attention_config *c) {
     return TQ_OK;
 }
 
+static tq_status check_arithmetic(tq_arithmetic a) {
+    if (a == TQ_ARITHMETIC_DEFAULT || a == TQ_ARITHMETIC_FLOAT || a == TQ_ARITHMETIC_INTEGER)
+        return TQ_OK;
+    return tq_fail(TQ_E_FORMAT, 0, "arithmetic", "arithmetic %d is none of default, float and integer",
+                   (int)a);
+}
+
 tq_status tq_attend_kind_init(tq_attend_kind *kind, const tq_attention_config *c) {
     const uint32_t v_dim = c->v_head_dim == 0 ? c->head_dim : c->v_head_dim;
     TRY(check_heads(c));
     TRY(check_dim("head_dim", c->head_dim));
     TRY(check_dim("v_head_dim", v_dim));
     TRY(check_scores(c));
+    TRY(check_arithmetic(c->arithmetic));
     TRY(tq_check_domain(c->domain));
     TRY(tq_check_type("q_type", c->q_type));
     TRY(tq_check_type("out_type", c->out_type));
@@ -69,6 +78,7 @@ tq_status tq_attend_kind_init(tq_attend_kind *kind, const tq_attention_config *c
                              .scale = c->scale,
                              .softcap = c->softcap,
                              .causal = !c->bidirectional,
+                             .integer = c->arithmetic == TQ_ARITHMETIC_INTEGER,
                              .window = c->window,
                              .sink_positions = c->sink_positions,
                              .domain = c->domain,
@@ -94,7 +104,8 @@ tq_status tq_attend_kind_of(tq_attend_kind *kind, const tq_attention_params *p) 
                                         .bidirectional = p->bidirectional,
                                         .window = p->window,
                                         .sink_positions = p->sink_positions,
-                                        .domain = p->domain};
+                                        .domain = p->domain,
+                                        .arithmetic = p->arithmetic};
     TRY(tq_attend_kind_init(kind, &config));
     kind->any_format = true;
     if (p->n_queries == 0)
@@ -155,9 +166,14 @@ static bool all_rows(const tq_attend_kind *kind, size_t *rows) {
     return true;
 }
 
+size_t tq_attend_digit_floats(const tq_attend_kind *kind, bool encoded_k) {
+    return kind->integer && encoded_k ? tq_query_bytes(kind->k_dim) / sizeof(float) : 0;
+}
+
 tq_status tq_attend_workspace_most(const tq_attend_kind *kind, size_t *bytes) {
     const bool k_codes = (int)kind->k_format != 0, v_codes = (int)kind->v_format != 0;
-    const size_t partial = tq_attend_partial_floats(kind->v_dim * (v_codes ? 2 : 1), true);
+    const size_t partial = tq_attend_partial_floats(kind->v_dim * (v_codes ? 2 : 1), true,
+                                                    tq_attend_digit_floats(kind, k_codes));
     size_t total = 0, at, segments, values, partials;
     const bool fits =
         tq_size_mul(kind->max_sequences, kind->max_segments, &segments) &&

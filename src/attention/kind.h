@@ -30,6 +30,7 @@ typedef struct tq_attend_kind {
     tq_type q_type, out_type;
     tq_format k_format, v_format; /* of codes; 0: there are none */
     bool any_format;              /* codes may be of any format, of several too */
+    bool integer;                 /* products of v2 codes are sums of integers */
     bool leans;                   /* a run has slopes: scores depend on where queries stand */
     size_t max_sequences, max_queries, max_positions, max_segments;
 } tq_attend_kind;
@@ -56,10 +57,14 @@ typedef struct tq_attend_cut {
 
 tq_attend_cut tq_attend_cut_of(const tq_attend_kind *kind, size_t n_queries, size_t positions);
 
-/* Floats of a row of a split: accumulators of `values` floats, twice if they fold, top and sums. */
-static inline size_t tq_attend_partial_floats(size_t values, bool folds) {
-    return values * (folds ? 2 : 1) + TQ_LANES;
+/* Floats of a row of a split: accumulators of `values` floats, twice if they fold, top and sums; and the
+ * row's query as digits, of so many floats. */
+static inline size_t tq_attend_partial_floats(size_t values, bool folds, size_t digits) {
+    return values * (folds ? 2 : 1) + TQ_LANES + digits;
 }
+
+/* Floats that the digits of a query take; 0: there are none. */
+size_t tq_attend_digit_floats(const tq_attend_kind *kind, bool encoded_k);
 
 /* Bytes that any run within the kind's limits wants. TQ_E_OVERFLOW. */
 tq_status tq_attend_workspace_most(const tq_attend_kind *kind, size_t *bytes);

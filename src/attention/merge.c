@@ -33,7 +33,7 @@ static float weight_of(float top, float highest) {
 
 /* Tops and sums of a row's splits, which lie side by side. */
 static void merge_tails(const tq_attend_sequence *s, const float *partial, float *top, float *sum) {
-    const float *first = partial + s->partial_floats - TQ_LANES;
+    const float *first = partial + s->tail_at;
     *top = -INFINITY;
     *sum = 0.0f;
     for (size_t i = 0; i < s->cut.splits; i++)
@@ -48,7 +48,7 @@ static void merge_tails(const tq_attend_sequence *s, const float *partial, float
 static void sum_splits(const tq_attend_sequence *s, const float *partial, size_t offset, float highest,
                        size_t dim, float *acc) {
     for (size_t i = 0; i < s->cut.splits; i++, partial += s->partial_floats) {
-        const float w = weight_of(partial[s->partial_floats - TQ_LANES], highest);
+        const float w = weight_of(partial[s->tail_at], highest);
         const float *from = partial + offset;
         if (i == 0 && w == 1.0f)
             memcpy(acc, from, dim * sizeof *acc);

@@ -172,29 +172,24 @@ tq_status tq_view_reader_init(tq_view_reader *s, const char *name, const tq_view
     return status == TQ_OK && v->centre != NULL ? check_centre(s) : status;
 }
 
-/* Where a logical position lies, and how many after it lie evenly, n at most. */
-typedef struct place {
-    size_t page, row, run;
-} place;
-
-static place place_of(const tq_view *v, size_t position, size_t n) {
+tq_view_place tq_view_place_of(const tq_view *v, size_t position, size_t n) {
     const size_t slot = (v->ring_start + position) % v->capacity;
     const size_t row = slot % v->page_rows, page = slot / v->page_rows;
     const size_t to_wrap = v->capacity - slot, to_page_end = v->page_rows - row;
     size_t run = to_wrap < to_page_end ? to_wrap : to_page_end;
     if (run > n) run = n;
-    return (place){v->pages != NULL ? (size_t)v->pages[page] : page, row, run};
+    return (tq_view_place){v->pages != NULL ? (size_t)v->pages[page] : page, row, run};
 }
 
 /* A run of rows that lie evenly. */
-static const uint8_t *data_at(const tq_view_reader *s, size_t head, place at) {
+const uint8_t *tq_view_data_at(const tq_view_reader *s, size_t head, tq_view_place at) {
     const tq_view *v = &s->view;
     const uint8_t *page =
         v->blocks != NULL ? v->blocks[at.page] : (const uint8_t *)v->data + at.page * v->page_stride;
     return page + head * v->head_stride + at.row * v->row_stride;
 }
 
-static const uint8_t *norms_at(const tq_view_reader *s, size_t head, place at) {
+const uint8_t *tq_view_norms_at(const tq_view_reader *s, size_t head, tq_view_place at) {
     const tq_view *v = &s->view;
     const uint8_t *page = v->blocks != NULL ? v->norm_blocks[at.page]
                                             : (const uint8_t *)v->norms + at.page * v->norm_page_stride;
@@ -210,17 +205,17 @@ static bool lies_ready(const tq_view_reader *s) {
 }
 
 /* A run as float32 rows side by side: in place where it is that already, else in the tile. */
-static const float *decode_run(const tq_view_reader *s, const tq_kernels *kernels, size_t head, place at,
-                               float *tile) {
+static const float *decode_run(const tq_view_reader *s, const tq_kernels *kernels, size_t head,
+                               tq_view_place at, float *tile) {
     const tq_view *v = &s->view;
-    const uint8_t *data = data_at(s, head, at);
+    const uint8_t *data = tq_view_data_at(s, head, at);
     float *row = tile;
     if (v->store == TQ_STORE_F32 && v->row_stride == s->row_bytes && (uintptr_t)data % sizeof *row == 0)
         return (const float *)(const void *)data;
     if (tq_view_is_encoded(s)) {
         const tq_row_set set = {at.run, s->dim, v->row_stride, v->norm_row_stride};
-        tq_decode_rows(kernels, &s->plan, &set, TQ_ROTATED, data, norms_at(s, head, at), NULL, tile,
-                       false);
+        tq_decode_rows(kernels, &s->plan, &set, TQ_ROTATED, data, tq_view_norms_at(s, head, at), NULL,
+                       tile, false);
         return tile;
     }
     const tq_type type = v->store == TQ_STORE_F32 ? TQ_F32 : v->store == TQ_STORE_F16 ? TQ_F16 : TQ_BF16;
@@ -231,11 +226,10 @@ static const float *decode_run(const tq_view_reader *s, const tq_kernels *kernel
     return tile;
 }
 
-/* x[r][i] times the scale of position i of a run. */
-static void scale_run(const tq_view_reader *s, const tq_kernels *kernels, size_t head, place at,
-                      size_t rows, float *x, size_t n_stride) {
+void tq_view_scale_run(const tq_view_reader *s, const tq_kernels *kernels, size_t head, tq_view_place at,
+                       size_t rows, float *x, size_t n_stride) {
     const size_t stride = s->view.norm_row_stride;
-    const uint8_t *norms = norms_at(s, head, at);
+    const uint8_t *norms = tq_view_norms_at(s, head, at);
     float scales[SCALES];
     for (size_t first = 0; first < at.run; first += SCALES, x += SCALES) {
         const size_t n = at.run - first < SCALES ? at.run - first : SCALES;
@@ -250,11 +244,11 @@ void tq_view_score(const tq_view_reader *s, const tq_kernels *kernels, size_t he
     _Alignas(64) float tile[TILE_VALUES];
     const size_t most = lies_ready(s) ? n : TILE_VALUES / s->dim;
     while (n > 0) {
-        const place at = place_of(&s->view, first, n < most ? n : most);
+        const tq_view_place at = tq_view_place_of(&s->view, first, n < most ? n : most);
         if (lies_ready(s)) {
-            kernels->score_codes(s->plan.book, s->dim, rows, queries, at.run, data_at(s, head, at),
-                                 s->view.row_stride, scores, n_stride);
-            scale_run(s, kernels, head, at, rows, scores, n_stride);
+            kernels->score_codes(s->plan.book, s->dim, rows, queries, at.run,
+                                 tq_view_data_at(s, head, at), s->view.row_stride, scores, n_stride);
+            tq_view_scale_run(s, kernels, head, at, rows, scores, n_stride);
         } else {
             const float *x = decode_run(s, kernels, head, at, tile);
             kernels->score(s->dim, rows, queries, at.run, x, scores, n_stride);
@@ -271,11 +265,11 @@ void tq_view_accumulate(const tq_view_reader *s, const tq_kernels *kernels, size
     _Alignas(64) float tile[TILE_VALUES];
     const size_t most = lies_ready(s) ? n : TILE_VALUES / s->dim;
     while (n > 0) {
-        const place at = place_of(&s->view, first, n < most ? n : most);
+        const tq_view_place at = tq_view_place_of(&s->view, first, n < most ? n : most);
         if (lies_ready(s)) {
-            scale_run(s, kernels, head, at, rows, weights, n_stride);
+            tq_view_scale_run(s, kernels, head, at, rows, weights, n_stride);
             kernels->accumulate_codes(s->plan.book, s->dim, rows, weights, n_stride, at.run,
-                                      data_at(s, head, at), s->view.row_stride, acc, acc_stride);
+                                      tq_view_data_at(s, head, at), s->view.row_stride, acc, acc_stride);
         } else {
             const float *x = decode_run(s, kernels, head, at, tile);
             kernels->accumulate(s->dim, rows, weights, n_stride, at.run, x, acc, acc_stride);

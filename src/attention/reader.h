@@ -38,4 +38,34 @@ void tq_view_accumulate(const tq_view_reader *reader, const tq_kernels *kernels,
                         size_t first, size_t n, size_t rows, float *weights, size_t n_stride, float *acc,
                         size_t acc_stride);
 
+/* Where a logical position lies, and how many after it lie evenly, n at most. */
+typedef struct tq_view_place {
+    size_t page, row, run;
+} tq_view_place;
+
+tq_view_place tq_view_place_of(const tq_view *view, size_t position, size_t n);
+const uint8_t *tq_view_data_at(const tq_view_reader *reader, size_t head, tq_view_place at);
+const uint8_t *tq_view_norms_at(const tq_view_reader *reader, size_t head, tq_view_place at);
+
+/* x[r][i] times the scale of position i of a run. */
+void tq_view_scale_run(const tq_view_reader *reader, const tq_kernels *kernels, size_t head,
+                       tq_view_place at, size_t rows, float *x, size_t n_stride);
+
+/* Whether its codes have centroids in integers. */
+static inline bool tq_view_has_digits(const tq_view_reader *reader) {
+    return tq_view_is_encoded(reader) && reader->plan.book->digits != NULL;
+}
+
+/* The two above in integers, on at most TQ_ATTEND_CHUNK positions. Rows of query digits lie query_stride
+ * bytes apart. */
+void tq_view_score_digits(const tq_view_reader *reader, const tq_kernels *kernels, size_t head,
+                          size_t first, size_t n, size_t rows, const void *queries, size_t query_stride,
+                          float *scores, size_t n_stride);
+
+/* A row's weights become whole numbers, the largest of them the largest there is. Of positions whose bit
+ * in `seen`, from `bit` on, is not set the row knows nothing, not even a NaN; NULL: it sees all. */
+void tq_view_accumulate_digits(const tq_view_reader *reader, const tq_kernels *kernels, size_t head,
+                               size_t first, size_t n, size_t rows, float *weights, size_t n_stride,
+                               const uint64_t *seen, size_t bit, float *acc, size_t acc_stride);
+
 #endif

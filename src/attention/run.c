@@ -62,6 +62,7 @@ static void take_block(tq_attend_task *t, const tq_attend_batch *b, const tq_att
     t->row = t->head * cut->rows + first;
     t->rows = left < cut->row_block ? left : cut->row_block;
     t->centre = NULL;
+    t->digits_of = NULL;
 }
 
 static void run_task(void *work, size_t index) {

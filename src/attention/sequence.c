@@ -166,9 +166,11 @@ tq_status tq_attend_sequence_place(tq_attend_sequence *s, const tq_attend_kind *
         s->cut = tq_attend_cut_of(kind, s->n_queries, s->positions);
         s->acc_floats = kind->v_dim * ((s->encoded_v ? 1u : 0u) + (s->dense_v ? 1u : 0u));
         s->folds = s->cut.split > TQ_ATTEND_FOLD && s->positions > TQ_ATTEND_FOLD;
-        s->partial_floats = tq_attend_partial_floats(s->acc_floats, s->folds);
+        const size_t digits = tq_attend_digit_floats(kind, s->encoded_k);
+        s->partial_floats = tq_attend_partial_floats(s->acc_floats, s->folds, digits);
+        s->tail_at = s->partial_floats - digits - TQ_LANES;
         /* as if it were split and folded: fewer positions never want more */
-        most_floats = tq_attend_partial_floats(s->acc_floats, s->positions > TQ_ATTEND_FOLD);
+        most_floats = tq_attend_partial_floats(s->acc_floats, s->positions > TQ_ATTEND_FOLD, digits);
     }
     const bool rotates = s->encoded_k && kind->domain == TQ_ORIGINAL;
     fits = fits && tq_size_mul(rows, s->cut.most_splits, &partials) &&

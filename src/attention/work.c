@@ -15,7 +15,7 @@ static float *partial_of(const tq_attend_task *t, size_t r) {
 
 /* Running top and sums of a row, after its accumulators. */
 static float *tail_of(const tq_attend_task *t, size_t r) {
-    return partial_of(t, r) + t->s->partial_floats - TQ_LANES;
+    return partial_of(t, r) + t->s->tail_at;
 }
 
 static float *acc_of(const tq_attend_task *t, size_t r, bool encoded) {
@@ -60,11 +60,33 @@ static void add_centres(tq_attend_task *t, const chunk *c) {
     }
 }
 
+static void *digits_at(const tq_attend_task *t, size_t r) {
+    return tail_of(t, r) + TQ_LANES;
+}
+
+/* The rows' queries as digits of a book's centroids. */
+static void take_digits(tq_attend_task *t, const tq_codebook_tables *book) {
+    const tq_attend_batch *b = t->batch;
+    const size_t dim = b->kind->k_dim;
+    if (t->digits_of == book) return;
+    t->digits_of = book;
+    for (size_t r = 0; r < t->rows; r++)
+        b->kernels->query_digits(book, dim, b->workspace + t->s->rotated + (t->row + r) * dim,
+                                 digits_at(t, r));
+}
+
 static void score_chunk(tq_attend_task *t, const chunk *c) {
     const tq_attend_batch *b = t->batch;
-    const size_t from = tq_view_is_encoded(&c->segment->k) ? t->s->rotated : t->s->plain;
-    tq_view_score(&c->segment->k, b->kernels, t->head, c->first, c->n, t->rows,
-                  b->workspace + from + t->row * b->kind->k_dim, t->scores, CHUNK);
+    const tq_view_reader *k = &c->segment->k;
+    const size_t from = tq_view_is_encoded(k) ? t->s->rotated : t->s->plain;
+    if (b->kind->integer && tq_view_has_digits(k)) {
+        take_digits(t, k->plan.book);
+        tq_view_score_digits(k, b->kernels, t->head, c->first, c->n, t->rows, digits_at(t, 0),
+                             t->s->cut.splits * t->s->partial_floats * sizeof(float), t->scores, CHUNK);
+    } else {
+        tq_view_score(k, b->kernels, t->head, c->first, c->n, t->rows,
+                      b->workspace + from + t->row * b->kind->k_dim, t->scores, CHUNK);
+    }
     add_centres(t, c);
 }
 
@@ -160,7 +182,7 @@ static void weigh(tq_attend_task *t, const chunk *c, size_t r, size_t from, size
         tail[0] = top;
     } else if (top > tail[0]) {
         const float factor = tq_exponential(tail[0] - top);
-        kernels->scale(t->s->partial_floats - TQ_LANES, factor, partial_of(t, r));
+        kernels->scale(t->s->tail_at, factor, partial_of(t, r));
         tail[0] = top;
         tail[1] *= factor;
         tail[2] *= factor;
@@ -176,9 +198,20 @@ static void accumulate(tq_attend_task *t, const chunk *c, size_t first, size_t n
                        t->s->cut.splits * t->s->partial_floats);
 }
 
+static void accumulate_digits(tq_attend_task *t, const chunk *c) {
+    const bool alone = c->tree != NULL && t->rows == 1;
+    tq_view_accumulate_digits(&c->segment->v, t->batch->kernels, t->head, c->first, c->n, t->rows,
+                              t->scores, CHUNK, alone ? tree_of(t, c, 0) : NULL, c->bit,
+                              acc_of(t, 0, true), t->s->cut.splits * t->s->partial_floats);
+}
+
 /* A row by itself leaves out what its tree hides between positions that it sees: a NaN there weighed with
  * 0 would be one in the row. */
 static void accumulate_chunk(tq_attend_task *t, const chunk *c) {
+    if (t->batch->kind->integer && tq_view_has_digits(&c->segment->v)) {
+        accumulate_digits(t, c);
+        return;
+    }
     if (c->tree == NULL || t->rows > 1) {
         accumulate(t, c, 0, c->n);
         return;
@@ -257,6 +290,7 @@ static void gather(tq_attend_task *t) {
 
 static void attend_rows(tq_attend_task *t) {
     size_t lately = 0;
+    t->digits_of = NULL;                      /* those of other rows, and what follows clears them */
     const bool alone = t->s->cut.splits == 1; /* then rows lie side by side */
     const size_t bytes = t->s->partial_floats * sizeof(float);
     for (size_t r = 0; r < t->rows; r += alone ? t->rows : 1)

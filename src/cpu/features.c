@@ -24,6 +24,7 @@
 /* CPUID leaf 7, ECX */
 #define AVX512VBMI  (1u << 1)
 #define AVX512VBMI2 (1u << 6)
+#define AVX512VNNI  (1u << 11) /* no processor has VBMI2 without it */
 /* XCR0 */
 #define YMM_STATE 0x06u
 #define ZMM_STATE 0xE6u
@@ -48,7 +49,7 @@ static tq_isa detect(void) {
         return TQ_ISA_SCALAR;
     if (!has_all(state, ZMM_STATE) || !has_all(b, AVX512F | AVX512DQ | AVX512BW | AVX512VL))
         return TQ_ISA_AVX2;
-    return has_all(c, AVX512VBMI | AVX512VBMI2) ? TQ_ISA_AVX512VBMI : TQ_ISA_AVX512;
+    return has_all(c, AVX512VBMI | AVX512VBMI2 | AVX512VNNI) ? TQ_ISA_AVX512VBMI : TQ_ISA_AVX512;
 }
 
 /* CPUID is slow, and traps to the host in a virtual machine: asked once. Threads may do so side by side.

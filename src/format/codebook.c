@@ -4,11 +4,27 @@
 /* after the types */
 #define TQ_TABLE static const
 #include "format/codebooks.inc"
+#include "format/digits.inc"
 
 #define V1(bits, packing, octets)                                                                        \
-    { bits, 1, packing, v1_levels_##bits, v1_bounds_##bits, v1_tree_##bits, octets }
+    { bits, 1, packing, v1_levels_##bits, v1_bounds_##bits, v1_tree_##bits, octets, NULL }
 #define V2(bits, octets)                                                                                 \
-    { bits, 0, TQ_PACK_PLANES, v2_levels_##bits, v2_bounds_##bits, v2_tree_##bits, octets }
+    {                                                                                                    \
+        bits, 0, TQ_PACK_PLANES, v2_levels_##bits, v2_bounds_##bits, v2_tree_##bits, octets,             \
+            &v2_digits_##bits                                                                            \
+    }
+
+#define ONE_DIGIT(bits)                                                                                  \
+    static const tq_digit_tables v2_digits_##bits = {v2_unit_##bits, v2_high_##bits, NULL}
+#define TWO_DIGITS(bits)                                                                                 \
+    static const tq_digit_tables v2_digits_##bits = {v2_unit_##bits, v2_high_##bits, v2_low_##bits}
+ONE_DIGIT(2);
+ONE_DIGIT(3);
+ONE_DIGIT(4);
+TWO_DIGITS(5);
+TWO_DIGITS(6);
+TWO_DIGITS(7);
+TWO_DIGITS(8);
 
 const tq_codebook_tables *tq_find_codebook(tq_format format) {
     static const struct {

@@ -19,6 +19,15 @@ typedef enum tq_packing {
     TQ_PACK_PLANES, /* v2: fields of 4, 2 and 1 bits in planes, 16 coordinates side by side */
 } tq_packing;
 
+/* Centroids as whole numbers, for integer attention: centroid = unit (high + low / 128), or unit high
+ * where one digit does. Digits are from -127 to 127 and 64; those of a negative centroid are the positive
+ * one's with the sign turned. */
+typedef struct tq_digit_tables {
+    float unit;
+    const signed char *high; /* [2^bits], and at least [16]: repeated; by stored code */
+    const signed char *low;  /* likewise; NULL: one digit */
+} tq_digit_tables;
+
 /* A codebook as kernels read it. `levels` is indexed by the stored code. */
 typedef struct tq_codebook_tables {
     unsigned bits;
@@ -28,6 +37,7 @@ typedef struct tq_codebook_tables {
     const float *bounds;   /* [2^(bits-1) - 1], the boundaries above zero, ascending */
     const float *tree;     /* [2^(bits-1)], the same as a search tree: node i has children 2i, 2i + 1 */
     const uint8_t *octets; /* 8 bits alone: [4][128], the bytes of the positive levels, lowest first */
+    const tq_digit_tables *digits; /* v2 alone */
 } tq_codebook_tables;
 
 /* One of the rotation's factors of odd order p: a discrete Hartley transform, row 1. */

@@ -71,6 +71,37 @@ typedef void tq_accumulate_codes_fn(const tq_codebook_tables *book, size_t dim, 
                                     const uint8_t *packed, size_t packed_stride, float *acc,
                                     size_t acc_stride);
 
+/* Attention in integers, on codes of v2 (book->digits is not NULL). attend/digits.h says how digits lie.
+ *
+ * A row of queries to digits: tq_query_bytes(dim) bytes at most, on a multiple of 4. The largest
+ * magnitude becomes the largest number, others are rounded to nearest, ties to even. */
+typedef void tq_query_digits_fn(const tq_codebook_tables *book, size_t dim, const float *query,
+                                void *row);
+
+/* scores[r][t] = (float)(sum of the products of query r's digits and centroid digits) * the row's factor.
+ * Rows of queries lie query_stride bytes apart. */
+typedef void tq_score_digits_fn(const tq_codebook_tables *book, size_t dim, size_t rows,
+                                const void *queries, size_t query_stride, size_t n, const uint8_t *packed,
+                                size_t packed_stride, float *scores, size_t n_stride);
+
+/* Products of weights and scales to `count` digits, one or two: the largest becomes TQ_WEIGHT_ONE or
+ * TQ_WEIGHT_TWO. Returns the largest; -1 where one is negative, else NaN where one is not finite. Then,
+ * and where it is below TQ_DIGIT_LEAST, digits are 0. */
+typedef float tq_weight_digits_fn(size_t count, size_t n, const float *weights, const float *scales,
+                                  uint8_t *high, uint8_t *low);
+
+/* sums[r][place] += the products of the weights' digits and the centroids', over t. A row of weights has
+ * its high digits first, and the low ones from weight_stride / 2 on. 128 positions fit into sums at most.
+ * A row of sums has tq_digit_room(dim); what lies beyond the coordinates may become anything. */
+typedef void tq_accumulate_digits_fn(const tq_codebook_tables *book, size_t dim, size_t rows,
+                                     const uint8_t *weights, size_t weight_stride, size_t n,
+                                     const uint8_t *packed, size_t packed_stride, int32_t *sums,
+                                     size_t sum_stride);
+
+/* acc[i] += (float)sums[place of i] * factor, fused */
+typedef void tq_add_sums_fn(const tq_codebook_tables *book, size_t dim, const int32_t *sums, float factor,
+                            float *acc);
+
 /* x[i] *= factors[i] */
 typedef void tq_multiply_fn(size_t n, const float *factors, float *x);
 
@@ -116,6 +147,11 @@ typedef void tq_f32_to_bf16_fn(size_t n, const float *src, uint16_t *dst);
     X(accumulate, level)                                                                                 \
     X(score_codes, level)                                                                                \
     X(accumulate_codes, level)                                                                           \
+    X(query_digits, level)                                                                               \
+    X(score_digits, level)                                                                               \
+    X(weight_digits, level)                                                                              \
+    X(accumulate_digits, level)                                                                          \
+    X(add_sums, level)                                                                                   \
     X(multiply, level)                                                                                   \
     X(reduce_max, level)                                                                                 \
     X(softcap, level)                                                                                    \

@@ -381,6 +381,7 @@ static void plans_refused(void **state) {
     ROW(c.out_type = (tq_type)-1, TQ_E_FORMAT, "out_type");
     ROW(c.scale = 0, TQ_E_SCALE, "scale");
     ROW(c.softcap = NAN, TQ_E_NOT_FINITE, "softcap");
+    ROW(c.arithmetic = (tq_arithmetic)3, TQ_E_FORMAT, "arithmetic");
     ROW(c.domain = (tq_domain)2, TQ_E_DOMAIN, "domain");
     ROW(c.max_positions = 0, TQ_E_SIZE, "max_positions");
     ROW(c.max_queries = SIZE_MAX / 64, TQ_E_OVERFLOW, "max_queries");

@@ -119,6 +119,9 @@ static void numbers(void **state) {
         assert_refused(&st, &a, BY_ALL, TQ_E_NOT_FINITE, "softcap");
     }
     attempt_make(&a, &st);
+    a.params.arithmetic = (tq_arithmetic)3;
+    assert_refused(&st, &a, BY_ALL, TQ_E_FORMAT, "arithmetic");
+    attempt_make(&a, &st);
     a.params.scale = 0.0f;
     assert_refused(&st, &a, BY_ALL, TQ_E_SCALE, "scale");
     a.params.scale = -0.0f;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The same bits on every level of instruction sets: scalar's. */
+ * The same bits on every level of instruction sets, in either arithmetic: scalar's. */
 #include <string.h>
 
 #include "call.h"
@@ -16,7 +16,7 @@ static void assert_same(const void *a, const void *b, size_t bytes, const char *
 }
 
 /* Returns how many levels there were beside scalar. */
-static size_t check_levels(const scene *s) {
+static size_t check_arithmetic(const scene *s) {
     size_t n, others = 0;
     const tq_isa *isas = tq_isas(&n);
     whole want = whole_new(s), got = whole_new(s);
@@ -41,6 +41,13 @@ static size_t check_levels(const scene *s) {
     partial_free(&want_open);
     partial_free(&got_open);
     return others;
+}
+
+static size_t check_levels(scene *s) {
+    s->params.arithmetic = TQ_ARITHMETIC_INTEGER;
+    check_arithmetic(s);
+    s->params.arithmetic = TQ_ARITHMETIC_FLOAT;
+    return check_arithmetic(s);
 }
 
 static void drawn(void **state) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * What float32 cannot carry shows in the rows that see it, and in no others: NaN and infinities in keys,
- * values, norms and centres, and scores and sums beyond float32. On every level alike. */
+ * values, norms and centres, and scores and sums beyond float32. On every level, in either
+ * arithmetic, alike. */
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -24,10 +25,14 @@ typedef struct results {
     partial partial;
 } results;
 
+static tq_arithmetic arithmetic;
+
 static results results_of(const scene *s) {
     results r = {whole_new(s), partial_new(s)};
-    attend(s, &r.whole);
-    attend_partly(s, s->segments, s->n_segments, &r.partial);
+    scene asked = *s;
+    asked.params.arithmetic = arithmetic;
+    attend(&asked, &r.whole);
+    attend_partly(&asked, s->segments, s->n_segments, &r.partial);
     return r;
 }
 
@@ -135,7 +140,10 @@ static void every_level(void (*check)(void)) {
     tq_isa before;
     assert_int_equal(tq_isa_active(&before), TQ_OK);
     for (size_t i = 0; i < n; i++)
-        if (tq_isa_set(isas[i]) == TQ_OK) check();
+        for (int a = TQ_ARITHMETIC_FLOAT; a <= TQ_ARITHMETIC_INTEGER; a++) {
+            arithmetic = (tq_arithmetic)a;
+            if (tq_isa_set(isas[i]) == TQ_OK) check();
+        }
     assert_int_equal(tq_isa_set(before), TQ_OK);
 }
 

@@ -12,7 +12,7 @@ static void run_partly(const scene *s, partial *p) {
 }
 
 /* Returns the tasks that the calls had for a pool. */
-static size_t check_threads(scene *s) {
+static size_t check_arithmetic(scene *s) {
     static const size_t counts[] = {1, 2, 3, POOL_MOST_THREADS};
     whole alone = whole_new(s), shared = whole_new(s);
     partial open = partial_new(s), open_shared = partial_new(s);
@@ -38,6 +38,13 @@ static size_t check_threads(scene *s) {
     partial_free(&open);
     partial_free(&open_shared);
     return tasks;
+}
+
+static size_t check_threads(scene *s) {
+    s->params.arithmetic = TQ_ARITHMETIC_INTEGER;
+    check_arithmetic(s);
+    s->params.arithmetic = TQ_ARITHMETIC_DEFAULT;
+    return check_arithmetic(s);
 }
 
 static void same_bits_on_any_number_of_threads(void **state) {

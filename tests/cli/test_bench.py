@@ -10,7 +10,8 @@ from support import TQKV, CommandTest, main
 
 KEYS = ["op", "format", "dim", "domain", "set", "set_bytes", "isa", "threads", "ns_per_row", "gb_per_s",
         "limit", "limit_gb_per_s", "share", "spread", "samples", "version"]
-ATTEND_KEYS = ["op", "format", "v_format", "heads", "kv_heads", "dim", "positions", "queries", "isa", "threads", "us",
+ATTEND_KEYS = ["op", "format", "v_format", "heads", "kv_heads", "dim", "positions", "queries", "arithmetic", "isa", "threads",
+               "us",
                "kv_bytes", "f16_bytes", "read_gb_per_s", "f16_floor_us", "share_f16_floor", "spread", "flops",
                "fma_peak_gflops", "share_fma", "error", "samples", "version"]
 COMPARE = os.path.join(os.environ["TQKV_SOURCE"], "bench", "compare")
@@ -128,8 +129,19 @@ class Attend(CommandTest):
         return [json.loads(line) for line in text.splitlines()]
 
     def row(self, *options, samples=2):
-        (row,) = self.rows(*options, samples=samples)
+        (row,) = self.rows(*options, "--arithmetic", "float", samples=samples)
         return row
+
+    def test_both_arithmetics(self):
+        shape = ("--format", "tq6", "--v-format", "tq4", "--heads", "4", "--kv-heads", "2", "--dim", "80", "--positions",
+                 "200")
+        plain, whole = self.rows(*shape)
+        self.assertEqual([plain["arithmetic"], whole["arithmetic"]], ["float", "integer"])
+        self.assertLess(plain["error"], 2e-6)
+        self.assertTrue(2e-6 < whole["error"] < 1e-2, whole)
+        (alone,) = self.rows(*shape, "--arithmetic", "integer")
+        self.assertEqual(alone["error"], whole["error"])
+        self.refused(2, "v1 formats", "bench", "--op", "attend", "--format", "tq8-v1", "--arithmetic", "integer")
 
     def assert_figures_agree(self, row):
         """Figures have six digits."""

@@ -22,6 +22,8 @@ typedef struct bench_data {
     float scales[ROWS], sums[ROWS];
     float scores[QUERIES * ROWS], weights[DIM]; /* all 1; [QUERIES][ROWS], and a row to multiply by */
     /* aligned: a vector that spans two cache lines would be the slowest part */
+    uint8_t digit_weights[QUERIES * 2 * ROWS];
+    _Alignas(64) uint8_t digits[QUERIES * (64 + 2 * DIM)]; /* of queries that are 0 */
     _Alignas(64) uint8_t packed[ROWS * DIM];
     _Alignas(64) uint8_t codes[ROWS * DIM];
     _Alignas(64) float x[ROWS * DIM];
@@ -97,6 +99,28 @@ static void bench_accumulate_codes(const tq_kernels *k, bench_data *d) {
     k->accumulate_codes(&d->book, DIM, QUERIES, d->weights, ROWS, ROWS, d->packed, d->row_bytes, d->y,
                         DIM);
 }
+
+/* The same in integers: weights are what codes are, bytes. */
+static void bench_query_digits(const tq_kernels *k, bench_data *d) {
+    for (size_t t = 0; t < ROWS; t++)
+        k->query_digits(&d->book, DIM, d->x + t * DIM, d->y + t * DIM);
+}
+static void bench_score_digits(const tq_kernels *k, bench_data *d) {
+    k->score_digits(&d->book, DIM, QUERIES, d->digits, sizeof d->digits / QUERIES, ROWS, d->packed,
+                    d->row_bytes, d->scores, ROWS);
+}
+static void bench_weight_digits(const tq_kernels *k, bench_data *d) {
+    for (size_t t = 0; t < ROWS; t++)
+        k->weight_digits(1, DIM, d->weights, d->weights, d->codes + t * DIM, d->codes);
+}
+static void bench_accumulate_digits(const tq_kernels *k, bench_data *d) {
+    k->accumulate_digits(&d->book, DIM, QUERIES, d->digit_weights, sizeof d->digit_weights / QUERIES,
+                         ROWS, d->packed, d->row_bytes, (int32_t *)(void *)d->y, DIM);
+}
+static void bench_add_sums(const tq_kernels *k, bench_data *d) {
+    for (size_t t = 0; t < ROWS; t++)
+        k->add_sums(&d->book, DIM, (const int32_t *)(const void *)d->x, 0.0f, d->y + t * DIM);
+}
 static void bench_multiply(const tq_kernels *k, bench_data *d) {
     for (size_t t = 0; t < ROWS; t++)
         k->multiply(DIM, d->weights, d->y + t * DIM); /* by 1, so that nothing fades away */
@@ -168,6 +192,10 @@ static const char *subject(const char *op, size_t i, const char *format) {
         "exp_sum",     "scale", "f16_to_f32", "f32_to_f16", "bf16_to_f32", "f32_to_bf16"};
     for (size_t k = 0; k < sizeof without_format / sizeof without_format[0]; k++)
         if (strcmp(op, without_format[k]) == 0) return i == 0 ? "-" : NULL;
+    const bool integer = strstr(op, "digits") != NULL || strcmp(op, "add_sums") == 0;
+    const char *name;
+    if (integer && nth_book(i, &name)->digits == NULL) return NULL; /* v1 has none */
+    if (strcmp(op, "weight_digits") == 0) return i == 0 ? "-" : NULL;
     if (strcmp(op, "rotate") == 0) return i == 0 ? "v2" : i + 1 == n_books() ? "v1" : NULL;
     return format;
 }

@@ -67,6 +67,9 @@ static tq_status fill(tq_cuda_attention *p, const tq_cuda *cuda, const tq_cuda_a
                        sizeof *layer);
     TRY(tq_take_struct("layer", &c->layer, layer, sizeof *layer));
     TRY(tq_attention_plan(layer, &kind, &bytes));
+    if (layer->arithmetic == TQ_ARITHMETIC_INTEGER)
+        return tq_fail(TQ_E_UNSUPPORTED, 0, "arithmetic",
+                       "arithmetic: a device multiplies as its accuracy says, not in integers");
     TRY(check_coded("k_format", layer->k_format));
     TRY(check_coded("v_format", layer->v_format));
     if (c->accuracy != TQ_CUDA_FAST && c->accuracy != TQ_CUDA_EXACT)

@@ -4,6 +4,7 @@
  * queries a tile is decoded once instead. */
 #include <assert.h>
 
+#include "kernels/attend/fetch_vec.h"
 #include "kernels/dequantize/look_up_vec.h"
 #include "kernels/kernels.h"
 
@@ -11,23 +12,8 @@ enum {
     CODES_KEYS = 8,    /* keys at once, at most: their codes lie in registers */
     CODES_ROWS = 8,    /* most rows: looking up again for every so many costs more than a tile */
     CODES_TILE = 4096, /* values of a tile: half of a first-level cache of 32 KiB */
-    CODES_NEAR = 4,    /* rows between what is used and what is asked into the first cache */
-    CODES_FAR = 24,    /* and into the second */
     CODES_STEP = 16    /* rows that are gone over block by block: memory comes nearly in order */
 };
-
-/* Asks for the piece that follows so many rows later. Numbers: no pointer may leave its array, and asking
- * for what is not there does no harm. A little at a time: few lines can be under way to the first cache,
- * and a burst of requests waits as reading would. A step of 4-bit attention on 32768 positions is 1.7
- * times as fast as without, and 1.4 times as with bursts. */
-V_INLINE void fetch_ahead(const uint8_t *piece, const unsigned bytes, size_t stride) {
-    const uintptr_t at = (uintptr_t)piece, near = at + CODES_NEAR * stride, far = at + CODES_FAR * stride;
-    __builtin_prefetch((const void *)near, 0, 3);
-    __builtin_prefetch((const void *)far, 0, 2);
-    if (bytes <= 64) return;
-    __builtin_prefetch((const void *)(near + 64), 0, 3);
-    __builtin_prefetch((const void *)(far + 64), 0, 2);
-}
 
 V_INLINE vf next_centroids(const book_levels *l, const unsigned bits, block_in *b) {
     const vf c = look_up(l, bits, false, false, b);

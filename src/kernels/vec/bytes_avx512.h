@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT
+ * Sixty-four bytes in one AVX-512 register. With VNNI four products of bytes are added up in one
+ * instruction, unsigned by signed: centroid digits of keys then carry a bias. */
+#ifndef TQ_KERNELS_VEC_BYTES_H
+#define TQ_KERNELS_VEC_BYTES_H
+
+#include <immintrin.h>
+#include <string.h>
+
+#include "kernels/vec/common.h"
+
+typedef __m512i vb;
+typedef __m512i vi;
+
+#define V_BYTES      64
+#define V_SUMS       16
+#define V_DIGIT_ROWS 8
+
+V_INLINE vb v_bytes_at(const void *p) {
+    return _mm512_loadu_si512(p);
+}
+V_INLINE vb v_bytes_half(const uint8_t *p) {
+    return _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+V_INLINE vb v_bytes_quarter(const uint8_t *p) {
+    return _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+V_INLINE vb v_bytes_some(const uint8_t *p, size_t n) {
+    return _mm512_maskz_loadu_epi8(n >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << n) - 1, p);
+}
+V_INLINE void v_bytes_store_all(uint8_t *p, vb x) {
+    _mm512_storeu_si512(p, x);
+}
+V_INLINE vb v_bytes_or(vb x, vb y) {
+    return _mm512_or_si512(x, y);
+}
+V_INLINE vb v_bytes_and(vb x, unsigned mask) {
+    return _mm512_and_si512(x, _mm512_set1_epi8((char)mask));
+}
+V_INLINE vb v_nibbles_high(vb x) {
+    return v_bytes_and(_mm512_srli_epi16(x, 4), 15);
+}
+
+/* Fields of two bits: byte i becomes field 2 i + odd, moved up by `at`; other bits are anything. */
+V_INLINE vb v_crumbs(vb x, const unsigned odd, const unsigned at) {
+#ifdef __AVX512VBMI__
+    /* four bytes, sixteen fields, to eight bytes, each of which takes eight bits from its field on */
+    const __m512i pairs = _mm512_cvtepu32_epi64(_mm512_castsi512_si256(x));
+    const __m512i from =
+        odd ? _mm512_set1_epi64(0x1e1a16120e0a0602) : _mm512_set1_epi64(0x1c1814100c080400);
+    return _mm512_multishift_epi64_epi8(_mm512_sub_epi8(from, _mm512_set1_epi8((char)at)), pairs);
+#else
+    const __m512i apart = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 0, 1, 1, 2, 2, 3, 3), x);
+    const __m512i twice = _mm512_unpacklo_epi8(apart, apart); /* field 4 i + 2 is in the odd bytes */
+    const __m512i even = odd ? _mm512_srli_epi16(twice, 2) : twice, far = _mm512_srli_epi16(even, 4);
+    const __m512i both = _mm512_mask_mov_epi8(even, 0xaaaaaaaaaaaaaaaa, far);
+    return at == 0 ? both : _mm512_slli_epi16(v_bytes_and(both, 3), 4);
+#endif
+}
+
+/* Fields of one bit: byte i becomes `value` where field 2 i + odd is set, else 0. */
+V_INLINE vb v_flags(vb x, const unsigned odd, unsigned value) {
+    const __m512i quarter = _mm512_setr_epi32(
+        0, 0x01010101, 0x02020202, 0x03030303, 0x04040404, 0x05050505, 0x06060606, 0x07070707, 0x08080808,
+        0x09090909, 0x0a0a0a0a, 0x0b0b0b0b, 0x0c0c0c0c, 0x0d0d0d0d, 0x0e0e0e0e, 0x0f0f0f0f);
+    const __m512i four = _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm512_castsi512_si128(x)), quarter);
+    const __m512i bits = _mm512_set1_epi32(odd ? (int)0x80200802 : 0x40100401);
+    return _mm512_maskz_set1_epi8(_mm512_test_epi8_mask(four, bits), (char)value);
+}
+
+/* Digits by code. Of codes of 8 bits the magnitude is looked up, and the sign then set. */
+typedef struct v_digit_table {
+    __m512i r[8];
+} v_digit_table;
+
+/* bias is added to digits, modulo 256: to 128 minus x from 128 plus x it is a negation too. */
+V_INLINE v_digit_table v_digit_table_load(const signed char *t, const unsigned bits, int bias) {
+    v_digit_table table;
+    const __m512i add = _mm512_set1_epi8((char)bias);
+    if (bits <= 4)
+        table.r[0] = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)t));
+    else if (bits == 5)
+        table.r[0] = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)(const void *)t));
+    else
+        for (unsigned i = 0; i < (bits == 6 ? 1u : 2u); i++)
+            table.r[i] = _mm512_loadu_si512(t + 64 * i);
+    for (unsigned i = 0; i < (bits <= 6 ? 1u : 2u); i++)
+        table.r[i] = _mm512_add_epi8(table.r[i], add);
+#ifndef __AVX512VBMI__
+    if (bits > 4) {
+        int8_t all[128];
+        for (unsigned i = 0; i < (bits <= 6 ? 1u : 2u); i++)
+            _mm512_storeu_si512(all + 64 * i, table.r[i]);
+        for (unsigned i = 0; i < (bits == 5 ? 2u : bits == 6 ? 4u : 8u); i++)
+            table.r[i] =
+                _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)(all + 16 * i)));
+    }
+#endif
+    return table;
+}
+/* Codes have no other bits than theirs. */
+V_INLINE vb v_digits(const v_digit_table *t, const unsigned bits, vb code) {
+    if (bits <= 4) return _mm512_shuffle_epi8(t->r[0], code);
+    vb size = bits == 8 ? v_bytes_and(code, 127) : code;
+#ifdef __AVX512VBMI__
+    vb x = bits <= 6 ? _mm512_permutexvar_epi8(size, t->r[0])
+                     : _mm512_permutex2var_epi8(t->r[0], size, t->r[1]);
+#else
+    vb x = _mm512_shuffle_epi8(t->r[0], _mm512_adds_epu8(size, _mm512_set1_epi8(0x70)));
+    for (unsigned i = 1; i < (bits == 5 ? 2u : bits == 6 ? 4u : 8u); i++) {
+        const vb here = _mm512_xor_si512(size, _mm512_set1_epi8((char)(16 * i)));
+        x = _mm512_or_si512(x,
+                            _mm512_shuffle_epi8(t->r[i], _mm512_adds_epu8(here, _mm512_set1_epi8(0x70))));
+    }
+#endif
+    return bits == 8 ? _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(code), _mm512_setzero_si512(), x) : x;
+}
+
+V_INLINE vi v_no_sums(void) {
+    return _mm512_setzero_si512();
+}
+V_INLINE vi v_sums_join(vi high, vi low) {
+    return _mm512_add_epi32(_mm512_slli_epi32(high, 7), low);
+}
+
+/* acc + the products of keys' digits and queries', in fours. */
+#ifdef __AVX512VNNI__
+#define V_KEY_BIAS 128
+V_INLINE vi v_dot_key(vi acc, vb key, vb query) {
+    return _mm512_dpbusd_epi32(acc, key, query);
+}
+#else
+#define V_KEY_BIAS 0
+V_INLINE vi v_dot_key(vi acc, vb key, vb query) {
+    const vb turned =
+        _mm512_mask_sub_epi8(query, _mm512_movepi8_mask(key), _mm512_setzero_si512(), query);
+    const __m512i pairs = _mm512_maddubs_epi16(_mm512_abs_epi8(key), turned);
+    return _mm512_add_epi32(acc, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+}
+#endif
+
+/* acc + the products of four positions' weights, of 8 bits or 7, and values' digits. Without VNNI two
+ * positions at a time, in 16 bits. */
+typedef struct v_weight {
+    __m512i even, odd; /* VNNI: bytes, in even */
+} v_weight;
+typedef v_weight v_value;
+
+V_INLINE v_weight v_weight_of(const uint8_t *four) {
+    int32_t word;
+    memcpy(&word, four, sizeof word);
+    const __m512i all = _mm512_set1_epi32(word);
+#ifdef __AVX512VNNI__
+    return (v_weight){all, all};
+#else
+    return (v_weight){_mm512_and_si512(all, _mm512_set1_epi16(0xff)), _mm512_srli_epi16(all, 8)};
+#endif
+}
+V_INLINE v_value v_value_of(vb digits) {
+#ifdef __AVX512VNNI__
+    return (v_value){digits, digits};
+#else
+    return (v_value){_mm512_srai_epi16(_mm512_slli_epi16(digits, 8), 8), _mm512_srai_epi16(digits, 8)};
+#endif
+}
+V_INLINE vi v_dot_value(vi acc, const v_weight *w, const v_value *value) {
+#ifdef __AVX512VNNI__
+    return _mm512_dpbusd_epi32(acc, w->even, value->even);
+#else
+    return _mm512_add_epi32(acc, _mm512_add_epi32(_mm512_madd_epi16(value->even, w->even),
+                                                  _mm512_madd_epi16(value->odd, w->odd)));
+#endif
+}
+
+/* Part j of four vectors with their bytes side by side: four of byte 0, four of byte 1 .. within 16
+ * bytes. */
+V_INLINE vb v_interleaved(const vb x[4], const unsigned j) {
+    const vb a = j < 2 ? _mm512_unpacklo_epi8(x[0], x[1]) : _mm512_unpackhi_epi8(x[0], x[1]);
+    const vb b = j < 2 ? _mm512_unpacklo_epi8(x[2], x[3]) : _mm512_unpackhi_epi8(x[2], x[3]);
+    return j % 2 == 0 ? _mm512_unpacklo_epi16(a, b) : _mm512_unpackhi_epi16(a, b);
+}
+V_INLINE void v_sums_add(vi sums, int32_t *to) {
+    _mm512_storeu_si512(to, _mm512_add_epi32(_mm512_loadu_si512(to), sums));
+}
+
+/* Within every 16 bytes the sums of four vectors' quads. */
+V_INLINE vi v_sum_quads(const vi x[4]) {
+    const __m512i a =
+        _mm512_add_epi32(_mm512_unpacklo_epi32(x[0], x[1]), _mm512_unpackhi_epi32(x[0], x[1]));
+    const __m512i b =
+        _mm512_add_epi32(_mm512_unpacklo_epi32(x[2], x[3]), _mm512_unpackhi_epi32(x[2], x[3]));
+    return _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+}
+/* The sums of neighbouring sixteens: two of x, then two of y. */
+V_INLINE vi v_sum_neighbours(vi x, vi y) {
+    return _mm512_add_epi32(_mm512_shuffle_i32x4(x, y, 0x88), _mm512_shuffle_i32x4(x, y, 0xdd));
+}
+/* out[i] = (the sum of x[i]'s lanes - bias[i]) * factors[i]; n of them mean something. */
+V_INLINE void v_sums_scaled(const vi x[V_SUMS], const unsigned n, const int32_t *bias,
+                            const float *factors, float *out) {
+    const vi near = v_sum_neighbours(v_sum_quads(x), v_sum_quads(x + 4));
+    const vi far = n > 8 ? v_sum_neighbours(v_sum_quads(x + 8), v_sum_quads(x + 12)) : near;
+    const vi sums = _mm512_sub_epi32(v_sum_neighbours(near, far), _mm512_loadu_si512(bias));
+    _mm512_storeu_ps(out, _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(factors)));
+}
+
+V_INLINE vf v_load_ints(const int32_t *p) {
+    return _mm512_cvtepi32_ps(_mm512_loadu_si512(p));
+}
+/* Four by four floats within every 16 bytes transposed, and four by four such sixteens. */
+V_INLINE void v_transpose(vf x[4]) {
+    const __m512 a = _mm512_unpacklo_ps(x[0], x[1]), b = _mm512_unpackhi_ps(x[0], x[1]);
+    const __m512 c = _mm512_unpacklo_ps(x[2], x[3]), d = _mm512_unpackhi_ps(x[2], x[3]);
+    x[0] = _mm512_shuffle_ps(a, c, 0x44);
+    x[1] = _mm512_shuffle_ps(a, c, 0xEE);
+    x[2] = _mm512_shuffle_ps(b, d, 0x44);
+    x[3] = _mm512_shuffle_ps(b, d, 0xEE);
+}
+V_INLINE void v_transpose_quads(vf x[4]) {
+    const vf a = _mm512_shuffle_f32x4(x[0], x[1], 0x44), b = _mm512_shuffle_f32x4(x[2], x[3], 0x44);
+    const vf c = _mm512_shuffle_f32x4(x[0], x[1], 0xEE), d = _mm512_shuffle_f32x4(x[2], x[3], 0xEE);
+    x[0] = _mm512_shuffle_f32x4(a, b, 0x88);
+    x[1] = _mm512_shuffle_f32x4(a, b, 0xDD);
+    x[2] = _mm512_shuffle_f32x4(c, d, 0x88);
+    x[3] = _mm512_shuffle_f32x4(c, d, 0xDD);
+}
+
+#endif

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT
+ * Integer attention: what it adds to a format's own error, what decides on a row's bits, and norms that
+ * no encoder writes. Levels, threads and poison are tested where float's are. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "call.h"
+#include "draw.h"
+#include "support/cm.h"
+#include "support/guard.h"
+#include "support/rng.h"
+
+enum { D = 128, T = 1024, H = 16, VALUES = T * D, QUERIES = H * D };
+
+typedef struct tensors {
+    float q[QUERIES], k[VALUES], v[VALUES];
+    double exact[QUERIES]; /* attention in float64 to what is not encoded */
+    uint8_t k_codes[VALUES], v_codes[VALUES], k_norms[2 * T], v_norms[2 * T];
+    float out[QUERIES];
+} tensors;
+
+static void fill_exact(tensors *x, double scale) {
+    static double w[T];
+    for (size_t h = 0; h < H; h++) {
+        double top = -INFINITY, sum = 0;
+        for (size_t t = 0; t < T; t++) {
+            w[t] = 0;
+            for (size_t d = 0; d < D; d++)
+                w[t] += scale * (double)x->q[h * D + d] * (double)x->k[t * D + d];
+            top = w[t] > top ? w[t] : top;
+        }
+        memset(x->exact + h * D, 0, D * sizeof *x->exact);
+        for (size_t t = 0; t < T; t++) {
+            w[t] = exp(w[t] - top);
+            sum += w[t];
+            for (size_t d = 0; d < D; d++)
+                x->exact[h * D + d] += w[t] * (double)x->v[t * D + d];
+        }
+        for (size_t d = 0; d < D; d++)
+            x->exact[h * D + d] /= sum;
+    }
+}
+
+static tq_view view_of(tq_format format, const float *x, uint8_t *codes, uint8_t *norms) {
+    const tq_codec codec = {.format = format, .head_dim = D};
+    const tq_batch batch = {.heads = 1, .rows = T};
+    size_t code_bytes, norm_bytes;
+    tq_view view;
+    assert_int_equal(tq_row_size(&codec, &code_bytes, &norm_bytes), TQ_OK);
+    assert_int_equal(
+        tq_encode(&codec, &batch, x, VALUES, NULL, 0, codes, T * code_bytes, norms, T * norm_bytes),
+        TQ_OK);
+    assert_int_equal(tq_view_codes(&view, &codec, 1, T, codes, T * code_bytes, norms, T * norm_bytes),
+                     TQ_OK);
+    return view;
+}
+
+/* The squared distance from what is exact. */
+static double error_of(tensors *x, const tq_segment *segment, float scale, tq_arithmetic arithmetic) {
+    const tq_attention_params params = {.size = sizeof params,
+                                        .n_heads = H,
+                                        .n_kv_heads = 1,
+                                        .head_dim = D,
+                                        .n_queries = 1,
+                                        .scale = scale,
+                                        .arithmetic = arithmetic};
+    edge e = workspace_new(&params, segment, 1, 0);
+    double sum = 0;
+    assert_int_equal(
+        tq_attention(&params, segment, 1, x->q, QUERIES, x->out, QUERIES, NULL, 0, e.data, e.size),
+        TQ_OK);
+    edge_free(&e);
+    for (size_t i = 0; i < QUERIES; i++)
+        sum += ((double)x->out[i] - x->exact[i]) * ((double)x->out[i] - x->exact[i]);
+    return sum;
+}
+
+/* Normally distributed keys and values, and scores of a few units and of more. */
+static void adds_little_to_the_formats_error(void **state) {
+    (void)state;
+    static const tq_format formats[] = {TQ_TQ2, TQ_TQ3, TQ_TQ4, TQ_TQ5, TQ_TQ6, TQ_TQ7, TQ_TQ8};
+    static tensors x;
+    rng r = {5};
+    rng_gauss_fill(&r, x.q, QUERIES);
+    rng_gauss_fill(&r, x.k, VALUES);
+    rng_gauss_fill(&r, x.v, VALUES);
+    for (int sharp = 1; sharp <= 9; sharp *= 3) {
+        const float scale = (float)sharp / sqrtf(D);
+        fill_exact(&x, (double)scale);
+        for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
+            const tq_segment segment = {.length = T,
+                                        .k = view_of(formats[i], x.k, x.k_codes, x.k_norms),
+                                        .v = view_of(formats[i], x.v, x.v_codes, x.v_norms)};
+            const double floats = error_of(&x, &segment, scale, TQ_ARITHMETIC_FLOAT);
+            const double integers = error_of(&x, &segment, scale, TQ_ARITHMETIC_INTEGER);
+            print_message("%s, scores of %d: %+.2f %%\n", tq_format_name(formats[i]), sharp,
+                          100 * (integers / floats - 1));
+            if (!(integers <= 1.01 * floats))
+                fail_msg("%s, scores of %d: integers add %.2f %% to the squared error, 1 is allowed",
+                         tq_format_name(formats[i]), sharp, 100 * (integers / floats - 1));
+            assert_true(integers != floats); /* or the option does nothing */
+        }
+    }
+}
+
+/* A negative norm turns a value round. Float arithmetic knows that by itself. */
+static void negative_norms(void **state) {
+    (void)state;
+    static tensors x;
+    rng r = {6};
+    rng_gauss_fill(&r, x.q, QUERIES);
+    rng_gauss_fill(&r, x.k, VALUES);
+    rng_gauss_fill(&r, x.v, VALUES);
+    const tq_segment segment = {.length = T,
+                                .k = view_of(TQ_TQ4, x.k, x.k_codes, x.k_norms),
+                                .v = view_of(TQ_TQ4, x.v, x.v_codes, x.v_norms)};
+    for (size_t t = 0; t < T; t += 7)
+        x.k_norms[2 * t + 1] ^= 0x80, x.v_norms[2 * t + 1] ^= 0x80;
+    const float scale = 1.0f / sqrtf(D);
+    error_of(&x, &segment, scale, TQ_ARITHMETIC_FLOAT);
+    for (size_t i = 0; i < QUERIES; i++)
+        x.exact[i] = (double)x.out[i];
+    double square = 0;
+    for (size_t i = 0; i < QUERIES; i++)
+        square += x.exact[i] * x.exact[i];
+    const double error = error_of(&x, &segment, scale, TQ_ARITHMETIC_INTEGER);
+    if (!(error < 1e-3 * square)) fail_msg("%g of the square", error / square);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(adds_little_to_the_formats_error),
+                                       cmocka_unit_test(negative_norms)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
