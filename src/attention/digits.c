@@ -52,18 +52,20 @@ static bool sees(const uint64_t *seen, size_t i) {
     return seen == NULL || (seen[i / 64] >> i % 64 & 1) != 0;
 }
 
-/* Whether a few weights outdo the others so far that the roundings of all n of them, 1 / 12 each, would
+/* Whether a few weights outdo the others so far that the roundings of all of them, 1 / 12 each, would
  * show beside the format's error: it is 0.0095 of the sum of the squares of what is weighed, and 1 /
- * SHARP of it is allowed. One digit does with tq2 and tq3, whose error is larger, and where the largest
- * weight is less than half of one that the row has seen. */
-static bool is_sharp(const tq_codebook_tables *book, size_t n, const uint8_t *digits, float top,
-                     float widest) {
+ * SHARP of it is allowed. One digit does with tq2 and tq3, whose error is larger. Positions that the row
+ * does not see weigh nothing, and have no say: how many of them are in a chunk depends on other rows. */
+static bool is_sharp(const tq_codebook_tables *book, size_t n, const float *weights, const float *scales,
+                     const uint8_t *digits) {
     enum { SHARP = 125 };
-    uint32_t squares = 0;
-    if (book->bits != 4 || top < 0.5f * widest) return false;
-    for (size_t i = 0; i < n; i++)
+    uint32_t squares = 0, rounded = 0;
+    if (book->bits != 4) return false;
+    for (size_t i = 0; i < n; i++) {
         squares += (uint32_t)digits[i] * digits[i];
-    return 114 * squares < 1000 * SHARP * n; /* 0.0095 times 12 is 0.114 */
+        rounded += weights[i] * scales[i] != 0.0f;
+    }
+    return 114 * squares < 1000 * SHARP * rounded; /* 0.0095 times 12 is 0.114 */
 }
 
 static uint8_t *slot_digits(weighed *w, size_t i) {
@@ -75,10 +77,9 @@ static void add_slot(weighed *w, size_t row, float factor) {
     w->factors[w->slots++] = factor;
 }
 
-/* Of weights times the values' scales, of which widest is the largest, of a row. False: one of them is
- * negative. */
+/* Of weights times the values' scales, of a row. False: one of them is negative. */
 static bool take_digits(weighed *w, size_t row, const tq_kernels *kernels, const tq_codebook_tables *book,
-                        size_t n, const float *weights, const float *scales, float widest) {
+                        size_t n, const float *weights, const float *scales) {
     const bool two = book->digits->low != NULL;
     const float unit = book->digits->unit;
     uint8_t *digits = slot_digits(w, 0);
@@ -88,7 +89,7 @@ static bool take_digits(weighed *w, size_t row, const tq_kernels *kernels, const
         add_slot(w, row, NAN);
     } else if (top >= TQ_DIGIT_LEAST && two) {
         add_slot(w, row, top / TQ_WEIGHT_TWO * unit);
-    } else if (top >= TQ_DIGIT_LEAST && !is_sharp(book, n, digits, top, widest)) {
+    } else if (top >= TQ_DIGIT_LEAST && !is_sharp(book, n, weights, scales, digits)) {
         add_slot(w, row, top / TQ_WEIGHT_ONE * unit);
     } else if (top >= TQ_DIGIT_LEAST) {
         kernels->weight_digits(2, n, weights, scales, digits, slot_digits(w, 1));
@@ -131,12 +132,11 @@ void tq_view_accumulate_digits(const tq_view_reader *s, const tq_kernels *kernel
     load_scales(s, kernels, head, first, n, scales);
     for (size_t i = 0; seen != NULL && i < n; i++)
         if (!sees(seen, bit + i)) scales[i] = 0.0f;
-    const float widest = kernels->reduce_max(n, scales, 0.0f);
     for (size_t done = 0; done < rows; done += ROWS) {
         w.slots = 0;
         for (size_t r = done; r < rows && r < done + ROWS; r++) {
             float *row = weights + r * n_stride;
-            if (!take_digits(&w, r, kernels, s->plan.book, n, row, scales, widest))
+            if (!take_digits(&w, r, kernels, s->plan.book, n, row, scales))
                 add_floats(s, kernels, head, first, n, row, seen, bit, acc + r * acc_stride);
         }
         sum_up(&w, s, kernels, head, first, n);

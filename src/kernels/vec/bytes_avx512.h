@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Sixty-four bytes in one AVX-512 register. With VNNI four products of bytes are added up in one
- * instruction, unsigned by signed: centroid digits of keys then carry a bias. */
+ * Sixty-four bytes in one AVX-512 register. VNNI adds up four products of bytes in one instruction,
+ * unsigned by signed: centroid digits of keys carry a bias. */
 #ifndef TQ_KERNELS_VEC_BYTES_H
 #define TQ_KERNELS_VEC_BYTES_H
 
@@ -43,19 +43,11 @@ V_INLINE vb v_nibbles_high(vb x) {
 
 /* Fields of two bits: byte i becomes field 2 i + odd, moved up by `at`; other bits are anything. */
 V_INLINE vb v_crumbs(vb x, const unsigned odd, const unsigned at) {
-#ifdef __AVX512VBMI__
     /* four bytes, sixteen fields, to eight bytes, each of which takes eight bits from its field on */
     const __m512i pairs = _mm512_cvtepu32_epi64(_mm512_castsi512_si256(x));
     const __m512i from =
         odd ? _mm512_set1_epi64(0x1e1a16120e0a0602) : _mm512_set1_epi64(0x1c1814100c080400);
     return _mm512_multishift_epi64_epi8(_mm512_sub_epi8(from, _mm512_set1_epi8((char)at)), pairs);
-#else
-    const __m512i apart = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 0, 1, 1, 2, 2, 3, 3), x);
-    const __m512i twice = _mm512_unpacklo_epi8(apart, apart); /* field 4 i + 2 is in the odd bytes */
-    const __m512i even = odd ? _mm512_srli_epi16(twice, 2) : twice, far = _mm512_srli_epi16(even, 4);
-    const __m512i both = _mm512_mask_mov_epi8(even, 0xaaaaaaaaaaaaaaaa, far);
-    return at == 0 ? both : _mm512_slli_epi16(v_bytes_and(both, 3), 4);
-#endif
 }
 
 /* Fields of one bit: byte i becomes `value` where field 2 i + odd is set, else 0. */
@@ -86,33 +78,14 @@ V_INLINE v_digit_table v_digit_table_load(const signed char *t, const unsigned b
             table.r[i] = _mm512_loadu_si512(t + 64 * i);
     for (unsigned i = 0; i < (bits <= 6 ? 1u : 2u); i++)
         table.r[i] = _mm512_add_epi8(table.r[i], add);
-#ifndef __AVX512VBMI__
-    if (bits > 4) {
-        int8_t all[128];
-        for (unsigned i = 0; i < (bits <= 6 ? 1u : 2u); i++)
-            _mm512_storeu_si512(all + 64 * i, table.r[i]);
-        for (unsigned i = 0; i < (bits == 5 ? 2u : bits == 6 ? 4u : 8u); i++)
-            table.r[i] =
-                _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)(all + 16 * i)));
-    }
-#endif
     return table;
 }
 /* Codes have no other bits than theirs. */
 V_INLINE vb v_digits(const v_digit_table *t, const unsigned bits, vb code) {
     if (bits <= 4) return _mm512_shuffle_epi8(t->r[0], code);
     vb size = bits == 8 ? v_bytes_and(code, 127) : code;
-#ifdef __AVX512VBMI__
     vb x = bits <= 6 ? _mm512_permutexvar_epi8(size, t->r[0])
                      : _mm512_permutex2var_epi8(t->r[0], size, t->r[1]);
-#else
-    vb x = _mm512_shuffle_epi8(t->r[0], _mm512_adds_epu8(size, _mm512_set1_epi8(0x70)));
-    for (unsigned i = 1; i < (bits == 5 ? 2u : bits == 6 ? 4u : 8u); i++) {
-        const vb here = _mm512_xor_si512(size, _mm512_set1_epi8((char)(16 * i)));
-        x = _mm512_or_si512(x,
-                            _mm512_shuffle_epi8(t->r[i], _mm512_adds_epu8(here, _mm512_set1_epi8(0x70))));
-    }
-#endif
     return bits == 8 ? _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(code), _mm512_setzero_si512(), x) : x;
 }
 
@@ -124,52 +97,24 @@ V_INLINE vi v_sums_join(vi high, vi low) {
 }
 
 /* acc + the products of keys' digits and queries', in fours. */
-#ifdef __AVX512VNNI__
 #define V_KEY_BIAS 128
 V_INLINE vi v_dot_key(vi acc, vb key, vb query) {
     return _mm512_dpbusd_epi32(acc, key, query);
 }
-#else
-#define V_KEY_BIAS 0
-V_INLINE vi v_dot_key(vi acc, vb key, vb query) {
-    const vb turned =
-        _mm512_mask_sub_epi8(query, _mm512_movepi8_mask(key), _mm512_setzero_si512(), query);
-    const __m512i pairs = _mm512_maddubs_epi16(_mm512_abs_epi8(key), turned);
-    return _mm512_add_epi32(acc, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
-}
-#endif
 
-/* acc + the products of four positions' weights, of 8 bits or 7, and values' digits. Without VNNI two
- * positions at a time, in 16 bits. */
-typedef struct v_weight {
-    __m512i even, odd; /* VNNI: bytes, in even */
-} v_weight;
-typedef v_weight v_value;
+/* acc + the products of four positions' weights, of 8 bits or 7, and values' digits. */
+typedef __m512i v_weight, v_value;
 
 V_INLINE v_weight v_weight_of(const uint8_t *four) {
     int32_t word;
     memcpy(&word, four, sizeof word);
-    const __m512i all = _mm512_set1_epi32(word);
-#ifdef __AVX512VNNI__
-    return (v_weight){all, all};
-#else
-    return (v_weight){_mm512_and_si512(all, _mm512_set1_epi16(0xff)), _mm512_srli_epi16(all, 8)};
-#endif
+    return _mm512_set1_epi32(word);
 }
 V_INLINE v_value v_value_of(vb digits) {
-#ifdef __AVX512VNNI__
-    return (v_value){digits, digits};
-#else
-    return (v_value){_mm512_srai_epi16(_mm512_slli_epi16(digits, 8), 8), _mm512_srai_epi16(digits, 8)};
-#endif
+    return digits;
 }
 V_INLINE vi v_dot_value(vi acc, const v_weight *w, const v_value *value) {
-#ifdef __AVX512VNNI__
-    return _mm512_dpbusd_epi32(acc, w->even, value->even);
-#else
-    return _mm512_add_epi32(acc, _mm512_add_epi32(_mm512_madd_epi16(value->even, w->even),
-                                                  _mm512_madd_epi16(value->odd, w->odd)));
-#endif
+    return _mm512_dpbusd_epi32(acc, *w, *value);
 }
 
 /* Part j of four vectors with their bytes side by side: four of byte 0, four of byte 1 .. within 16
