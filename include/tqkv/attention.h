@@ -50,9 +50,9 @@ extern "C" {
  * processors have the dot product of bytes (AVX-512 VNNI; 1.0 to 1.6 times, 1.3 to 1.6 with tq4), and not
  * everywhere on AVX2.
  *
- * Integers add to the squared error of the format itself, and have no other bound: at most 1 % on Gaussian
- * keys and values with scores of deviation 1, 3 and 9 (0.71 % seen). The sums of products are exact, so
- * that they are the same on every instruction set. */
+ * Integers add to the squared error of the format itself, and have no other bound: at most 1 % on
+ * Gaussian keys and values with scores of deviation 1, 3 and 9 (0.71 % seen). The sums of products are
+ * exact, so that they are the same on every instruction set. */
 typedef enum tq_arithmetic {
     TQ_ARITHMETIC_DEFAULT = 0, /**< float */
     TQ_ARITHMETIC_FLOAT = 1,   /**< float32, bounded as above */
