@@ -23,7 +23,7 @@ enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_MISUSE = 2 };
         if (status_ != TQ_OK) return status_;                                                            \
     } while (0)
 
-enum { CLI_MAX_OPTIONS = 16 };
+enum { CLI_MAX_OPTIONS = 20 };
 
 /* An option as a command knows it. */
 typedef struct cli_option_spec {

@@ -47,7 +47,7 @@ extern "C" {
 /** How products of queries and weights with codes are formed. The choice is the caller's alone: whatever
  * it is, results do not depend on the machine, so the default is one arithmetic for all of them. It is
  * float as long as integers are not faster wherever attention on the CPU is used: they are where
- * processors have the dot product of bytes (AVX-512 VNNI; 1.0 to 1.6 times, 1.3 to 1.6 with tq4), and not
+ * processors have the dot product of bytes (AVX-512 VNNI; 1.0 to 1.9 times, 1.2 to 1.6 with tq4), and not
  * everywhere on AVX2.
  *
  * Integers add to the squared error of the format itself, and have no other bound: at most 1 % on

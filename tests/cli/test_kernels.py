@@ -8,7 +8,8 @@ from support import CommandTest, gaussian, main
 LEVELS = ["scalar", "avx2", "avx512", "avx512vbmi", "neon"]
 OPERATIONS = {"rotate", "sum_squares", "quantize", "dequantize", "pack", "unpack", "requantize", "scan", "multiply",
          "reduce_max", "scale", "f16_to_f32", "f32_to_f16", "bf16_to_f32", "f32_to_bf16",
-              "score", "accumulate", "score_codes", "accumulate_codes", "softcap", "exp_sum"}
+              "score", "accumulate", "score_codes", "accumulate_codes", "softcap", "exp_sum",
+              "query_digits", "score_digits", "weight_digits", "accumulate_digits", "add_sums"}
 
 
 class Kernels(CommandTest):
