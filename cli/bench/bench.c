@@ -271,8 +271,8 @@ const cli_command cli_bench_command = {
                 "spread  half the interquartile range of these ratios over their median\n"
                 "attend is checked against float64 on the decoded cache. Its limits: reading the\n"
                 "bytes that float16 keys and values would have, and float32 multiply-adds in\n"
-                "registers; its share is that of the floor's median time over ours. In integers what\n"
-                "is allowed is what rounding to them takes.\n"
+                "registers; its share is that of the floor's median time over ours. In\n"
+                "integers what is allowed is what rounding to them takes.\n"
                 "On a device (--device) encode, decode and attend, the default cache among the\n"
                 "rows, are timed by its events beside copies within its memory.\n",
     .specs = specs,

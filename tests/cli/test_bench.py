@@ -193,22 +193,25 @@ class Attend(CommandTest):
         rows = self.rows("--positions", "64", samples=1)
         shapes = {(row["heads"], row["kv_heads"], row["dim"]) for row in rows}
         self.assertEqual(shapes, {(16, 8, 256), (16, 2, 512), (32, 8, 128)})
-        self.assertEqual({(row["format"], row["v_format"]) for row in rows},
-                         {("tq4", "tq4"), ("tq8", "tq4"), ("tq8", "tq8")})
-        self.assertEqual(len(rows), 9)
-        rows = self.rows("--format", "tq4", "--heads", "1", "--kv-heads", "1", "--dim", "32", samples=1)
+        formats = {("tq4", "tq4"), ("tq6", "tq4"), ("tq8", "tq4"), ("tq8", "tq8")} # the second is a cache's default
+        self.assertEqual({(row["format"], row["v_format"], row["arithmetic"]) for row in rows},
+                         {(k, v, arithmetic) for k, v in formats for arithmetic in ("float", "integer")})
+        self.assertEqual(len(rows), 24)
+        rows = self.rows("--format", "tq4", "--heads", "1", "--kv-heads", "1", "--dim", "32",
+                         "--arithmetic", "float", samples=1)
         self.assertEqual([row["positions"] for row in rows], [4096, 32768])
 
     def test_samples_are_chosen(self):
         text = self.tqkv("bench", "--op", "attend", "--json", "--format", "tq4", "--heads", "2", "--kv-heads", "2",
-                         "--dim", "64", "--positions", "64")
+                         "--dim", "64", "--positions", "64", "--arithmetic", "float")
         row = json.loads(text)
         self.assert_figures_agree(row)
         self.assertTrue(7 <= row["samples"] <= 31, row)
 
     def test_threads(self):
         arguments = ("bench", "--op", "attend", "--json", "--samples", "1", "--format", "tq4", "--heads", "4",
-                     "--kv-heads", "4", "--dim", "64", "--positions", "300", "--threads", "2")
+                     "--kv-heads", "4", "--dim", "64", "--positions", "300", "--threads", "2",
+                     "--arithmetic", "float")
         row = json.loads(self.tqkv(*arguments))
         self.assert_figures_agree(row)
         self.assertEqual(row["threads"], 2)
@@ -218,8 +221,9 @@ class Attend(CommandTest):
         heading, columns, *rows = text.splitlines()
         self.assertRegex(heading, r"^# tqkv \d.*1 thread; f16 floor")
         self.assertEqual(len({len(row) for row in rows} | {len(columns)}), 1, text)
-        self.assertRegex(columns, r"^K +V +heads +D +T +n +us +read GB/s +f16 floor us +share +spread +of FMA$")
-        self.assertEqual([row.split()[2] for row in rows], ["16/8", "16/2", "32/8"])
+        self.assertRegex(columns, r"^K +V +heads +D +T +n +in +us +read GB/s +f16 floor us +share +spread +of FMA$")
+        self.assertEqual([(row.split()[2], row.split()[6]) for row in rows],
+                         [(heads, arithmetic) for heads in ("16/8", "16/2", "32/8") for arithmetic in ("float", "integer")])
 
     def test_misuse(self):
         for pattern, options in (
