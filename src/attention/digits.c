@@ -127,7 +127,7 @@ void tq_view_accumulate_digits(const tq_view_reader *s, const tq_kernels *kernel
                                size_t first, size_t n, size_t rows, float *weights, size_t n_stride,
                                const uint64_t *seen, size_t bit, float *acc, size_t acc_stride) {
     weighed w;
-    float scales[CHUNK];
+    float scales[CHUNK + TQ_LANES]; /* they come by vectors, and runs begin anywhere */
     assert(n <= CHUNK && (seen == NULL || rows == 1));
     load_scales(s, kernels, head, first, n, scales);
     for (size_t i = 0; seen != NULL && i < n; i++)
