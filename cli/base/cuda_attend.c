@@ -217,11 +217,10 @@ static tq_status take_rows(cli_room *r, const tq_attention_params *p, const floa
 }
 
 /* A plan, and copies of what its calls read: codes and norms of keys and values. */
-enum { MOST_SETS = 32 };
 typedef struct calls {
     const tq_cuda_attention *plan;
-    tq_cuda_attention_batch batches[MOST_SETS];
-    tq_view k[MOST_SETS], v[MOST_SETS];
+    tq_cuda_attention_batch batches[CLI_MOST_SETS];
+    tq_view k[CLI_MOST_SETS], v[CLI_MOST_SETS];
     size_t n;
     void *workspace;
     size_t workspace_bytes;
@@ -253,7 +252,6 @@ static tq_status time_calls(cli_room *r, calls *c) {
     TRY_STATUS(cli_count_sets(
         r->device, first->k->data_bytes + first->k->n_norms + first->v->data_bytes + first->v->n_norms,
         &c->n));
-    c->n = c->n < MOST_SETS ? c->n : MOST_SETS;
     for (size_t i = 1; i < c->n; i++) {
         TRY_STATUS(copy_view(r, first->k, &c->k[i]));
         TRY_STATUS(copy_view(r, first->v, &c->v[i]));

@@ -6,7 +6,7 @@
 
 #include "measure/timing.h"
 
-enum { MOST_SETS = 32, MOST_LAUNCHES = 4096, WARM_UPS = 3, COPY_BYTES = 128 << 20 };
+enum { MOST_LAUNCHES = 4096, WARM_UPS = 3, COPY_BYTES = 128 << 20 };
 
 static const double least_seconds = 2e-3; /* of a sample: an event is good to a microsecond */
 
@@ -15,7 +15,7 @@ tq_status cli_count_sets(const cli_device *device, size_t bytes, size_t *n) {
     TRY_STATUS(cli_check_cuda(device, cudaDeviceGetAttribute(&l2, cudaDevAttrL2CacheSize, device->number),
                               "asking for its cache"));
     const size_t together = 4 * (size_t)l2, sets = bytes == 0 ? 1 : (together + bytes - 1) / bytes;
-    *n = sets < 1 ? 1 : sets > MOST_SETS ? MOST_SETS : sets;
+    *n = sets < 1 ? 1 : sets > CLI_MOST_SETS ? CLI_MOST_SETS : sets;
     return TQ_OK;
 }
 

@@ -46,8 +46,7 @@ PyObject *core_cache_import(PyObject *self, PyObject *block) {
     status = tq_cache_import(c->cache, b.buf, (size_t)b.len);
     pthread_rwlock_unlock(&c->lock);
     Py_END_ALLOW_THREADS PyBuffer_Release(&b);
-    if (status != TQ_OK) return core_raise(status);
-    Py_RETURN_NONE;
+    return core_done(true, status);
 }
 
 /* k_centre(position) -> float16 [G][D], or None */

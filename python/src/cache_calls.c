@@ -56,9 +56,7 @@ static PyObject *append(PyObject *self, PyObject *const *args, Py_ssize_t n, PyO
     }
     core_array_release(&k);
     core_array_release(&v);
-    if (!ready) return NULL;
-    if (status != TQ_OK) return core_raise(status);
-    Py_RETURN_NONE;
+    return core_done(ready, status);
 }
 
 int core_cache_plan(const core_cache *c, core_run *r, tq_attention_config *config) {

@@ -114,7 +114,5 @@ PyObject *core_cache_decode(PyObject *self, PyObject *args) {
     }
     core_array_release(&k);
     core_array_release(&v);
-    if (!ready) return NULL;
-    if (status != TQ_OK) return core_raise(status);
-    Py_RETURN_NONE;
+    return core_done(ready, status);
 }

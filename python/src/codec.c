@@ -119,9 +119,7 @@ static PyObject *encode(PyObject *self, PyObject *const *args, Py_ssize_t n, PyO
         Py_END_ALLOW_THREADS
     }
     call_end(&c);
-    if (!ready) return NULL;
-    if (status != TQ_OK) return core_raise(status);
-    Py_RETURN_NONE;
+    return core_done(ready, status);
 }
 
 static PyObject *decode(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *keywords) {
@@ -141,9 +139,7 @@ static PyObject *decode(PyObject *self, PyObject *const *args, Py_ssize_t n, PyO
         Py_END_ALLOW_THREADS
     }
     call_end(&c);
-    if (!ready) return NULL;
-    if (status != TQ_OK) return core_raise(status);
-    Py_RETURN_NONE;
+    return core_done(ready, status);
 }
 
 /* rotate(codec, x, out, inverse): x and out [..][D], side by side. */
@@ -173,9 +169,7 @@ static PyObject *rotate(PyObject *self, PyObject *args) {
     }
     core_array_release(&from);
     core_array_release(&to);
-    if (!ready) return NULL;
-    if (status != TQ_OK) return core_raise(status);
-    Py_RETURN_NONE;
+    return core_done(ready, status);
 }
 
 /* learn_centre(x, centre): x [G][T][D] float32, centre float16 [G][D]. */
@@ -200,9 +194,7 @@ static PyObject *learn_centre(PyObject *self, PyObject *args) {
     }
     core_array_release(&from);
     core_array_release(&to);
-    if (!ready) return NULL;
-    if (status != TQ_OK) return core_raise(status);
-    Py_RETURN_NONE;
+    return core_done(ready, status);
 }
 
 PyMethodDef core_codec_methods[] = {

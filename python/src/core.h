@@ -21,6 +21,10 @@ int core_errors_begin(void);
 /** Raises what the library last said on this thread. Returns NULL. */
 PyObject *core_raise(tq_status status);
 
+/* What a call without a result returns: None; NULL where it was not ready for it, which has been raised,
+ * or it failed. */
+PyObject *core_done(bool ready, tq_status status);
+
 /** Raises TqkvError with the words given, the library's way. Returns NULL. */
 #define core_refuse(...) core_raise(tq_fail(__VA_ARGS__))
 

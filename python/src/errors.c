@@ -29,3 +29,9 @@ PyObject *core_raise(tq_status status) {
     Py_DECREF(error);
     return NULL;
 }
+
+PyObject *core_done(bool ready, tq_status status) {
+    if (!ready) return NULL;
+    if (status != TQ_OK) return core_raise(status);
+    Py_RETURN_NONE;
+}

@@ -19,9 +19,7 @@ static PyObject *save(PyObject *self, PyObject *args) {
     }
     core_encoded_end(&e);
     Py_DECREF(path);
-    if (!ready) return NULL;
-    if (status != TQ_OK) return core_raise(status);
-    Py_RETURN_NONE;
+    return core_done(ready, status);
 }
 
 /* A new array with these bytes. */
@@ -103,9 +101,7 @@ static PyObject *get(PyObject *self, PyObject *args) {
     }
     core_encoded_end(&e);
     core_array_release(&to);
-    if (!ready) return NULL;
-    if (status != TQ_OK) return core_raise(status);
-    Py_RETURN_NONE;
+    return core_done(ready, status);
 }
 
 PyMethodDef core_file_methods[] = {{"save", save, METH_VARARGS, NULL},

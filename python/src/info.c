@@ -96,8 +96,7 @@ static PyObject *isa_set(PyObject *self, PyObject *args) {
     if (!PyArg_ParseTuple(args, "s", &name)) return NULL;
     tq_status status = tq_isa_from_name(name, &wanted);
     if (status == TQ_OK) status = tq_isa_set(wanted);
-    if (status != TQ_OK) return core_raise(status);
-    Py_RETURN_NONE;
+    return core_done(true, status);
 }
 
 static PyObject *threads(PyObject *self, PyObject *none) {

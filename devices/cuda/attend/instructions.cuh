@@ -80,12 +80,6 @@ TQ_INLINE void wait_for_launch_before() {
     asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
-/* Brings a word's line to the cache that loads look at first. */
-TQ_INLINE void touch(const void *p) {
-    uint32_t x;
-    asm volatile("ld.global.ca.u32 %0, [%1];" : "=r"(x) : "l"(p));
-    asm volatile("" ::"r"(x));
-}
 TQ_INLINE void let_next_launch() {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.launch_dependents;");

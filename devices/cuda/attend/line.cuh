@@ -85,6 +85,16 @@ struct parts_of_codes {
     }
 };
 
+/* Of this lane and those below it. */
+TQ_INLINE uint32_t sum_to_lane(uint32_t x) {
+#pragma unroll
+    for (int d = 1; d < 32; d *= 2) {
+        const uint32_t other = __shfl_up_sync(~0u, x, d);
+        if ((threadIdx.x & 31) >= d) x += other;
+    }
+    return x;
+}
+
 /* The line of up to 32 sequences lies in a warp: each lane has one, and the unit behind its last. */
 struct line {
     tq_attend_sequence mine;
@@ -97,12 +107,7 @@ struct line {
         const uint32_t units = there ? mine.codes : 0;
         const uint32_t least = __reduce_min_sync(~0u, there ? units : ~0u);
         const uint32_t most = __reduce_max_sync(~0u, units);
-        end = units * items;
-#pragma unroll
-        for (int d = 1; d < 32; d *= 2) {
-            const uint32_t other = __shfl_up_sync(~0u, end, d);
-            if (lane >= d) end += other;
-        }
+        end = sum_to_lane(units * items);
         cut = cut_of(__shfl_sync(~0u, end, 31), least, most, a.sequences * items, multiprocessors);
     }
 };

@@ -21,12 +21,7 @@ __device__ static void lay_out(const tq_prepare_args &p) {
             units = s.codes;
             least = min(least, units), most = max(most, units);
         }
-        uint32_t sum = units * per_sequence;
-#pragma unroll
-        for (int d = 1; d < 32; d *= 2) {
-            const uint32_t other = __shfl_up_sync(~0u, sum, d);
-            if (lane >= d) sum += other;
-        }
+        const uint32_t sum = sum_to_lane(units * per_sequence);
         if (base + lane < a.sequences) p.starts[base + lane + 1] = total + sum;
         total += __shfl_sync(~0u, sum, 31);
     }

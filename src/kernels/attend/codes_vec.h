@@ -339,21 +339,7 @@ static void accumulate_octets(const tq_codebook_tables *book, size_t dim, size_t
 /* Calls RUN(bits) with a constant for the book at hand. */
 #define CODES_SWITCH(RUN)                                                                                \
     switch (book->bits) {                                                                                \
-    case 2:                                                                                              \
-        RUN(2);                                                                                          \
-        break;                                                                                           \
-    case 3:                                                                                              \
-        RUN(3);                                                                                          \
-        break;                                                                                           \
-    case 4:                                                                                              \
-        RUN(4);                                                                                          \
-        break;                                                                                           \
-    case 5:                                                                                              \
-        RUN(5);                                                                                          \
-        break;                                                                                           \
-    case 6:                                                                                              \
-        RUN(6);                                                                                          \
-        break;                                                                                           \
+        V_CASES_2_TO_6(RUN)                                                                              \
     default:                                                                                             \
         RUN(7);                                                                                          \
         break;                                                                                           \

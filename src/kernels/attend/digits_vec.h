@@ -260,21 +260,7 @@ V_INLINE void score_digits_of(const tq_codebook_tables *book, const unsigned bit
 /* Calls RUN(bits) with a constant for the book at hand. */
 #define DIGITS_SWITCH(bits, RUN)                                                                         \
     switch (bits) {                                                                                      \
-    case 2:                                                                                              \
-        RUN(2);                                                                                          \
-        break;                                                                                           \
-    case 3:                                                                                              \
-        RUN(3);                                                                                          \
-        break;                                                                                           \
-    case 4:                                                                                              \
-        RUN(4);                                                                                          \
-        break;                                                                                           \
-    case 5:                                                                                              \
-        RUN(5);                                                                                          \
-        break;                                                                                           \
-    case 6:                                                                                              \
-        RUN(6);                                                                                          \
-        break;                                                                                           \
+        V_CASES_2_TO_6(RUN)                                                                              \
     case 7:                                                                                              \
         RUN(7);                                                                                          \
         break;                                                                                           \

@@ -162,12 +162,7 @@ V_INLINE void v_transpose(vf x[4]) {
     x[3] = _mm512_shuffle_ps(b, d, 0xEE);
 }
 V_INLINE void v_transpose_quads(vf x[4]) {
-    const vf a = _mm512_shuffle_f32x4(x[0], x[1], 0x44), b = _mm512_shuffle_f32x4(x[2], x[3], 0x44);
-    const vf c = _mm512_shuffle_f32x4(x[0], x[1], 0xEE), d = _mm512_shuffle_f32x4(x[2], x[3], 0xEE);
-    x[0] = _mm512_shuffle_f32x4(a, b, 0x88);
-    x[1] = _mm512_shuffle_f32x4(a, b, 0xDD);
-    x[2] = _mm512_shuffle_f32x4(c, d, 0x88);
-    x[3] = _mm512_shuffle_f32x4(c, d, 0xDD);
+    v_octets_order(x);
 }
 
 #endif

@@ -27,6 +27,24 @@
     V_UNROLL                                                                                             \
     for (unsigned i = 0; i < (n); i++)
 
+/* Of a switch over bits: RUN(bits) with a constant. */
+#define V_CASES_2_TO_6(RUN)                                                                              \
+    case 2:                                                                                              \
+        RUN(2);                                                                                          \
+        break;                                                                                           \
+    case 3:                                                                                              \
+        RUN(3);                                                                                          \
+        break;                                                                                           \
+    case 4:                                                                                              \
+        RUN(4);                                                                                          \
+        break;                                                                                           \
+    case 5:                                                                                              \
+        RUN(5);                                                                                          \
+        break;                                                                                           \
+    case 6:                                                                                              \
+        RUN(6);                                                                                          \
+        break;
+
 /* Masks with a bit a lane pass through here: TQKV_PLANT_FAULT forgets the last lane, to prove that the
  * tests notice. */
 #ifdef TQKV_PLANT_FAULT
