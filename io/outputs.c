@@ -159,12 +159,17 @@ static tq_status make_folder(tq_outputs *set, const char *path, tqio_folder *par
     entry->folder = parent->fd;
     entry->flags = AT_REMOVEDIR;
     strcpy(entry->name, name);
-    /* Shown once it is there, as it might be somebody else's before, and no signal may come between. */
+    /* Shown once it is there, as it might be somebody else's before; a handler, in this thread or in
+     * another, comes before or after both. */
     sigset_t all, old;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
+    tqio_pending_hold(entry);
     const int error = mkdirat(parent->fd, name, 0777) == 0 ? 0 : errno;
-    if (error == 0) tqio_pending_show(entry);
+    if (error == 0)
+        tqio_pending_show(entry);
+    else
+        tqio_pending_hide(entry);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (error == 0) {
         set->made = made;

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
 #include <unistd.h>
@@ -18,10 +19,18 @@ static int occupy_standard_streams(void) {
     return 0;
 }
 
+/* The thread that opens and commits outputs. A signal that it blocks for a moment reaches a thread of
+ * OpenBLAS, and would end the process in the middle of what the moment was for. */
+static pthread_t main_thread;
+
 /* Raised again, the signal ends the process once the handler returns, and the caller sees of what it
  * died. The default action comes back only when all is removed: a second Ctrl-C may reach another thread.
  */
 static void discard_and_die(int signal_number) {
+    if (!pthread_equal(pthread_self(), main_thread)) {
+        pthread_kill(main_thread, signal_number);
+        return;
+    }
     tq_io_discard_pending();
     signal(signal_number, SIG_DFL);
     raise(signal_number);
@@ -34,6 +43,7 @@ int cli_process_prepare(void) {
                                 SIGUSR1, SIGUSR2, SIGVTALRM, SIGPROF, SIGXCPU, SIGXFSZ};
     struct sigaction action = {0};
 
+    main_thread = pthread_self();
     if (occupy_standard_streams() == -1) return -1;
     action.sa_handler = discard_and_die;
     if (sigfillset(&action.sa_mask) == -1) return -1;

@@ -45,6 +45,19 @@ int renameat(int from_folder, const char *from, int to_folder, const char *to) {
     return (int)syscall(SYS_renameat2, from_folder, from, to_folder, to, 0);
 }
 
+static bool signal_at_mkdir; /* SIGTERM comes and takes its time once the folder is made */
+
+/* And its folders. */
+int mkdirat(int folder, const char *name, mode_t mode) {
+    const struct timespec moment = {.tv_nsec = 20000000};
+    const int rc = (int)syscall(SYS_mkdirat, folder, name, mode);
+    if (signal_at_mkdir) {
+        kill(getpid(), SIGTERM);
+        nanosleep(&moment, NULL);
+    }
+    return rc;
+}
+
 static void assert_holds(const char *path, const char *text) {
     size_t size = 0;
     uint8_t *bytes = get_file(path, &size);
@@ -347,6 +360,35 @@ static void a_signal_between_two_renames_waits_for_the_last(void **state) {
     }
 }
 
+/* Dies of the signal. */
+static void *make_a_folder(void *unused) {
+    tq_outputs *set = NULL;
+    if (tq_outputs_begin(&set) != TQ_OK) _exit(1);
+    signal_at_mkdir = true;
+    if (tq_outputs_folder(set, "d") != TQ_OK) _exit(2);
+    for (;;)
+        pause();
+    return unused;
+}
+
+static void a_signal_finds_a_folder_that_was_just_made(void **state) {
+    (void)state;
+    for (int in_another = 0; in_another < 2; in_another++) {
+        pid_t child = fork();
+        if (child == 0) {
+            pthread_t thread;
+            alarm(20); /* where it would wait for ever */
+            signal(SIGTERM, discard_and_leave);
+            if (in_another == 0) make_a_folder(NULL);
+            if (pthread_create(&thread, NULL, make_a_folder, NULL) != 0) _exit(3);
+            for (;;)
+                pause();
+        }
+        assert_int_equal(status_of(child), 42);
+        assert_int_equal(count_entries("."), 0);
+    }
+}
+
 static int write_into_the_dark(void) {
     int fd = open("d", O_RDONLY | O_DIRECTORY);
     if (fd >= 0) return 1;
@@ -457,6 +499,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_child_leaves_its_parents_files, enter_folder, leave_folder),
         cmocka_unit_test_setup_teardown(discarding_takes_folders_too, enter_folder, leave_folder),
         cmocka_unit_test_setup_teardown(a_signal_between_two_renames_waits_for_the_last, enter_folder,
+                                        leave_folder),
+        cmocka_unit_test_setup_teardown(a_signal_finds_a_folder_that_was_just_made, enter_folder,
                                         leave_folder),
         cmocka_unit_test_setup_teardown(a_folder_that_cannot_be_read_takes_outputs, enter_folder,
                                         leave_folder),
