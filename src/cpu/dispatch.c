@@ -9,18 +9,24 @@
 #include "cpu/features.h"
 #include "tqkv/cpu.h"
 
-static const tq_isa levels[] = {TQ_ISA_SCALAR, TQ_ISA_AVX2, TQ_ISA_AVX512, TQ_ISA_AVX512VBMI,
-                                TQ_ISA_NEON};
-static const char *const names[] = {"scalar", "avx2", "avx512", "avx512vbmi", "neon"};
+static const tq_isa levels[] = {TQ_ISA_SCALAR,     TQ_ISA_AVX2, TQ_ISA_AVXVNNI,    TQ_ISA_AVX512,
+                                TQ_ISA_AVX512VBMI, TQ_ISA_NEON, TQ_ISA_NEONDOTPROD};
+static const char *const names[] = {"scalar",     "avx2", "avxvnni",    "avx512",
+                                    "avx512vbmi", "neon", "neondotprod"};
+/* The level that each adds to. Processors with AVX-512 need not have AVX-VNNI. */
+static const tq_isa below[] = {TQ_ISA_SCALAR, TQ_ISA_SCALAR, TQ_ISA_AVX2, TQ_ISA_AVX2,
+                               TQ_ISA_AVX512, TQ_ISA_SCALAR, TQ_ISA_NEON};
 enum { N_LEVELS = sizeof levels / sizeof levels[0] };
 
 /* The level of each row of the list. */
 enum {
     LEVEL_scalar = TQ_ISA_SCALAR,
     LEVEL_avx2 = TQ_ISA_AVX2,
+    LEVEL_avxvnni = TQ_ISA_AVXVNNI,
     LEVEL_avx512 = TQ_ISA_AVX512,
     LEVEL_avx512vbmi = TQ_ISA_AVX512VBMI,
     LEVEL_neon = TQ_ISA_NEON,
+    LEVEL_neondotprod = TQ_ISA_NEONDOTPROD,
 };
 
 typedef struct table {
@@ -37,13 +43,14 @@ static table tables[N_LEVELS];
 static atomic_flag filling = ATOMIC_FLAG_INIT;
 static _Atomic(const table *) active; /* NULL before the first use, and after a wrong TQKV_ISA */
 
-/* Levels of another family have no rows here, so that "not above" is enough. */
+/* Levels of another family have no rows here: their tables are scalar's, and nobody can choose them. */
 static void fill(table *t, tq_isa level) {
+    if (level != TQ_ISA_SCALAR) *t = tables[below[level]]; /* filled before */
     t->level = level;
 #define TAKE(op, of)                                                                                     \
-    if (LEVEL_##of <= (int)level) {                                                                      \
+    if (LEVEL_##of == (int)level) {                                                                      \
         t->kernels.op = tq_##op##_##of;                                                                  \
-        t->isa.op = (tq_isa)LEVEL_##of;                                                                  \
+        t->isa.op = level;                                                                               \
     }
     TQ_KERNELS(TAKE)
 #undef TAKE
@@ -131,8 +138,11 @@ tq_status tq_isa_from_name(const char *name, tq_isa *isa) {
             *isa = levels[i];
             return TQ_OK;
         }
-    return tq_fail(TQ_E_ISA, 0, "isa",
-                   "no instruction set '%.40s': there are scalar, avx2, avx512, avx512vbmi, neon", name);
+    return tq_fail(
+        TQ_E_ISA, 0, "isa",
+        "no instruction set '%.40s': there are scalar, avx2, avxvnni, avx512, avx512vbmi, neon, "
+        "neondotprod",
+        name);
 }
 
 int tq_isa_available(tq_isa isa) {

@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: MIT
- * Feature detection: CPUID says what the processor knows, XGETBV which registers the operating system
- * keeps across a switch. Both must agree. */
+ * Feature detection. On x86-64 CPUID says what the processor knows, XGETBV which registers the operating
+ * system keeps across a switch: both must agree. On AArch64 the operating system says it. */
+#ifdef __APPLE__
+#define _DARWIN_C_SOURCE /* sysctlbyname() */
+#endif
 #include "cpu/features.h"
+
+#include <stdatomic.h>
 
 #include "base/arch.h"
 
+#define BIT(isa) (1u << (isa))
+
 #ifdef TQ_X86_64
 #include <cpuid.h>
-#include <stdatomic.h>
 
 /* CPUID leaf 1, ECX */
 #define FMA     (1u << 12)
@@ -25,6 +31,8 @@
 #define AVX512VBMI  (1u << 1)
 #define AVX512VBMI2 (1u << 6)
 #define AVX512VNNI  (1u << 11) /* no processor has VBMI2 without it */
+/* CPUID leaf 7, subleaf 1, EAX */
+#define AVX_VNNI (1u << 4)
 /* XCR0 */
 #define YMM_STATE 0x06u
 #define ZMM_STATE 0xE6u
@@ -40,40 +48,76 @@ static unsigned saved_state(void) {
     return low;
 }
 
-static tq_isa detect(void) {
+static bool has_avxvnni(void) {
     unsigned a, b, c, d;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || !has_all(c, FMA | OSXSAVE | AVX | F16C)) return TQ_ISA_SCALAR;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && has_all(a, AVX_VNNI);
+}
+
+static unsigned detect(void) {
+    unsigned a, b, c, d;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !has_all(c, FMA | OSXSAVE | AVX | F16C)) return 0;
     const unsigned state = saved_state();
     if (!has_all(state, YMM_STATE) || !__get_cpuid_count(7, 0, &a, &b, &c, &d) ||
         !has_all(b, AVX2 | BMI2))
-        return TQ_ISA_SCALAR;
+        return 0;
+    const unsigned levels = BIT(TQ_ISA_AVX2) | (has_avxvnni() ? BIT(TQ_ISA_AVXVNNI) : 0);
     if (!has_all(state, ZMM_STATE) || !has_all(b, AVX512F | AVX512DQ | AVX512BW | AVX512VL))
-        return TQ_ISA_AVX2;
-    return has_all(c, AVX512VBMI | AVX512VBMI2 | AVX512VNNI) ? TQ_ISA_AVX512VBMI : TQ_ISA_AVX512;
-}
-
-/* CPUID is slow, and traps to the host in a virtual machine: asked once. Threads may do so side by side.
- */
-bool tq_cpu_has(tq_isa isa) {
-    static atomic_int known = -1;
-    int best = atomic_load_explicit(&known, memory_order_relaxed);
-    if (best < 0) {
-        best = (int)detect();
-        atomic_store_explicit(&known, best, memory_order_relaxed);
-    }
-    return (int)isa <= best;
+        return levels;
+    const bool vbmi = has_all(c, AVX512VBMI | AVX512VBMI2 | AVX512VNNI);
+    return levels | BIT(TQ_ISA_AVX512) | (vbmi ? BIT(TQ_ISA_AVX512VBMI) : 0);
 }
 
 #elif defined(TQ_AARCH64)
 
-bool tq_cpu_has(tq_isa isa) {
-    return isa == TQ_ISA_SCALAR || isa == TQ_ISA_NEON; /* NEON is part of the architecture */
+#if defined(__linux__)
+#include <sys/auxv.h>
+#define ASIMDDP (1ul << 20) /* of AT_HWCAP; older headers lack its name */
+
+static bool has_dotprod(void) {
+    return (getauxval(AT_HWCAP) & ASIMDDP) != 0;
+}
+
+#elif defined(__APPLE__)
+#include <sys/sysctl.h>
+
+static bool has_dotprod(void) {
+    int has = 0;
+    size_t size = sizeof has;
+    return sysctlbyname("hw.optional.arm.FEAT_DotProd", &has, &size, NULL, 0) == 0 && has != 0;
 }
 
 #else
 
-bool tq_cpu_has(tq_isa isa) {
-    return isa == TQ_ISA_SCALAR;
+static bool has_dotprod(void) {
+#ifdef __ARM_FEATURE_DOTPROD /* whoever compiled this relies on it */
+    return true;
+#else
+    return false;
+#endif
 }
 
 #endif
+
+static unsigned detect(void) {
+    return BIT(TQ_ISA_NEON) | (has_dotprod() ? BIT(TQ_ISA_NEONDOTPROD) : 0); /* NEON is always there */
+}
+
+#else
+
+static unsigned detect(void) {
+    return 0;
+}
+
+#endif
+
+/* CPUID is slow, and traps to the host in a virtual machine: asked once. Threads may do so side by side.
+ */
+bool tq_cpu_has(tq_isa isa) {
+    static atomic_uint known; /* a bit a level; scalar's is always set */
+    unsigned levels = atomic_load_explicit(&known, memory_order_relaxed);
+    if (levels == 0) {
+        levels = BIT(TQ_ISA_SCALAR) | detect();
+        atomic_store_explicit(&known, levels, memory_order_relaxed);
+    }
+    return (levels & BIT(isa)) != 0;
+}

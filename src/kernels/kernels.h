@@ -135,6 +135,13 @@ typedef void tq_f32_to_bf16_fn(size_t n, const float *src, uint16_t *dst);
 /* THE list: X(operation, level). Declarations, the tables in use, the kernel tests and benches are made
  * of it. A kernel of operation op at a level is called tq_op_level. */
 #define TQ_OPERATIONS(X, level)                                                                          \
+    TQ_FLOAT_OPERATIONS(X, level)                                                                        \
+    X(query_digits, level)                                                                               \
+    X(weight_digits, level)                                                                              \
+    X(add_sums, level)                                                                                   \
+    TQ_DIGIT_PRODUCTS(X, level)
+
+#define TQ_FLOAT_OPERATIONS(X, level)                                                                    \
     X(rotate, level)                                                                                     \
     X(sum_squares, level)                                                                                \
     X(quantize, level)                                                                                   \
@@ -147,11 +154,6 @@ typedef void tq_f32_to_bf16_fn(size_t n, const float *src, uint16_t *dst);
     X(accumulate, level)                                                                                 \
     X(score_codes, level)                                                                                \
     X(accumulate_codes, level)                                                                           \
-    X(query_digits, level)                                                                               \
-    X(score_digits, level)                                                                               \
-    X(weight_digits, level)                                                                              \
-    X(accumulate_digits, level)                                                                          \
-    X(add_sums, level)                                                                                   \
     X(multiply, level)                                                                                   \
     X(reduce_max, level)                                                                                 \
     X(softcap, level)                                                                                    \
@@ -162,12 +164,27 @@ typedef void tq_f32_to_bf16_fn(size_t n, const float *src, uint16_t *dst);
     X(bf16_to_f32, level)                                                                                \
     X(f32_to_bf16, level)
 
-/* The same for every level that is compiled for this processor family, worst first. */
+#define TQ_DIGIT_PRODUCTS(X, level)                                                                      \
+    X(score_digits, level)                                                                               \
+    X(accumulate_digits, level)
+
+/* The same for every level that is compiled for this processor family, worst first. A level that has no
+ * kernel for an operation takes that of the level it is built on (cpu/dispatch.c). avxvnni and
+ * neondotprod are no more than a product of bytes. avx512 lacks one: with longer vectors digits would
+ * still lose to its float32 (1.05 to 2 times its time, AVX2's kernels 1.5 to 3.7, Sapphire Rapids), and
+ * kernels take long to compile. */
 #if defined(TQ_X86_64)
 #define TQ_KERNELS(X)                                                                                    \
-    TQ_OPERATIONS(X, scalar) TQ_OPERATIONS(X, avx2) TQ_OPERATIONS(X, avx512) TQ_OPERATIONS(X, avx512vbmi)
+    TQ_OPERATIONS(X, scalar)                                                                             \
+    TQ_OPERATIONS(X, avx2)                                                                               \
+    TQ_DIGIT_PRODUCTS(X, avxvnni)                                                                        \
+    TQ_FLOAT_OPERATIONS(X, avx512)                                                                       \
+    TQ_OPERATIONS(X, avx512vbmi)
 #elif defined(TQ_AARCH64)
-#define TQ_KERNELS(X) TQ_OPERATIONS(X, scalar) TQ_OPERATIONS(X, neon)
+#define TQ_KERNELS(X)                                                                                    \
+    TQ_OPERATIONS(X, scalar)                                                                             \
+    TQ_OPERATIONS(X, neon)                                                                               \
+    TQ_DIGIT_PRODUCTS(X, neondotprod)
 #else
 #define TQ_KERNELS(X) TQ_OPERATIONS(X, scalar)
 #endif

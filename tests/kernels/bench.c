@@ -179,7 +179,7 @@ static void measure(const operation *o, const kernel_row *row, const char *forma
     qsort(scalar, SAMPLES, sizeof *scalar, compare);
     qsort(ours, SAMPLES, sizeof *ours, compare);
     qsort(ratio, SAMPLES, sizeof *ratio, compare);
-    printf("%-16s %-10s %-6s %10.1f %10.1f %8.2f   %.2f .. %.2f\n", row->op, row->isa, format,
+    printf("%-16s %-11s %-6s %10.1f %10.1f %8.2f   %.2f .. %.2f\n", row->op, row->isa, format,
            ours[SAMPLES / 2], scalar[SAMPLES / 2], ratio[SAMPLES / 2], ratio[SAMPLES / 4],
            ratio[SAMPLES * 3 / 4]);
     fflush(stdout);
@@ -219,7 +219,7 @@ void bench_head(void) {
     puts("The scalar kernels were built without optimisation: the ratios mean nothing.");
 #endif
     printf("Median ns a row of %d, data in the second-level cache; ratio: scalar / ns, quartiles.\n"
-           "%-16s %-10s %-6s %10s %10s %8s   %s\n",
+           "%-16s %-11s %-6s %10s %10s %8s   %s\n",
            DIM, "operation", "isa", "format", "ns", "scalar ns", "ratio", "quartiles");
 }
 

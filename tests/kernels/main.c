@@ -20,7 +20,8 @@ static const char usage[] =
     "Checks every kernel that this machine can run, and that is not above TQKV_ISA, against the scalar "
     "one.\n"
     "  --op NAME    only this operation\n"
-    "  --isa LEVEL  only kernels of this level: scalar, avx2, avx512, avx512vbmi, neon\n"
+    "  --isa LEVEL  only kernels of this level: scalar, avx2, avxvnni, avx512, avx512vbmi, neon,\n"
+    "               neondotprod\n"
     "  --seed N     other cases; a failure names its seed\n"
     "  --case N     only this case of each kernel\n"
     "  --bench      time the kernels too, once they have passed\n"
@@ -147,7 +148,7 @@ static bool run_row(run *r, const kernel_row *row) {
         row->check(r, &row->kernel);
     else
         run_stopped(r, signal_name(stop_signal), stop_address);
-    if (!r->failed) printf("ok   %-16s %-10s (%" PRIu64 " cases)\n", row->op, row->isa, r->cases);
+    if (!r->failed) printf("ok   %-16s %-11s (%" PRIu64 " cases)\n", row->op, row->isa, r->cases);
     fflush(stdout);
     return !r->failed;
 }

@@ -6,6 +6,7 @@
 set -u
 unset TQKV_ISA
 
+# Of levels that are no more than a product of bytes the rotation is that of another.
 levels=0
 for level in scalar avx2 avx512 avx512vbmi neon; do
     "$@" --has "$level"

@@ -54,7 +54,7 @@ static void describe(const slot *s) {
 /* The head of a failure's report; the caller adds a line that says what is wrong. */
 static void fail(run *r) {
     r->failed = true;
-    printf("FAIL %-16s %-10s case %" PRIu64 ": %s\n", r->row->op, r->row->isa, r->cases, r->words);
+    printf("FAIL %-16s %-11s case %" PRIu64 ": %s\n", r->row->op, r->row->isa, r->cases, r->words);
     for (unsigned i = 0; i < SLOTS; i++)
         if (r->slots[i].name != NULL) describe(&r->slots[i]);
     printf("     rerun:  check_kernels --op %s --isa %s --seed %" PRIu64 " --case %" PRIu64 "\n     ",

@@ -184,7 +184,7 @@ V_INLINE void score_digits_block(const digit_book *b, const digit_rows *g, const
     vi high[V_SUMS], low[V_SUMS];
     float out[V_SUMS];
     V_FOR (i, V_SUMS) /* sums are taken by fours and more */
-        high[i] = low[i] = v_no_sums();
+        high[i] = low[i] = v_sums_of(0);
     for (size_t piece = 0; piece < dim; piece += TQ_DIGIT_PIECE) {
         const size_t half = digits_in_half(bits, dim, piece);
         for (unsigned t = 0; t < n; t++)
@@ -283,8 +283,16 @@ void V_NAME(score_digits)(const tq_codebook_tables *book, size_t dim, size_t row
 /* Rows of weights with zeros behind them, to four positions and to all of a block's rows. */
 typedef struct digit_weights {
     _Alignas(64) uint8_t digits[2][V_DIGIT_ROWS][DIGITS_MOST];
-    size_t rows; /* that are there */
+    int32_t totals[2][V_DIGIT_ROWS]; /* of digits; where values' digits have a bias */
+    size_t rows;                     /* that are there */
 } digit_weights;
+
+V_INLINE int32_t total_of(const uint8_t *digits, size_t n) {
+    int32_t sum = 0;
+    for (size_t t = 0; t < n; t++)
+        sum += digits[t];
+    return sum;
+}
 
 V_INLINE void gather_weights(digit_weights *g, const unsigned bits, const unsigned q,
                              const uint8_t *weights, size_t weight_stride, size_t n) {
@@ -293,7 +301,15 @@ V_INLINE void gather_weights(digit_weights *g, const unsigned bits, const unsign
             const uint8_t *from = weights + r * weight_stride + d * (weight_stride / 2);
             for (size_t t = 0; t < n; t += V_BYTES)
                 v_bytes_store_all(g->digits[d][r] + t, v_bytes_some(from + t, r < g->rows ? n - t : 0));
+            if (V_VALUE_BIAS != 0) g->totals[d][r] = total_of(g->digits[d][r], n);
         }
+}
+
+/* What the bias of values' digits adds to the sums of row r, of products of high digits (0) and of those
+ * with one low digit (1). */
+V_INLINE int32_t value_bias(const digit_weights *g, const unsigned bits, const unsigned d, unsigned r) {
+    if (V_VALUE_BIAS == 0) return 0;
+    return V_VALUE_BIAS * (g->totals[0][r] + (bits > 4 && d == 1 ? g->totals[1][r] : 0));
 }
 
 /* Four positions' planes or codes at one place of a row. */
@@ -342,8 +358,11 @@ V_INLINE void accumulate_digits_parts(const digit_book *b, const digit_weights *
                                       size_t piece, size_t at, const bool whole, int32_t *sums,
                                       size_t sum_stride) {
     vi high[V_SUMS], low[V_SUMS];
-    V_FOR (i, q * parts)
-        high[i] = low[i] = v_no_sums();
+    V_FOR (r, q)
+        V_FOR (i, parts) {
+            high[r * parts + i] = v_sums_of(-value_bias(g, bits, 0, r));
+            low[r * parts + i] = v_sums_of(-value_bias(g, bits, 1, r));
+        }
     for (size_t t = 0; t < n; t += 4) {
         const four_codes codes =
             four_codes_of(bits, dim, packed + t * packed_stride, packed_stride, n - t, piece, at, whole);
@@ -437,7 +456,7 @@ V_INLINE void accumulate_digits_of(const tq_codebook_tables *book, const unsigne
                                    size_t rows, const uint8_t *weights, size_t weight_stride, size_t n,
                                    const uint8_t *packed, size_t packed_stride, int32_t *sums,
                                    size_t sum_stride) {
-    const digit_book b = digit_book_load(book, bits, 0);
+    const digit_book b = digit_book_load(book, bits, V_VALUE_BIAS);
 #define RUN(q, here)                                                                                     \
     accumulate_digits_rows(&b, bits, q, here, dim, weights + r * weight_stride, weight_stride, n,        \
                            packed, packed_stride, sums + r * sum_stride, sum_stride)

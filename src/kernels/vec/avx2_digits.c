@@ -4,7 +4,7 @@
 #define V_ISA avx2
 #include "kernels/vec/avx2.h"
 /* behind its floats */
-#include "kernels/vec/bytes_avx2.h"
+#include "kernels/vec/products_avx2.h"
 
 #include "kernels/attend/digits_vec.h"
 #include "kernels/attend/whole_vec.h"

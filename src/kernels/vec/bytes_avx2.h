@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Thirty-two bytes in one AVX2 register. Products of bytes are added in pairs to 16 bits, unsigned by
- * signed: the magnitude of one by the other with its sign, which never saturates at 128 times 127. */
+ * Thirty-two bytes in one AVX2 register; how they are multiplied, products_*.h say. */
 #ifndef TQ_KERNELS_VEC_BYTES_H
 #define TQ_KERNELS_VEC_BYTES_H
 
@@ -15,7 +14,6 @@ typedef __m256i vi;
 #define V_BYTES      32
 #define V_SUMS       8
 #define V_DIGIT_ROWS 4
-#define V_KEY_BIAS   0
 
 V_INLINE vb v_bytes_at(const void *p) {
     return _mm256_loadu_si256((const __m256i *)p);
@@ -94,38 +92,11 @@ V_INLINE vb v_digits(const v_digit_table *t, const unsigned bits, vb code) {
     return bits == 8 ? _mm256_sign_epi8(x, _mm256_or_si256(code, _mm256_set1_epi8(1))) : x;
 }
 
-V_INLINE vi v_no_sums(void) {
-    return _mm256_setzero_si256();
+V_INLINE vi v_sums_of(int32_t x) {
+    return _mm256_set1_epi32(x);
 }
 V_INLINE vi v_sums_join(vi high, vi low) {
     return _mm256_add_epi32(_mm256_slli_epi32(high, 7), low);
-}
-
-/* acc + the products of keys' digits and queries', in fours. */
-V_INLINE vi v_dot_key(vi acc, vb key, vb query) {
-    const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(key), _mm256_sign_epi8(query, key));
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-}
-
-/* acc + the products of four positions' weights and values' digits. Weights of 8 bits would saturate:
- * positions are taken two by two in 16 bits. */
-typedef struct v_weight {
-    __m256i even, odd;
-} v_weight;
-typedef v_weight v_value;
-
-V_INLINE v_weight v_weight_of(const uint8_t *four) {
-    int32_t word;
-    memcpy(&word, four, sizeof word);
-    const __m256i all = _mm256_set1_epi32(word);
-    return (v_weight){_mm256_and_si256(all, _mm256_set1_epi16(0xff)), _mm256_srli_epi16(all, 8)};
-}
-V_INLINE v_value v_value_of(vb digits) {
-    return (v_value){_mm256_srai_epi16(_mm256_slli_epi16(digits, 8), 8), _mm256_srai_epi16(digits, 8)};
-}
-V_INLINE vi v_dot_value(vi acc, const v_weight *w, const v_value *value) {
-    return _mm256_add_epi32(acc, _mm256_add_epi32(_mm256_madd_epi16(value->even, w->even),
-                                                  _mm256_madd_epi16(value->odd, w->odd)));
 }
 
 /* Part j of four vectors with their bytes side by side: four of byte 0, four of byte 1 .. within 16

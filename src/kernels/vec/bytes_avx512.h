@@ -15,6 +15,8 @@ typedef __m512i vi;
 #define V_BYTES      64
 #define V_SUMS       16
 #define V_DIGIT_ROWS 8
+#define V_KEY_BIAS   128
+#define V_VALUE_BIAS 0
 
 V_INLINE vb v_bytes_at(const void *p) {
     return _mm512_loadu_si512(p);
@@ -89,15 +91,14 @@ V_INLINE vb v_digits(const v_digit_table *t, const unsigned bits, vb code) {
     return bits == 8 ? _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(code), _mm512_setzero_si512(), x) : x;
 }
 
-V_INLINE vi v_no_sums(void) {
-    return _mm512_setzero_si512();
+V_INLINE vi v_sums_of(int32_t x) {
+    return _mm512_set1_epi32(x);
 }
 V_INLINE vi v_sums_join(vi high, vi low) {
     return _mm512_add_epi32(_mm512_slli_epi32(high, 7), low);
 }
 
 /* acc + the products of keys' digits and queries', in fours. */
-#define V_KEY_BIAS 128
 V_INLINE vi v_dot_key(vi acc, vb key, vb query) {
     return _mm512_dpbusd_epi32(acc, key, query);
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Sixteen bytes in one NEON register (AArch64). Without the dot product's instructions: products of bytes
- * are widened, then added in pairs, twice. */
+ * Sixteen bytes in one NEON register (AArch64); how they are multiplied, products_*.h say. */
 #ifndef TQ_KERNELS_VEC_BYTES_H
 #define TQ_KERNELS_VEC_BYTES_H
 
@@ -15,7 +14,6 @@ typedef int32x4_t vi;
 #define V_BYTES      16
 #define V_SUMS       16
 #define V_DIGIT_ROWS 4
-#define V_KEY_BIAS   0
 
 V_INLINE vb v_bytes_at(const void *p) {
     return vld1q_u8((const uint8_t *)p);
@@ -88,40 +86,11 @@ V_INLINE vb v_digits(const v_digit_table *t, const unsigned bits, vb code) {
     return vsubq_u8(veorq_u8(x, negative), negative);
 }
 
-V_INLINE vi v_no_sums(void) {
-    return vdupq_n_s32(0);
+V_INLINE vi v_sums_of(int32_t x) {
+    return vdupq_n_s32(x);
 }
 V_INLINE vi v_sums_join(vi high, vi low) {
     return vaddq_s32(vshlq_n_s32(high, 7), low);
-}
-
-/* acc + the products of keys' digits and queries', in fours. */
-V_INLINE vi v_dot_key(vi acc, vb key, vb query) {
-    const int8x16_t k = vreinterpretq_s8_u8(key), q = vreinterpretq_s8_u8(query);
-    return vpadalq_s16(acc, vpaddq_s16(vmull_s8(vget_low_s8(k), vget_low_s8(q)), vmull_high_s8(k, q)));
-}
-
-/* acc + the products of four positions' weights and values' digits. Weights of 8 bits have no sign:
- * positions are taken two by two in 16 bits. */
-typedef struct v_weight {
-    int16x8_t even, odd;
-} v_weight;
-typedef v_weight v_value;
-
-V_INLINE v_weight v_weight_of(const uint8_t *four) {
-    const uint32_t word = (uint32_t)v_bytes_load(four, 4);
-    return (v_weight){vreinterpretq_s16_u32(vdupq_n_u32(word & 0x00ff00ff)),
-                      vreinterpretq_s16_u32(vdupq_n_u32(word >> 8 & 0x00ff00ff))};
-}
-V_INLINE v_value v_value_of(vb digits) {
-    const int16x8_t x = vreinterpretq_s16_u8(digits);
-    return (v_value){vshrq_n_s16(vshlq_n_s16(x, 8), 8), vshrq_n_s16(x, 8)};
-}
-V_INLINE vi v_dot_value(vi acc, const v_weight *w, const v_value *value) {
-    const int32x4_t low = vmlal_s16(vmull_s16(vget_low_s16(value->even), vget_low_s16(w->even)),
-                                    vget_low_s16(value->odd), vget_low_s16(w->odd));
-    const int32x4_t high = vmlal_high_s16(vmull_high_s16(value->even, w->even), value->odd, w->odd);
-    return vaddq_s32(acc, vpaddq_s32(low, high));
 }
 
 /* Part j of four vectors with their bytes side by side: four of byte 0, four of byte 1 .. */

@@ -4,7 +4,7 @@
 #define V_ISA neon
 #include "kernels/vec/neon.h"
 /* behind its floats */
-#include "kernels/vec/bytes_neon.h"
+#include "kernels/vec/products_neon.h"
 
 #include "kernels/attend/digits_vec.h"
 #include "kernels/attend/whole_vec.h"
