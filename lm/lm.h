@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tqkv/attention.h"
 #include "tqkv/cache.h"
 #include "tqkv/status.h"
 
@@ -64,9 +65,10 @@ typedef struct lm_kv {
     size_t edge; /* CACHE: so many of the first and of the last layers keep tq8 on both sides */
     int rotate;  /* BLOCKS: vectors are rotated as v2 does before they are rounded */
     /* CACHE and BLOCKS: as in tq_cache_config */
-    size_t recent, sinks;  /* recent as lm_layer_holds() says */
-    size_t learn_centre;   /* likewise; 0: no centre */
-    size_t centre_stretch; /* 0: one centre for all positions */
+    size_t recent, sinks;     /* recent as lm_layer_holds() says */
+    size_t learn_centre;      /* likewise; 0: no centre */
+    size_t centre_stretch;    /* 0: one centre for all positions */
+    tq_arithmetic arithmetic; /* of attention's products with codes */
 } lm_kv;
 
 /* What a layer makes of `recent` and `learn_centre`: at most its window, as older positions are gone. */

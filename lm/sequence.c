@@ -111,6 +111,7 @@ static tq_status attend(lm_sequence *s, size_t layer, uint64_t length, size_t n,
         .scale = shape->attention_scale,
         .window = shape->window,
         .domain = TQ_ORIGINAL, /* a cache may hold float16, and dense sides are as the model has them */
+        .arithmetic = s->kv.arithmetic,
         .parallel = parallel};
     tq_segment segments[TQ_CACHE_SEGMENTS];
     size_t n_segments = 0, bytes = 0;

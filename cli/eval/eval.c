@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/attention.h"
 #include "base/message.h"
 #include "base/outputs.h"
 #include "base/text.h"
@@ -23,6 +24,7 @@ enum {
     RECENT,
     SINKS,
     CENTER,
+    ARITHMETIC,
     THREADS,
     JSON,
     REPORT,
@@ -39,7 +41,24 @@ static int take_options(cli_eval *eval, const cli_option *options) {
     eval->tokens = eval->context = DEFAULT_TOKENS;
     TRY(cli_take_count(&options[TOKENS], 1, SIZE_MAX / 64, &eval->tokens));
     TRY(cli_take_count(&options[CONTEXT], 1, SIZE_MAX / 64, &eval->context));
+    TRY(cli_take_arithmetic(&options[ARITHMETIC], &eval->arithmetic));
     return cli_take_count(&options[THREADS], 1, CLI_MAX_THREADS, &eval->threads);
+}
+
+static bool has_v2_codes(const lm_kv *kv) {
+    return kv->store == LM_STORE_CACHE &&
+           ((!kv->k_dense && !TQ_IS_V1(kv->k_format)) || (!kv->v_dense && !TQ_IS_V1(kv->v_format)));
+}
+
+/* To all rows. */
+static int set_arithmetic(cli_eval *eval, const cli_option *option) {
+    bool used = false;
+    for (size_t i = 0; i < eval->n_rows; i++) {
+        eval->rows[i].kv.arithmetic = eval->arithmetic;
+        used = used || has_v2_codes(&eval->rows[i].kv);
+    }
+    if (used || !option->given) return CLI_DONE;
+    return cli_misuse("--arithmetic does nothing with these --formats: none has codes of v2");
 }
 
 static int add_rows(cli_eval *eval, const cli_option *options) {
@@ -48,7 +67,8 @@ static int add_rows(cli_eval *eval, const cli_option *options) {
     char name[CLI_KV_NAME_SIZE];
     TRY(cli_kv_name_from_options(&own, name));
     TRY(cli_eval_add_rows(eval, options[FORMATS].given ? options[FORMATS].value : "main"));
-    return name[0] ? cli_eval_add_rows(eval, name) : CLI_DONE;
+    if (name[0]) TRY(cli_eval_add_rows(eval, name));
+    return set_arithmetic(eval, &options[ARITHMETIC]);
 }
 
 static int load_model(cli_eval *eval) {
@@ -180,6 +200,7 @@ static const cli_option_spec specs[N_OPTIONS] = {
     [RECENT] = {"recent", 0, "R", "its last positions in float16"},
     [SINKS] = {"sinks", 0, "S", "its first positions in float16"},
     [CENTER] = {"center", 0, NULL, "its keys less a mean for every 256 positions"},
+    [ARITHMETIC] = {"arithmetic", 0, "float|integer", "of products with v2 codes; float"},
     [THREADS] = {"threads", 0, "N", "threads; as many as processors"},
     [JSON] = {"json", 0, NULL, "print one JSON object"},
     [REPORT] = {"report", 0, "DIR", "write DIR/index.html"},

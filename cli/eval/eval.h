@@ -65,10 +65,11 @@ typedef struct cli_eval {
     lm_shape shape;
     size_t n_outputs; /* attention outputs of a token: query heads of all layers */
 
-    size_t tokens;        /* evaluated */
-    size_t context;       /* caches start empty again after so many */
-    size_t threads;       /* 0: as many as there are processors */
-    const uint32_t *text; /* [tokens + 1] tokens */
+    size_t tokens;            /* evaluated */
+    size_t context;           /* caches start empty again after so many */
+    size_t threads;           /* 0: as many as there are processors */
+    tq_arithmetic arithmetic; /* of the rows' products with codes */
+    const uint32_t *text;     /* [tokens + 1] tokens */
 
     cli_eval_row *rows; /* [n_rows]; the first is float32, the control */
     size_t n_rows;

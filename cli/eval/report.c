@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/attention.h"
 #include "base/message.h"
 #include "base/outputs.h"
 #include "eval/page.h"
@@ -35,8 +36,9 @@ static void write_facts(FILE *out, const cli_eval *eval) {
         ", a new cache every %zu. The same tokens are decoded one by one with a float32 cache and with "
         "each of the others, and each is compared with a second float32 cache: %.4f bits a token, a "
         "perplexity of %.4f. The row float32 is the control. Every term is <a href=\"#words\">explained "
-        "below</a>.</p>\n<p class=\"soft\">tqkv %s, %.1f s.</p>\n",
-        eval->context, bits, exp2(bits), tq_version(), eval->seconds);
+        "below</a>.</p>\n<p class=\"soft\">tqkv %s, products with v2 codes: %s, %.1f s.</p>\n",
+        eval->context, bits, exp2(bits), tq_version(), cli_arithmetic_name(eval->arithmetic),
+        eval->seconds);
 }
 
 static void write_conclusion(FILE *out, const cli_eval *eval, cli_eval_conclude *conclude) {

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/attention.h"
 #include "base/message.h"
 #include "base/report.h"
 #include "tqkv/version.h"
@@ -144,8 +145,10 @@ int cli_eval_print_tables(const cli_eval *eval) {
     printf("# bits a value and bytes: after %zu tokens, norms and centres counted\n"
            "# float32: %.4f bits a token, a perplexity of %.4f; change: from that\n"
            "# from, to: 95 %% of texts like this one, by blocks of %d tokens\n"
-           "# v2 norms are matched unless a name says otherwise\n",
-           full, cli_eval_reference_bits(eval), exp2(cli_eval_reference_bits(eval)), MEASURE_BLOCK);
+           "# v2 norms are matched unless a name says otherwise\n"
+           "# products with v2 codes: %s\n",
+           full, cli_eval_reference_bits(eval), exp2(cli_eval_reference_bits(eval)), MEASURE_BLOCK,
+           cli_arithmetic_name(eval->arithmetic));
     tell_default(eval);
     tell_cuts(eval);
     TRY(print_figures(eval, true));
@@ -212,6 +215,7 @@ int cli_eval_print_json(const cli_eval *eval) {
     cli_report_text(&report, "text", NULL, eval->text_path);
     cli_report_text(&report, "version", NULL, tq_version());
     cli_report_text(&report, "default", NULL, usual);
+    cli_report_text(&report, "arithmetic", NULL, cli_arithmetic_name(eval->arithmetic));
     cli_report_count(&report, "tokens", NULL, eval->tokens);
     cli_report_count(&report, "context", NULL, eval->context);
     cli_report_real(&report, "reference_bits_per_token", NULL, cli_eval_reference_bits(eval));

@@ -21,6 +21,7 @@ BIAS = os.path.join(MODELS, "kjv-bias.safetensors")
 TEXT = os.path.join(MODELS, "kjv-heldout.txt")
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 TINY = os.path.join(os.environ["TQKV_SOURCE"], "tests", "lm", "fixtures", "tiny-llama.safetensors")
+BESIDE = ("kl_less_default", "tie")  # of a row, and it moves with the default's
 TIMES = ("seconds", "tokens_per_second", "tokens_per_second_and_format")
 
 
@@ -114,6 +115,27 @@ class Figures(EvalTest):
     def test_threads_do_not_matter(self):
         results = [self.eval("--formats", "tq8/tq4,q4_0+rotate,tq4+centre=100+recent", threads=n)[0] for n in (1, 2)]
         self.assertEqual(untimed(results[0]), untimed(results[1]))
+
+    def test_arithmetic(self):
+        """Integers change what is encoded, and little of it; not the control, or what stays in float32."""
+        formats = ("--formats", "float16,default,tq4,tq8-v1")
+        usual = self.eval(*formats)[0]
+        self.assertEqual(usual["arithmetic"], "float")
+        self.assertEqual(untimed(self.eval(*formats, "--arithmetic", "float")[0]), untimed(usual))
+        result, rows = self.eval(*formats, "--arithmetic", "integer")
+        self.assertEqual(result["arithmetic"], "integer")
+        for before in usual["rows"]:
+            now = rows[before["name"]]
+            if before["name"] in ("default", "tq4"):
+                self.assertNotEqual(now["kl_mean"], before["kl_mean"])
+                for one, other in zip(now["layer_error"], before["layer_error"]):
+                    self.assertTrue(math.isclose(one, other, rel_tol=0.02), before["name"])
+            else:
+                self.assertEqual(untimed(now), untimed({**before, **{key: now[key] for key in BESIDE}}))
+        said = self.eval_raw("--formats", "tq4", "--arithmetic", "integer", tokens=40).stdout
+        self.assertIn("\n# products with v2 codes: integer\n", said)
+        self.refused(2, "--arithmetic does nothing with these --formats", "eval", "--model", SWA, "--formats",
+                     "float16,tq8-v1,q4_0", "--arithmetic", "integer")
 
     def test_a_new_context_starts_empty(self):
         """Two contexts of 60 are, on average, the two texts apart."""
