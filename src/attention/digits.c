@@ -10,7 +10,12 @@
 #include "attention/kind.h"
 #include "attention/reader.h"
 
-enum { CHUNK = TQ_ATTEND_CHUNK, ROWS = 8, SLOTS = 2 * ROWS, WEIGHT_STRIDE = 2 * CHUNK };
+enum {
+    CHUNK = TQ_ATTEND_CHUNK,
+    WEIGHT_STRIDE = 2 * CHUNK,
+    SLOTS = TQ_DIGIT_ROWS,
+    SUMS = 16 * TQ_MAX_DIM /* 64 KiB, of the second-level cache and of a thread's stack */
+};
 
 void tq_view_score_digits(const tq_view_reader *s, const tq_kernels *kernels, size_t head, size_t first,
                           size_t n, size_t rows, const void *queries, size_t query_stride, float *scores,
@@ -33,7 +38,7 @@ typedef struct weighed {
     size_t rows[SLOTS];
     float factors[SLOTS]; /* of sums: NaN where a weight is not finite */
     _Alignas(64) uint8_t digits[SLOTS * WEIGHT_STRIDE];
-    _Alignas(64) int32_t sums[SLOTS * TQ_MAX_DIM];
+    _Alignas(64) int32_t sums[SUMS]; /* [slots][tq_digit_room(dim)] */
 } weighed;
 
 static void load_scales(const tq_view_reader *s, const tq_kernels *kernels, size_t head, size_t first,
@@ -72,6 +77,12 @@ static uint8_t *slot_digits(weighed *w, size_t i) {
     return w->digits + (w->slots + i) * WEIGHT_STRIDE;
 }
 
+/* Rows that there are slots for, whatever their weights: a second one is for digits of one. */
+static size_t rows_together(const tq_codebook_tables *book, size_t room) {
+    const size_t slots = SUMS / room < SLOTS ? SUMS / room : SLOTS;
+    return book->digits->low == NULL ? slots / 2 : slots;
+}
+
 static void add_slot(weighed *w, size_t row, float factor) {
     w->rows[w->slots] = row;
     w->factors[w->slots++] = factor;
@@ -102,12 +113,12 @@ static bool take_digits(weighed *w, size_t row, const tq_kernels *kernels, const
 static void sum_up(weighed *w, const tq_view_reader *s, const tq_kernels *kernels, size_t head,
                    size_t first, size_t n) {
     const uint8_t *digits = w->digits;
-    for (size_t i = 0; i < w->slots; i++)
-        memset(w->sums + i * TQ_MAX_DIM, 0, tq_digit_room(s->dim) * sizeof *w->sums);
+    const size_t room = tq_digit_room(s->dim);
+    memset(w->sums, 0, w->slots * room * sizeof *w->sums);
     while (n > 0 && w->slots > 0) {
         const tq_view_place at = tq_view_place_of(&s->view, first, n);
         kernels->accumulate_digits(s->plan.book, s->dim, w->slots, digits, WEIGHT_STRIDE, at.run,
-                                   tq_view_data_at(s, head, at), s->view.row_stride, w->sums, TQ_MAX_DIM);
+                                   tq_view_data_at(s, head, at), s->view.row_stride, w->sums, room);
         first += at.run;
         n -= at.run;
         digits += at.run;
@@ -132,16 +143,17 @@ void tq_view_accumulate_digits(const tq_view_reader *s, const tq_kernels *kernel
     load_scales(s, kernels, head, first, n, scales);
     for (size_t i = 0; seen != NULL && i < n; i++)
         if (!sees(seen, bit + i)) scales[i] = 0.0f;
-    for (size_t done = 0; done < rows; done += ROWS) {
+    const size_t room = tq_digit_room(s->dim), together = rows_together(s->plan.book, room);
+    for (size_t done = 0; done < rows; done += together) {
         w.slots = 0;
-        for (size_t r = done; r < rows && r < done + ROWS; r++) {
+        for (size_t r = done; r < rows && r < done + together; r++) {
             float *row = weights + r * n_stride;
             if (!take_digits(&w, r, kernels, s->plan.book, n, row, scales))
                 add_floats(s, kernels, head, first, n, row, seen, bit, acc + r * acc_stride);
         }
         sum_up(&w, s, kernels, head, first, n);
         for (size_t i = 0; i < w.slots; i++)
-            kernels->add_sums(s->plan.book, s->dim, w.sums + i * TQ_MAX_DIM, w.factors[i],
+            kernels->add_sums(s->plan.book, s->dim, w.sums + i * room, w.factors[i],
                               acc + w.rows[i] * acc_stride);
     }
 }

@@ -91,7 +91,8 @@ typedef float tq_weight_digits_fn(size_t count, size_t n, const float *weights, 
                                   uint8_t *high, uint8_t *low);
 
 /* sums[r][place] += the products of the weights' digits and the centroids', over t. A row of weights has
- * its high digits first, and the low ones from weight_stride / 2 on. 128 positions fit into sums at most.
+ * its high digits first, and the low ones from weight_stride / 2 on. 128 positions fit into sums at most,
+ * and TQ_DIGIT_ROWS rows are served.
  * A row of sums has tq_digit_room(dim); what lies beyond the coordinates may become anything. */
 typedef void tq_accumulate_digits_fn(const tq_codebook_tables *book, size_t dim, size_t rows,
                                      const uint8_t *weights, size_t weight_stride, size_t n,

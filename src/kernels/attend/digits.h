@@ -38,6 +38,9 @@ typedef struct tq_query_head {
     int32_t unused[13];
 } tq_query_head;
 
+/* Rows of weights whose products are summed up at once, at most. */
+enum { TQ_DIGIT_ROWS = 32 };
+
 /* Largest numbers: queries in one digit and in two, weights in one and in two. Digits of queries are
  * signed, 128 high + low with low from -64 to 63. Those of weights are not: one has 8 bits, two have 7.
  */

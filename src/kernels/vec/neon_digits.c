@@ -6,5 +6,6 @@
 /* behind its floats */
 #include "kernels/vec/products_neon.h"
 
-#include "kernels/attend/digits_vec.h"
+#include "kernels/attend/accumulate_digits_vec.h"
+#include "kernels/attend/score_digits_vec.h"
 #include "kernels/attend/whole_vec.h"

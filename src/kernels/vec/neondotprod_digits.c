@@ -5,4 +5,5 @@
 /* behind its floats */
 #include "kernels/vec/products_neondotprod.h"
 
-#include "kernels/attend/digits_vec.h"
+#include "kernels/attend/accumulate_digits_vec.h"
+#include "kernels/attend/score_digits_vec.h"
