@@ -23,6 +23,8 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 TINY = os.path.join(os.environ["TQKV_SOURCE"], "tests", "lm", "fixtures", "tiny-llama.safetensors")
 BESIDE = ("kl_less_default", "tie")  # of a row, and it moves with the default's
 TIMES = ("seconds", "tokens_per_second", "tokens_per_second_and_format")
+# Hundreds of tokens for a figure take minutes under a sanitizer, in code that shorter tests run too.
+figure = unittest.skipIf(os.environ.get("TQKV_SANITIZED"), "a figure: nothing for a sanitizer")
 
 
 def untimed(value):
@@ -85,6 +87,7 @@ class Figures(EvalTest):
             self.assertEqual(row["memory"][-1], row["cache_bytes"])
             self.assertEqual(sorted(row["memory"]), row["memory"])
 
+    @figure
     def test_more_bits_are_nearer(self):
         result, rows = self.eval("--formats", "tq8,tq6,tq4,tq2,tq8-v1,q8_0+rotate", tokens=500)
         divergences = [rows[f"tq{bits}"]["kl_mean"] for bits in (8, 6, 4, 2)]
@@ -105,6 +108,7 @@ class Figures(EvalTest):
         self.assertTrue(math.isclose(pair["baseline_kl_moved"], rows["q8_0+rotate"]["kl_mean"] * 4 ** more,
                                      rel_tol=1e-6))
 
+    @figure
     def test_the_centre_recovers_a_biased_model(self):
         rows = self.eval("--formats", "k-tq4,k-tq4+centre", model=BIAS, tokens=500)[1]
         lost, left = rows["k-tq4"]["kl_mean"], rows["k-tq4+centre"]["kl_mean"]
@@ -163,6 +167,7 @@ class Figures(EvalTest):
         own = self.eval("--center", "--formats", "float32", model=BIAS, tokens=65)[1]
         self.assertEqual(list(own), ["float32", "tq6/tq4+centre"])
 
+    @figure
     def test_a_centre_for_each_stretch(self):
         """16/L bits a value of keys, for as many centres as there are: 400 positions are 4 stretches of 100."""
         names = ("k-tq4+centre=100", "k-tq4+centre=all", "k-tq4+centre=100+sinks=120")
@@ -173,6 +178,7 @@ class Figures(EvalTest):
         self.assertEqual(fewer - many, 4 * 2 * (120 * (256 - 66) - 128 * 2))
         self.assertNotEqual(rows[names[0]]["kl_mean"], rows[names[1]]["kl_mean"])
 
+    @figure
     def test_a_sink_is_a_position_in_float16(self):
         rows = self.eval("--formats", "default,tq6/tq4+centre+recent", model=BIAS, tokens=300)[1]
         default, bare = rows["default"], rows["tq6/tq4+centre+recent"]
@@ -204,6 +210,7 @@ class Conclusions(EvalTest):
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         return re.sub(r"\n# ", " ", done.stdout)
 
+    @figure
     def test_intervals_and_ties(self):
         names = "default,tq6/tq4+centre=256+recent=64+sinks=1,tq4,q4_0+rotate,tq4+centre+recent+sinks," \
                 "q4_0+rotate+recent+sinks"
@@ -250,6 +257,7 @@ class Conclusions(EvalTest):
         for word in ("tie", "=:", "95 %:", "Not told apart", "is lost"):
             self.assertNotIn(word, said)
 
+    @figure
     def test_without_the_default(self):
         rows = self.eval("--formats", "tq4,tq8", model=BIAS, tokens=512)[1]
         self.assertEqual((rows["tq4"]["kl_less_default"], rows["tq4"]["tie"]), (None, False))
