@@ -45,6 +45,8 @@ class PagePool(_core.PagePool):
     kind        as of Cache: formats and norm rules of it
     n_pages     at least 1
     page_rows   positions of a page
+
+    TqkvError: HEADS, HEAD_DIM, FORMAT, SIZE, NO_MEMORY. It is neither pickled nor copied.
     """
 
     def __new__(cls, n_kv_heads: int, head_dim: int, kind: str = "default", *, n_pages: int, page_rows: int = 16,
@@ -52,6 +54,9 @@ class PagePool(_core.PagePool):
         name, k_store, v_store = _kind("tq6/tq4" if kind == "default" else kind)
         return super().__new__(cls, *_sizes(n_kv_heads, head_dim, v_head_dim), name, _whole(n_pages, "n_pages", "SIZE"),
                                _whole(page_rows, "page_rows", "SIZE"), k_store, v_store)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError("a PagePool is not pickled or copied: its memory belongs to the caches of one process")
 
 
 class Cache(_core.Cache):
@@ -73,18 +78,7 @@ class Cache(_core.Cache):
     Threads may share it: calls that change it wait for each other, those that attend do not. On failure it is
     what it was.
 
-    append(k, v)            k [n, G, D] and v [n, G, E], or [G, D] and [G, E] of one position; float32, float16
-                            or bfloat16, one type for both; any strides but of the last dimension; not copied.
-                            TqkvError: NOT_FINITE and RANGE with field and index, POSITION if it is full
-    attend(q, scale=1/sqrt(D), causal=True, window=0, softcap=0, sink_positions=0, sinks=None, slopes=None,
-           lse=False, partial=False, out=None)
-                            q [n, H, D] or [H, D]: the newest n positions, which have been appended. Returns
-                            out [n, H, E] of q's type and library; (out, lse [n, H]); or with `partial`
-                            (acc, max, sum), for merge(). See attention() for the options
-    truncate(length), clear(), reserve(length)
-    length, first, encoded_end, window, bytes   numbers, and a dict of bytes part by part
-    k_centre(position)      float16 [G, D] or None
-    import_block(block)     what export_block() of a cache of the same kind gave
+    copy.deepcopy() forks it. It is not pickled: export_block() has the bytes to send.
     """
 
     kind: str
@@ -123,6 +117,13 @@ class Cache(_core.Cache):
         made.kind, made.n_kv_heads = self.kind, self.n_kv_heads
         made.head_dim, made.v_head_dim = self.head_dim, self.v_head_dim
         return made
+
+    def __deepcopy__(self, memo: dict) -> "Cache":
+        return self.fork()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError("a Cache is not pickled or shallowly copied: send the bytes of export_block(), and import_block() "
+                        "them into a Cache of the same kind; fork() and copy.deepcopy() make another one here")
 
     def decode(self, first: int = 0, end: Optional[int] = None) -> tuple[np.ndarray, np.ndarray]:
         """Keys [n, G, D] and values [n, G, E] of positions [first, end) as float32, a copy; attention needs

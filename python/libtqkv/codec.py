@@ -65,7 +65,7 @@ class Codec:
         x        [G, T, D] or [T, D], float32, float16 or bfloat16, finite; any strides but of the last
                  dimension; not copied
         centre   [G, D], or with stretches [S, G, D]: subtracted first, rounded to float16; "learn": the
-                 mean of x, which must be float32, where it has a half of the mean square or more; None: nothing
+                 mean of x where it has a half of the mean square or more; None: nothing
         centre_stretch   positions that share a centre; 0: all of them
         out      Codes of the same shape and codec, to be overwritten, instead of new ones
 
@@ -103,8 +103,10 @@ class Codec:
         return out
 
     def learn_centre(self, x: Any) -> np.ndarray:
-        """The common part of keys x [G, T, D] float32, as float16 [G, D]; zeros for heads in which it has
-        less than half of the mean square."""
+        """The common part of keys x [G, T, D], float32, float16 or bfloat16, as float16 [G, D]; zeros for heads
+        in which it has less than half of the mean square.
+
+        TqkvError: NOT_FINITE and RANGE with the index of the value, POSITION if T is 0; SIZE, STRIDE, FORMAT."""
         x = _three_dims(x, "x")
         centre = np.empty((x.shape[0], x.shape[2]), np.float16)
         _core.learn_centre(x, centre)

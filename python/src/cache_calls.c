@@ -169,15 +169,64 @@ static PyObject *fork_cache(PyObject *self, PyObject *number) {
     return NULL;
 }
 
+/* Letters are those of libtqkv/cache.py. */
+PyDoc_STRVAR(
+    append_doc,
+    "append(k, v)\n--\n\n"
+    "Encodes the keys and values of n new positions behind those that are there.\n\n"
+    "k, v   [n, G, D] and [n, G, E], or [G, D] and [G, E] of one position; float32, float16 or "
+    "bfloat16,\n"
+    "       one type for both; any strides but of the last dimension; not copied\n\n"
+    "TqkvError: NOT_FINITE and RANGE with field and index; POSITION if the capacity is reached, "
+    "NO_MEMORY\n"
+    "if memory or the pool's pages are; SIZE, FORMAT, STRIDE, DEVICE. On failure nothing is appended.");
+PyDoc_STRVAR(
+    attend_doc,
+    "attend(q, scale=None, causal=True, window=0, softcap=0.0, sink_positions=0, sinks=None, "
+    "slopes=None,\n"
+    "       lse=False, partial=False, out=None)\n--\n\n"
+    "Attention of the newest n positions, which have been appended, over all that they see.\n\n"
+    "q      [n, H, D], or [H, D] of one position; float32, float16 or bfloat16; H is a multiple of G\n"
+    "scale  1 / sqrt(D) if it is None. The other options are those of libtqkv.attention()\n"
+    "out    where results go: float32, float16 or bfloat16 [n, H, E]; a new array of q's type and "
+    "library\n\n"
+    "Returns out; (out, lse [n, H]); or with `partial` (acc [n, H, E], max [n, H], sum [n, H]), for "
+    "merge().\n"
+    "TqkvError: POSITION if there are fewer than n positions, or a window does not reach so far back;\n"
+    "NOT_FINITE for q; SIZE, HEAD_DIM, HEADS, FORMAT, STRIDE, SCALE, DEVICE.");
+PyDoc_STRVAR(truncate_doc,
+             "truncate(length)\n--\n\n"
+             "Forgets all positions from `length` on. What has been encoded stays so.\n\n"
+             "TqkvError: POSITION if length is beyond what is there, or a ring or window has\n"
+             "forgotten what the next query would look back on. On failure nothing changes.");
+PyDoc_STRVAR(reserve_doc,
+             "reserve(length)\n--\n\n"
+             "Takes the memory, or a pool's pages, that appends up to `length` will need.\n\n"
+             "TqkvError: POSITION beyond the capacity, NO_MEMORY. On failure nothing changes.");
+PyDoc_STRVAR(clear_doc,
+             "clear()\n--\n\n"
+             "Forgets everything, learned centres too. Memory is kept, pages return to their pool.");
+PyDoc_STRVAR(
+    import_doc,
+    "import_block(block)\n--\n\n"
+    "Appends what export_block() of a cache of the same kind gave; any object with the buffer\n"
+    "protocol.\n\n"
+    "TqkvError: the FILE_ statuses with the byte at fault, POLICY and POSITION if the block does not\n"
+    "belong behind what is there, NO_MEMORY. On failure nothing changes.");
+PyDoc_STRVAR(centre_doc,
+             "k_centre(position)\n--\n\n"
+             "What is subtracted from the keys of a position, float16 [G, D]; None: nothing is,\n"
+             "or it is not learned yet.");
+
 PyMethodDef core_cache_methods[] = {
-    {"append", (PyCFunction)(void (*)(void))append, METH_FASTCALL | METH_KEYWORDS, NULL},
-    {"attend", (PyCFunction)(void (*)(void))attend, METH_FASTCALL | METH_KEYWORDS, NULL},
-    {"truncate", truncate_cache, METH_O, NULL},
-    {"reserve", reserve, METH_O, NULL},
-    {"clear", clear, METH_NOARGS, NULL},
+    {"append", (PyCFunction)(void (*)(void))append, METH_FASTCALL | METH_KEYWORDS, append_doc},
+    {"attend", (PyCFunction)(void (*)(void))attend, METH_FASTCALL | METH_KEYWORDS, attend_doc},
+    {"truncate", truncate_cache, METH_O, truncate_doc},
+    {"reserve", reserve, METH_O, reserve_doc},
+    {"clear", clear, METH_NOARGS, clear_doc},
     {"_fork", fork_cache, METH_O, NULL},
     {"_export", (PyCFunction)core_cache_export, METH_VARARGS, NULL},
     {"_decode", core_cache_decode, METH_VARARGS, NULL},
-    {"import_block", (PyCFunction)core_cache_import, METH_O, NULL},
-    {"k_centre", (PyCFunction)core_cache_centre, METH_O, NULL},
+    {"import_block", (PyCFunction)core_cache_import, METH_O, import_doc},
+    {"k_centre", (PyCFunction)core_cache_centre, METH_O, centre_doc},
     {NULL, NULL, 0, NULL}};

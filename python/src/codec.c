@@ -172,24 +172,19 @@ static PyObject *rotate(PyObject *self, PyObject *args) {
     return core_done(ready, status);
 }
 
-/* learn_centre(x, centre): x [G][T][D] float32, centre float16 [G][D]. */
+/* learn_centre(x, centre): x [G][T][D], centre float16 [G][D]. */
 static PyObject *learn_centre(PyObject *self, PyObject *args) {
     (void)self;
     PyObject *x, *out;
     core_array from = {0}, to = {0};
     tq_status status = TQ_OK;
     if (!PyArg_ParseTuple(args, "OO", &x, &out)) return NULL;
-    const bool ready = core_array_get(x, &from, "x", CORE_BIT(CORE_F32), false, 3, 3) == 0 &&
+    const bool ready = core_array_get(x, &from, "x", CORE_FLOATS, false, 3, 3) == 0 &&
                        core_array_get(out, &to, "out", CORE_BIT(CORE_F16), true, 2, 2) == 0 &&
                        core_array_expect(&to, 0, from.shape[0], "the number of heads") == 0 &&
                        core_array_expect(&to, 1, from.shape[2], "the head_dim") == 0;
     if (ready) {
-        const tq_batch batch = {.heads = from.shape[0],
-                                .rows = from.shape[1],
-                                .dense_head_stride = from.stride[0],
-                                .dense_row_stride = from.stride[1]};
-        Py_BEGIN_ALLOW_THREADS status =
-            tq_learn_centre((uint32_t)from.shape[2], &batch, from.data, from.n, to.data, to.n);
+        Py_BEGIN_ALLOW_THREADS status = core_learn_any(&from, &to);
         Py_END_ALLOW_THREADS
     }
     core_array_release(&from);

@@ -139,6 +139,10 @@ void core_widen(core_kind kind, size_t n, const void *values, float *to);
 tq_status core_encode_any(const tq_codec *codec, const tq_batch *batch, const core_array *src,
                           const core_array *centre, const core_array *codes, const core_array *norms);
 
+/** tq_learn_centre() of keys [G][T][D] of any float type, to a centre [G][D] side by side, which failures
+ * may leave half written. Without the GIL. */
+tq_status core_learn_any(const core_array *keys, const core_array *centre);
+
 /* views.c */
 
 /** An encoded tensor in arrays of Python's. Zero-initialised, it holds nothing. */

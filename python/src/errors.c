@@ -17,10 +17,11 @@ int core_errors_begin(void) {
 PyObject *core_raise(tq_status status) {
     /* Copied first: making an exception runs code that may fail in the library itself. */
     const tq_error e = *tq_last_error();
-    /* The argument that C calls src is x to Python. */
-    const bool is_x = strcmp(e.field, "src") == 0;
-    const bool says = is_x && strncmp(e.message, "src[", 4) == 0;
-    PyObject *words = PyUnicode_FromFormat("%s%s", says ? "x" : "", says ? e.message + 3 : e.message);
+    /* The argument that C calls src, or keys to learn from, is x to Python. */
+    const bool is_x = strcmp(e.field, "src") == 0 || strcmp(e.field, "keys") == 0;
+    const size_t n = strlen(e.field);
+    const bool says = is_x && strncmp(e.message, e.field, n) == 0 && e.message[n] == '[';
+    PyObject *words = PyUnicode_FromFormat("%s%s", says ? "x" : "", says ? e.message + n : e.message);
     if (words == NULL) return NULL;
     PyObject *error = PyObject_CallFunction(error_type, "isNK", (int)status, is_x ? "x" : e.field, words,
                                             (unsigned long long)e.index);

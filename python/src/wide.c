@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Encoding of float16 and bfloat16: tiles are widened, exactly, into memory of the stack's. */
+ * Float16 and bfloat16 where the library takes float32: encoding, by tiles that are widened, exactly,
+ * into memory of the stack's, and learning centres, a head at a time. */
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core.h"
@@ -43,17 +45,23 @@ void core_widen(core_kind kind, size_t n, const void *values, float *to) {
             to[i] = float_of_half(from[i]);
 }
 
-/* The tile's index becomes the array's. */
-static void note_failure(job *j, size_t head, size_t row) {
+/* The last error, whose index in rows [..][D] that were widened, from `row` of a head on, becomes that in
+ * x. */
+static tq_error error_of(const core_array *x, size_t head, size_t row, const char *field, size_t dim) {
     tq_error e = *tq_last_error();
-    const size_t dim = j->codec->head_dim, at = (size_t)e.index;
+    const size_t at = (size_t)e.index;
     const char *rest = strchr(e.message, ']');
-    if (strcmp(e.field, "src") == 0 && rest != NULL) {
+    if (strcmp(e.field, field) == 0 && rest != NULL) {
         char words[sizeof e.message];
-        e.index = head * j->src->stride[0] + (row + at / dim) * j->src->stride[1] + at % dim;
-        snprintf(words, sizeof words, "src[%llu%s", (unsigned long long)e.index, rest);
+        e.index = head * x->stride[0] + (row + at / dim) * x->stride[1] + at % dim;
+        snprintf(words, sizeof words, "%s[%llu%s", field, (unsigned long long)e.index, rest);
         memcpy(e.message, words, sizeof words);
     }
+    return e;
+}
+
+static void note_failure(job *j, size_t head, size_t row) {
+    const tq_error e = error_of(j->src, head, row, "src", j->codec->head_dim);
     pthread_mutex_lock(&j->mutex);
     if (j->first.status == TQ_OK || e.index < j->first.index) j->first = e;
     pthread_mutex_unlock(&j->mutex);
@@ -125,4 +133,30 @@ tq_status core_encode_any(const tq_codec *codec, const tq_batch *batch, const co
     pthread_mutex_destroy(&j.mutex);
     if (j.first.status == TQ_OK) return TQ_OK;
     return tq_fail(j.first.status, j.first.index, j.first.field, "%s", j.first.message);
+}
+
+tq_status core_learn_any(const core_array *keys, const core_array *centre) {
+    const size_t heads = keys->shape[0], rows = keys->shape[1], dim = keys->shape[2];
+    const tq_batch all = {.heads = heads,
+                          .rows = rows,
+                          .dense_head_stride = keys->stride[0],
+                          .dense_row_stride = keys->stride[1]};
+    if (keys->kind == CORE_F32 || keys->n == 0)
+        return tq_learn_centre((uint32_t)dim, &all, keys->data, keys->n, centre->data, centre->n);
+    float *wide = malloc(rows * dim * sizeof *wide); /* fits: n did, at half the size */
+    tq_status status =
+        wide != NULL ? TQ_OK : tq_fail(TQ_E_NO_MEMORY, 0, "x", "no memory for a head's %zu keys", rows);
+    for (size_t h = 0; h < heads && status == TQ_OK; h++) {
+        const uint16_t *from = (const uint16_t *)keys->data + h * keys->stride[0];
+        for (size_t t = 0; t < rows; t++)
+            core_widen(keys->kind, dim, from + t * keys->stride[1], wide + t * dim);
+        const tq_batch one = {.heads = 1, .rows = rows};
+        status = tq_learn_centre((uint32_t)dim, &one, wide, rows * dim,
+                                 (uint16_t *)centre->data + h * dim, dim);
+        if (status == TQ_OK) continue;
+        const tq_error e = error_of(keys, h, 0, "keys", dim);
+        status = tq_fail(e.status, e.index, e.field, "%s", e.message);
+    }
+    free(wide);
+    return status;
 }

@@ -141,3 +141,25 @@ def test_threads_do_not_change_bytes(rng):
     for bad in (0, 257, -1):
         with pytest.raises(TqkvError):
             libtqkv.set_threads(bad)
+
+
+def test_centres_of_half_types(rng):
+    """What is learned of float16 is what is learned of the same values in float32; failures name the element."""
+    x = (rng.standard_normal((3, 70, 64), np.float32) + 2 * rng.standard_normal((3, 1, 64), np.float32)).astype(np.float16)
+    codec = Codec("tq4", 64)
+    assert np.array_equal(codec.learn_centre(x), codec.learn_centre(x.astype(np.float32)))
+    view = x[::2, 3:60]
+    assert np.array_equal(codec.learn_centre(view), codec.learn_centre(view.astype(np.float32)))
+    for stretch in (0, 16):
+        half, single = (codec.encode(a, "learn", centre_stretch=stretch) for a in (x, x.astype(np.float32)))
+        assert np.array_equal(half.codes, single.codes) and np.array_equal(half.centre, single.centre)
+    for dtype in (np.float16, np.float32):
+        bad = x.astype(dtype)
+        bad[2, 5, 7] = np.nan
+        with pytest.raises(TqkvError, match=r"^x\[") as caught:
+            codec.learn_centre(bad)
+        assert (caught.value.status, caught.value.field) == (Status.NOT_FINITE, "x")
+        assert np.unravel_index(caught.value.index, bad.shape) == (2, 5, 7)
+    with pytest.raises(TqkvError) as caught:
+        codec.learn_centre(x[:, :0])
+    assert caught.value.status == Status.POSITION

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What a TqCache refuses, where a wrong answer would be the alternative."""
 
+import copy
+import pickle
 import subprocess
 import sys
 
@@ -86,10 +88,47 @@ def test_a_step_that_failed_half_way(llama, prompts):
     run(llama, prompts[0], cache)
 
 
-def test_names(llama):
+@pytest.mark.parametrize("kind, capacity, status", [("tq9", None, "FORMAT"), ("tq4+centr", None, "FORMAT"),
+                                                    ("tq4-v1", None, "HEAD_DIM"), ("tq4", 0, "POSITION"),
+                                                    ("tq4+recent=64", 63, "POSITION"), ("tq4", -1, "POSITION")])
+def test_what_is_wrong_is_told_where_the_cache_is_made(llama, gemma3, kind, capacity, status):
+    for model in (llama, gemma3):
+        with pytest.raises(TqkvError) as caught:
+            TqCache.for_model(model, kind, capacity=capacity)
+        assert caught.value.status.name == status
+
+
+def test_layers_that_nobody_has(llama):
+    llama.config.layer_types = ["full_attention", "clairvoyance", "full_attention", "full_attention"]
+    with pytest.raises(ValueError, match="layer 1 is of the type 'clairvoyance'"):
+        TqCache.for_model(llama.config)
+
+
+def test_a_filled_cache_and_another_text(llama, gemma3, prompts):
+    for model in (llama, gemma3):
+        enable(model)
+        cache = TqCache.for_model(model)
+        run(model, prompts[0][:1], cache)
+        with pytest.raises(ValueError, match="holds 40.*reset"):
+            model.generate(prompts[0][:1, :20], past_key_values=cache, max_new_tokens=3)
+        with pytest.raises(ValueError, match="3 rows for a cache that holds 40 positions of 1.*reset"):
+            run(model, prompts[0], cache)
+        cache.reset()
+        assert model.generate(prompts[0], past_key_values=cache, max_new_tokens=3).shape == (3, 43)
+
+
+def test_copies(llama, prompts):
+    """A deep copy goes its own way; what cannot be pickled says what can."""
     enable(llama)
-    with pytest.raises(TqkvError):
-        run(llama, torch.ones(1, 3, dtype=torch.long), TqCache.for_model(llama, "tq9"))
+    cache = TqCache.for_model(llama)
+    run(llama, prompts[0], cache)
+    copied = copy.deepcopy(cache)
+    first, second = (run(llama, prompts[0][:, :3], one).logits for one in (cache, copied))
+    assert torch.equal(first, second) and copied.get_seq_length() == 43
+    run(llama, prompts[0][:, :1], cache)
+    assert (cache.get_seq_length(), copied.get_seq_length()) == (44, 43)
+    with pytest.raises(TypeError, match="export_block"):
+        pickle.dumps(cache)
 
 
 def test_after_a_step_that_failed(llama, prompts):

@@ -12,6 +12,19 @@ from transformers.configuration_utils import PreTrainedConfig
 from .layers import TqLayer, TqSlidingLayer
 
 
+def _check(layers: list[Any], config: PreTrainedConfig) -> None:
+    """Whether the kind serves the model's heads, as far as its configuration says what they are: latent attention's
+    are another matter, and told with the first step."""
+    heads = getattr(config, "num_key_value_heads", None) or getattr(config, "num_attention_heads", None)
+    dim = getattr(config, "head_dim", None)
+    if dim is None and heads is not None and getattr(config, "hidden_size", None) is not None:
+        dim = config.hidden_size // config.num_attention_heads
+    if heads is None or dim is None or getattr(config, "kv_lora_rank", None) is not None:
+        return
+    for layer in {type(layer): layer for layer in layers if isinstance(layer, TqLayer)}.values():
+        layer.check(heads, dim, dim)
+
+
 class TqCache(Cache):
     """Keys and values of all layers in codes, for past_key_values= of generate() and of a model's call.
 
@@ -29,17 +42,25 @@ class TqCache(Cache):
 
         Layers of full and of sliding attention are kept in codes, all others as transformers keeps them: states of
         linear attention, layers that share another's keys.
+
+        TqkvError: FORMAT for a kind that is none, HEAD_DIM for one that does not serve the model's heads, POSITION for
+        a capacity that the kind does not fit into. ValueError for a kind of layer that transformers itself lacks.
         """
         config = getattr(model, "config", model).get_text_config(decoder=True)
-        capacity = capacity or getattr(config, "max_position_embeddings", None) or 131072
+        if capacity is None:
+            capacity = getattr(config, "max_position_embeddings", None) or 131072
         layers: list[Any] = []
-        for name, options in zip(*get_layer_types_and_kwargs(config)):
+        for number, (name, options) in enumerate(zip(*get_layer_types_and_kwargs(config))):
             if name == "full_attention":
                 layers.append(TqLayer(kind, capacity))
             elif name == "sliding_attention":
                 layers.append(TqSlidingLayer(options["sliding_window"], kind))
-            else:
+            elif name in DYNAMIC_LAYER_TYPE_MAPPING:
                 layers.append(DYNAMIC_LAYER_TYPE_MAPPING[name](**options))
+            else:
+                raise ValueError(f"layer {number} is of the type {name!r}, for which neither TqCache nor transformers has a "
+                                 f"cache; it has {', '.join(sorted(DYNAMIC_LAYER_TYPE_MAPPING))}")
+        _check(layers, config)
         return cls(layers=layers)
 
     def update(self, key_states: Any, value_states: Any, layer_idx: int, *args: Any, **kwargs: Any) -> tuple:

@@ -15,6 +15,9 @@ from .mask import new_padding
 _NUMPY = {torch.float32, torch.float16}
 
 
+ANEW = "reset() it, or make a new one, to begin anew"
+
+
 def _array(x: torch.Tensor) -> Any:
     """x for a call, where it lies: as NumPy's, which takes less time than DLPack, if NumPy has the type."""
     return x.numpy() if x.dtype in _NUMPY else x
@@ -25,6 +28,8 @@ class TqLayer(CacheLayerMixin):
 
     kind       what Cache takes: "default", "tq4", "tq6/tq4+centre+recent+sinks", "f16" ...
     capacity   positions of a row
+
+    TqkvError: FORMAT for a kind that is none, POSITION for a capacity of 0 or too small for the kind.
     """
 
     is_croppable = True
@@ -37,6 +42,11 @@ class TqLayer(CacheLayerMixin):
         super().__init__()
         self.kind, self.capacity = kind, capacity
         self._forget()
+        self.check(1, 256, 256)  # a head_dim that all formats serve
+
+    def check(self, heads: int, k_dim: int, v_dim: int) -> None:
+        """Whether rows can be of so many heads and dimensions: TqkvError if not, HEAD_DIM among others."""
+        self._new_row(heads, k_dim, v_dim)
 
     def _forget(self) -> None:
         self.rows: list[Cache] = []
@@ -51,6 +61,7 @@ class TqLayer(CacheLayerMixin):
 
     @property
     def batch_size(self) -> int:
+        """Rows; -1 before the first step."""
         return len(self.rows) if self.is_initialized else -1
 
     @property
@@ -67,6 +78,7 @@ class TqLayer(CacheLayerMixin):
         return Cache(heads, k_dim, self.kind, capacity=self.capacity, v_head_dim=v_dim)
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Makes the rows, for keys [B, G, n, D] and values [B, G, n, E] on the CPU."""
         batch, heads, _, k_dim = key_states.shape
         if key_states.device.type != "cpu":
             raise ValueError(f"TqCache is on the CPU, and the model on {key_states.device}: this package is built without "
@@ -85,21 +97,31 @@ class TqLayer(CacheLayerMixin):
             raise RuntimeError("no attention has read the positions of the step before: that step failed, and reset() "
                                "begins anew; or the model does not attend by libtqkv.transformers.enable()'s function")
         if key_states.shape[0] != len(self.rows):
-            raise ValueError(f"keys of {key_states.shape[0]} rows for a cache of {len(self.rows)}")
+            raise ValueError(f"keys of {key_states.shape[0]} rows for a cache that holds {self.seen} positions of "
+                             f"{len(self.rows)}: {ANEW}")
         if key_states.requires_grad or value_states.requires_grad:
             raise RuntimeError("codes have no gradient: run the model under torch.no_grad()")
         self._pending = key_states, value_states
         self.seen += key_states.shape[2]
-        shape, last = (*key_states.shape[:2], self.get_mask_sizes(0)[0]), (key_states, value_states)
+        shape, last = (*key_states.shape[:2], self._mask_sizes(0)[0]), (key_states, value_states)
         return tuple(Held.of(self, (*shape, x.shape[3]), x.dtype) for x in last)
 
     def get_seq_length(self) -> int:
+        """Positions seen, padding among them."""
         return self.seen
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """(columns of a mask for so many new positions, the position of the first). ValueError for none."""
+        if query_length == 0:
+            raise ValueError(f"there are no new positions: the cache holds {self.seen}, and the text that was given does not "
+                             f"go on from them; {ANEW}")
+        return self._mask_sizes(query_length)
+
+    def _mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.seen + query_length, 0
 
     def get_max_length(self) -> int:
+        """-1: it grows; what the capacity cannot hold is refused."""
         return -1
 
     def attend(self, query: torch.Tensor, mask: Optional[torch.Tensor], options: dict) -> torch.Tensor:
@@ -149,6 +171,7 @@ class TqLayer(CacheLayerMixin):
             self.rows[i].attend(_array(query[:, here].transpose(0, 1)), out=_array(out[here]), **options)
 
     def reset(self) -> None:
+        """Forgets everything."""
         self._forget()
 
     def crop(self, tokens_to_remove: int) -> None:
@@ -175,12 +198,15 @@ class TqLayer(CacheLayerMixin):
         self.rows, self.pads = rows, [self.pads[i] for i in indices]
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        """Row i becomes what row beam_idx[i] was."""
         self._select(beam_idx.tolist())
 
     def batch_repeat_interleave(self, repeats: int) -> None:
+        """Each row so many times, one behind the other."""
         self._select([i for i in range(len(self.rows)) for _ in range(repeats)])
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """Some rows, by number or by a mask of all."""
         self._select(torch.arange(len(self.rows))[indices].tolist())
 
     def offload(self) -> None:
@@ -205,8 +231,8 @@ class TqSlidingLayer(TqLayer):
     slack = 512  # positions beyond the window: a chunk of a prompt, and what may be cropped
 
     def __init__(self, sliding_window: int, kind: str = "default") -> None:
-        super().__init__(_without_sinks(kind), sliding_window + self.slack)
         self.sliding_window = self.window = sliding_window
+        super().__init__(_without_sinks(kind), sliding_window + self.slack)
         self.chunk = self.slack
         self.record_past = False
 
@@ -218,9 +244,10 @@ class TqSlidingLayer(TqLayer):
         """`slack` positions beyond the window are always there to go back to."""
         self.record_past = True
 
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+    def _mask_sizes(self, query_length: int) -> tuple[int, int]:
         before = min(self.seen, self.sliding_window - 1)
         return before + query_length, self.seen - before
 
     def get_max_length(self) -> int:
+        """The window."""
         return self.sliding_window
