@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """tqkv: a transformer's KV cache in 2 to 8 bits a value, attended to as it lies.
 
-Arrays are taken by the buffer protocol and DLPack, without a copy: NumPy's, PyTorch's on the CPU, and others.
+Arrays are taken by the buffer protocol and DLPack, without a copy: NumPy's, PyTorch's, and others. CUDA tensors of
+PyTorch's are encoded, decoded and attended to on their device, if the package has libtqkv_cuda.
 Every call lets go of the interpreter's lock while it works. What is refused raises a TqkvError.
 """
 

@@ -9,7 +9,7 @@ from importlib import metadata
 
 import numpy as np
 
-from . import Codec, TqkvError, __version__, _core, formats, get_threads
+from . import Codec, TqkvError, __version__, _core, _cuda, formats, get_threads
 
 
 def version_of(package: str) -> str:
@@ -17,6 +17,20 @@ def version_of(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed"
+
+
+def describe_cuda() -> list[str]:
+    """Where libtqkv_cuda is and what it finds, or why CUDA tensors are refused."""
+    path = _cuda.library()
+    if path is None:
+        return ["CUDA tensors are refused: this package was built without libtqkv_cuda"]
+    try:
+        _cuda.load()
+        found = [f"cuda:{i} {name}, compute capability {major}.{minor}, {memory >> 20} MiB" + ("" if served else ": too old")
+                 for i, (name, major, minor, served, memory) in enumerate(_core.cuda_devices())]
+        return [path, *(found or ["there is no CUDA device"])]
+    except TqkvError as error:
+        return [f"CUDA tensors are refused: {error}"]
 
 
 def describe() -> None:
@@ -27,7 +41,7 @@ def describe() -> None:
     print("levels        " + ", ".join(name + ("" if here else " (not here)") for name, here in _core.isas()))
     print(f"level in use  {_core.isa()}")
     print(f"threads       {get_threads()}")
-    print("devices       cpu; CUDA tensors are refused: this package is built without libtqkv_cuda")
+    print("devices       cpu" + "".join(f"\n              {line}" for line in describe_cuda()))
     print("formats       " + ", ".join(formats()))
 
 

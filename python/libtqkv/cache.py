@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from . import _core
+from . import _core, _cuda
 from .codec import _core_error, _whole
 
 DEFAULT = "tq6/tq4+centre+recent+sinks"  # what "default" stands for; a test compares them
@@ -168,7 +168,13 @@ def attention(q: Any, k: Any, v: Any, **options: Any) -> Any:
     out      where results go: float32, float16 or bfloat16 [H, n, E]; a new array of q's type and library
 
     Returns out, (out, lse) or (acc, max, sum). TqkvError with field and index, NOT_FINITE for q among them.
+
+    On a CUDA device q, out, sinks and slopes are tensors there, k and v Codes there; the call does not wait for the
+    device, rows that see what is not finite are NaN, outputs are within the bound of TQ_CUDA_FAST
+    (tqkv/cuda_attention.h), and there are neither partial results nor query_end.
     """
+    if _cuda.holds(q):
+        return _cuda.attention(q, k, v, **options)
     return _core.attention(q, getattr(k, "_parts", k), getattr(v, "_parts", v), **options)
 
 

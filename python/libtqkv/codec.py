@@ -12,7 +12,7 @@ from typing import Any, Optional, Union
 
 import numpy as np
 
-from . import _core
+from . import _core, _cuda
 
 
 class Codec:
@@ -70,18 +70,21 @@ class Codec:
         out      Codes of the same shape and codec, to be overwritten, instead of new ones
 
         Returns Codes [G, T, D]. TqkvError: NOT_FINITE and RANGE with the index of the value; SIZE, STRIDE,
-        FORMAT. With an `out`, rows before the bad one may have been written.
+        FORMAT. With an `out`, rows before the bad one may have been written. A CUDA tensor is encoded where it is,
+        to the same bytes, on its device's current stream, for which the call waits; but what is to be learned is
+        copied to the CPU.
         """
         x = _three_dims(x, "x")
         heads, rows = x.shape[0], x.shape[1]
         rounded = self._centre(x, centre, centre_stretch)
         if out is None:
-            out = Codes(self, *self._arrays(heads, rows), rounded, rows, 0, centre_stretch, 0)
+            out = Codes(self, *self._arrays(x, heads, rows), rounded, rows, 0, centre_stretch, 0)
         elif not isinstance(out, Codes):
             raise TypeError(f"out must be Codes, not {type(out).__name__}")
         elif out.codec != self or out.shape != (heads, rows, self.head_dim) or out.ring_start != 0:
             raise ValueError(f"out is {out!r}, not of [{heads}, {rows}, {self.head_dim}] and {self!r}")
-        _core.encode(self._tuple, x, out.codes, out.norms, rounded, centre_stretch, 0)
+        encode = _cuda.encode if _cuda.holds(x) else _core.encode
+        encode(self._tuple, x, out.codes, out.norms, rounded, centre_stretch)
         out.centre, out.centre_stretch = rounded, centre_stretch
         return out
 
@@ -112,15 +115,21 @@ class Codec:
         _core.learn_centre(x, centre)
         return centre
 
-    def _arrays(self, heads: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
-        codes = np.empty((heads, rows, self.code_bytes), np.uint8)
-        if self._tuple[0] & 0x100:
-            return codes, np.empty((heads, rows, self.norm_bytes // 4), np.float32)
-        return codes, np.empty((heads, rows), np.float16)
+    def _arrays(self, x: Any, heads: int, rows: int) -> tuple[Any, Any]:
+        """For codes and norms, where x is."""
+        v1 = self._tuple[0] & 0x100
+        wanted = (((heads, rows, self.code_bytes), "uint8"),
+                  ((heads, rows, self.norm_bytes // 4), "float32") if v1 else ((heads, rows), "float16"))
+        if _cuda.holds(x):
+            return tuple(_cuda.empty(x, *one) for one in wanted)
+        return tuple(np.empty(*one) for one in wanted)
 
-    def _centre(self, x: Any, centre: Any, stretch: int) -> Optional[np.ndarray]:
+    def _centre(self, x: Any, centre: Any, stretch: int) -> Any:
         if centre is None:
             return None
+        if _cuda.holds(x):  # it is learned and rounded here
+            given = centre.cpu() if hasattr(centre, "cpu") else centre
+            return _cuda.moved(self._centre(x.cpu() if isinstance(centre, str) else x[:, :0].cpu(), given, stretch), x)
         if isinstance(centre, str):
             if centre != "learn":
                 raise ValueError(f"centre must be an array, 'learn' or None, not {centre!r}")
@@ -142,6 +151,8 @@ class Codec:
 
 class Codes:
     """Encoded vectors, in arrays that may be looked at and passed on.
+
+    Of what a CUDA tensor was encoded to, the arrays are tensors on its device.
 
     codec      the Codec
     codes      uint8 [G, C, code_bytes]
@@ -188,15 +199,31 @@ class Codes:
         """The vectors, [G, T, D] float32, oldest first; `rotated`: as codes hold them, which is quicker.
 
         out   float32 [G, T, D], any strides but of the last dimension (rings: of the last two); a new NumPy
-              array if None. Returned
+              array if None. Returned. On a CUDA device a tensor there, of any float type
         """
         if out is None:
-            out = np.empty(self.shape, np.float32)
-        if self.ring_start or self.n_positions != self.codes.shape[1] or self.first_position:
+            out = _cuda.empty(self.codes, self.shape, "float32") if _cuda.holds(self.codes) else np.empty(self.shape, np.float32)
+        if _cuda.holds(self.codes):
+            _cuda.decode(self.codec._tuple, out, self.codes, self.norms, self.centre, self.centre_stretch, rotated)
+        elif self.ring_start or self.n_positions != self.codes.shape[1] or self.first_position:
             _core.get(self._parts, out, rotated)
         else:
             _core.decode(self.codec._tuple, out, self.codes, self.norms, self.centre, self.centre_stretch, 0, rotated)
         return out
+
+    def to(self, device: Any) -> "Codes":
+        """The same on a device as PyTorch names them, such as "cuda" or "cpu"; on the CPU arrays are NumPy's.
+        TqkvError: DEVICE if this package has no libtqkv_cuda, UNSUPPORTED for a ring that is to leave the CPU."""
+        import torch
+        arrays = [self.codes, self.norms, self.centre]
+        if torch.device(device).type == "cpu":
+            arrays = [x.cpu().numpy() if _cuda.holds(x) else x for x in arrays]
+        else:
+            _cuda.load()
+            if self.ring_start or self.n_positions != self.codes.shape[1] or self.first_position:
+                raise _core_error("UNSUPPORTED", "ring_start", self.ring_start, "a ring stays on the CPU")
+            arrays = [x if x is None else (x if _cuda.holds(x) else torch.from_numpy(x)).to(device) for x in arrays]
+        return Codes(self.codec, *arrays, self.n_positions, self.ring_start, self.centre_stretch, self.first_position)
 
     def save(self, path: Union[str, os.PathLike]) -> None:
         """Writes the .safetensors file that `tqkv encode` writes: whole, or not at all. TqkvError: IO and

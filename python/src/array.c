@@ -8,11 +8,10 @@ static const struct {
     const char *name;
     char code;
     size_t item;
-} kinds_known[] = {[CORE_F32] = {"float32", 'f', 4},
-                   [CORE_F16] = {"float16", 'e', 2},
-                   [CORE_BF16] = {"bfloat16", '\0', 2},
-                   [CORE_U8] = {"uint8", 'B', 1},
-                   [CORE_U16] = {"uint16", 'H', 2}};
+} kinds_known[] = {[CORE_F32] = {"float32", 'f', 4},    [CORE_F16] = {"float16", 'e', 2},
+                   [CORE_BF16] = {"bfloat16", '\0', 2}, [CORE_U8] = {"uint8", 'B', 1},
+                   [CORE_U16] = {"uint16", 'H', 2},     [CORE_I32] = {"int32", 'i', 4},
+                   [CORE_I64] = {"int64", 'l', 8}};
 
 enum { N_KINDS = sizeof kinds_known / sizeof kinds_known[0] };
 
@@ -137,6 +136,12 @@ static PyObject *bits_of_bfloat16(PyObject *o) {
 }
 
 static int take(PyObject *o, core_array *a, unsigned kinds, bool writable, int64_t *byte_strides) {
+    if (a->stream != NULL && PyObject_CheckBuffer(o)) {
+        core_refuse(TQ_E_DEVICE, 0, a->field,
+                    "%s lies on the CPU, and other arrays of the call on CUDA device %d", a->field,
+                    a->device);
+        return -1;
+    }
     if (!PyObject_CheckBuffer(o)) {
         if (core_dlpack_get(o, a, writable, byte_strides) < 0) return -1;
         if (!(kinds & CORE_BIT(a->kind))) return refuse_kind(a->field, kinds, kinds_known[a->kind].name);

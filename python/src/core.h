@@ -53,6 +53,8 @@ typedef enum core_kind {
     CORE_BF16 = TQ_BF16,
     CORE_U8,
     CORE_U16,
+    CORE_I32,
+    CORE_I64,
     CORE_KINDS
 } core_kind;
 
@@ -72,14 +74,17 @@ typedef struct core_array {
         stride[CORE_MAX_DIMS]; /* in elements; of dimensions of 1 or less what lying side by side gives */
     size_t n;                  /* elements from the first to the last, both included; 0: there are none */
     PyObject *keeper;          /* of a DLPack capsule */
-    Py_buffer buffer;          /* buffer.obj: NULL if there is none */
+    PyObject *stream; /* borrowed; not NULL: it must lie on the CUDA device `device`, and is asked for
+                         in the order of this stream. NULL: on the CPU */
+    int device;
+    Py_buffer buffer; /* buffer.obj: NULL if there is none */
 } core_array;
 
 /** "float32" and so on. */
 const char *core_kind_name(core_kind kind);
 
 /** Takes hold of an array: by the buffer protocol, by the view that a bfloat16 of ml_dtypes has as
- * uint16, or by DLPack, on the CPU.
+ * uint16, or by DLPack, on the CPU; or with a->stream set by DLPack, on a CUDA device.
  *
  * kinds      bits of CORE_BIT()
  * writable   whether it is an output
@@ -258,7 +263,8 @@ extern PyTypeObject *core_pool_type;
 /* The module's methods and types. */
 
 extern PyMethodDef core_codec_methods[], core_file_methods[], core_attention_methods[],
-    core_info_methods[], core_batch_methods[];
+    core_info_methods[], core_batch_methods[], core_cuda_methods[], core_cuda_codec_methods[],
+    core_cuda_attention_methods[];
 
 int core_cache_begin(PyObject *module);
 int core_pool_begin(PyObject *module);

@@ -29,17 +29,21 @@ typedef struct dl_managed_versioned {
 } dl_managed_versioned;
 
 enum { DL_CPU = 1, DL_CUDA = 2, DL_CUDA_HOST = 3, DL_CUDA_MANAGED = 13, DL_READ_ONLY = 1 };
-enum { DL_UINT = 1, DL_FLOAT = 2, DL_BFLOAT = 4 };
+enum { DL_INT = 0, DL_UINT = 1, DL_FLOAT = 2, DL_BFLOAT = 4 };
 
 static int check_device(const core_array *a, long type, long id) {
-    if (type == DL_CPU || type == DL_CUDA_HOST) return 0;
-    core_refuse(
-        TQ_E_DEVICE, (uint64_t)id, a->field,
-        type == DL_CUDA || type == DL_CUDA_MANAGED
-            ? "%s lies on CUDA device %ld, and this package was built without libtqkv_cuda: copy it to "
-              "the CPU, %s.cpu()"
-            : "%s lies on device %ld of a kind that is not the CPU: copy it there, %s.cpu()",
-        a->field, id, a->field);
+    const bool cuda = type == DL_CUDA || type == DL_CUDA_MANAGED;
+    if (a->stream != NULL ? cuda && id == a->device : type == DL_CPU || type == DL_CUDA_HOST) return 0;
+    if (a->stream != NULL)
+        core_refuse(TQ_E_DEVICE, (uint64_t)id, a->field,
+                    "%s lies on %s %ld, and other arrays of the call on CUDA device %d", a->field,
+                    cuda ? "CUDA device" : "a device that CUDA's is not,", id, a->device);
+    else
+        core_refuse(
+            TQ_E_DEVICE, (uint64_t)id, a->field,
+            cuda ? "%s lies on CUDA device %ld, and this call works on the CPU: copy it there, %s.cpu()"
+                 : "%s lies on device %ld of a kind that is not the CPU: copy it there, %s.cpu()",
+            a->field, id, a->field);
     return -1;
 }
 
@@ -65,6 +69,21 @@ static int ask_device(PyObject *o, const core_array *a) {
     Py_XDECREF(number);
     Py_DECREF(device);
     return PyErr_Occurred() ? -1 : check_device(a, t, i);
+}
+
+/* A capsule in the order of a stream; PyTorch before 2.9 knows no max_version. */
+static PyObject *ask_on_stream(PyObject *o, PyObject *stream) {
+    PyObject *export = PyObject_GetAttrString(o, "__dlpack__"), *none = PyTuple_New(0), *capsule = NULL;
+    PyObject *named = Py_BuildValue("{sOs(ii)}", "stream", stream, "max_version", 1, 0);
+    if (export != NULL && none != NULL && named != NULL) capsule = PyObject_Call(export, none, named);
+    if (capsule == NULL && named != NULL && PyErr_ExceptionMatches(PyExc_TypeError)) {
+        PyErr_Clear();
+        if (PyDict_DelItemString(named, "max_version") == 0) capsule = PyObject_Call(export, none, named);
+    }
+    Py_XDECREF(named);
+    Py_XDECREF(none);
+    Py_XDECREF(export);
+    return capsule;
 }
 
 /* A capsule of version 1, or of version 0 from those who know no other. */
@@ -104,6 +123,10 @@ static int read_kind(const dl_tensor *t, core_array *a) {
         a->kind = CORE_U8;
     else if (code == DL_UINT && bits == 16)
         a->kind = CORE_U16;
+    else if (code == DL_INT && bits == 32)
+        a->kind = CORE_I32;
+    else if (code == DL_INT && bits == 64)
+        a->kind = CORE_I64;
     else {
         static const char *const names[] = {"int", "uint", "float", [5] = "complex", [6] = "bool"};
         const char *name = code <= 6 && names[code] != NULL ? names[code] : "another type of";
@@ -136,7 +159,7 @@ static int read_tensor(const dl_tensor *t, core_array *a, int64_t *strides) {
 
 int core_dlpack_get(PyObject *o, core_array *a, bool writable, int64_t *strides) {
     if (ask_device(o, a) < 0) return -1;
-    a->keeper = ask_capsule(o);
+    a->keeper = a->stream != NULL ? ask_on_stream(o, a->stream) : ask_capsule(o);
     if (a->keeper == NULL) return -1;
     /* The capsule keeps its first name, and so the tensor is let go with it: it is not handed on. */
     if (PyCapsule_IsValid(a->keeper, "dltensor_versioned")) {

@@ -13,6 +13,7 @@ if int(_transformers.__version__.partition(".")[0]) < 5:
 
 from .attention import NAME, enable
 from .cache import TqCache
+from .cuda import TqCudaLayer
 from .layers import TqLayer, TqSlidingLayer
 
-__all__ = ["NAME", "TqCache", "TqLayer", "TqSlidingLayer", "enable"]
+__all__ = ["NAME", "TqCache", "TqCudaLayer", "TqLayer", "TqSlidingLayer", "enable"]

@@ -41,7 +41,8 @@ def attention(module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, v
                          "cache by TqCache.for_model(model)")
     options: dict[str, Any] = {"scale": scaling, "softcap": softcap}
     if s_aux is not None:
-        options["sinks"] = s_aux.detach().to(torch.float32).contiguous().numpy()
+        sinks = s_aux.detach().to(torch.float32).contiguous()
+        options["sinks"] = sinks if sinks.is_cuda else sinks.numpy()
     return layer.attend(query.detach(), attention_mask, options), None
 
 

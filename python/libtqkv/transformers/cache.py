@@ -9,6 +9,8 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import DYNAMIC_LAYER_TYPE_MAPPING, Cache, get_layer_types_and_kwargs
 from transformers.configuration_utils import PreTrainedConfig
 
+from .._cuda import load
+from .cuda import Faults, TqCudaLayer
 from .layers import TqLayer, TqSlidingLayer
 
 
@@ -41,17 +43,23 @@ class TqCache(Cache):
                    reached takes no memory
 
         Layers of full and of sliding attention are kept in codes, all others as transformers keeps them: states of
-        linear attention, layers that share another's keys.
+        linear attention, layers that share another's keys. For a model on a CUDA device they are there, and `kind` is
+        one of formats alone, such as "tq6/tq4".
 
-        TqkvError: FORMAT for a kind that is none, HEAD_DIM for one that does not serve the model's heads, POSITION for
+        TqkvError: DEVICE for such a model if this package has no libtqkv_cuda, UNSUPPORTED for another kind there; FORMAT for a kind that is none, HEAD_DIM for one that does not serve the model's heads, POSITION for
         a capacity that the kind does not fit into. ValueError for a kind of layer that transformers itself lacks.
         """
         config = getattr(model, "config", model).get_text_config(decoder=True)
         if capacity is None:
             capacity = getattr(config, "max_position_embeddings", None) or 131072
         layers: list[Any] = []
+        on_cuda, faults = getattr(getattr(model, "device", None), "type", None) == "cuda", Faults()
+        if on_cuda:
+            load()
         for number, (name, options) in enumerate(zip(*get_layer_types_and_kwargs(config))):
-            if name == "full_attention":
+            if on_cuda and name in ("full_attention", "sliding_attention"):
+                layers.append(TqCudaLayer(kind, capacity, options.get("sliding_window"), faults))
+            elif name == "full_attention":
                 layers.append(TqLayer(kind, capacity))
             elif name == "sliding_attention":
                 layers.append(TqSlidingLayer(options["sliding_window"], kind))

@@ -62,7 +62,7 @@ class TqLayer(CacheLayerMixin):
     @property
     def batch_size(self) -> int:
         """Rows; -1 before the first step."""
-        return len(self.rows) if self.is_initialized else -1
+        return len(self.pads) if self.is_initialized else -1
 
     @property
     def nbytes(self) -> int:
@@ -81,8 +81,8 @@ class TqLayer(CacheLayerMixin):
         """Makes the rows, for keys [B, G, n, D] and values [B, G, n, E] on the CPU."""
         batch, heads, _, k_dim = key_states.shape
         if key_states.device.type != "cpu":
-            raise ValueError(f"TqCache is on the CPU, and the model on {key_states.device}: this package is built without "
-                             "libtqkv_cuda")
+            raise ValueError(f"this TqCache is on the CPU, and the model on {key_states.device}: make the cache by "
+                             "TqCache.for_model(model) when the model is where it stays")
         self.dtype, self.device = key_states.dtype, key_states.device
         self.rows = [self._new_row(heads, k_dim, value_states.shape[-1]) for _ in range(batch)]
         self.pads = [0] * batch
@@ -96,9 +96,9 @@ class TqLayer(CacheLayerMixin):
         if self._pending is not None:
             raise RuntimeError("no attention has read the positions of the step before: that step failed, and reset() "
                                "begins anew; or the model does not attend by libtqkv.transformers.enable()'s function")
-        if key_states.shape[0] != len(self.rows):
+        if key_states.shape[0] != len(self.pads):
             raise ValueError(f"keys of {key_states.shape[0]} rows for a cache that holds {self.seen} positions of "
-                             f"{len(self.rows)}: {ANEW}")
+                             f"{len(self.pads)}: {ANEW}")
         if key_states.requires_grad or value_states.requires_grad:
             raise RuntimeError("codes have no gradient: run the model under torch.no_grad()")
         self._pending = key_states, value_states

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: MIT
+"""CUDA tensors on the stand-in of a device: what is handed over, and on which stream; and what is refused."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from libtqkv import Codec, Codes, Status, TqkvError, attention
+from libtqkv.transformers import TqCache, TqCudaLayer, TqLayer, TqSlidingLayer
+from libtqkv.transformers.cuda import Faults
+from standin_cuda import OnCuda, cuda, standin_library  # noqa: F401: fixtures
+
+
+def keys(heads=2, n=48, dim=64, dtype=torch.float32):
+    torch.manual_seed(3)
+    return (torch.randn(heads, n, dim) + 2 * torch.randn(heads, 1, dim)).to(dtype)
+
+
+def same(device, host):
+    pairs = [(device.codes, host.codes), (device.norms, host.norms)] + ([] if host.centre is None else [(device.centre, host.centre)])
+    return all(x.is_cuda and np.array_equal(x.cpu().numpy(), y) for x, y in pairs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("centre, stretch", [(None, 0), ("learn", 0), ("learn", 16)])
+def test_codes_are_the_cpus(cuda, dtype, centre, stretch):
+    x, codec = keys(dtype=dtype), Codec("tq4", 64)
+    host, device = (codec.encode(a, centre, centre_stretch=stretch) for a in (x, cuda(x)))
+    assert isinstance(device, Codes) and same(device, host)
+    view = cuda(x.transpose(0, 1).contiguous()).transpose(0, 1)  # as models have it
+    assert same(codec.encode(view, centre, centre_stretch=stretch), host)
+    back = device.decode()
+    assert back.is_cuda and np.array_equal(back.cpu().numpy(), host.decode())
+    room = cuda(torch.zeros(2, 48, 64))
+    assert device.decode(room, rotated=True) is room and np.array_equal(room.cpu().numpy(), host.decode(rotated=True))
+    home = device.to("cpu")
+    assert isinstance(home.codes, np.ndarray) and np.array_equal(home.decode(), host.decode())
+    given = codec.encode(cuda(x), None if centre is None else device.centre, centre_stretch=stretch, out=device)
+    assert given is device and same(device, host)
+
+
+def test_v1(cuda):
+    x, codec = keys(dim=256), Codec("tq4-v1", 256)
+    assert same(codec.encode(cuda(x)), codec.encode(x))
+    assert np.array_equal(codec.encode(cuda(x)).decode().cpu().numpy(), codec.encode(x).decode())
+
+
+@pytest.mark.parametrize("n", [1, 5])
+@pytest.mark.parametrize("options", [{}, {"scale": 0.3, "softcap": 20.0}, {"window": 9}, {"causal": False},
+                                     {"window": 9, "sink_positions": 2}])
+def test_attention_is_the_cpus(cuda, n, options):
+    for dtype in (torch.float32, torch.float16):
+        x, q = keys(), torch.randn(6, n, 64).to(dtype)
+        k, v = Codec("tq6", 64), Codec("tq4", 64)
+        for stretch in (0, 16):
+            on_host = attention(q, k.encode(x, "learn", centre_stretch=stretch), v.encode(x * 2), lse=True, **options)
+            on_device = attention(cuda(q), k.encode(cuda(x), "learn", centre_stretch=stretch), v.encode(cuda(x * 2)),
+                                  lse=True, **options)
+            for a, b in zip(on_device, on_host):
+                assert a.is_cuda and a.dtype == b.dtype and torch.equal(a.cpu(), b)
+    room = cuda(torch.zeros(6, n, 64))
+    assert attention(cuda(q), k.encode(cuda(x), "learn"), v.encode(cuda(x)), out=room) is room and room.cpu().any()
+    if n == 1:
+        one = attention(cuda(q[:, 0].float()), k.encode(cuda(x)), v.encode(cuda(x)))
+        assert torch.equal(one.cpu(), attention(q[:, 0].float(), k.encode(x), v.encode(x)))
+
+
+def test_extra_logits_and_slopes(cuda):
+    x, q, extra = keys(n=50), torch.randn(4, 3, 64), torch.randn(4)  # 50: no layout of the fast kernels
+    k = Codec("tq4", 64)
+    for name in ("sinks", "slopes"):
+        expected = attention(q, k.encode(x), k.encode(x), **{name: extra})
+        got = attention(cuda(q), k.encode(cuda(x)), k.encode(cuda(x)), **{name: cuda(extra)})
+        assert torch.equal(got.cpu(), expected)
+
+
+def test_what_is_not_finite_is_told(cuda):
+    x = keys()
+    for value, status in ((float("nan"), Status.NOT_FINITE), (1e30, Status.RANGE)):
+        x[1, 7, 3] = value
+        with pytest.raises(TqkvError) as caught:
+            Codec("tq4", 64).encode(cuda(x))
+        assert (caught.value.status, caught.value.field) == (status, "x")
+        assert np.unravel_index(caught.value.index, x.shape) == (1, 7, 3)
+
+
+def test_refusals(cuda, tmp_path):
+    x, codec, before = keys(), Codec("tq4", 64), OnCuda.asked
+    codes, host = codec.encode(cuda(x)), codec.encode(x)
+    assert OnCuda.asked > before  # by DLPack, and on the stream that it checks
+    q = cuda(torch.randn(4, 2, 64))
+    cases = [(Status.DEVICE, lambda: attention(q, host, codes)), (Status.DEVICE, lambda: attention(q, codes, x)),
+             (Status.DEVICE, lambda: attention(q.cpu(), codes, codes)), (Status.DEVICE, lambda: codec.encode(x, out=codes)),
+             (Status.DEVICE, lambda: codec.encode(cuda(x), out=host)), (Status.DEVICE, lambda: host.decode(cuda(x))),
+             (Status.DEVICE, lambda: codec.rotate(cuda(x))), (Status.DEVICE, lambda: codes.save(tmp_path / "x.safetensors")),
+             (Status.DEVICE, lambda: attention(q, codes, codes, sinks=torch.ones(4))),
+             (Status.UNSUPPORTED, lambda: attention(q, codes, codes, partial=True)),
+             (Status.UNSUPPORTED, lambda: attention(q, codes, codes, query_end=9)),
+             (Status.SCALE, lambda: attention(q, codes, codes, scale=0)),
+             (Status.SIZE, lambda: attention(q, codes, codec.encode(cuda(x[:, :16])))),
+             (Status.SIZE, lambda: attention(q, codes, codes, out=q[:, :1])),
+             (Status.POSITION, lambda: attention(cuda(torch.randn(4, 49, 64)), codes, codes)),
+             (Status.FORMAT, lambda: attention(q, codes, codec.encode(cuda(x), "learn"))),
+             (Status.FORMAT, lambda: codec.encode(cuda(x.double()))),
+             (Status.STRIDE, lambda: codec.encode(cuda(torch.randn(2, 64, 48).transpose(1, 2)))),
+             (Status.HEADS, lambda: attention(cuda(torch.randn(3, 2, 64)), codes, codes))]
+    for number, (status, call) in enumerate(cases):
+        with pytest.raises(TqkvError) as caught:
+            call()
+        assert caught.value.status == status, (number, caught.value)
+
+
+def doctor(**environment):
+    done = subprocess.run([sys.executable, "-m", "libtqkv", "doctor"], capture_output=True, text=True,
+                          env={**os.environ, **environment})
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_doctor(standin_library, tmp_path):
+    assert f"{standin_library}\n              cuda:0 Stand-in, compute capability 9.0" in doctor(TQKV_CUDA_LIBRARY=str(standin_library))
+    assert "CUDA tensors are refused: libtqkv_cuda cannot be opened" in doctor(TQKV_CUDA_LIBRARY=str(tmp_path / "none.so"))
+    (tmp_path / "empty.c").touch()
+    subprocess.run(["cc", "-shared", "-o", tmp_path / "other.so", tmp_path / "empty.c"], check=True)
+    assert "is no libtqkv_cuda of this version" in doctor(TQKV_CUDA_LIBRARY=str(tmp_path / "other.so"))
+
+
+def step(layer, on, k, v, q, options, mask=None):
+    layer.update(on(k), on(v))
+    return layer.attend(on(q), mask, options)
+
+
+def drawn(n, batch=3, heads=4, dtype=torch.float32):
+    return [torch.randn(batch, h, n, 64).to(dtype) for h in (2, 2, heads)]
+
+
+@pytest.mark.parametrize("window", [None, 24])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_layers_attend_as_the_cpus_do(cuda, window, dtype):
+    """A long prompt in chunks, steps, rows moved and repeated, a crop, and more: all outputs are the same, and of rings,
+    which are cut elsewhere, the same but for roundings."""
+    near = {torch.float32: 2e-6, torch.bfloat16: 2e-2}[dtype] if window else 0
+    torch.manual_seed(5)
+    kind, options = "tq6/tq4+unbiased", {"scale": 0.2, "softcap": None}
+    host = TqLayer(kind, 2000) if window is None else TqSlidingLayer(window, kind)
+    device = TqCudaLayer(kind, 2000, window)
+    assert device.get_max_length() == host.get_max_length() and device.batch_size == -1
+
+    def both(n, batch=3):
+        data = drawn(n, batch, dtype=dtype)
+        expected, got = step(host, lambda x: x, *data, options), step(device, cuda, *data, options)
+        assert got.is_cuda and got.dtype == dtype and torch.allclose(got.cpu(), expected, rtol=near, atol=near), n
+        assert device.seen == host.seen and device.get_mask_sizes(3) == host.get_mask_sizes(3)
+
+    for n in (600, 1, 1, 7, 1):
+        both(n)
+    for layer in (host, device):
+        layer.reorder_cache(torch.tensor([2, 0, 0]))
+        layer.batch_repeat_interleave(2)
+        layer.batch_select_indices(torch.tensor([0, 3, 5, 1]))
+    both(1, batch=4)
+    for layer in (host, device):
+        layer.crop(-5)
+    for n in (1, 300, 1):
+        both(n, batch=4)
+    if window is None:
+        assert device.nbytes_used == host.nbytes_used and device.nbytes < 2 * device.nbytes_used
+    for layer in (host, device):
+        layer.reset()
+    both(2)
+
+
+def test_padded_rows(cuda):
+    torch.manual_seed(6)
+    host, device, options = TqLayer("tq4", 100), TqCudaLayer("tq4", 100), {"scale": None}
+    real = torch.ones(3, 20, dtype=torch.bool)
+    real[1, :7] = real[2, :19] = False
+    mask = (torch.ones(20, 20, dtype=torch.bool).tril() & real[:, None])[:, None]
+    data = drawn(20)
+    expected, got = step(host, lambda x: x, *data, options, mask), step(device, cuda, *data, options, mask)
+    assert torch.equal(got.cpu()[real], expected[real]) and device.pads == host.pads == [0, 7, 19]
+    assert not got.cpu()[~real].any()
+    data, mask = drawn(1), torch.cat([real, torch.ones(3, 1, dtype=torch.bool)], 1)[:, None, None]
+    expected, got = step(host, lambda x: x, *data, options, mask), step(device, cuda, *data, options, mask)
+    assert torch.equal(got.cpu(), expected)
+
+
+def test_what_layers_refuse(cuda):
+    for kind in ("default", "tq4+recent", "tq6/tq4+centre+sinks", "f16", "tq4/bf16", "tq4+plain+plain"):
+        with pytest.raises(TqkvError, match="formats alone") as caught:
+            TqCudaLayer(kind, 100)
+        assert caught.value.status == Status.UNSUPPORTED
+    for kind, capacity, status in (("tq9", 10, Status.FORMAT), ("tq4", 0, Status.POSITION)):
+        with pytest.raises(TqkvError) as caught:
+            TqCudaLayer(kind, capacity)
+        assert caught.value.status == status
+    layer = TqCudaLayer("tq4", 10)
+    with pytest.raises(ValueError, match="for_model"):
+        step(layer, lambda x: x, *drawn(2), {})
+    with pytest.raises(ValueError, match="for_model"):
+        TqLayer("tq4", 10).update(*map(cuda, drawn(2)[:2]))
+    layer.reset()
+    step(layer, cuda, *drawn(9), {})
+    with pytest.raises(TqkvError, match="capacity is 10"):
+        step(layer, cuda, *drawn(2), {})
+    ring = TqCudaLayer("tq4", 10, 24)
+    for n in (800, 1):
+        step(ring, cuda, *drawn(n), {})
+    with pytest.raises(TqkvError, match="back to 200"):
+        ring.crop(-601)
+
+
+def test_faults_are_told_a_step_later(cuda):
+    faults = Faults()
+    first, second = TqCudaLayer("tq4", 50, None, faults), TqCudaLayer("tq4", 50, None, faults)
+    k, v, q = drawn(4)
+    step(first, cuda, k, v, q, {})
+    v[1, 0, 2, 5] = float("inf")
+    step(second, cuda, k, v, q, {})
+    with pytest.raises(TqkvError, match="step before") as caught:
+        step(first, cuda, *drawn(1), {})
+    assert caught.value.status == Status.NOT_FINITE
+
+
+def test_for_model_chooses(llama, standin_library, monkeypatch):
+    class OnDevice:
+        config, device = llama.config, torch.device("cuda", 0)
+
+    monkeypatch.setenv("TQKV_CUDA_LIBRARY", str(standin_library))
+    assert {type(layer) for layer in TqCache.for_model(OnDevice, "tq6/tq4").layers} == {TqCudaLayer}
+    with pytest.raises(TqkvError, match="formats alone"):
+        TqCache.for_model(OnDevice)
