@@ -46,6 +46,12 @@ def place(x: Any) -> tuple[int, int]:
     return x.device.index, torch.cuda.current_stream(x.device).cuda_stream or 1
 
 
+def current(x: Any) -> Any:
+    """x's device made the current one: PyTorch exports no tensors of another."""
+    import torch
+    return torch.cuda.device(x.device)
+
+
 def empty(like: Any, shape: tuple, kind: str) -> Any:
     import torch
     return torch.empty(shape, dtype=getattr(torch, kind), device=like.device)
@@ -59,16 +65,17 @@ def moved(array: Any, like: Any) -> Any:
 
 def encode(codec: tuple, x: Any, codes: Any, norms: Any, centre: Any, stretch: int) -> None:
     """x [G, T, D] to codes [G, T, ..] and norms [G, T]. Waits for the device, to tell of what is not finite."""
-    at = place(x)
     fault = no_fault(x)
-    _core.cuda_encode(at, codec, x.transpose(0, 1), codes[None], norms[None], None, 0, centre, stretch, fault)
+    with current(x):
+        _core.cuda_encode(place(x), codec, x.transpose(0, 1), codes[None], norms[None], None, 0, centre, stretch, fault)
     check(fault, x, "x")
 
 
 def append(codec: tuple, x: Any, codes: Any, norms: Any, slots: Any, fault: Any) -> None:
     """Vectors x [n, G, D] to slots, int64 [n], of pages codes [P, G, R, ..] and norms [P, G, R]: slot i is row i % R of
     page i // R. Waits for nothing."""
-    _core.cuda_encode(place(x), codec, x, codes, norms, slots, 0, None, 0, fault)
+    with current(x):
+        _core.cuda_encode(place(x), codec, x, codes, norms, slots, 0, None, 0, fault)
 
 
 def no_fault(like: Any) -> Any:
@@ -89,7 +96,8 @@ def check(fault: Any, x: Any, field: str) -> None:
 
 
 def decode(codec: tuple, out: Any, codes: Any, norms: Any, centre: Any, stretch: int, rotated: bool) -> None:
-    _core.cuda_decode(place(out), codec, codes[None], norms[None], centre, stretch, out, rotated)
+    with current(out):
+        _core.cuda_decode(place(out), codec, codes[None], norms[None], centre, stretch, out, rotated)
 
 
 def up(n: int, least: int) -> int:
@@ -123,7 +131,8 @@ def run(q: Any, out: Any, k: tuple, v: tuple, n: int, lengths: Any, positions: i
     made, room = plan(at[0], (q.shape[1], k[1].shape[1], k_dim, v_dim), (k_format, v_format), (scale, softcap),
                       (causal, window, sink_positions), (sequences, sequences * up(n, 1), up(positions, 512)),
                       tuple(_KINDS[str(x.dtype).rpartition(".")[2]] for x in (q, out)), (any_layout, k[4]))
-    _core.cuda_attend(at, made, q, out, lse, k, v, n, lengths, tables, sinks, slopes, empty(q, (max(room, 1),), "uint8"))
+    with current(q):
+        _core.cuda_attend(at, made, q, out, lse, k, v, n, lengths, tables, sinks, slopes, empty(q, (max(room, 1),), "uint8"))
 
 
 def attention(q: Any, k: Any, v: Any, *, scale: Optional[float] = None, causal: bool = True, window: int = 0,

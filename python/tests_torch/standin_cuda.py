@@ -2,6 +2,7 @@
 """A device for machines without one: tensors of the CPU's that say they are on CUDA, and a libtqkv_cuda that works on
 them (standin_cuda.c)."""
 
+import contextlib
 import ctypes
 import os
 import subprocess
@@ -50,8 +51,9 @@ def on_cuda(x):
 def made(function):
     """torch's, for which "cuda" is the CPU with that said."""
     def make(*shape, device=None, **options):
-        x = function(*shape, **options)
-        return on_cuda(x) if device is not None and torch.device(device).type == "cuda" else x
+        here = device is not None and torch.device(device).type == "cuda"
+        x = function(*shape, device=None if here else device, **options)
+        return on_cuda(x) if here else x
     return make
 
 
@@ -75,6 +77,7 @@ def cuda(monkeypatch, standin_library):
     stream = type("Stream", (), {"cuda_stream": STREAM})
     monkeypatch.setenv("TQKV_CUDA_LIBRARY", str(standin_library))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: stream)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
     for name in ("empty", "full", "arange", "zeros", "tensor"):
         monkeypatch.setattr(torch, name, made(getattr(torch, name)))
     from_numpy = torch.from_numpy

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from libtqkv import Codec, Codes, Status, TqkvError, attention
-from libtqkv.transformers import TqCache, TqCudaLayer, TqLayer, TqSlidingLayer
+from libtqkv.transformers import TqCache, TqCudaLayer, TqLayer, TqSlidingLayer, enable
 from libtqkv.transformers.cuda import Faults
 from standin_cuda import OnCuda, cuda, standin_library  # noqa: F401: fixtures
 
@@ -234,3 +234,25 @@ def test_for_model_chooses(llama, standin_library, monkeypatch):
     assert {type(layer) for layer in TqCache.for_model(OnDevice, "tq6/tq4").layers} == {TqCudaLayer}
     with pytest.raises(TqkvError, match="formats alone"):
         TqCache.for_model(OnDevice)
+
+
+class Bridge(TqCudaLayer):
+    """Of a model on the CPU, whose tensors are said to be on a device on their way in."""
+
+    def update(self, k, v, *args, **kwargs):
+        return super().update(k.as_subclass(OnCuda), v.as_subclass(OnCuda), *args, **kwargs)
+
+    def attend(self, query, mask, options):
+        return super().attend(query.as_subclass(OnCuda), mask, options).cpu()
+
+
+@pytest.mark.parametrize("options", [{}, {"num_beams": 3}, {"prompt_lookup_num_tokens": 4}, {"num_return_sequences": 2, "num_beams": 2}])
+def test_models_write_what_they_write_on_the_cpu(cuda, llama, gemma3, prompts, options):
+    for model in (llama, gemma3):
+        enable(model)
+        ids, mask = (x[:1] if "prompt_lookup_num_tokens" in options else x for x in prompts)
+        texts = []
+        windows = [getattr(layer, "sliding_window", None) for layer in TqCache.for_model(model).layers]
+        for cache in (TqCache.for_model(model, "tq8/tq6"), TqCache(layers=[Bridge("tq8/tq6", 2048, w) for w in windows])):
+            texts.append(model.generate(ids, attention_mask=mask, past_key_values=cache, max_new_tokens=40, do_sample=False, **options))
+        assert torch.equal(*texts)

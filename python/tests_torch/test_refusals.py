@@ -145,7 +145,8 @@ def test_after_a_step_that_failed(llama, prompts):
 
 def test_other_versions():
     """A stub in transformers' place: its version is looked at before anything that it lacks."""
-    code = ("import sys, types; old = types.ModuleType('transformers'); old.__version__ = '4.57.6'; "
-            "sys.modules['transformers'] = old; import libtqkv.transformers")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "ImportError: libtqkv.transformers needs transformers 5, not 4.57.6" in done.stderr
+    for version in ("4.57.6", "5.14.1"):
+        code = (f"import sys, types; old = types.ModuleType('transformers'); old.__version__ = '{version}'; "
+                "sys.modules['transformers'] = old; import libtqkv.transformers")
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert f"ImportError: libtqkv.transformers needs transformers 5.15 or later, not {version}" in done.stderr

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A cache for models of Hugging Face's transformers (5.x), attended to on its codes.
+"""A cache for models of Hugging Face's transformers (5.15 and later), attended to on its codes.
 
     from libtqkv.transformers import TqCache, enable
     enable(model)
@@ -8,8 +8,9 @@
 
 import transformers as _transformers
 
-if int(_transformers.__version__.partition(".")[0]) < 5:
-    raise ImportError(f"libtqkv.transformers needs transformers 5, not {_transformers.__version__}")
+# Before 5.15 a cache was told in other words what its layers are, and what to crop.
+if tuple(int(n) for n in _transformers.__version__.split(".")[:2]) < (5, 15):
+    raise ImportError(f"libtqkv.transformers needs transformers 5.15 or later, not {_transformers.__version__}")
 
 from .attention import NAME, enable
 from .cache import TqCache

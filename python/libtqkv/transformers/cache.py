@@ -56,9 +56,13 @@ class TqCache(Cache):
         on_cuda, faults = getattr(getattr(model, "device", None), "type", None) == "cuda", Faults()
         if on_cuda:
             load()
-        for number, (name, options) in enumerate(zip(*get_layer_types_and_kwargs(config))):
+        types, each = get_layer_types_and_kwargs(config)
+        if isinstance(each, dict):  # up to 5.17: the same for all
+            each = [each] * len(types)
+        for number, (name, options) in enumerate(zip(types, each)):
             if on_cuda and name in ("full_attention", "sliding_attention"):
-                layers.append(TqCudaLayer(kind, capacity, options.get("sliding_window"), faults))
+                window = options["sliding_window"] if name == "sliding_attention" else None
+                layers.append(TqCudaLayer(kind, capacity, window, faults))
             elif name == "full_attention":
                 layers.append(TqLayer(kind, capacity))
             elif name == "sliding_attention":
