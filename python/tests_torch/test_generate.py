@@ -76,8 +76,8 @@ def test_crop_goes_back(model, prompts):
     enable(model)
     cache = TqCache.for_model(model, "f16")
     whole = logits(model, ids, mask, cache, (30, 10))
-    cache.crop(-10)
-    assert cache.get_seq_length() == 30
+    cache.crop(torch.tensor(-10))  # as assisted decoding has it, in some versions
+    assert cache.get_seq_length() == 30 and type(cache.get_seq_length()) is int
     again = torch.cat([whole[:, :30], _rest(model, ids, mask, cache)], 1)
     assert torch.equal(again, whole)
     with pytest.raises(ValueError, match="negative"):

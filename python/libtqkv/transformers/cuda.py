@@ -195,18 +195,11 @@ class TqCudaLayer(TqLayer):
         if whole is not out:
             out.copy_(whole)
 
-    def crop(self, tokens_to_remove: int) -> None:
-        """Forgets the last -tokens_to_remove positions. TqkvError POSITION if a window has forgotten what is then in
-        sight."""
-        if tokens_to_remove > 0:
-            raise ValueError(f"crop({tokens_to_remove}): the number of positions to remove is given as a negative one")
-        if tokens_to_remove == 0 or not self.is_initialized:
-            return
-        seen = max(0, self.seen + tokens_to_remove)
+    def _crop(self, seen: int, pads: list[int]) -> None:
         if self.is_sliding and seen and max(0, seen + 1 - self.window) < self.top - self._rows:
             raise _core_error("POSITION", "tokens_to_remove", seen, f"back to {seen} positions: the window of {self.window} "
                               f"and {self.slack} positions beyond it are kept")
-        self.pads, self.seen = [min(pad, seen) for pad in self.pads], seen
+        self.seen, self.pads = seen, pads
         self._place()
 
     def _select(self, indices: list[int]) -> None:

@@ -175,16 +175,20 @@ class TqLayer(CacheLayerMixin):
         self._forget()
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Forgets the last -tokens_to_remove positions."""
-        if tokens_to_remove > 0:
-            raise ValueError(f"crop({tokens_to_remove}): the number of positions to remove is given as a negative one")
-        if tokens_to_remove == 0 or not self.is_initialized:
+        """Forgets the last -tokens_to_remove positions. TqkvError POSITION if a window has forgotten what is then in
+        sight."""
+        more = int(tokens_to_remove)  # some callers have it in a tensor
+        if more > 0:
+            raise ValueError(f"crop({more}): the number of positions to remove is given as a negative one")
+        if more == 0 or not self.is_initialized:
             return
-        seen = max(0, self.seen + tokens_to_remove)
-        for row, pad in zip(self.rows, self.pads):
-            row.truncate(max(0, seen - pad))
-        self.pads = [min(pad, seen) for pad in self.pads]
-        self.seen = seen
+        seen = max(0, self.seen + more)
+        self._crop(seen, [min(pad, seen) for pad in self.pads])
+
+    def _crop(self, seen: int, pads: list[int]) -> None:
+        for row, pad in zip(self.rows, pads):
+            row.truncate(seen - pad)
+        self.seen, self.pads = seen, pads
 
     def _select(self, indices: list[int]) -> None:
         """Rows by number; one that is wanted more than once is forked, which copies."""
