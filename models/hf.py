@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Hugging Face's own model of a model file, to judge lm/ by: its forward pass shares no line with ours.
 
-Needs torch and transformers (4.57), which nothing else here does.
+Needs torch and transformers 5, as make-fixture, make-tiny and beside-transformers do, and nothing else here.
 """
 import numpy as np
 import torch
 import transformers
 from gguf import MODEL_ARCH, get_tensor_name_map
-from transformers.modeling_utils import no_init_weights
+from transformers.initialization import no_init_weights
 
 import convert
 import tensors
@@ -51,7 +51,7 @@ def load(path, dtype=torch.float32):
     meta = {key.removeprefix(convert.PREFIX): value for key, value in meta.items()}
     arch, settings = config(meta)
     with no_init_weights():
-        model = transformers.AutoModelForCausalLM.from_config(settings, torch_dtype=dtype)
+        model = transformers.AutoModelForCausalLM.from_config(settings, dtype=dtype)
     model.tie_weights()  # which no_init_weights left out
     names = gguf_names(arch, model)
     # Hugging Face adds 1 to Gemma's norm weights; a file made from GGUF has it added.

@@ -4,9 +4,9 @@
 #include "core.h"
 
 static int add_all(PyObject *module) {
-    PyMethodDef *const groups[] = {core_codec_methods, core_file_methods, core_attention_methods,
-                                   core_batch_methods, core_info_methods, core_cuda_methods,
-                                   core_cuda_codec_methods, core_cuda_attention_methods};
+    PyMethodDef *const groups[] = {
+        core_codec_methods, core_file_methods, core_attention_methods,  core_batch_methods,
+        core_info_methods,  core_cuda_methods, core_cuda_codec_methods, core_cuda_attention_methods};
     for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++)
         if (PyModule_AddFunctions(module, groups[i]) < 0) return -1;
     return core_pool_begin(module) < 0 || core_cache_begin(module) < 0 ? -1 : core_errors_begin();
