@@ -4,7 +4,7 @@
 #define TQKV_BENCH_PEERS_ATTEND_H
 
 #include "scene.h"
-#include "tqkv/types.h"
+#include "tqkv/attention.h"
 
 typedef struct peer_attend peer_attend;
 
@@ -19,27 +19,32 @@ typedef struct peer_code {
     void (*end)(peer_attend *side);
 } peer_code;
 
-extern const peer_code peer_code_read, peer_code_ours, peer_code_ggml, peer_code_sdpa;
+extern const peer_code peer_code_read, peer_code_ours, peer_code_ggml, peer_code_server;
+
+/* Libraries that answer from processes of their own: bench/peers/serve.py says how. */
+typedef enum peer_server { PEER_PYTORCH, PEER_OPENVINO, PEER_ONNXRUNTIME, N_PEER_SERVERS } peer_server;
 
 struct peer_attend {
     const char *name; /* of the row */
     const peer_code *code;
     /* what distinguishes sides that share code */
-    tq_format k, v;    /* ours */
-    int ggml_type;     /* ggml's */
-    int per_head;      /* ggml's: each head's positions side by side; 0: as llama.cpp has it */
-    const char *dtype; /* of PyTorch's */
+    tq_format k, v; /* ours */
+    tq_arithmetic arithmetic;
+    int ggml_type; /* ggml's */
+    int per_head;  /* ggml's: each head's positions side by side; 0: as llama.cpp has it */
+    peer_server server;
+    const char *kind;      /* the server's name of it */
+    size_t most_positions; /* 0: it serves any number */
 
     const peer_scene *scene; /* from begin() on */
     void *state;
 };
 
-/* Starts the server of bench/peers/sdpa.py, which all sides of PyTorch share. Returns 0 or, after a
- * message, -1. */
-int peer_sdpa_start(const char *python, const char *script);
-void peer_sdpa_stop(void);
+/* Starts a script that serves, for all sides of that server. Returns 0 or, after a message, -1. */
+int peer_server_start(peer_server which, const char *python, const char *script);
+void peer_servers_stop(void);
 
-/* "PyTorch VERSION, CAPABILITY" once started. */
-const char *peer_sdpa_version(void);
+/* Such as "PyTorch VERSION, CAPABILITY", once started; NULL: it was not. */
+const char *peer_server_version(peer_server which);
 
 #endif

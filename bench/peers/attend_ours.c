@@ -67,6 +67,7 @@ static int ours_begin(peer_attend *side, const peer_scene *s) {
                                       .head_dim = (uint32_t)s->dim,
                                       .n_queries = 1,
                                       .scale = s->scale,
+                                      .arithmetic = side->arithmetic,
                                       .parallel = s->threads > 1 ? &o->openmp : NULL};
     o->segment.length = s->positions;
     if (status == TQ_OK) status = encode(s, side->k, s->k, &o->k, &o->segment.k);

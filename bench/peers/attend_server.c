@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * PyTorch's scaled_dot_product_attention: a process of its own that takes samples when told to, and times
- * them itself, so that talking to it costs it nothing. */
+ * Libraries for Python: processes of their own that take samples when told to, and time them themselves,
+ * so that talking to them costs nothing. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,21 +10,24 @@
 
 #include "attend.h"
 
-static struct {
-    pid_t process;
+typedef struct process {
+    pid_t id;
     FILE *to, *from;
+    const char *script;
     char version[128];
     const peer_scene *scene; /* that it has, if any */
-} server;
+} process;
 
-static int lost(const char *what) {
-    fprintf(stderr, "peers: sdpa.py: %s\n", what);
+static process servers[N_PEER_SERVERS];
+
+static int lost(const process *p, const char *what) {
+    fprintf(stderr, "peers: %s: %s\n", p->script, what);
     return -1;
 }
 
 /* An answer is a line; its end is cut off. */
-static int answer(char *line, size_t size) {
-    if (fflush(server.to) != 0 || !fgets(line, (int)size, server.from)) return lost("it has stopped");
+static int answer(process *p, char *line, size_t size) {
+    if (fflush(p->to) != 0 || !fgets(line, (int)size, p->from)) return lost(p, "it has stopped");
     line[strcspn(line, "\n")] = '\0';
     return 0;
 }
@@ -36,73 +40,85 @@ static void become(const char *python, const char *script, const int to[2], cons
         close(from[1]);
         execl(python, python, script, (char *)NULL);
     }
-    perror("peers: the Python of PyTorch");
+    perror(python);
     _exit(127);
 }
 
-int peer_sdpa_start(const char *python, const char *script) {
-    int to[2], from[2];
-    if (pipe(to) != 0 || pipe(from) != 0) return lost("no pipes are left");
-    server.process = fork();
-    if (server.process == 0) become(python, script, to, from);
-    close(to[0]);
-    close(from[1]);
-    server.to = fdopen(to[1], "w");
-    server.from = fdopen(from[0], "r");
-    if (server.process == -1 || !server.to || !server.from) return lost("it cannot be started");
-    return answer(server.version, sizeof server.version);
+/* Those that are started later must not keep its pipe open. */
+static void keep(FILE *stream) {
+    if (stream) fcntl(fileno(stream), F_SETFD, FD_CLOEXEC);
 }
 
-void peer_sdpa_stop(void) {
-    if (server.process > 0) {
-        fclose(server.to);
-        fclose(server.from);
-        waitpid(server.process, NULL, 0);
-        server.process = 0;
+int peer_server_start(peer_server which, const char *python, const char *script) {
+    process *p = &servers[which];
+    int to[2], from[2];
+    p->script = script;
+    if (pipe(to) != 0 || pipe(from) != 0) return lost(p, "no pipes are left");
+    p->id = fork();
+    if (p->id == 0) become(python, script, to, from);
+    close(to[0]);
+    close(from[1]);
+    p->to = fdopen(to[1], "w");
+    p->from = fdopen(from[0], "r");
+    if (p->id == -1 || !p->to || !p->from) return lost(p, "it cannot be started");
+    keep(p->to);
+    keep(p->from);
+    return answer(p, p->version, sizeof p->version);
+}
+
+void peer_servers_stop(void) {
+    for (size_t i = 0; i < N_PEER_SERVERS; i++) {
+        process *p = &servers[i];
+        if (p->id <= 0) continue;
+        fclose(p->to);
+        fclose(p->from);
+        waitpid(p->id, NULL, 0);
+        p->id = 0;
     }
 }
 
-const char *peer_sdpa_version(void) {
-    return server.version;
+const char *peer_server_version(peer_server which) {
+    return servers[which].id > 0 ? servers[which].version : NULL;
 }
 
 /* Hands over the scene, once for all sides. */
-static int sdpa_begin(peer_attend *side, const peer_scene *s) {
+static int server_begin(peer_attend *side, const peer_scene *s) {
+    process *p = &servers[side->server];
     const size_t n_q = s->heads * s->dim, n_kv = s->kv_heads * s->positions * s->dim;
     char line[128];
     side->scene = s;
-    if (server.scene == s) return 0;
-    fprintf(server.to, "scene %zu %zu %zu %zu %zu\n", s->heads, s->kv_heads, s->dim, s->positions,
+    if (p->scene == s) return 0;
+    fprintf(p->to, "scene %zu %zu %zu %zu %zu\n", s->heads, s->kv_heads, s->dim, s->positions,
             s->threads);
-    fwrite(s->q, sizeof *s->q, n_q, server.to);
-    fwrite(s->k, sizeof *s->k, n_kv, server.to);
-    fwrite(s->v, sizeof *s->v, n_kv, server.to);
-    if (answer(line, sizeof line) != 0) return -1;
-    server.scene = s;
-    fprintf(stderr, "# PyTorch, %zu/%zu heads, D %zu, T %zu: fastest %s\n", s->heads, s->kv_heads, s->dim,
-            s->positions, line);
+    fwrite(s->q, sizeof *s->q, n_q, p->to);
+    fwrite(s->k, sizeof *s->k, n_kv, p->to);
+    fwrite(s->v, sizeof *s->v, n_kv, p->to);
+    if (answer(p, line, sizeof line) != 0) return -1;
+    p->scene = s;
+    if (line[0])
+        fprintf(stderr, "# %s: %zu/%zu heads, D %zu, T %zu: %s\n", p->version, s->heads, s->kv_heads,
+                s->dim, s->positions, line);
     return 0;
 }
 
-static int sdpa_run(peer_attend *side, size_t passes, double *seconds) {
+static int server_run(peer_attend *side, size_t passes, double *seconds) {
+    process *p = &servers[side->server];
     char line[128];
-    fprintf(server.to, "run %s %zu\n", side->dtype, passes);
-    if (answer(line, sizeof line) != 0) return -1;
-    return sscanf(line, "%lf", seconds) == 1 ? 0 : lost(line);
+    fprintf(p->to, "run %s %zu\n", side->kind, passes);
+    if (answer(p, line, sizeof line) != 0) return -1;
+    return sscanf(line, "%lf", seconds) == 1 ? 0 : lost(p, line);
 }
 
-static int sdpa_result(peer_attend *side, float *out) {
+static int server_result(peer_attend *side, float *out) {
+    process *p = &servers[side->server];
     const size_t n = side->scene->heads * side->scene->dim;
-    fprintf(server.to, "result %s\n", side->dtype);
-    return fflush(server.to) == 0 && fread(out, sizeof *out, n, server.from) == n
-               ? 0
-               : lost("it has stopped");
+    fprintf(p->to, "result %s\n", side->kind);
+    return fflush(p->to) == 0 && fread(out, sizeof *out, n, p->from) == n ? 0 : lost(p, "it has stopped");
 }
 
-static void sdpa_end(peer_attend *side) {
-    (void)side;
-    server.scene = NULL;
+static void server_end(peer_attend *side) {
+    servers[side->server].scene = NULL;
 }
 
-const peer_code peer_code_sdpa = {
-    .begin = sdpa_begin, .run = sdpa_run, .result = sdpa_result, .end = sdpa_end};
+const peer_code peer_code_server = {
+    .begin = server_begin, .run = server_run, .result = server_result, .end = server_end};

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Prints what a decode step of attention takes by ggml, by PyTorch and by us, measured in one run.
+ * Prints what a decode step of attention takes by ggml, by libraries for Python and by us, measured in
+ * one run.
  *
- * Usage: attention [--markdown] [--samples N] [--threads N] [--positions T] [--sdpa PYTHON SCRIPT] */
+ * Usage: attention [--markdown] [--samples N] [--threads N] [--positions T]
+ *                  [--pytorch|--openvino|--onnxruntime PYTHON SCRIPT]... */
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -27,8 +29,18 @@ typedef struct request {
     bool markdown;
     size_t samples, threads;
     size_t lengths[N_LENGTHS], n_lengths;
-    const char *python, *script; /* NULL: without PyTorch */
+    const char *python[N_PEER_SERVERS], *script[N_PEER_SERVERS]; /* NULL: without it */
 } request;
+
+static const char *const server_options[N_PEER_SERVERS] = {"--pytorch", "--openvino", "--onnxruntime"};
+
+/* N_PEER_SERVERS: it is none of them. */
+static size_t server_of(const char *option) {
+    size_t i = 0;
+    while (i < N_PEER_SERVERS && strcmp(option, server_options[i]) != 0)
+        i++;
+    return i;
+}
 
 /* A column. */
 typedef struct measured {
@@ -58,9 +70,9 @@ static bool take_options(int argc, char **argv, request *want) {
         } else if (strcmp(name, "--positions") == 0 && left >= 1) {
             good = take_number(argv[++i], MAX_POSITIONS, &want->lengths[0]);
             want->n_lengths = 1;
-        } else if (strcmp(name, "--sdpa") == 0 && left >= 2) {
-            want->python = argv[++i];
-            want->script = argv[++i];
+        } else if (server_of(name) < N_PEER_SERVERS && left >= 2) {
+            want->python[server_of(name)] = argv[++i];
+            want->script[server_of(name)] = argv[++i];
         } else {
             good = false;
         }
@@ -69,8 +81,11 @@ static bool take_options(int argc, char **argv, request *want) {
     return true;
 }
 
-static size_t count_sides(const request *want) {
-    return want->python ? N_PEER_SIDES : N_PEER_SIDES_WITHOUT_SDPA;
+static int start_servers(const request *want) {
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < N_PEER_SERVERS; i++)
+        if (want->python[i]) rc = peer_server_start((peer_server)i, want->python[i], want->script[i]);
+    return rc;
 }
 
 static int measure(const request *want, measured *columns) {
@@ -85,8 +100,7 @@ static int measure(const request *want, measured *columns) {
                                 .positions = want->lengths[i % want->n_lengths],
                                 .threads = want->threads};
         rc = peer_scene_begin(&m->scene);
-        if (rc == 0)
-            rc = peer_compare(&m->scene, count_sides(want), want->samples, m->times, &m->samples);
+        if (rc == 0) rc = peer_compare(&m->scene, want->samples, m->times, &m->samples);
         peer_scene_free(&m->scene);
         cli_progress_add(1);
     }
@@ -97,6 +111,10 @@ static int measure(const request *want, measured *columns) {
 /* "1,234 (5.6x)", and the spread of the ratio where it is a tenth or more. */
 static void print_cell(char *cell, size_t size, const peer_time *time) {
     char doubt[32] = "";
+    if (time->us == 0.0) {
+        snprintf(cell, size, "-");
+        return;
+    }
     if (time->spread >= 0.1) snprintf(doubt, sizeof doubt, " +-%.0f%%", 100.0 * time->spread);
     const unsigned long us = (unsigned long)(time->us + 0.5);
     char figure[32];
@@ -148,13 +166,14 @@ static void print_table(const request *want, const measured *columns, tq_isa isa
         most = columns[i].samples > most ? columns[i].samples : most;
     }
     printf("tqkv %s (%s), ggml %s", tq_version(), tq_isa_name(isa), ggml_version());
-    if (want->python) printf(", %s", peer_sdpa_version());
+    for (size_t i = 0; i < N_PEER_SERVERS; i++)
+        if (want->python[i]) printf(", %s", peer_server_version((peer_server)i));
     printf("; %zu thread%s, ", want->threads, want->threads == 1 ? "" : "s");
     if (least < most) printf("%zu to ", least);
     printf("%zu sample%s; in brackets the time over that of tq4\n\n", most, most == 1 ? "" : "s");
     print_heading(want, columns, n);
-    for (size_t k = 0; k < count_sides(want); k++)
-        print_side(want, columns, n, k);
+    for (size_t k = 0; k < N_PEER_SIDES; k++)
+        if (peer_is_there(&peer_sides[k])) print_side(want, columns, n, k);
     putchar('\n');
 }
 
@@ -165,7 +184,8 @@ int main(int argc, char **argv) {
     if (!take_options(argc, argv, &want)) {
         fprintf(stderr,
                 "Usage: attention [--markdown] [--samples N] [--threads N] [--positions T]\n"
-                "                 [--sdpa PYTHON SCRIPT]      T at most %d\n",
+                "                 [--pytorch|--openvino|--onnxruntime PYTHON SCRIPT]...\n"
+                "T at most %d\n",
                 MAX_POSITIONS);
         return CLI_MISUSE;
     }
@@ -175,12 +195,12 @@ int main(int argc, char **argv) {
     }
     signal(SIGPIPE, SIG_IGN); /* a server that has gone is told of, not died of */
     peer_begin();
-    int rc = want.python ? peer_sdpa_start(want.python, want.script) : 0;
+    int rc = start_servers(&want);
     if (rc == 0) rc = measure(&want, columns);
     if (rc == 0)
         print_table(&want, columns, isa);
     else
         fputs("peers: a side failed, or memory ran out (about 4 GiB are needed)\n", stderr);
-    peer_sdpa_stop();
+    peer_servers_stop();
     return rc == 0 ? CLI_DONE : CLI_FAILED;
 }

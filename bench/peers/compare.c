@@ -15,33 +15,50 @@ static const double scene_s = 3.0;
 /* Rounding to 4 bits costs a tenth; what is farther off computes something else. */
 static const double most_error = 0.5;
 
+/* OpenVINO's own 4-bit TurboQuant takes no cache from outside: a pass over all positions fills it. */
+enum { OPENVINO_POSITIONS = 4096 };
+
+#define OURS(text, k_format, v_format, how)                                                              \
+    { .name = (text), .code = &peer_code_ours, .k = (k_format), .v = (v_format), .arithmetic = (how) }
+#define GGML(text, type, heads)                                                                          \
+    { .name = (text), .code = &peer_code_ggml, .ggml_type = (type), .per_head = (heads) }
+#define SERVED(text, by, what, most)                                                                     \
+    {                                                                                                    \
+        .name = (text), .code = &peer_code_server, .server = (by), .kind = (what),                       \
+        .most_positions = (most)                                                                         \
+    }
+
 const peer_attend peer_sides[N_PEER_SIDES] = {
     {.name = "float16 bytes, read once", .code = &peer_code_read},
-    {.name = "tqkv tq4", .code = &peer_code_ours, .k = TQ_TQ4, .v = TQ_TQ4},
-    {.name = "tqkv K tq8, V tq4", .code = &peer_code_ours, .k = TQ_TQ8, .v = TQ_TQ4},
-    {.name = "tqkv tq8", .code = &peer_code_ours, .k = TQ_TQ8, .v = TQ_TQ8},
-    {.name = "llama.cpp f16", .code = &peer_code_ggml, .ggml_type = GGML_TYPE_F16},
-    {.name = "llama.cpp q8_0", .code = &peer_code_ggml, .ggml_type = GGML_TYPE_Q8_0},
-    {.name = "llama.cpp q4_0", .code = &peer_code_ggml, .ggml_type = GGML_TYPE_Q4_0},
-    {.name = "the same per head, f16",
-     .code = &peer_code_ggml,
-     .ggml_type = GGML_TYPE_F16,
-     .per_head = 1},
-    {.name = "the same per head, q8_0",
-     .code = &peer_code_ggml,
-     .ggml_type = GGML_TYPE_Q8_0,
-     .per_head = 1},
-    {.name = "the same per head, q4_0",
-     .code = &peer_code_ggml,
-     .ggml_type = GGML_TYPE_Q4_0,
-     .per_head = 1},
-    {.name = "PyTorch float32", .code = &peer_code_sdpa, .dtype = "float32"},
-    {.name = "PyTorch bfloat16", .code = &peer_code_sdpa, .dtype = "bfloat16"},
+    OURS("tqkv tq4", TQ_TQ4, TQ_TQ4, TQ_ARITHMETIC_FLOAT),
+    OURS("tqkv tq4, integer", TQ_TQ4, TQ_TQ4, TQ_ARITHMETIC_INTEGER),
+    OURS("tqkv K tq6, V tq4", TQ_TQ6, TQ_TQ4, TQ_ARITHMETIC_FLOAT),
+    OURS("the same, integer", TQ_TQ6, TQ_TQ4, TQ_ARITHMETIC_INTEGER),
+    OURS("tqkv K tq8, V tq4", TQ_TQ8, TQ_TQ4, TQ_ARITHMETIC_FLOAT),
+    OURS("tqkv tq8", TQ_TQ8, TQ_TQ8, TQ_ARITHMETIC_FLOAT),
+    GGML("llama.cpp f16", GGML_TYPE_F16, 0),
+    GGML("llama.cpp q8_0", GGML_TYPE_Q8_0, 0),
+    GGML("llama.cpp q4_0", GGML_TYPE_Q4_0, 0),
+    GGML("the same per head, f16", GGML_TYPE_F16, 1),
+    GGML("the same per head, q8_0", GGML_TYPE_Q8_0, 1),
+    GGML("the same per head, q4_0", GGML_TYPE_Q4_0, 1),
+    SERVED("PyTorch float32", PEER_PYTORCH, "float32", 0),
+    SERVED("PyTorch bfloat16", PEER_PYTORCH, "bfloat16", 0),
+    SERVED("OpenVINO u8", PEER_OPENVINO, "u8", OPENVINO_POSITIONS),
+    SERVED("OpenVINO u4", PEER_OPENVINO, "u4", OPENVINO_POSITIONS),
+    SERVED("OpenVINO u4, TurboQuant", PEER_OPENVINO, "turbo", OPENVINO_POSITIONS),
+    SERVED("ONNX Runtime, 8 bits", PEER_ONNXRUNTIME, "8", 0),
+    SERVED("ONNX Runtime, 4 bits", PEER_ONNXRUNTIME, "4", 0),
 };
+
+bool peer_is_there(const peer_attend *side) {
+    return side->code != &peer_code_server || peer_server_version(side->server) != NULL;
+}
 
 /* What a side needs beside what it is. */
 typedef struct subject {
     peer_attend side;
+    size_t row; /* of the tables */
     size_t passes;
     double *seconds; /* [samples] of one pass */
 } subject;
@@ -106,11 +123,11 @@ static void summarise(const subject *subjects, size_t n, size_t samples, double 
         for (size_t i = 0; i < samples; i++)
             ratios[i] = subjects[k].seconds[i] / subjects[PEER_TQ4].seconds[i];
         const measure_summary summary = measure_summarise(ratios, samples);
-        times[k].times = summary.median;
-        times[k].spread = summary.spread;
+        times[subjects[k].row].times = summary.median;
+        times[subjects[k].row].spread = summary.spread;
     }
     for (size_t k = 0; k < n; k++)
-        times[k].us = 1e6 * measure_summarise(subjects[k].seconds, samples).median;
+        times[subjects[k].row].us = 1e6 * measure_summarise(subjects[k].seconds, samples).median;
 }
 
 static int time_all(subject *subjects, size_t n, const peer_scene *scene, size_t samples,
@@ -125,21 +142,32 @@ static int time_all(subject *subjects, size_t n, const peer_scene *scene, size_t
     return rc;
 }
 
-int peer_compare(const peer_scene *scene, size_t n_sides, size_t samples, peer_time *times,
-                 size_t *taken) {
+/* Of those that are there the ones that this scene is for. The first two always are. */
+static size_t choose(subject *subjects, const peer_scene *scene) {
+    size_t n = 0;
+    for (size_t k = 0; k < N_PEER_SIDES; k++) {
+        const peer_attend *side = &peer_sides[k];
+        const bool fits = side->most_positions == 0 || scene->positions <= side->most_positions;
+        if (fits && peer_is_there(side)) subjects[n++] = (subject){.side = *side, .row = k};
+    }
+    return n;
+}
+
+int peer_compare(const peer_scene *scene, size_t samples, peer_time *times, size_t *taken) {
     subject subjects[N_PEER_SIDES] = {0};
+    const size_t n = choose(subjects, scene);
     double round_s = 0.0;
     size_t begun = 0;
     int rc = 0;
-    for (; rc == 0 && begun < n_sides; begun++) {
-        subjects[begun].side = peer_sides[begun];
-        rc = warm_up(&subjects[begun], scene, &times[begun], &round_s);
-    }
+    for (size_t k = 0; k < N_PEER_SIDES; k++)
+        times[k] = (peer_time){.error = -1.0};
+    for (; rc == 0 && begun < n; begun++)
+        rc = warm_up(&subjects[begun], scene, &times[subjects[begun].row], &round_s);
     if (samples == 0) {
         const double fit = scene_s / (round_s + 1e-9);
         samples = fit > MOST_SAMPLES ? MOST_SAMPLES : fit < LEAST_SAMPLES ? LEAST_SAMPLES : (size_t)fit;
     }
-    if (rc == 0) rc = time_all(subjects, n_sides, scene, samples, times);
+    if (rc == 0) rc = time_all(subjects, n, scene, samples, times);
     *taken = samples;
     for (size_t k = 0; k < begun; k++)
         subjects[k].side.code->end(&subjects[k].side);

@@ -1,18 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""A server for bench/peers/attention.c: times PyTorch's scaled_dot_product_attention on request.
+"""A server for bench/peers/attention.c: times PyTorch's scaled_dot_product_attention on request. Kinds: float32,
+bfloat16.
 
-Reads commands on standard input, and answers each on standard output:
-
-    scene H G D T THREADS   then q [H][D], k [G][T][D], v likewise as float32: a line saying which way of
-                            sharing KV heads is the fastest for each type
-    run TYPE PASSES         TYPE is float32 or bfloat16: the seconds that so many passes took
-    result TYPE             [H][D] float32, what the last pass gave
-
-The ways: 'gqa', enable_gqa=True; 'repeat', keys and values repeated for each query head in the call, as
-models do; 'rows', the query heads of a KV head as its query rows, which for a decode step is the same.
+Whichever way of sharing KV heads is the fastest: 'gqa', enable_gqa=True; 'repeat', keys and values repeated for
+each query head in the call, as models do; 'rows', the query heads of a KV head as its query rows, which for a
+decode step is the same.
 """
-import sys
 import time
 import warnings
 
@@ -20,16 +14,10 @@ warnings.filterwarnings("ignore")  # it misses NumPy, and we do not
 import torch  # pylint: disable=wrong-import-position
 from torch.nn.functional import scaled_dot_product_attention as sdpa  # pylint: disable=wrong-import-position
 
+from serve import serve  # pylint: disable=wrong-import-position
 
-def tensor(stream, *shape):
-    n = 4 * torch.Size(shape).numel()
-    data = bytearray(n)
-    view, at = memoryview(data), 0
-    while at < n:
-        got = stream.readinto(view[at:])
-        if not got:
-            sys.exit("sdpa.py: the data end early")
-        at += got
+
+def tensor(data, *shape):
     return torch.frombuffer(data, dtype=torch.float32).reshape(1, *shape)
 
 
@@ -50,13 +38,12 @@ WAYS = {"gqa": by_gqa, "repeat": by_repeat, "rows": by_rows}
 
 
 class Scene:
-    def __init__(self, stream, heads, kv_heads, dim, positions, threads):
+    def __init__(self, q, k, v, heads, kv_heads, dim, positions, threads):
         torch.set_num_threads(threads)
-        q = tensor(stream, heads, 1, dim)
-        k = tensor(stream, kv_heads, positions, dim)
-        v = tensor(stream, kv_heads, positions, dim)
+        q, k, v = tensor(q, heads, 1, dim), tensor(k, kv_heads, positions, dim), tensor(v, kv_heads, positions, dim)
         self.inputs = {t: [x.to(getattr(torch, t)) for x in (q, k, v)] for t in ("float32", "bfloat16")}
         self.best = {t: self.choose(t) for t in self.inputs}
+        self.note = "fastest " + ", ".join(f"{dtype} by {way}" for dtype, way in self.best.items())
         self.out = {}
 
     def seconds(self, dtype, way, passes):
@@ -74,28 +61,9 @@ class Scene:
         taken, self.out[dtype] = self.seconds(dtype, self.best[dtype], passes)
         return taken
 
-
-def serve(stream, answers):
-    def say(text):
-        answers.write(text.encode() + b"\n")
-
-    say(f"PyTorch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}")
-    answers.flush()
-    scene = None
-    for line in iter(stream.readline, b""):
-        command, *words = line.decode().split()
-        if command == "scene":
-            scene = None  # its memory first
-            scene = Scene(stream, *map(int, words))
-            say(", ".join(f"{dtype} by {way}" for dtype, way in scene.best.items()))
-        elif command == "run":
-            say(repr(scene.run(words[0], int(words[1]))))
-        elif command == "result":
-            answers.write(bytes(scene.out[words[0]].float().contiguous().untyped_storage()))
-        else:
-            sys.exit(f"sdpa.py: what is '{command}'?")
-        answers.flush()
+    def result(self, dtype):
+        return bytes(self.out[dtype].float().contiguous().untyped_storage())
 
 
 with torch.inference_mode():
-    serve(sys.stdin.buffer, sys.stdout.buffer)
+    serve(f"PyTorch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}", Scene)
