@@ -33,12 +33,15 @@ static void print_row(const attend_row *row, int paged) {
            attend_options(row->options));
 }
 
-static void print_plan(const tq_cuda_attention_info *info) {
+static void print_plan(const attend_row *row, const tq_cuda_attention_info *info) {
     static const char *const origins[] = {"built in", "cached", "compiled"};
+    const size_t rows = row->queries * (row->heads / row->kv_heads);
+    const int many = info->many_from > 0 && rows >= info->many_from;
+    const tq_cuda_kernel_info *const kernel = many ? &info->many : &info->few;
     printf("\"origin\": \"%s\", \"plan_seconds\": %.3f, \"registers\": %u, \"shared_bytes\": %u, "
-           "\"warps\": %u, \"workspace_bytes\": %zu, ",
-           (unsigned)info->origin < 3 ? origins[info->origin] : "?", info->seconds, info->registers,
-           info->shared_bytes, info->warps, info->workspace_bytes);
+           "\"warps\": %u, \"workspace_bytes\": %zu, \"kernel\": \"%s\", ",
+           (unsigned)info->origin < 3 ? origins[info->origin] : "?", info->seconds, kernel->registers,
+           kernel->shared_bytes, kernel->warps, info->workspace_bytes, many ? "many rows" : "few rows");
 }
 
 static tq_status launch(void *work, size_t i, cudaStream_t stream) {
@@ -80,7 +83,7 @@ static void measure_layout(stage *s, const attend_row *row, int paged, tq_cuda_a
     static scene c; /* 64 batches */
     stage_reset(s, row->dim, TQ_F16);
     print_row(row, paged);
-    print_plan(info);
+    print_plan(row, info);
     if (scene_open(&c, s, row, paged)) {
         c.plan = plan;
         c.workspace_bytes = info->workspace_bytes;

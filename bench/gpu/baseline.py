@@ -24,6 +24,7 @@ SHAPES = [
     (32, 8, 128, 8, 4096, 1), (32, 8, 128, 1, 4096, 1), (32, 8, 128, 1, 32768, 1),
     (64, 8, 64, 8, 32768, 1), (32, 8, 64, 8, 32768, 1),
     (32, 8, 128, 8, 32768, 4), (32, 8, 128, 8, 32768, 8), (16, 8, 256, 8, 32768, 4), (16, 8, 256, 8, 32768, 8),
+    (32, 8, 128, 8, 32768, 16), (16, 8, 256, 8, 32768, 16), (32, 8, 128, 1, 32768, 512), (16, 8, 256, 1, 32768, 512),
     (32, 8, 128, 32, 131072, 1),
 ]
 LEAST_REPLAYS, MOST_REPLAYS, SECONDS = 15, 100, 0.1
@@ -146,11 +147,11 @@ def flash3(shape, function, packed):
 
 
 def ways(shape, function):
-    """Names and calls. Verification is timed folded and without a mask, which is no more work."""
+    """Names and calls. Verification is timed folded and without a mask, which is no more work; so is a prefill."""
     backends = {"cuDNN": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION,
                 "efficient": SDPBackend.EFFICIENT_ATTENTION}
     for name, backend in backends.items():
-        if shape.queries == 1 and name != "efficient" and shape.group > 1:
+        if (shape.queries == 1 or shape.queries > 64) and name != "efficient" and shape.group > 1:
             yield name, lambda backend=backend: sdpa(shape, backend, False)
         yield name + " folded", lambda backend=backend: sdpa(shape, backend, True)
     if shape.batch * shape.kv_heads <= 64:

@@ -23,6 +23,8 @@
 #define DEFAULT_FAST TQ_DEFAULT_K_FORMAT, TQ_DEFAULT_V_FORMAT, TQ_CUDA_FAST
 #define SWITCHED     D128, 8, 32768, 1, TQ4_FAST, CONTIGUOUS
 
+enum { PREFILL = 512 }; /* tokens of a chunk */
+
 /* In the order of what matters most, should time run out. */
 static const attend_row attention_rows[] = {
     {D128, 8, 32768, 1, DEFAULT_FAST, BOTH, HELPERS},
@@ -66,6 +68,11 @@ static const attend_row attention_rows[] = {
     {D128, 8, 32768, 8, TQ4_FAST, BOTH, PLAIN},
     {D256, 8, 32768, 4, TQ4_FAST, CONTIGUOUS, PLAIN},
     {D256, 8, 32768, 8, TQ4_FAST, CONTIGUOUS, PLAIN},
+    {D128, 8, 32768, 16, TQ4_FAST, BOTH, PLAIN},
+    {D256, 8, 32768, 16, TQ4_FAST, CONTIGUOUS, PLAIN},
+    {D128, 1, 32768, PREFILL, TQ4_FAST, BOTH, PLAIN},
+    {D256, 1, 32768, PREFILL, TQ4_FAST, CONTIGUOUS, PLAIN},
+    {D128, 1, 32768, PREFILL, DEFAULT_FAST, CONTIGUOUS, HELPERS},
     {D128, 8, 32768, 4, DEFAULT_FAST, CONTIGUOUS, HELPERS},
     {D128, 32, 131072, 1, TQ4_FAST, CONTIGUOUS, PLAIN},
 };
@@ -146,7 +153,7 @@ static void print_card(const stage *s) {
 }
 
 static int usage(void) {
-    fprintf(stderr, "Usage: bench_cuda [--budget SECONDS] [--only attention|codec|limits]\n");
+    fprintf(stderr, "Usage: bench_cuda [--budget SECONDS] [--only attention|many|codec|limits]\n");
     return 2;
 }
 
@@ -170,8 +177,10 @@ int main(int argc, char **argv) {
         encode_measure(&s, &encode_rows[i], stage_clock() - began < budget);
     for (size_t i = 0; i < COUNT(decode_rows) && strstr("codec", only) != NULL; i++)
         decode_measure(&s, &decode_rows[i], stage_clock() - began < budget);
-    for (size_t i = 0; i < COUNT(attention_rows) && strstr("attention", only) != NULL; i++)
-        attend_measure(&s, &attention_rows[i], stage_clock() - began < budget);
+    const int many = strcmp(only, "many") == 0; /* of attention those with several queries */
+    for (size_t i = 0; i < COUNT(attention_rows) && (many || strstr("attention", only) != NULL); i++)
+        if (!many || attention_rows[i].queries > 1)
+            attend_measure(&s, &attention_rows[i], stage_clock() - began < budget);
     measure_limits(&s);
     stage_close(&s);
     return 0;

@@ -96,15 +96,20 @@ static int add_recent(slice *x, const tq_cuda_attention_batch *batch) {
     return 1;
 }
 
-/* Queries and outputs lie [B][n][H][D] there and [group][n][D] here. */
+/* Queries that are checked: the last ones, of no more than a CPU attends to at once. */
+static size_t checked(const attend_row *row) {
+    return row->queries < 8 ? row->queries : 8;
+}
+
+/* Queries and outputs lie [B][n][H][D] there and [group][checked][D] here. */
 static void turn(const slice *x, const uint16_t *from, float *to) {
     const attend_row *row = x->c->row;
-    const size_t group = row->heads / row->kv_heads;
+    const size_t group = row->heads / row->kv_heads, n = checked(row);
     for (size_t h = 0; h < group; h++)
-        for (size_t i = 0; i < row->queries; i++)
+        for (size_t i = 0; i < n; i++)
             for (size_t d = 0; d < row->dim; d++) {
-                const size_t token = x->b * row->queries + i, head = x->g * group + h;
-                to[(h * row->queries + i) * row->dim + d] =
+                const size_t token = (x->b + 1) * row->queries - n + i, head = x->g * group + h;
+                to[(h * n + i) * row->dim + d] =
                     from_bf16(from[(token * row->heads + head) * row->dim + d]);
             }
 }
@@ -117,7 +122,7 @@ static int attend(slice *x, const float *q, float *out, size_t n) {
                                         .n_heads = group,
                                         .n_kv_heads = 1,
                                         .head_dim = c->row->dim,
-                                        .n_queries = c->row->queries,
+                                        .n_queries = checked(c->row),
                                         .scale = config.layer.scale,
                                         .softcap = config.layer.softcap,
                                         .window = config.layer.window,
@@ -146,7 +151,7 @@ static double distance(const float *a, const float *right, size_t n) {
 static double slice_error(slice *x) {
     const scene *c = x->c;
     const tq_cuda_attention_batch *batch = &c->batch[0];
-    const size_t n = c->row->heads / c->row->kv_heads * c->row->queries * c->row->dim;
+    const size_t n = c->row->heads / c->row->kv_heads * checked(c->row) * c->row->dim;
     float *q = hold(x, n * sizeof *q), *right = hold(x, n * sizeof *right);
     float *told = hold(x, n * sizeof *told);
     uint16_t *out = hold(x, c->n_q * sizeof *out);

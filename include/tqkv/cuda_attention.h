@@ -79,11 +79,17 @@ typedef enum tq_cuda_origin {
     TQ_CUDA_COMPILED = 2  /**< by NVRTC, just now */
 } tq_cuda_origin;
 
+/** A block of a kernel; one an SM. */
+typedef struct tq_cuda_kernel_info {
+    unsigned registers, shared_bytes, warps;
+} tq_cuda_kernel_info;
+
 typedef struct tq_cuda_attention_info {
-    tq_cuda_origin origin;
-    double seconds;         /**< that finding or compiling it took */
-    size_t workspace_bytes; /**< that any run within the plan's limits wants, a multiple of 256 */
-    unsigned registers, shared_bytes, warps; /**< of a block of the kernel; one an SM */
+    tq_cuda_origin origin;         /**< of that which took longest */
+    double seconds;                /**< that finding or compiling took */
+    size_t workspace_bytes;        /**< that any run within the plan's limits wants, a multiple of 256 */
+    tq_cuda_kernel_info few, many; /**< kernels: of a decode step, and of many rows a KV head */
+    size_t many_from; /**< rows a KV head (n H / G) from which runs use the latter; 0: none do */
 } tq_cuda_attention_info;
 
 /** Checks a kind of layer and makes its kernels ready. May compile for seconds: not for a hot path.

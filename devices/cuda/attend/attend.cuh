@@ -83,19 +83,12 @@ TQ_INLINE piece piece_at(const tq_attend_args &a, const shared_work &work, uint3
     return w;
 }
 
-template <int D_, int E_, int KF, int VF, int ACCURACY, int ANY_LAYOUT, int SHARED>
-__global__ void __launch_bounds__(layer<D_, E_, KF, VF, ACCURACY, ANY_LAYOUT, SHARED>::THREADS, 1)
-    tq_attend(const __grid_constant__ tq_attend_args a) {
-    using L = layer<D_, E_, KF, VF, ACCURACY, ANY_LAYOUT, SHARED>;
-    constexpr int ROWS = L::FREE ? COLUMNS / 2 : COLUMNS;
-    extern __shared__ __align__(1024) uint8_t smem[];
-    __shared__ last_sums<L> ends;
-    __shared__ piece now;
-    __shared__ shared_work work;
-    static_assert(1024 + sizeof ends + sizeof now + sizeof work <= L::STATIC, "rings begin behind them");
-    const block<L> shared(smem);
+/* A block's part of the line, piece by piece. `attend` is given what it calls once its first tiles have
+ * been asked for: tables are filled then, and queries waited for. */
+template <class L, int ROWS, class F>
+TQ_INLINE void each_piece(const tq_attend_args &a, shared_work &work, piece &now, uint8_t *tables,
+                          F attend) {
     const uint32_t lane = threadIdx.x & 31;
-
     let_next_launch();
     {
         static_assert(sizeof a <= 32 * 64, "a warp touches a line each");
@@ -111,7 +104,7 @@ __global__ void __launch_bounds__(layer<D_, E_, KF, VF, ACCURACY, ANY_LAYOUT, SH
         work.sequences[lane] = l.mine, work.starts[lane + 1] = l.end;
         if (lane == 0) work.starts[0] = 0, work.cut = l.cut;
     }
-    fetch_tables<L>(a, shared.tables);
+    fetch_tables<L>(a, tables);
     __syncthreads();
     const tq_attend_cut cut = is_shared(a) ? work.cut : *a.cut;
     if (blockIdx.x >= cut.blocks) {
@@ -130,14 +123,29 @@ __global__ void __launch_bounds__(layer<D_, E_, KF, VF, ACCURACY, ANY_LAYOUT, SH
         const piece w = piece_at<ROWS>(a, work, unit, end);
         if (threadIdx.x == 0) now = w;
         __syncthreads();
-        attend_codes<L>(a, now, shared, ends, [&] {
-            if (begins) fill_tables<L>(shared.tables), begins = false;
+        attend([&] {
+            if (begins) fill_tables<L>(tables), begins = false;
             wait_for_launch_before();
         });
         unit = now.next_unit, end = now.end_unit;
         if (unit >= end) return;
         __syncthreads(); /* all have read it */
     }
+}
+
+template <int D_, int E_, int KF, int VF, int ACCURACY, int ANY_LAYOUT, int SHARED>
+__global__ void __launch_bounds__(layer<D_, E_, KF, VF, ACCURACY, ANY_LAYOUT, SHARED>::THREADS, 1)
+    tq_attend(const __grid_constant__ tq_attend_args a) {
+    using L = layer<D_, E_, KF, VF, ACCURACY, ANY_LAYOUT, SHARED>;
+    constexpr int ROWS = L::FREE ? COLUMNS / 2 : COLUMNS;
+    extern __shared__ __align__(1024) uint8_t smem[];
+    __shared__ last_sums<L> ends;
+    __shared__ piece now;
+    __shared__ shared_work work;
+    static_assert(1024 + sizeof ends + sizeof now + sizeof work <= L::STATIC, "rings begin behind them");
+    const block<L> shared(smem);
+    each_piece<L, ROWS>(a, work, now, shared.tables,
+                        [&](auto ready) { attend_codes<L>(a, now, shared, ends, ready); });
 }
 
 #endif

@@ -18,6 +18,15 @@ typedef long long int64_t;
 /* Columns of a product: query rows of a KV head that are worked on together, and positions of a tile. */
 enum { TQ_ATTEND_COLUMNS = 8, TQ_ATTEND_TILE = 16 };
 
+/* Calls of so many rows a KV head and more go to the kernels of attend/prefill.cuh, where there are such;
+ * planned for more than two warps' rows, to those whose warps share tiles. A warp's rows are as many as
+ * leave registers for the sums of their values. */
+#ifndef TQ_PREFILL_FROM
+#define TQ_PREFILL_FROM 17
+#endif
+enum { TQ_PREFILL_WARPS = 8, TQ_PREFILL_MOST_DIM = 256, TQ_PREFILL_KIB = 163 };
+#define TQ_PREFILL_WARP_ROWS(k_dim, v_dim) ((k_dim) > 128 || (v_dim) > 128 ? 16 : 32)
+
 /* How queries, centroids and weights are rounded. The exact ones have two float16 a number: of up to four
  * rows in the columns that are free, of more by a second product. */
 enum { TQ_ATTEND_FAST, TQ_ATTEND_EXACT_FEW, TQ_ATTEND_EXACT };
@@ -76,6 +85,8 @@ typedef struct tq_attend_args {
     uint32_t max_length;
     uint32_t sequences, kv_heads, group, queries; /* group: query heads of a KV head */
     uint32_t rows, row_blocks;                    /* group times queries; blocks of columns */
+    uint32_t columns; /* rows that lie together in operands, bias and partial results; no less than 8 */
+    uint32_t dense_columns, dense_blocks; /* rows of a block of float16, and such blocks */
 
     float softcap;                           /* 0: none; then scores come without log2(e) */
     const float *slopes;                     /* times log2(e) is taken inside */
@@ -94,7 +105,8 @@ typedef struct tq_attend_args {
     const uint32_t *operands; /* [items] products' operands, then columns floats of scale */
     uint32_t operand_words;   /* of an item */
     /* Partial results: [columns][E] sums, [columns] references of the weights, [columns] their sums.
-     * Of codes item i and block b have number i + b; of float16 each item has TQ_ATTEND_DENSE_PARTS. */
+     * Of codes item i and block b have number i + b; of float16 each item of its own, of
+     * TQ_ATTEND_COLUMNS, has TQ_ATTEND_DENSE_PARTS. */
     float *partial, *dense_partial;
     float value_scale; /* of sums of codes */
 } tq_attend_args;

@@ -29,17 +29,7 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
     const table<L::FIXED> keys = {tables_at, upper | (uint32_t)lane * L::K_ENTRY % 128};
     const table<L::FIXED> values = {tables_at, upper | L::V_TABLE | (uint32_t)lane * L::V_ENTRY % 128};
     const columns<L> cols(a, w);
-    /* positions that all rows see */
-    uint32_t full_from, full_to;
-    {
-        const int32_t now = (int32_t)(seq.length - a.queries);
-        const int32_t low = now + (int32_t)quotient(w.row0, a.group);
-        const int32_t high = now + (int32_t)quotient(min(w.row0 + ROWS, a.rows) - 1, a.group);
-        full_to = min(a.causal ? (uint32_t)max(low + 1, 0) : seq.length, min(w.tree_from, seq.codes_to));
-        full_from = a.window == 0 || high < (int32_t)a.window ? 0 : (uint32_t)high - a.window + 1;
-        if (low < 0) full_to = 0;
-        full_from = max(full_from, seq.codes_from);
-    }
+    const sight full(a, w, ROWS);
     /* Warps take turns, or, where keys have centres, tiles that follow each other. Teams'
      * last turns may have none for some. */
     const uint32_t share = (c1 - c0) / WARPS, longer = (c1 - c0) % WARPS;
@@ -210,11 +200,11 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
             s[2] = fmaf(s[2] * v, scale0, bias1.x + (v - v)),
             s[3] = fmaf(s[3] * v, scale1, bias1.y + (v - v));
         }
-        const bool full = p0 >= full_from && p0 + TILE <= full_to;
+        const bool all = p0 >= full.from && p0 + TILE <= full.to;
         if (TEAM > 1 && tile == ~0u)
             s[0] = s[1] = s[2] = s[3] = -INF;
         else
-            finish_scores<L>(a, w, cols, s, p, !full);
+            finish_scores<L>(a, w, cols, s, p, !all);
 
         auto scale = [&](int m, int row, int half) {
             const uint8_t *const n = norms + (m - member) * (TEAM > 1 ? MEMBER : 0) + TILE * K::NORM;
@@ -222,7 +212,7 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
             return *(const float *)(n + row * V::NORM + (V::NORM == 8 ? half * 4 : 0));
         };
         r.spend(
-            shared.exchange, s, !full || (TEAM > 1 && tile == ~0u),
+            shared.exchange, s, !all || (TEAM > 1 && tile == ~0u),
             [&](int m, int row) { return scale(m, row, member * 2 / TEAM); },
             [&](int m, int row) {
                 float n = fabsf(scale(m, row, 0));

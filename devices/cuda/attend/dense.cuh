@@ -57,14 +57,14 @@ TQ_INLINE bool is_seen(float weight) {
 __device__ static void attend_dense(const tq_prepare_args &p, float *shared, uint32_t item,
                                     uint32_t part) {
     const tq_attend_args &a = p.attend;
-    const uint32_t D = p.k_plan.dim, E = p.v_dim, per_sequence = a.kv_heads * a.row_blocks;
+    const uint32_t D = p.k_plan.dim, E = p.v_dim, per_sequence = a.kv_heads * a.dense_blocks;
     const uint32_t t = threadIdx.x, lane = t % 32, warp = t / 32, warps = blockDim.x / 32;
     __shared__ float tops[COLUMNS], totals[COLUMNS], factors[COLUMNS];
     piece w;
     w.sequence = item / per_sequence;
-    w.head = item % per_sequence / a.row_blocks;
-    w.row0 = item % a.row_blocks * p.columns;
-    w.rows = (int)min(p.columns, a.rows - w.row0);
+    w.head = item % per_sequence / a.dense_blocks;
+    w.row0 = item % a.dense_blocks * a.dense_columns;
+    w.rows = (int)min(a.dense_columns, a.rows - w.row0);
     w.seq = sequence_of(a, w.sequence);
     w.tree_from = tree_from(a, w.seq.length);
     const uint32_t parts = dense_parts_of(w.seq);

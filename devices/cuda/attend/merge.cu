@@ -10,11 +10,16 @@
 struct parts {
     enum { TOGETHER = 8 }; /* loads on their way */
     const float *codes, *dense;
-    uint32_t n_codes, n, dim, column;
+    uint32_t n_codes, n, dim, column, columns, dense_column;
 
-    __device__ const float *part(uint32_t i) const {
-        const uint32_t floats = COLUMNS * (dim + 2);
-        return i < n_codes ? codes + (uint64_t)i * floats : dense + (uint64_t)(i - n_codes) * floats;
+    /* Of a row, and of rows that lie together. */
+    struct place {
+        const float *part;
+        uint32_t column, columns;
+    };
+    __device__ place part(uint32_t i) const {
+        if (i < n_codes) return {codes + (uint64_t)i * columns * (dim + 2), column, columns};
+        return {dense + (uint64_t)(i - n_codes) * COLUMNS * (dim + 2), dense_column, COLUMNS};
     }
     /* Coordinate i: x of codes, y of float16. All is asked for at once, whatever it will weigh: each
      * thread finds the weights for itself. */
@@ -26,11 +31,11 @@ struct parts {
             float z[TOGETHER], t[TOGETHER], s[TOGETHER], now = top;
 #pragma unroll
             for (uint32_t k = 0; k < TOGETHER; k++) {
-                const float *const p = part(first + k);
+                const place p = part(first + k);
                 const bool there = first + k < n;
-                z[k] = there ? p[column * dim + i] : 0.0f;
-                t[k] = there ? p[COLUMNS * dim + column] : -INF;
-                s[k] = there ? p[COLUMNS * (dim + 1) + column] : 0.0f;
+                z[k] = there ? p.part[p.column * dim + i] : 0.0f;
+                t[k] = there ? p.part[p.columns * dim + p.column] : -INF;
+                s[k] = there ? p.part[p.columns * (dim + 1) + p.column] : 0.0f;
             }
 #pragma unroll
             for (uint32_t k = 0; k < TOGETHER; k++)
@@ -50,6 +55,12 @@ struct parts {
         return {top, sum, !(fabsf(sum) <= LARGEST) || !(top < INF)};
     }
 };
+
+/* The coordinate whose code is number j, by docs/format.md. */
+__device__ inline uint32_t coordinate_of(const tq_merge_args &m, uint32_t j) {
+    const uint32_t lane = j / m.value_group;
+    return m.linear ? j : (lane / 16 * m.value_group + j % m.value_group) * 16 + lane % 16;
+}
 
 /* A block a row. What tq_attend() did is found out while it ends: lengths were there before it began. */
 template <int N>
@@ -77,19 +88,22 @@ __global__ void __launch_bounds__(THREADS) merge(const __grid_constant__ tq_merg
         cut = *a.cut, start = a.starts[b], units = a.plan[b].codes, n_dense = dense_parts_of(a.plan[b]);
     }
     const parts_of_codes of(cut, item, start + nth * units, units);
-    const uint32_t floats = COLUMNS * (dim + 2);
-    const parts all = {a.partial + (uint64_t)(item + of.first) * floats,
-                       a.dense_partial + (uint64_t)item * TQ_ATTEND_DENSE_PARTS * floats,
+    const uint32_t dense_item = (b * a.kv_heads + kv_head) * a.dense_blocks + row / a.dense_columns;
+    const parts all = {a.partial + (uint64_t)(item + of.first) * a.columns * (dim + 2),
+                       a.dense_partial +
+                           (uint64_t)dense_item * TQ_ATTEND_DENSE_PARTS * COLUMNS * (dim + 2),
                        of.blocks,
                        of.blocks + n_dense,
                        dim,
-                       row % m.columns};
+                       row % m.columns,
+                       a.columns,
+                       row % a.dense_columns};
     row_sums sums = {-INF, 0.0f, 0};
     for (uint32_t i = threadIdx.x; i < dim; i += blockDim.x) {
         float x, y;
         const row_sums s = all.add(i, x, y);
         sums = {s.top, s.sum, sums.bad || s.bad || !(fabsf(x) <= LARGEST) || !(fabsf(y) <= LARGEST)};
-        values[i] = x, dense[i] = y;
+        values[m.many ? coordinate_of(m, i) : i] = x, dense[i] = y;
     }
     sums.bad = __syncthreads_or(sums.bad);
     if (m.rotate && threadIdx.x < WARP) { /* half a warp would do, and stays with the other half */

@@ -71,6 +71,20 @@ __device__ __noinline__ static bool sees(const tq_attend_args &a, const piece &w
     return a.window == 0 || p + a.window > at || p < a.sink_positions;
 }
 
+/* Positions that all of so many rows see: from the first to before the other. */
+struct sight {
+    uint32_t from, to;
+    TQ_INLINE sight(const tq_attend_args &a, const piece &w, uint32_t rows) {
+        const int32_t now = (int32_t)(w.seq.length - a.queries);
+        const int32_t low = now + (int32_t)quotient(w.row0, a.group);
+        const int32_t high = now + (int32_t)quotient(min(w.row0 + rows, a.rows) - 1, a.group);
+        to = min(a.causal ? (uint32_t)max(low + 1, 0) : w.seq.length, min(w.tree_from, w.seq.codes_to));
+        from = a.window == 0 || high < (int32_t)a.window ? 0 : (uint32_t)high - a.window + 1;
+        if (low < 0) to = 0;
+        from = max(from, w.seq.codes_from);
+    }
+};
+
 /* cap tanh(x / cap), x in natural units, times log2(e). */
 template <bool EXACT> TQ_INLINE float cap_score(float x, float inverse, float capped) {
     const float y = x * inverse;

@@ -14,18 +14,23 @@
 /* What NVRTC compiles, one behind the other (CMakeLists.txt). */
 extern const char tq_text_args[], tq_text_instructions[], tq_text_codes[], tq_text_layer[],
     tq_text_line[], tq_text_piece[], tq_text_products[], tq_text_rows[], tq_text_running[],
-    tq_text_coded[], tq_text_attend[];
+    tq_text_coded[], tq_text_attend[], tq_text_prefill_layer[], tq_text_prefill_tile[],
+    tq_text_prefill_scores[], tq_text_prefill[];
 static const char *const texts[] = {
-    tq_text_args,     tq_text_instructions, tq_text_codes,   tq_text_layer, tq_text_line,  tq_text_piece,
-    tq_text_products, tq_text_rows,         tq_text_running, tq_text_coded, tq_text_attend};
-enum { N_TEXTS = sizeof texts / sizeof *texts };
+    tq_text_args,   tq_text_instructions,  tq_text_codes,        tq_text_layer,          tq_text_line,
+    tq_text_piece,  tq_text_products,      tq_text_rows,         tq_text_running,        tq_text_coded,
+    tq_text_attend, tq_text_prefill_layer, tq_text_prefill_tile, tq_text_prefill_scores, tq_text_prefill};
+enum {
+    N_TEXTS = sizeof texts / sizeof *texts,
+    N_FEW = N_TEXTS - 4
+}; /* the last ones are for many rows */
 
-static char *join_texts(void) {
+static char *join_texts(size_t n_texts) {
     size_t n = 1;
-    for (size_t i = 0; i < N_TEXTS; i++)
+    for (size_t i = 0; i < n_texts; i++)
         n += strlen(texts[i]);
     char *const all = malloc(n), *end = all;
-    for (size_t i = 0; all != NULL && i < N_TEXTS; i++) {
+    for (size_t i = 0; all != NULL && i < n_texts; i++) {
         const size_t length = strlen(texts[i]);
         memcpy(end, texts[i], length + 1);
         end += length;
@@ -55,6 +60,11 @@ static uint32_t shared_kib(const tq_cuda *cuda) {
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         if (cuda->shared_bytes >= sizes[i] * (size_t)1024) return sizes[i];
     return (uint32_t)(cuda->shared_bytes / 1024);
+}
+
+/* Rows of a KV head that are planned for, if all sequences have as many queries. */
+static size_t most_rows(const tq_cuda_attention *p) {
+    return p->group * ((p->layer.max_queries - 1) / p->layer.max_sequences + 1);
 }
 
 static tq_status fill(tq_cuda_attention *p, const tq_cuda *cuda, const tq_cuda_attention_config *c) {
@@ -98,7 +108,7 @@ static tq_status fill(tq_cuda_attention *p, const tq_cuda *cuda, const tq_cuda_a
     p->k_table = tq_cuda_entries(cuda, layer->k_format, &p->k_factor);
     p->v_table = tq_cuda_entries(cuda, layer->v_format, &p->v_factor);
 
-    const size_t rows = p->group * ((layer->max_queries - 1) / layer->max_sequences + 1);
+    const size_t rows = most_rows(p);
     const bool team = layer->head_dim > MOST_TEAM_DIM || layer->v_head_dim > MOST_TEAM_DIM;
     const bool few = rows <= TQ_ATTEND_COLUMNS / 2 && !team;
     p->shape = (tq_attend_shape){.k_dim = layer->head_dim,
@@ -114,14 +124,11 @@ static tq_status fill(tq_cuda_attention *p, const tq_cuda *cuda, const tq_cuda_a
     return TQ_OK;
 }
 
-static tq_status compile(tq_cuda_attention *p, const char *cache_dir, tq_cuda_attention_info *info) {
+static tq_status compile(const tq_cuda_attention *p, const char *name, size_t n_texts,
+                         const char *cache_dir, tq_attend_kernel *k, tq_cuda_attention_info *info) {
     static const char *const options[] = {"-std=c++17", "-default-device"};
-    const tq_attend_shape *s = &p->shape;
-    char name[NAME];
-    char *const source = join_texts();
+    char *const source = join_texts(n_texts);
     if (source == NULL) return tq_fail(TQ_E_NO_MEMORY, 0, "attention", "no memory for the kernel's text");
-    snprintf(name, sizeof name, "tq_attend<%u, %u, %u, %u, %u, %u, %u>", s->k_dim, s->v_dim, s->k_format,
-             s->v_format, s->accuracy, s->any_layout, s->shared_kib);
     const tq_cuda_jit_request request = {.source = source,
                                          .name = name,
                                          .options = options,
@@ -136,52 +143,81 @@ static tq_status compile(tq_cuda_attention *p, const char *cache_dir, tq_cuda_at
     cudaLibrary_t library = NULL;
     cudaKernel_t kernel = NULL;
     cudaError_t error = cudaLibraryLoadData(&library, result.kernel.cubin, NULL, NULL, 0, NULL, NULL, 0);
-    p->library = library;
+    k->library = library;
     if (error == cudaSuccess) error = cudaLibraryGetKernel(&kernel, library, result.kernel.name);
-    p->kernel = (const void *)kernel;
-    info->origin = result.origin;
-    info->seconds = result.seconds;
+    k->function = (const void *)kernel;
+    if (result.origin > info->origin) info->origin = result.origin;
+    info->seconds += result.seconds;
     tq_cuda_jit_free(&result);
     return tq_cuda_fail(error, "kernel");
 }
 
-/* One block an SM takes all the memory that there is. */
-static tq_status make_ready(tq_cuda_attention *p, tq_cuda_attention_info *info) {
+static tq_status make_ready(const tq_cuda_attention *p, tq_attend_kernel *k, tq_cuda_kernel_info *info) {
     struct cudaFuncAttributes a;
-    TRY(tq_cuda_fail(cudaFuncGetAttributes(&a, p->kernel), "kernel"));
-    p->threads = (unsigned)a.maxThreadsPerBlock;
-    p->shared_bytes = (unsigned)(p->cuda->shared_bytes - a.sharedSizeBytes);
-    TRY(tq_cuda_fail(cudaFuncSetAttribute(p->kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                          (int)p->shared_bytes),
+    TRY(tq_cuda_fail(cudaFuncGetAttributes(&a, k->function), "kernel"));
+    k->threads = (unsigned)a.maxThreadsPerBlock;
+    k->shared_bytes = (unsigned)(p->cuda->shared_bytes - a.sharedSizeBytes);
+    TRY(tq_cuda_fail(cudaFuncSetAttribute(k->function, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                          (int)k->shared_bytes),
                      "shared memory"));
     info->registers = (unsigned)a.numRegs;
-    info->shared_bytes = p->shared_bytes + (unsigned)a.sharedSizeBytes;
-    info->warps = p->threads / 32;
+    info->shared_bytes = k->shared_bytes + (unsigned)a.sharedSizeBytes;
+    info->warps = k->threads / 32;
     return TQ_OK;
 }
 
-static tq_status make_kernel(tq_cuda_attention *p, const char *cache_dir, tq_cuda_attention_info *info) {
-    p->kernel = p->cuda->major >= 9 ? tq_cuda_attend_built_in(&p->shape) : NULL;
-    if (p->kernel == NULL) TRY(compile(p, cache_dir, info));
-    return make_ready(p, info);
+static tq_status make_few(tq_cuda_attention *p, const char *cache_dir, tq_cuda_attention_info *info) {
+    const tq_attend_shape *const s = &p->shape;
+    char name[NAME];
+    snprintf(name, sizeof name, "tq_attend<%u, %u, %u, %u, %u, %u, %u>", s->k_dim, s->v_dim, s->k_format,
+             s->v_format, s->accuracy, s->any_layout, s->shared_kib);
+    p->few.function = p->cuda->major >= 9 ? tq_cuda_attend_built_in(s) : NULL;
+    if (p->few.function == NULL) TRY(compile(p, name, N_FEW, cache_dir, &p->few, info));
+    return make_ready(p, &p->few, &info->few);
 }
 
-tq_status tq_attend_place(const tq_cuda_attention *p, size_t sequences, size_t items, size_t stretches,
-                          tq_attend_memory *m) {
-    const size_t words = tq_attend_operand_words(p),
-                 part = TQ_ATTEND_COLUMNS * (p->layer.v_head_dim + 2) * sizeof(float);
-    size_t slots, total = 0;
+/* The kernel of many rows, where a sequence may have as many, and a card's memory is enough. */
+static tq_status make_many(tq_cuda_attention *p, const char *cache_dir, tq_cuda_attention_info *info) {
+    const tq_attention_config *const layer = &p->layer;
+    const uint32_t warp_rows = TQ_PREFILL_WARP_ROWS(layer->head_dim, layer->v_head_dim);
+    const size_t rows = most_rows(p);
+    char name[NAME];
+    if (rows < TQ_PREFILL_FROM || p->shape.accuracy != TQ_ATTEND_FAST ||
+        layer->head_dim > TQ_PREFILL_MOST_DIM || layer->v_head_dim > TQ_PREFILL_MOST_DIM ||
+        p->shape.shared_kib < TQ_PREFILL_KIB)
+        return TQ_OK;
+    const tq_prefill_shape s = {.k_dim = layer->head_dim,
+                                .v_dim = layer->v_head_dim,
+                                .k_format = p->shape.k_format,
+                                .v_format = p->shape.v_format,
+                                .team = rows > 2 * (size_t)warp_rows ? TQ_PREFILL_WARPS : 1,
+                                .any_layout = p->shape.any_layout,
+                                .shared_kib = p->shape.shared_kib};
+    snprintf(name, sizeof name, "tq_prefill<%u, %u, %u, %u, %u, %u, %u>", s.k_dim, s.v_dim, s.k_format,
+             s.v_format, s.team, s.any_layout, s.shared_kib);
+    p->many.function = p->cuda->major >= 9 ? tq_cuda_prefill_built_in(&s) : NULL;
+    if (p->many.function == NULL) TRY(compile(p, name, N_TEXTS, cache_dir, &p->many, info));
+    p->many_rows = s.team * warp_rows;
+    info->many_from = TQ_PREFILL_FROM;
+    return make_ready(p, &p->many, &info->many);
+}
+
+tq_status tq_attend_place(const tq_cuda_attention *p, const tq_attend_size *size, tq_attend_memory *m) {
+    const size_t part = (p->layer.v_head_dim + 2) * sizeof(float);
+    size_t slots, stretches, rows, total = 0;
     m->dense_partial = 0;
     const bool fits =
-        tq_size_add(items, (size_t)p->cuda->multiprocessors, &slots) &&
-        tq_size_mul(stretches, TQ_ATTEND_COLUMNS * sizeof(float), &stretches) &&
+        tq_size_mul(size->columns, (size_t)p->cuda->multiprocessors, &slots) &&
+        tq_size_add(size->rows, slots, &rows) &&
+        tq_size_mul(size->stretches, sizeof(float), &stretches) &&
         tq_size_place(&total, &m->cut, 1, sizeof(tq_attend_cut)) &&
-        tq_size_place(&total, &m->starts, sequences + 1, sizeof(uint32_t)) &&
-        tq_size_place(&total, &m->plan, sequences, sizeof(tq_attend_sequence)) &&
-        tq_size_place(&total, &m->operands, items, words * sizeof(uint32_t)) &&
-        tq_size_place(&total, &m->bias, items, stretches) &&
-        tq_size_place(&total, &m->partial, slots, part) &&
-        (!p->dense || tq_size_place(&total, &m->dense_partial, items, TQ_ATTEND_DENSE_PARTS * part)) &&
+        tq_size_place(&total, &m->starts, size->sequences + 1, sizeof(uint32_t)) &&
+        tq_size_place(&total, &m->plan, size->sequences, sizeof(tq_attend_sequence)) &&
+        tq_size_place(&total, &m->operands, size->rows, tq_attend_operand_words(p) * sizeof(uint32_t)) &&
+        tq_size_place(&total, &m->bias, size->rows, stretches) &&
+        tq_size_place(&total, &m->partial, rows, part) &&
+        (!p->dense ||
+         tq_size_place(&total, &m->dense_partial, size->dense_rows, TQ_ATTEND_DENSE_PARTS * part)) &&
         tq_size_add(total, 255, &total);
     if (!fits)
         return tq_fail(TQ_E_OVERFLOW, 0, "max_queries", "a run needs more memory than can be addressed");
@@ -189,21 +225,51 @@ tq_status tq_attend_place(const tq_cuda_attention *p, size_t sequences, size_t i
     return TQ_OK;
 }
 
-/* The most items of runs within the plan: B sequences of n queries, B n no more than N, have no more
- * blocks of rows than N (query heads) / columns + B, since each rounds up, and no more than N (blocks of
- * one). */
-static bool most_items(const tq_cuda_attention *p, size_t *items) {
-    const size_t columns = tq_attend_columns(p), n = p->layer.max_queries;
+/* The most rows of runs within the plan, in blocks of so many that each take the place of `place`: B
+ * sequences of n queries, B n no more than N, have no more blocks than N (query heads) / columns + B,
+ * since each rounds up, and no more than N (blocks of one). */
+static bool most_placed(const tq_cuda_attention *p, size_t columns, size_t place, size_t *placed) {
+    const size_t n = p->layer.max_queries;
     size_t rows, by_rows, by_queries;
     if (!tq_size_mul(n, p->group, &rows) ||
         !tq_size_add(rows / columns, p->layer.max_sequences, &by_rows) ||
-        !tq_size_mul(n, (p->group - 1) / columns + 1, &by_queries))
+        !tq_size_mul(n, (p->group - 1) / columns + 1, &by_queries) ||
+        !tq_size_mul(by_rows < by_queries ? by_rows : by_queries, p->layer.n_kv_heads, placed))
         return false;
-    return tq_size_mul(by_rows < by_queries ? by_rows : by_queries, p->layer.n_kv_heads, items);
+    return tq_size_mul(*placed, place, placed);
+}
+
+/* The same where blocks are as large as what there is of a sequence, in eights and up to their limit, and
+ * there are TQ_PREFILL_FROM rows at least: none is filled up to more than twice its rows. */
+static bool most_of_many(const tq_cuda_attention *p, size_t *placed) {
+    size_t rows;
+    return tq_size_mul(p->layer.max_queries, p->group, &rows) && tq_size_mul(rows, 2, &rows) &&
+           tq_size_mul(rows, p->layer.n_kv_heads, placed);
 }
 
 static size_t stretches_of(const tq_cuda_attention *p) {
     return p->centre_stretch == 0 ? 1 : (p->layer.max_positions - 1) / p->centre_stretch + 1;
+}
+
+/* What any run wants at most, by either kernel. */
+static tq_status most_memory(const tq_cuda_attention *p, size_t *bytes) {
+    tq_attend_size few = {
+        .sequences = p->layer.max_sequences, .columns = TQ_ATTEND_COLUMNS, .stretches = stretches_of(p)};
+    tq_attend_memory memory;
+    size_t many_rows = 0;
+    if (!most_placed(p, tq_attend_columns(p), TQ_ATTEND_COLUMNS, &few.rows) ||
+        (p->many.function != NULL && !most_of_many(p, &many_rows)))
+        return tq_fail(TQ_E_OVERFLOW, p->layer.max_queries, "max_queries",
+                       "max_queries %zu: more than can be counted", p->layer.max_queries);
+    few.dense_rows = few.rows;
+    TRY(tq_attend_place(p, &few, &memory));
+    *bytes = memory.total;
+    if (p->many.function == NULL) return TQ_OK;
+    tq_attend_size many = few;
+    many.rows = many_rows, many.columns = p->many_rows;
+    TRY(tq_attend_place(p, &many, &memory));
+    if (memory.total > *bytes) *bytes = memory.total;
+    return TQ_OK;
 }
 
 /* One sequence with one query must be possible. */
@@ -218,8 +284,6 @@ tq_status tq_cuda_attention_plan(tq_cuda *cuda, const tq_cuda_attention_config *
     tq_cuda_attention_config c;
     tq_cuda_attention_info told = {0};
     tq_cuda_scope scope;
-    tq_attend_memory memory;
-    size_t items = 0;
     TRY(tq_check_not_null("attention", attention));
     *attention = NULL;
     TRY(tq_check_not_null("cuda", cuda));
@@ -228,21 +292,18 @@ tq_status tq_cuda_attention_plan(tq_cuda *cuda, const tq_cuda_attention_config *
     if (p == NULL) return tq_fail(TQ_E_NO_MEMORY, sizeof *p, "attention", "no memory for a plan");
     tq_status status = fill(p, cuda, &c);
     if (status == TQ_OK) status = check_least(p);
-    if (status == TQ_OK && !most_items(p, &items))
-        status = tq_fail(TQ_E_OVERFLOW, p->layer.max_queries, "max_queries",
-                         "max_queries %zu: more than can be counted", p->layer.max_queries);
-    if (status == TQ_OK)
-        status = tq_attend_place(p, p->layer.max_sequences, items, stretches_of(p), &memory);
+    if (status == TQ_OK) status = most_memory(p, &told.workspace_bytes); /* before it is compiled for */
     if (status == TQ_OK) status = tq_cuda_enter(&scope, cuda);
     if (status == TQ_OK) {
-        status = make_kernel(p, c.cache_dir, &told);
+        status = make_few(p, c.cache_dir, &told);
+        if (status == TQ_OK) status = make_many(p, c.cache_dir, &told);
         (void)tq_cuda_leave(&scope, cudaSuccess);
     }
+    if (status == TQ_OK) status = most_memory(p, &told.workspace_bytes);
     if (status != TQ_OK) {
         tq_cuda_attention_free(p);
         return status;
     }
-    told.workspace_bytes = memory.total;
     if (info != NULL) *info = told;
     *attention = p;
     return TQ_OK;
@@ -250,6 +311,7 @@ tq_status tq_cuda_attention_plan(tq_cuda *cuda, const tq_cuda_attention_config *
 
 void tq_cuda_attention_free(tq_cuda_attention *p) {
     if (p == NULL) return;
-    if (p->library != NULL) (void)cudaLibraryUnload((cudaLibrary_t)p->library);
+    if (p->few.library != NULL) (void)cudaLibraryUnload((cudaLibrary_t)p->few.library);
+    if (p->many.library != NULL) (void)cudaLibraryUnload((cudaLibrary_t)p->many.library);
     free(p);
 }

@@ -7,6 +7,13 @@
 #include "device.h"
 #include "tqkv/cuda_attention.h"
 
+/* A kernel that is ready: one block an SM, which takes all the memory that there is. */
+typedef struct tq_attend_kernel {
+    const void *function; /* NULL: there is none */
+    void *library;        /* of one that was not built in */
+    unsigned threads, shared_bytes;
+} tq_attend_kernel;
+
 struct tq_cuda_attention {
     const tq_cuda *cuda;
     tq_attention_config layer; /* v_head_dim, max_sequences and max_queries filled in */
@@ -17,9 +24,8 @@ struct tq_cuda_attention {
     tq_cuda_plan k_device, v_device;
     const uint32_t *k_table, *v_table;
     float k_factor, v_factor;
-    const void *kernel;
-    void *library; /* of a kernel that was not built in */
-    unsigned threads, shared_bytes;
+    tq_attend_kernel few, many; /* for calls of few rows a KV head, and of TQ_PREFILL_FROM and more */
+    uint32_t many_rows;         /* of a block of the latter */
 };
 
 /* Rows of a KV head that the kernel works on together. */
@@ -27,13 +33,29 @@ static inline uint32_t tq_attend_columns(const tq_cuda_attention *p) {
     return p->shape.accuracy == TQ_ATTEND_EXACT_FEW ? TQ_ATTEND_COLUMNS / 2 : TQ_ATTEND_COLUMNS;
 }
 
+/* Whether a run of so many rows a KV head is the other kernel's. */
+static inline bool tq_attend_is_many(const tq_cuda_attention *p, size_t rows) {
+    return p->many.function != NULL && rows >= TQ_PREFILL_FROM;
+}
+
+/* Rows that a run of the kernel of many works on together, in eights. */
+static inline uint32_t tq_attend_many_columns(const tq_cuda_attention *p, size_t rows) {
+    return rows < p->many_rows ? (uint32_t)(rows + 7) / 8 * 8 : p->many_rows;
+}
+
 /* Where things lie in the workspace, in bytes. */
 typedef struct tq_attend_memory {
     size_t cut, starts, plan, operands, bias, partial, dense_partial, total;
 } tq_attend_memory;
 
-/* A run of so many sequences and items: sequences times KV heads times blocks of rows. TQ_E_OVERFLOW. */
-tq_status tq_attend_place(const tq_cuda_attention *p, size_t sequences, size_t items, size_t stretches,
+/* What there is of a run: rows of all blocks, `columns` a block with those that are only there to fill
+ * it, and of blocks of float16, TQ_ATTEND_COLUMNS each. */
+typedef struct tq_attend_size {
+    size_t sequences, rows, columns, dense_rows, stretches;
+} tq_attend_size;
+
+/* TQ_E_OVERFLOW. */
+tq_status tq_attend_place(const tq_cuda_attention *p, const tq_attend_size *size,
                           tq_attend_memory *memory);
 
 /* Whether launches count that far: the line's units, rows and items of a sequence. */
@@ -45,10 +67,9 @@ static inline bool tq_attend_counts(const tq_cuda_attention *p, uint64_t sequenc
     return items <= MOST && sequences <= (UINT32_MAX - 64) / items / units;
 }
 
-/* Words of an item's operands. */
+/* Words of a row's operands, its scale among them. */
 static inline uint32_t tq_attend_operand_words(const tq_cuda_attention *p) {
-    return p->layer.head_dim / 16 * 64 * (p->shape.accuracy == TQ_ATTEND_EXACT ? 2 : 1) +
-           TQ_ATTEND_COLUMNS;
+    return p->layer.head_dim / 2 * (p->shape.accuracy == TQ_ATTEND_EXACT ? 2 : 1) + 1;
 }
 
 #endif

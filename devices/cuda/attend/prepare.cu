@@ -45,7 +45,7 @@ __device__ static void take_centres(const tq_prepare_args &p, row_of<N> &q, row_
     const uint32_t stretches = min((seq.codes_to + a.stretch - 1) / a.stretch, a.stretches);
     const uint32_t item = (b * a.kv_heads + head) * a.row_blocks + row / p.columns;
     load_vector(q, p.q.data, p.q.type, query_at(p, b, head, row));
-    float *const to = p.bias + (uint64_t)item * a.stretches * TQ_ATTEND_COLUMNS + row % p.columns;
+    float *const to = p.bias + (uint64_t)item * a.stretches * a.columns + row % p.columns;
     /* Thread i of a row has the number of stretch i. */
     auto is_seen = [&](uint32_t s) {
         const uint32_t from = s * a.stretch, end = from + a.stretch;
@@ -71,12 +71,12 @@ __device__ static void take_centres(const tq_prepare_args &p, row_of<N> &q, row_
         for (int k = 0; k < q.n(); k++)
             sum[0] = fmaf(q[k], centre[k], sum[0]);
         const float total = fold<row_of<N>>(sum);
-        if (seen && place<row_of<N>>() == 0) to[(uint64_t)s * TQ_ATTEND_COLUMNS] = total * p.dense_scale;
+        if (seen && place<row_of<N>>() == 0) to[(uint64_t)s * a.columns] = total * p.dense_scale;
     }
 }
 
-/* Blocks of queries, one of lengths, and where there is MORE blocks of centres, and of float16: without
- * them a kernel's instructions come from memory sooner. */
+/* Blocks of queries, one of lengths, and where there is MORE blocks of centres, and of float16, or many
+ * rows: without them a kernel's instructions come from memory sooner. */
 template <int N, bool MORE>
 __global__ void __launch_bounds__(THREADS) prepare(const __grid_constant__ tq_prepare_args p) {
     extern __shared__ __align__(16) float shared[];
@@ -113,7 +113,7 @@ __global__ void __launch_bounds__(THREADS) prepare(const __grid_constant__ tq_pr
     clear(v);
     if (in && row < a.rows) load_vector(v, p.q.data, p.q.type, query_at(p, b, head, row));
     if (p.rotate) rotate_in(p.k_plan, v, signs);
-    store_for_codes<N>(p, v, p.operands + (uint64_t)item * a.operand_words, column, in);
+    store_for_codes<N>(p, v, p.operands + (uint64_t)item * a.operand_words, column, in, MORE && p.many);
 }
 
 /* Positions of a chunk of float16, no more than a warp's lanes, and the memory for it. */
@@ -139,11 +139,11 @@ template <int N> static cudaError_t launch(tq_prepare_args p, unsigned threads, 
     if (a.sink.k != NULL || a.recent.k != NULL) {
         const size_t dense = dense_bytes(&p);
         bytes = dense > bytes ? dense : bytes;
-        blocks += items * TQ_ATTEND_DENSE_PARTS;
+        blocks += heads * a.dense_blocks * TQ_ATTEND_DENSE_PARTS;
     }
     if (centres > INT32_MAX || blocks > INT32_MAX) return cudaErrorInvalidConfiguration;
     enum { USUAL = 48 * 1024, MOST = 98 * 1024 }; /* what every card has */
-    const bool more = blocks > p.query_blocks + (uint64_t)1;
+    const bool more = p.many || blocks > p.query_blocks + (uint64_t)1;
     if (bytes > USUAL) {
         const cudaError_t error =
             cudaFuncSetAttribute(prepare<N, true>, cudaFuncAttributeMaxDynamicSharedMemorySize, MOST);

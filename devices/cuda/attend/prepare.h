@@ -24,7 +24,8 @@ typedef struct tq_prepare_args {
     tq_prepare_queries q;
     uint32_t v_dim;
     uint32_t rotate;               /* queries are to be rotated for codes */
-    uint32_t columns;              /* rows of a block: 8, or 4 whose low parts are beside them */
+    uint32_t columns;              /* rows of a block: 8, or 4 whose low parts are beside them; or many */
+    uint32_t many;                 /* operands are rows, for the kernel of many */
     uint32_t twice;                /* low parts behind the others */
     uint32_t code_group, linear;   /* how codes of keys come: format_of in attend.cuh */
     float code_scale, dense_scale; /* of products to scores */
@@ -49,7 +50,8 @@ typedef struct tq_merge_args {
     tq_attend_args attend;
     tq_cuda_plan v_plan;
     uint32_t v_dim, columns, multiprocessors, early;
-    uint32_t rotate; /* sums of codes are to be rotated back */
+    uint32_t rotate;                    /* sums of codes are to be rotated back */
+    uint32_t many, value_group, linear; /* they come in the order of values' codes */
     uint32_t type, base2;
     void *out;
     uint64_t token, head;
@@ -78,6 +80,12 @@ typedef struct tq_attend_shape {
     uint32_t k_dim, v_dim, k_format, v_format, accuracy, any_layout, shared_kib;
 } tq_attend_shape;
 const void *tq_cuda_attend_built_in(const tq_attend_shape *shape);
+
+/* The same of the kernels of many rows. */
+typedef struct tq_prefill_shape {
+    uint32_t k_dim, v_dim, k_format, v_format, team, any_layout, shared_kib;
+} tq_prefill_shape;
+const void *tq_cuda_prefill_built_in(const tq_prefill_shape *shape);
 
 #ifdef __cplusplus
 }

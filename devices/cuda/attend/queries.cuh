@@ -18,13 +18,30 @@ __device__ static float load_query(const tq_prepare_queries &q, uint64_t at) {
                             : __bfloat162float(((const __nv_bfloat16 *)q.data)[at]);
 }
 
-/* Where a coordinate's float16 lies among those of a column: step, thread of four, and place of four. */
+/* Where a coordinate's float16 lies among those of a column: step, thread of four, and place of four; or,
+ * of many rows, in the order of codes alone. */
 template <unsigned GROUP, bool LINEAR> struct place_of_code {
+    bool many;
     __device__ unsigned operator()(unsigned d) const {
         const unsigned block = d / (16 * GROUP), in = d % (16 * GROUP);
         const unsigned lane = LINEAR ? in / GROUP : d % 16, k = LINEAR ? in % GROUP : in / 16;
+        if (many) return (block * 16 + lane) * GROUP + k;
         const unsigned e = (block * 4 + lane % 4) * GROUP + k;
         return (e / 4 * 32 + lane / 4) * 4 + e % 4;
+    }
+};
+struct place_of_any {
+    bool many, linear;
+    unsigned group;
+    __device__ unsigned operator()(unsigned d) const {
+        if (linear)
+            return group == 8   ? place_of_code<8, true>{many}(d)
+                   : group == 4 ? place_of_code<4, true>{many}(d)
+                                : place_of_code<1, true>{many}(d);
+        return group == 8   ? place_of_code<8, false>{many}(d)
+               : group == 4 ? place_of_code<4, false>{many}(d)
+               : group == 2 ? place_of_code<2, false>{many}(d)
+                            : place_of_code<1, false>{many}(d);
     }
 };
 /* Sixteen threads a vector. */
@@ -57,7 +74,7 @@ __device__ static void store_operands(const tq_prepare_args &p, V &v, uint32_t *
     const int exponent = (int)(__float_as_uint(most) >> 23) - 127, half = exponent / 2;
     const float first = scale_of_2(-half), second = scale_of_2(half - exponent);
     if (!there) return;
-    __half *const high = (__half *)item_words + column * 16;
+    __half *const high = (__half *)item_words + column * (place_of.many ? dim : 16);
     __half *const low = p.twice ? high + dim / 16 * 128 : high + p.columns * 16;
     const bool two = p.twice || p.columns < TQ_ATTEND_COLUMNS;
 #pragma unroll
@@ -69,35 +86,25 @@ __device__ static void store_operands(const tq_prepare_args &p, V &v, uint32_t *
         if (two) low[at] = __float2half_rn(__fsub_rn(x, __half2float(h)));
     }
     if (lane == 0)
-        ((float *)(item_words + dim / 16 * 64 * (p.twice ? 2 : 1)))[column] =
+        ((float *)item_words)[p.attend.columns * (dim / 2) * (p.twice ? 2 : 1) + column] =
             __fmul_rn(__fmul_rn(scale, scale_of_2(half)), scale_of_2(exponent - half));
 }
 
 /* In the order that keys' codes have. */
 template <int N, class V>
 __device__ static void store_for_codes(const tq_prepare_args &p, V &v, uint32_t *words, uint32_t column,
-                                       bool there) {
+                                       bool there, bool many) {
     constexpr unsigned n = N == 0 ? 1 : N, GROUP = n % 8 == 0 ? 8 : pow2_of(n),
                        BYTES = n % 4 == 0 ? 4 : 1;
     if constexpr (N == 0) {
-        const unsigned group = p.code_group;
-        const bool linear = p.linear != 0;
-        store_operands(p, v, words, column, p.code_scale, there, [=](unsigned d) {
-            if (linear)
-                return group == 8   ? place_of_code<8, true>()(d)
-                       : group == 4 ? place_of_code<4, true>()(d)
-                                    : place_of_code<1, true>()(d);
-            return group == 8   ? place_of_code<8, false>()(d)
-                   : group == 4 ? place_of_code<4, false>()(d)
-                   : group == 2 ? place_of_code<2, false>()(d)
-                                : place_of_code<1, false>()(d);
-        });
+        const auto any = place_of_any{many, p.linear != 0, p.code_group};
+        store_operands(p, v, words, column, p.code_scale, there, any);
     } else if (!p.linear) {
-        store_operands(p, v, words, column, p.code_scale, there, place_of_code<GROUP, false>());
+        store_operands(p, v, words, column, p.code_scale, there, place_of_code<GROUP, false>{many});
     } else if (p.code_group == 8) {
-        store_operands(p, v, words, column, p.code_scale, there, place_of_code<8, true>());
+        store_operands(p, v, words, column, p.code_scale, there, place_of_code<8, true>{many});
     } else {
-        store_operands(p, v, words, column, p.code_scale, there, place_of_code<BYTES, true>());
+        store_operands(p, v, words, column, p.code_scale, there, place_of_code<BYTES, true>{many});
     }
 }
 

@@ -257,6 +257,15 @@ static tq_status check_masks(const tq_cuda_attention *p, const tq_cuda_attention
     return TQ_OK;
 }
 
+/* How codes come: format_of in attend/codes.cuh. */
+static void take_order(const tq_plan *plan, uint32_t *group, uint32_t *linear) {
+    const size_t vectors = plan->dim / TQ_LANES;
+    *linear = plan->v1 || plan->book->bits == 8;
+    *group = plan->book->packing == TQ_PACK_PAIRS ? 8
+             : *linear                            ? (vectors % 4 == 0 ? 4 : 1)
+                                                  : (uint32_t)(vectors % 8 == 0 ? 8 : vectors & -vectors);
+}
+
 /* All that does not lie in the workspace. */
 static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch *b, tq_prepare_args *a,
                       tq_merge_args *m) {
@@ -300,7 +309,9 @@ static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch 
                        b->n_sequences, b->n_queries, p->layer.max_positions);
     const bool capped = p->layer.softcap > 0.0f;
     const float unit = p->layer.scale * (capped ? 1.0f : log2_e);
-    const uint32_t columns = tq_attend_columns(p);
+    t->rows = p->group * (uint32_t)b->n_queries;
+    const bool many = tq_attend_is_many(p, t->rows);
+    const uint32_t columns = many ? tq_attend_many_columns(p, t->rows) : tq_attend_columns(p);
     t->dense_rows = b->dense_rows;
     t->n_sinks = (uint32_t)b->n_sinks;
     t->recent_capacity = (uint32_t)b->recent_capacity;
@@ -311,8 +322,10 @@ static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch 
     t->kv_heads = p->layer.n_kv_heads;
     t->group = p->group;
     t->queries = (uint32_t)b->n_queries;
-    t->rows = p->group * t->queries;
     t->row_blocks = (t->rows - 1) / columns + 1;
+    t->columns = columns < TQ_ATTEND_COLUMNS ? TQ_ATTEND_COLUMNS : columns;
+    t->dense_columns = columns < TQ_ATTEND_COLUMNS ? columns : TQ_ATTEND_COLUMNS;
+    t->dense_blocks = (t->rows - 1) / t->dense_columns + 1;
     t->softcap = p->layer.softcap;
     t->slopes = b->slopes;
     t->causal = !p->layer.bidirectional;
@@ -323,19 +336,16 @@ static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch 
     t->tree = b->tree;
     t->n_tree = (uint32_t)b->n_tree;
     t->tree_words = (uint32_t)((b->n_tree + 63) / 64);
-    t->operand_words = tq_attend_operand_words(p);
+    t->operand_words = tq_attend_operand_words(p) * t->columns;
     t->value_scale = v_scale / p->v_factor;
 
     a->q = (tq_prepare_queries){q.data, q.row_stride, q.head_stride, (uint32_t)p->layer.q_type};
     a->v_dim = p->layer.v_head_dim;
     a->rotate = p->layer.domain == TQ_ORIGINAL;
     a->columns = columns;
+    a->many = many;
     a->twice = p->shape.accuracy == TQ_ATTEND_EXACT;
-    a->linear = p->k_plan.v1 || p->k_plan.book->bits == 8;
-    const size_t vectors = p->k_plan.dim / TQ_LANES;
-    a->code_group = p->k_plan.book->packing == TQ_PACK_PAIRS ? 8
-                    : a->linear                              ? (vectors % 4 == 0 ? 4 : 1)
-                                : (uint32_t)(vectors % 8 == 0 ? 8 : vectors & -vectors);
+    take_order(&p->k_plan, &a->code_group, &a->linear);
     a->code_scale = unit * k_scale / p->k_factor;
     a->dense_scale = unit;
     a->multiprocessors = p->cuda->multiprocessors;
@@ -347,6 +357,7 @@ static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch 
                          .multiprocessors = a->multiprocessors,
                          .early = a->early,
                          .rotate = a->rotate,
+                         .many = many,
                          .type = (uint32_t)out_type,
                          .base2 = b->base2 != 0,
                          .out = b->out,
@@ -356,6 +367,7 @@ static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch 
                          .max = b->max,
                          .sum = b->sum,
                          .sinks = b->sinks};
+    take_order(&p->v_plan, &m->value_group, &m->linear);
     return TQ_OK;
 }
 
@@ -364,25 +376,34 @@ static int launch(const tq_cuda_attention *p, const tq_prepare_args *a, tq_merge
     if (error != 0) return error;
     cudaLaunchAttribute attribute = {.id = cudaLaunchAttributeProgrammaticStreamSerialization,
                                      .val = {.programmaticStreamSerializationAllowed = 1}};
+    const tq_attend_kernel *const k = a->many ? &p->many : &p->few;
     const cudaLaunchConfig_t config = {.gridDim = {p->cuda->multiprocessors, 1, 1},
-                                       .blockDim = {p->threads, 1, 1},
-                                       .dynamicSmemBytes = p->shared_bytes,
+                                       .blockDim = {k->threads, 1, 1},
+                                       .dynamicSmemBytes = k->shared_bytes,
                                        .stream = (cudaStream_t)stream,
                                        .attrs = &attribute,
                                        .numAttrs = a->early ? 1 : 0};
     m->attend = a->attend;
     void *args[] = {&m->attend};
-    error = (int)cudaLaunchKernelExC(&config, p->kernel, args);
+    error = (int)cudaLaunchKernelExC(&config, k->function, args);
     return error != 0 ? error : tq_cuda_launch_merge(m, stream);
 }
 
 static tq_status place(const tq_cuda_attention *p, const tq_cuda_attention_batch *b,
                        tq_attend_memory *memory) {
     const size_t stretch = b->k == NULL || b->k->centre == NULL ? 0 : p->centre_stretch;
-    const size_t blocks =
-        (p->group * b->n_queries - 1) / tq_attend_columns(p) + 1; /* within the plan's limits */
-    return tq_attend_place(p, b->n_sequences, b->n_sequences * p->layer.n_kv_heads * blocks,
-                           stretch == 0 ? 1 : (p->layer.max_positions - 1) / stretch + 1, memory);
+    const size_t rows = p->group * b->n_queries, heads = b->n_sequences * p->layer.n_kv_heads;
+    const bool many = tq_attend_is_many(p, rows);
+    const size_t columns = many ? tq_attend_many_columns(p, rows) : tq_attend_columns(p);
+    const size_t held = columns < TQ_ATTEND_COLUMNS ? TQ_ATTEND_COLUMNS : columns;
+    const size_t dense = columns < TQ_ATTEND_COLUMNS ? columns : TQ_ATTEND_COLUMNS;
+    const tq_attend_size size = {.sequences = b->n_sequences, /* all within the plan's limits */
+                                 .rows = heads * ((rows - 1) / columns + 1) * held,
+                                 .columns = held,
+                                 .dense_rows = heads * ((rows - 1) / dense + 1) * TQ_ATTEND_COLUMNS,
+                                 .stretches =
+                                     stretch == 0 ? 1 : (p->layer.max_positions - 1) / stretch + 1};
+    return tq_attend_place(p, &size, memory);
 }
 
 tq_status tq_cuda_attention_workspace(const tq_cuda_attention *p, const tq_cuda_attention_batch *batch,
