@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: MIT
 """Times a decode step of attention by PyTorch in bfloat16, every way that it has, and by FA3 where it is installed.
 
-Usage: baseline.py [--budget SECONDS] [--like FILE]
+Usage: baseline.py [--budget SECONDS] [--like FILE] [--many]
 
 Prints a line of JSON for each. Buffers take turns, so that nothing is met again in the L2 cache; launches are replayed
-as CUDA graphs. --like leaves out what took 1.3 times the best of its shape in those lines, of a run before.
+as CUDA graphs. --like leaves out what took 1.3 times the best of its shape in those lines, of a run before;
+--many all shapes of one query.
 """
 import argparse
 import json
@@ -219,6 +220,7 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--budget", type=float, default=60)
     arguments.add_argument("--like", metavar="FILE")
+    arguments.add_argument("--many", action="store_true", help="shapes of several queries alone")
     options = arguments.parse_args()
     warnings.filterwarnings("ignore")
     if not torch.cuda.is_available():
@@ -234,6 +236,8 @@ def main():
     keep = kept(options.like)
     with torch.inference_mode():
         for key in SHAPES:
+            if options.many and key[-1] == 1:
+                continue
             measure_shape(arena, key, function, keep, options.budget)
 
 

@@ -20,7 +20,8 @@ void check_codec(void);
 void check_drawn(const options *o); /* kinds of layers and scenes at random */
 void check_fixed(const options *o); /* scenes that chance would miss */
 void check_hostile(const options *o);
-void check_prefill(const options *o); /* many rows */
+void check_tiles(const options *o);   /* many rows: what is small enough for a sanitizer */
+void check_prefill(const options *o); /* the rest of that */
 void check_merge(void);
 void check_graph(void);
 void check_refusals(void);

@@ -209,7 +209,7 @@ static void check_full_rings(tq_cuda_accuracy accuracy) {
                   {80, 96, TQ_TQ5, TQ_TQ7},   {192, 128, TQ_TQ8, TQ_TQ4}, {1024, 1024, TQ_TQ2, TQ_TQ4}};
     for (size_t i = 0; i < sizeof layers / sizeof layers[0]; i++) {
         tq_cuda_attention_config config = usual(accuracy);
-        config.layer.n_kv_heads = 4, config.layer.max_sequences = 8;
+        config.layer.n_kv_heads = 4, config.layer.max_sequences = config.layer.max_queries = 8;
         config.layer.head_dim = layers[i].k_dim, config.layer.v_head_dim = layers[i].v_dim;
         config.layer.k_format = layers[i].k, config.layer.v_format = layers[i].v;
         config.layer.scale = 1.0f / sqrtf((float)layers[i].k_dim);

@@ -38,12 +38,12 @@ static void replay_at(scene *s, const staged *on, cudaGraphExec_t replay, cudaSt
     answer_free(&a);
 }
 
-static void check_replays(tq_cuda_accuracy accuracy, bool mixed) {
+static void check_replays(tq_cuda_accuracy accuracy, bool mixed, size_t n_queries) {
     tq_cuda_attention_config config = usual(accuracy);
     config.dense = mixed;
     config.centre_stretch = mixed ? 64 : 0;
     const planned p = plan_for(&config);
-    scene s = plain("graph", &config, mixed ? 3 : 1);
+    scene s = plain("graph", &config, n_queries);
     staged on;
     cudaStream_t stream;
     for (size_t b = 0; b < 5; b++)
@@ -66,18 +66,21 @@ static void check_replays(tq_cuda_accuracy accuracy, bool mixed) {
 void check_graph(void) {
     seed(6);
     for (int i = 0; i < 4; i++)
-        check_replays((tq_cuda_accuracy)(i % 2), i / 2 == 1);
+        check_replays((tq_cuda_accuracy)(i % 2), i / 2 == 1, i / 2 == 1 ? 3 : 1);
+    check_replays(TQ_CUDA_FAST, true, 17);
 }
 
 /* Block tables with numbers of no page where no row looks: behind the last position, and before the
  * first that a window shows. */
 void check_stale(void) {
     seed(7);
-    for (int i = 0; i < 4; i++) {
-        tq_cuda_attention_config config = usual((tq_cuda_accuracy)(i % 2));
-        config.layer.window = i / 2 == 1 ? 50 : 0;
+    for (int i = 0; i < 6; i++) {
+        const size_t n = i < 4 ? 2 : 17; /* fast and exact, and fast of many rows */
+        const bool windowed = i / 2 == 1 || i == 5;
+        tq_cuda_attention_config config = usual(i < 4 ? (tq_cuda_accuracy)(i % 2) : TQ_CUDA_FAST);
+        config.layer.window = windowed ? 50 : 0;
         const planned p = plan_for(&config);
-        scene s = plain("stale tables", &config, 2);
+        scene s = plain("stale tables", &config, n);
         staged on;
         answer a;
         for (size_t b = 0; b < 5; b++)
@@ -85,7 +88,7 @@ void check_stale(void) {
         scene_build(&s);
         for (size_t j = 0; j < 5 * s.table_stride; j++) {
             const size_t b = j / s.table_stride, begin = j % s.table_stride * 16;
-            const size_t first = i / 2 == 1 ? s.lengths[b] - 2 + 1 - 50 : 0;
+            const size_t first = windowed ? s.lengths[b] - n + 1 - 50 : 0;
             if (begin >= s.lengths[b] || begin + 16 <= first) s.table[j] = j % 2 == 0 ? -1 : INT32_MAX;
         }
         stage(&s, p.plan, &on);

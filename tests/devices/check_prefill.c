@@ -266,13 +266,18 @@ static void check_workspace(void) {
     }
 }
 
-void check_prefill(const options *o) {
-    static const size_t tokens[] = {FEW_TOKENS, MANY_TOKENS};
+static const size_t tokens[] = {FEW_TOKENS, MANY_TOKENS};
+
+void check_tiles(const options *o) {
     seed(o->seed);
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < 2; i++) {
         check_first(tokens[i]);
-    for (size_t i = 0; i < 2; i++)
         check_tails(tokens[i]);
+    }
+}
+
+void check_prefill(const options *o) {
+    seed(o->seed);
     check_counts();
     for (size_t i = 0; i < 2; i++) {
         check_masks(tokens[i]);

@@ -252,6 +252,41 @@ static void judge_all(const scene *s, const answer *a, verdict *v) {
     }
 }
 
+/* What all that is wrong has in common: the whole scene, a head, a block of queries, a sequence; and the
+ * first wrong row's coordinate that is farthest off. */
+static void tell_wrong(const scene *s, const answer *a, const verdict *v, size_t rows, size_t first) {
+    const size_t H = s->config.layer.n_heads;
+    size_t heads[64] = {0}, last = first, sequences = 0, farthest = 0;
+    double most = -1;
+    for (size_t i = first; i < rows; i++) {
+        if (v[i].wrong == NULL) continue;
+        heads[i % H % 64]++;
+        if (i == first || i / H / s->n_queries != last / H / s->n_queries) sequences++;
+        last = i;
+    }
+    printf("    wrong rows by head:");
+    for (size_t h = 0; h < H && h < 64; h++)
+        printf(" %zu", heads[h]);
+    printf("; in %zu sequences; last: sequence %zu query %zu\n", sequences, last / H / s->n_queries,
+           last / H % s->n_queries);
+    row r = {.out = host(s->v.dim * sizeof *r.out)};
+    model_attend(s, first / H / s->n_queries, first / H % s->n_queries, first % H, &r);
+    const stats x = s->open ? stats_of(s, a, first) : (stats){0, 0, 1};
+    size_t far = 0;
+    for (size_t d = 0; d < s->v.dim; d++) {
+        const double got =
+            (double)get(s->config.layer.out_type, a->first, out_at(s, first / H, first % H) + d);
+        const double error = fabs(got / x.sum - r.out[d]);
+        if (!(error <= model_out_bound(s, &r) * r.terms)) far++;
+        if (!(error <= most)) most = error, farthest = d;
+        if (d < 4) printf("    coordinate %zu: %.6g, wanted %.6g\n", d, got / x.sum, r.out[d]);
+    }
+    printf("    the first row: %zu coordinates of %zu far off, farthest %zu by %.3g; it sees %zu "
+           "positions\n",
+           far, s->v.dim, farthest, most, r.seen);
+    free(r.out);
+}
+
 size_t compare(const scene *s, const answer *a, bool quiet) {
     const size_t H = s->config.layer.n_heads, rows = scene_tokens(s) * H;
     verdict *v = host(rows * sizeof *v);
@@ -262,13 +297,15 @@ size_t compare(const scene *s, const answer *a, bool quiet) {
         if (v[i].wrong != NULL) wrong++, first = i;
     if (!quiet) {
         scene_tell(s, line, sizeof line);
-        if (wrong > 0)
+        if (wrong > 0) {
             expect(false,
                    "%zu of %zu rows, first sequence %zu query %zu head %zu: %s: %.9g, %.9g\n    %s",
                    wrong, rows, first / H / s->n_queries, first / H % s->n_queries, first % H,
                    v[first].wrong, v[first].got, v[first].want, line);
-        else
+            tell_wrong(s, a, v, rows, first);
+        } else {
             expect(true, "rows");
+        }
         expect(gaps_intact(s, a), "something beside the outputs was written to\n    %s", line);
         count_scene(s, v, rows);
     }

@@ -4,7 +4,8 @@
  *
  *     check_devices [--only PART] [--seed N] [--kinds N] [--scenes N] [--kind I] [--scene J]
  *
- * PART is codec, refusals, planted, prefill, fixed, drawn, hostile, merge, graph or stale. --kinds and
+ * PART is codec, refusals, planted, tiles, prefill, fixed, drawn, hostile, merge, graph or stale. --kinds
+ * and
  * --scenes say how many kinds of layers are drawn and how many scenes of each; --kind and --scene pick
  * one. Under compute-sanitizer set TQKV_CHECK_MALLOC=1, which gives each array an allocation of its own,
  * and draw few:
@@ -66,6 +67,7 @@ int main(int argc, char **argv) {
     if (wanted(&o, "codec")) check_codec();
     if (wanted(&o, "refusals")) check_refusals();
     if (wanted(&o, "planted")) check_planted();
+    if (wanted(&o, "tiles")) check_tiles(&o);
     if (wanted(&o, "prefill")) check_prefill(&o);
     if (wanted(&o, "fixed")) check_fixed(&o);
     if (wanted(&o, "drawn")) check_drawn(&o);
