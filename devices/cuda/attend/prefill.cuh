@@ -47,10 +47,12 @@ template <class L> struct prefill_queries {
                 }
             }
         } else {
-            constexpr int PIECES = L::D / 8;
-            for (uint32_t n = threadIdx.x; n < w.rows * PIECES; n += L::THREADS)
-                *(uint4 *)(shared + n / PIECES * L::K_STRIDE + n % PIECES * 16) =
-                    ((const uint4 *)words)[n];
+            constexpr uint32_t PIECES = L::D / 8;
+            for (uint32_t n = threadIdx.x; n < L::ROWS * PIECES; n += L::THREADS) {
+                const uint32_t row = n / PIECES, from = min(row, (uint32_t)w.rows - 1);
+                *(uint4 *)(shared + row * L::K_STRIDE + n % PIECES * 16) =
+                    ((const uint4 *)words)[from * PIECES + n % PIECES];
+            }
             at = shared_address(shared) + (rows.first + lane % 16) * L::K_STRIDE + lane / 16 * 16;
         }
     }
@@ -296,8 +298,14 @@ TQ_INLINE void prefill_codes(const tq_attend_args &a, const piece &w, const pref
             team_meets<L>();
             fetch.issue(i + L::STAGES, stage);
             copies_commit();
-            if (i + 1 < tiles) decode_keys(next, then), decode_values(next, then);
+            /* half of the warps decode before they multiply, half after it: one keeps loads busy, the
+             * other products */
+            auto decode = [&] {
+                if (i + 1 < tiles) decode_keys(next, then), decode_values(next, then);
+            };
+            if (threadIdx.x < L::THREADS / 2) decode();
             if (rows.first < (uint32_t)w.rows) multiply(i, now, [] {});
+            if (threadIdx.x >= L::THREADS / 2) decode();
             stage = next;
         }
     } else {
