@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A decode or verification step, or a chunk of prefill, on random codes: checked on the CPU, then timed. */
+ * A decode or verification step, or a chunk of prefill, on random codes: checked on the CPU, then timed.
+ */
 #ifndef TQKV_BENCH_GPU_ATTEND_H
 #define TQKV_BENCH_GPU_ATTEND_H
 

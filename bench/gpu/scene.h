@@ -34,8 +34,8 @@ void scene_close(scene *c);
 
 size_t scene_row_bytes(tq_format format, uint32_t dim);
 
-/* What set 0 gave to one head's last queries of one sequence against tq_attention() on the same bytes: the
- * length of the difference over the length of what is right; NaN where that could not be told. */
+/* What set 0 gave to one head's last queries of one sequence against tq_attention() on the same bytes:
+ * the length of the difference over the length of what is right; NaN where that could not be told. */
 double scene_error(const scene *c);
 
 #endif

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT
  * Attention on NVIDIA GPUs over codes in device memory: a decode step, a verification step or a chunk of
- * prefill of a batch of sequences, on the caller's stream. What tqkv/attention.h is on the CPU; of libtqkv_cuda.
+ * prefill of a batch of sequences, on the caller's stream. What tqkv/attention.h is on the CPU; of
+ * libtqkv_cuda.
  *
  * An engine plans once for a kind of layer (tq_cuda_attention_plan()), which finds the kernels or has
  * them compiled, and runs for every layer and step: a run neither allocates nor synchronises, reads
  * lengths and tables on the device, and may be captured in a CUDA graph and replayed while they change.
  *
  * Letters as in attention.h: H query heads, G KV heads, D head dimension of keys, E of values, B
- * sequences, n queries of each (1: a decode step; more: verification, or a chunk of prefill), T positions. Pointers are device
- * pointers unless it says host; structs are host memory and read before the call returns.
+ * sequences, n queries of each (1: a decode step; more: verification, or a chunk of prefill), T
+ * positions. Pointers are device pointers unless it says host; structs are host memory and read before
+ * the call returns.
  *
  * Where a sequence's positions lie, oldest first:
  *
@@ -32,8 +34,8 @@
  *
  * Built in, for compute capability 9.0 and later: D = E of 64, 128 and 256, fast: tq4, tq8, and keys of
  * tq6 with values of tq4, these with float16 beside them too and of many rows; and tq4 exact, of up to
- * four rows a KV head. Other layers are compiled when they are planned for, in one to three seconds, by NVRTC
- * (libnvrtc.so of CUDA 12 or 13, or the file that $TQKV_NVRTC names), and kept in a folder.
+ * four rows a KV head. Other layers are compiled when they are planned for, in one to three seconds, by
+ * NVRTC (libnvrtc.so of CUDA 12 or 13, or the file that $TQKV_NVRTC names), and kept in a folder.
  *
  * Accuracy, against float64 on the decoded cache: TQ_CUDA_EXACT meets the bound of attention.h. For
  * TQ_CUDA_FAST centroids, queries and weights are rounded to float16 and everything else is float32:
