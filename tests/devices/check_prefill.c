@@ -93,22 +93,22 @@ static void check_tails(size_t n_queries) {
 static void check_masks(size_t n_queries) {
     for (size_t i = 0; i < 16; i++) {
         tq_cuda_attention_config config = config_for(n_queries);
-        const bool dense = i >= 8;
-        config.dense = dense;
+        const bool mixed = i >= 8;
+        config.dense = mixed;
         if (i % 8 == 1) config.layer.window = 40;
-        if (i % 8 == 2) config.layer.window = 21, config.layer.sink_positions = dense ? 4 : 19;
+        if (i % 8 == 2) config.layer.window = 21, config.layer.sink_positions = mixed ? 4 : 19;
         if (i % 8 == 3) config.layer.softcap = 5.0f;
         if (i % 8 == 4) config.layer.bidirectional = 1;
         if (i % 8 == 7) config.layer.window = 1;
-        if (dense && i % 2 == 1) config.centre_stretch = i == 9 ? 100 : i == 11 ? 16 : 64;
+        if (mixed && i % 2 == 1) config.centre_stretch = i == 9 ? 100 : i == 11 ? 16 : 64;
         planned p = plan_many(&config);
         scene s = scene_for("prefill, masks", &config, n_queries);
         for (size_t b = 0; b < 4; b++)
             s.lengths[b] = n_queries + 150 + 41 * b - b % 2;
         s.slopes = i % 8 == 5;
-        s.n_tree = i % 8 == 6 ? n_queries + 7 * (size_t)dense : 0;
-        s.centre = dense, s.stretch = config.centre_stretch;
-        if (dense) {
+        s.n_tree = i % 8 == 6 ? n_queries + 7 * (size_t)mixed : 0;
+        s.centre = mixed, s.stretch = config.centre_stretch;
+        if (mixed) {
             s.n_sinks = 4, s.code_first = i % 4 < 2 ? 4 : 0;
             s.has_coded = true, s.permuted_dense = true;
             for (size_t b = 0; b < 4; b++)
