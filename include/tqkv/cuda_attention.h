@@ -26,16 +26,19 @@
  * first position is encoded. Encoding chooses them by positions[t] / L % n_centres alone: positions[t] =
  * number * L takes the centre of any number. Codes are then those of tq_cache.
  *
- * Many rows: a plan whose sequences may have many queries (max_queries over max_sequences, times H / G,
- * is 17 or more) has two kernels where it is fast, D and E are up to 256 and a block may have 163 KiB of
- * shared memory (8.0, 9.0 and later). One takes calls of few rows a KV head, eight at a time; the other
- * those of 17 rows and more, for which it decodes a tile of positions once. Everything else is by the
- * first, exact plans among it.
+ * Many rows: built with -DTQKV_CUDA_PREFILL=ON, which is off since no card has run these kernels yet (an
+ * emulator on the CPU has, and there are no figures), a plan whose sequences may have many queries
+ * (max_queries over max_sequences, times H / G, is 17 or more) has two kernels where it is fast, D and E
+ * are up to 256 and a block may have 163 KiB of shared memory (8.0, 9.0 and later). One takes calls of
+ * few rows a KV head, eight at a time; the other those of 17 rows and more, for which it decodes a tile
+ * of positions once. Everything else is by the first, exact plans among it, and so is everything in other
+ * builds.
  *
  * Built in, for compute capability 9.0 and later: D = E of 64, 128 and 256, fast: tq4, tq8, and keys of
- * tq6 with values of tq4, these with float16 beside them too and of many rows; and tq4 exact, of up to
- * four rows a KV head. Other layers are compiled when they are planned for, in one to three seconds, by
- * NVRTC (libnvrtc.so of CUDA 12 or 13, or the file that $TQKV_NVRTC names), and kept in a folder.
+ * tq6 with values of tq4, these with float16 beside them too, and of many rows where these have kernels;
+ * and tq4 exact, of up to four rows a KV head. Other layers are compiled when they are planned for, in
+ * one to three seconds, by NVRTC (libnvrtc.so of CUDA 12 or 13, or the file that $TQKV_NVRTC names), and
+ * kept in a folder.
  *
  * Accuracy, against float64 on the decoded cache: TQ_CUDA_EXACT meets the bound of attention.h. For
  * TQ_CUDA_FAST centroids, queries and weights are rounded to float16 and everything else is float32:
@@ -96,7 +99,7 @@ typedef struct tq_cuda_attention_info {
     tq_cuda_origin origin;         /**< of that which took longest */
     double seconds;                /**< that finding or compiling took */
     size_t workspace_bytes;        /**< that any run within the plan's limits wants, a multiple of 256 */
-    tq_cuda_kernel_info few, many; /**< kernels: of a decode step, and of many rows a KV head */
+    tq_cuda_kernel_info few, many; /**< kernels: of a decode step, and of many rows a KV head (0: none) */
     size_t many_from; /**< rows a KV head (n H / G) from which runs use the latter; 0: none do */
 } tq_cuda_attention_info;
 

@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "attend/plan.h"
 #include "base/bytes.h"
 #include "base/hash.h"
 #include "jit.h"
@@ -292,6 +293,26 @@ static void test_missing(void **state) {
     expect_files(0);
 }
 
+/* Attention's texts, one kernel of each: builds without TQKV_CUDA_PREFILL compile those of many rows
+ * nowhere else. */
+static void test_attention(void **state) {
+    static const char *const names[] = {"tq_attend<80, 80, 4, 8, 0, 1, 227>",
+                                        "tq_prefill<128, 128, 4, 4, 1, 0, 227>",
+                                        "tq_prefill<256, 256, 6, 4, 8, 0, 163>"};
+    static const char *const options[] = {"-std=c++17", "-default-device"};
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *const text = tq_attend_text(i > 0);
+        tq_cuda_jit_request r = request();
+        assert_non_null(text);
+        r.source = text, r.name = names[i], r.options = options, r.n_options = 2;
+        tq_cuda_jit_result result = get(&r, TQ_CUDA_COMPILED);
+        printf("%s: %.1f s, %zu bytes\n", names[i], result.seconds, result.kernel.n);
+        tq_cuda_jit_free(&result);
+        free(text);
+    }
+}
+
 /* 0 and the result's hash, or 1. */
 static int get_hash(uint64_t *hash) {
     const tq_cuda_jit_request r = request();
@@ -554,7 +575,8 @@ static int run(void) {
         TEST(test_where), TEST(test_embedded),       TEST(test_missing)};
     const struct CMUnitTest with[] = {TEST(test_processes), TEST(test_threads),   TEST(test_cached),
                                       TEST(test_others),    TEST(test_spoilt),    TEST(test_unwritable),
-                                      TEST(test_refused),   TEST(test_arguments), TEST(test_device)};
+                                      TEST(test_refused),   TEST(test_arguments), TEST(test_attention),
+                                      TEST(test_device)};
     const tq_nvrtc *nvrtc;
     const int failed = cmocka_run_group_tests_name("without NVRTC", without, NULL, NULL);
     if (failed != 0) return failed;

@@ -5,10 +5,9 @@
  *     check_devices [--only PART] [--seed N] [--kinds N] [--scenes N] [--kind I] [--scene J]
  *
  * PART is codec, refusals, planted, tiles, prefill, fixed, drawn, hostile, merge, graph or stale. --kinds
- * and
- * --scenes say how many kinds of layers are drawn and how many scenes of each; --kind and --scene pick
- * one. Under compute-sanitizer set TQKV_CHECK_MALLOC=1, which gives each array an allocation of its own,
- * and draw few:
+ * and --scenes say how many kinds of layers are drawn and how many scenes of each; --kind and --scene
+ * pick one. Under compute-sanitizer set TQKV_CHECK_MALLOC=1, which gives each array an allocation of its
+ * own, and draw few:
  *
  *     TQKV_CHECK_MALLOC=1 compute-sanitizer check_devices --only drawn --kinds 17 --scenes 2 */
 #include <stdio.h>

@@ -25,7 +25,8 @@ enum {
     N_FEW = N_TEXTS - 4
 }; /* the last ones are for many rows */
 
-static char *join_texts(size_t n_texts) {
+char *tq_attend_text(bool many) {
+    const size_t n_texts = many ? N_TEXTS : N_FEW;
     size_t n = 1;
     for (size_t i = 0; i < n_texts; i++)
         n += strlen(texts[i]);
@@ -124,10 +125,10 @@ static tq_status fill(tq_cuda_attention *p, const tq_cuda *cuda, const tq_cuda_a
     return TQ_OK;
 }
 
-static tq_status compile(const tq_cuda_attention *p, const char *name, size_t n_texts,
-                         const char *cache_dir, tq_attend_kernel *k, tq_cuda_attention_info *info) {
+static tq_status compile(const tq_cuda_attention *p, const char *name, bool many, const char *cache_dir,
+                         tq_attend_kernel *k, tq_cuda_attention_info *info) {
     static const char *const options[] = {"-std=c++17", "-default-device"};
-    char *const source = join_texts(n_texts);
+    char *const source = tq_attend_text(many);
     if (source == NULL) return tq_fail(TQ_E_NO_MEMORY, 0, "attention", "no memory for the kernel's text");
     const tq_cuda_jit_request request = {.source = source,
                                          .name = name,
@@ -172,11 +173,12 @@ static tq_status make_few(tq_cuda_attention *p, const char *cache_dir, tq_cuda_a
     snprintf(name, sizeof name, "tq_attend<%u, %u, %u, %u, %u, %u, %u>", s->k_dim, s->v_dim, s->k_format,
              s->v_format, s->accuracy, s->any_layout, s->shared_kib);
     p->few.function = p->cuda->major >= 9 ? tq_cuda_attend_built_in(s) : NULL;
-    if (p->few.function == NULL) TRY(compile(p, name, N_FEW, cache_dir, &p->few, info));
+    if (p->few.function == NULL) TRY(compile(p, name, false, cache_dir, &p->few, info));
     return make_ready(p, &p->few, &info->few);
 }
 
 /* The kernel of many rows, where a sequence may have as many, and a card's memory is enough. */
+#if TQKV_CUDA_PREFILL
 static tq_status make_many(tq_cuda_attention *p, const char *cache_dir, tq_cuda_attention_info *info) {
     const tq_attention_config *const layer = &p->layer;
     const uint32_t warp_rows = TQ_PREFILL_WARP_ROWS(layer->head_dim, layer->v_head_dim);
@@ -196,11 +198,12 @@ static tq_status make_many(tq_cuda_attention *p, const char *cache_dir, tq_cuda_
     snprintf(name, sizeof name, "tq_prefill<%u, %u, %u, %u, %u, %u, %u>", s.k_dim, s.v_dim, s.k_format,
              s.v_format, s.team, s.any_layout, s.shared_kib);
     p->many.function = p->cuda->major >= 9 ? tq_cuda_prefill_built_in(&s) : NULL;
-    if (p->many.function == NULL) TRY(compile(p, name, N_TEXTS, cache_dir, &p->many, info));
+    if (p->many.function == NULL) TRY(compile(p, name, true, cache_dir, &p->many, info));
     p->many_rows = s.team * warp_rows;
     info->many_from = TQ_PREFILL_FROM;
     return make_ready(p, &p->many, &info->many);
 }
+#endif
 
 tq_status tq_attend_place(const tq_cuda_attention *p, const tq_attend_size *size, tq_attend_memory *m) {
     const size_t part = (p->layer.v_head_dim + 2) * sizeof(float);
@@ -296,7 +299,9 @@ tq_status tq_cuda_attention_plan(tq_cuda *cuda, const tq_cuda_attention_config *
     if (status == TQ_OK) status = tq_cuda_enter(&scope, cuda);
     if (status == TQ_OK) {
         status = make_few(p, c.cache_dir, &told);
+#if TQKV_CUDA_PREFILL
         if (status == TQ_OK) status = make_many(p, c.cache_dir, &told);
+#endif
         (void)tq_cuda_leave(&scope, cudaSuccess);
     }
     if (status == TQ_OK) status = most_memory(p, &told.workspace_bytes);

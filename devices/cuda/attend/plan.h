@@ -28,6 +28,9 @@ struct tq_cuda_attention {
     uint32_t many_rows;         /* of a block of the latter */
 };
 
+/* What NVRTC compiles for the kernels of few or of many rows; for free(). NULL: no memory. */
+char *tq_attend_text(bool many);
+
 /* Rows of a KV head that the kernel works on together. */
 static inline uint32_t tq_attend_columns(const tq_cuda_attention *p) {
     return p->shape.accuracy == TQ_ATTEND_EXACT_FEW ? TQ_ATTEND_COLUMNS / 2 : TQ_ATTEND_COLUMNS;
