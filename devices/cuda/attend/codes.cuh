@@ -179,14 +179,10 @@ template <bool FIXED> struct table {
         return FIXED ? offset : base + offset;
     }
     TQ_INLINE uint32_t get(uint32_t word, int byte) const {
-        uint32_t x;
-        asm("ld.shared.u32 %0, [%1];" : "=r"(x) : "r"(at(word, byte)));
-        return x;
+        return load_shared(at(word, byte));
     }
     TQ_INLINE uint2 get_2(uint32_t word, int byte) const {
-        uint2 x;
-        asm("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(x.x), "=r"(x.y) : "r"(at(word, byte)));
-        return x;
+        return load_shared_2(at(word, byte));
     }
 };
 TQ_INLINE uint32_t low_halves(uint32_t a, uint32_t b) {

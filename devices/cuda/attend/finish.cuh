@@ -9,16 +9,10 @@
 constexpr float LN_2 = 0.693147181f, LARGEST = 3.402823466e+38f;
 
 TQ_INLINE void store(void *out, uint32_t type, uint64_t at, float x) {
-    uint16_t bits;
-    if (type == TQ_F32) {
+    if (type == TQ_F32)
         ((float *)out)[at] = x;
-        return;
-    }
-    if (type == TQ_F16)
-        asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(x));
     else
-        asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(x));
-    ((uint16_t *)out)[at] = bits;
+        ((uint16_t *)out)[at] = type == TQ_F16 ? to_float16(x) : to_bfloat16(x);
 }
 
 /* A row's weights: the largest score as a logarithm to base 2, and their sum relative to that. */

@@ -24,6 +24,8 @@ TQ_INLINE uint32_t permute(uint32_t a, uint32_t b, uint32_t selector) {
 TQ_INLINE uint32_t select(uint32_t mask, uint32_t a, uint32_t b) {
     return (a & mask) | (b & ~mask);
 }
+
+#ifndef TQ_EMULATED /* those of tests/devices/emulator */
 /* Two float16: the low half is a. */
 TQ_INLINE uint32_t pack(float a, float b) {
     uint32_t d;
@@ -40,6 +42,16 @@ TQ_INLINE float half_high(uint32_t x) {
     asm("{.reg .b16 l, h;\n mov.b32 {l, h}, %1;\n cvt.f32.f16 %0, h;}" : "=f"(f) : "r"(x));
     return f;
 }
+TQ_INLINE uint16_t to_float16(float x) {
+    uint16_t bits;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(x));
+    return bits;
+}
+TQ_INLINE uint16_t to_bfloat16(float x) {
+    uint16_t bits;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(x));
+    return bits;
+}
 TQ_INLINE float power_of_2(float x) {
     float y;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
@@ -48,6 +60,16 @@ TQ_INLINE float power_of_2(float x) {
 TQ_INLINE float log_of_2(float x) {
     float y;
     asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+TQ_INLINE float reciprocal(float x) {
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+TQ_INLINE float quick_tanh(float x) {
+    float y;
+    asm("tanh.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
 TQ_INLINE void product(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
@@ -61,6 +83,31 @@ TQ_INLINE uint32_t transpose(uint32_t a) {
     uint32_t d;
     asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(d) : "r"(a));
     return d;
+}
+/* Blocks of eight by eight float16, of rows that 8 lanes have the addresses of. */
+TQ_INLINE void load_blocks(uint32_t (&x)[4], uint32_t at) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
+                 : "r"(at));
+}
+TQ_INLINE void load_turned(uint32_t (&x)[4], uint32_t at) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
+                 : "r"(at));
+}
+/* What the compiler may move: of memory that does not change from a barrier to the next. */
+TQ_INLINE uint32_t load_shared(uint32_t at) {
+    uint32_t x;
+    asm("ld.shared.u32 %0, [%1];" : "=r"(x) : "r"(at));
+    return x;
+}
+TQ_INLINE uint2 load_shared_2(uint32_t at) {
+    uint2 x;
+    asm("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(x.x), "=r"(x.y) : "r"(at));
+    return x;
+}
+TQ_INLINE void store_shared_byte(uint32_t at, uint8_t x) {
+    asm volatile("st.shared.u8 [%0], %1;" ::"r"(at), "r"((uint32_t)x) : "memory");
 }
 template <int N> TQ_INLINE void copy_async(uint32_t to, const void *from) {
     if constexpr (N == 16)
@@ -85,5 +132,6 @@ TQ_INLINE void let_next_launch() {
     asm volatile("griddepcontrol.launch_dependents;");
 #endif
 }
+#endif
 
 #endif

@@ -10,9 +10,7 @@
 
 /* x / y of x below 2^20, faster than the division of integers. */
 TQ_INLINE uint32_t quotient(uint32_t x, uint32_t y) {
-    float inverse;
-    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"((float)y));
-    return (uint32_t)(((float)x + 0.5f) * inverse);
+    return (uint32_t)(((float)x + 0.5f) * reciprocal((float)y));
 }
 
 /* Shared memory of a block: [rings] [tables] [rings] [operands] [exchange]. */
@@ -93,10 +91,9 @@ template <bool EXACT> TQ_INLINE float cap_score(float x, float inverse, float ca
         const float q = y * y, e = power_of_2(2.0f * LOG2_E * fabsf(y));
         const float series =
             y * (1.0f + q * (-1.0f / 3 + q * (2.0f / 15 + q * (-17.0f / 315 + q * (62.0f / 2835)))));
-        asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(t) : "f"(e + 1.0f));
-        t = q < 0.09f ? series : copysignf(fmaf(-2.0f, t, 1.0f), y);
+        t = q < 0.09f ? series : copysignf(fmaf(-2.0f, reciprocal(e + 1.0f), 1.0f), y);
     } else {
-        asm("tanh.approx.f32 %0, %1;" : "=f"(t) : "f"(y));
+        t = quick_tanh(y);
     }
     return t * capped;
 }

@@ -15,18 +15,6 @@
 #include "attend/prefill_scores.cuh"
 #endif
 
-/* Blocks of eight by eight float16, of rows that 8 lanes have the addresses of. */
-TQ_INLINE void load_blocks(uint32_t (&x)[4], uint32_t at) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
-                 : "r"(at));
-}
-TQ_INLINE void load_turned(uint32_t (&x)[4], uint32_t at) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
-                 : "r"(at));
-}
-
 /* The left sides of products with keys: [columns][D] float16 in memory. */
 template <class L> struct prefill_queries {
     uint32_t held[L::HELD ? L::D / 16 : 1][L::BLOCKS][4];

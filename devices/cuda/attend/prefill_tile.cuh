@@ -108,7 +108,7 @@ template <class L> struct prefill_fetch {
                 copy_async<4>(to + at, from + at);
         else
             for (int at = sub; at < bytes; at += subs)
-                asm volatile("st.shared.u8 [%0], %1;" ::"r"(to + at), "r"((uint32_t)from[at]) : "memory");
+                store_shared_byte(to + at, from[at]);
     }
     /* Asks for tile i. */
     TQ_INLINE void issue(uint32_t i, uint32_t stage) {

@@ -91,7 +91,7 @@ const void *tq_cuda_prefill_built_in(const tq_prefill_shape *shape);
 }
 #endif
 
-#ifdef __CUDACC__
+#ifdef __cplusplus
 /* Brings a kernel's arguments to the constant cache at once, not line by line as they are asked for. */
 template <class T> __device__ static void touch_arguments(const T &arguments) {
     constexpr unsigned LINE = 64, LINES = (sizeof(T) + LINE - 1) / LINE;

@@ -61,7 +61,7 @@ TQ_INLINE void copy_rows_anyhow(uint32_t to, const tq_attend_codes &c, uint64_t 
                 copy_async<4>(s + at, p + at);
         else
             for (int at = lane; at < BYTES; at += 32)
-                asm volatile("st.shared.u8 [%0], %1;" ::"r"(s + at), "r"((uint32_t)p[at]) : "memory");
+                store_shared_byte(s + at, p[at]);
     }
 }
 
