@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """CUDA tensors on the stand-in of a device: what is handed over, and on which stream; and what is refused."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -112,6 +113,28 @@ def test_refusals(cuda, tmp_path):
         with pytest.raises(TqkvError) as caught:
             call()
         assert caught.value.status == status, (number, caught.value)
+
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_nothing_leaks(cuda):
+    x, codec, before = keys(n=16), Codec("tq4", 64), None
+    device, q, host = cuda(x), cuda(torch.randn(4, 1, 64)), codec.encode(x)
+    count = sys.getrefcount(device)
+    for i in range(1200):
+        codes = codec.encode(device)
+        codes.decode()
+        attention(q, codes, codes, lse=True)
+        with pytest.raises(TqkvError):
+            codec.encode(device, out=host)
+        if i == 200:
+            gc.collect()
+            before = resident()
+    gc.collect()
+    assert resident() - before < 2 << 20 and sys.getrefcount(device) == count
 
 
 def doctor(**environment):
