@@ -144,7 +144,7 @@ def test_after_a_step_that_failed(llama, prompts):
 
 
 def test_other_versions():
-    """A stub in transformers' place: its version is looked at before anything that it lacks."""
+    """A module of that name in transformers' place: its version is looked at before anything that it lacks."""
     for version in ("4.57.6", "5.14.1"):
         code = (f"import sys, types; old = types.ModuleType('transformers'); old.__version__ = '{version}'; "
                 "sys.modules['transformers'] = old; import libtqkv.transformers")

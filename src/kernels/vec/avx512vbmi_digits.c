@@ -5,6 +5,7 @@
 #include "kernels/vec/avx512.h"
 /* behind its floats */
 #include "kernels/vec/bytes_avx512.h"
+#include "kernels/vec/products_vnni.h"
 
 #include "kernels/attend/accumulate_digits_vec.h"
 #include "kernels/attend/score_digits_vec.h"

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Sixty-four bytes in one AVX-512 register. VNNI adds up four products of bytes in one instruction,
- * unsigned by signed: centroid digits of keys carry a bias. */
+ * Sixty-four bytes in one AVX-512 register; how they are multiplied, products_vnni.h says. */
 #ifndef TQ_KERNELS_VEC_BYTES_H
 #define TQ_KERNELS_VEC_BYTES_H
 
@@ -15,8 +14,6 @@ typedef __m512i vi;
 #define V_BYTES      64
 #define V_SUMS       16
 #define V_DIGIT_ROWS 8
-#define V_KEY_BIAS   128
-#define V_VALUE_BIAS 0
 
 V_INLINE vb v_bytes_at(const void *p) {
     return _mm512_loadu_si512(p);
@@ -94,28 +91,11 @@ V_INLINE vb v_digits(const v_digit_table *t, const unsigned bits, vb code) {
 V_INLINE vi v_sums_of(int32_t x) {
     return _mm512_set1_epi32(x);
 }
+V_INLINE vi v_dot_bytes(vi acc, vb x, vb y) {
+    return _mm512_dpbusd_epi32(acc, x, y);
+}
 V_INLINE vi v_sums_join(vi high, vi low) {
     return _mm512_add_epi32(_mm512_slli_epi32(high, 7), low);
-}
-
-/* acc + the products of keys' digits and queries', in fours. */
-V_INLINE vi v_dot_key(vi acc, vb key, vb query) {
-    return _mm512_dpbusd_epi32(acc, key, query);
-}
-
-/* acc + the products of four positions' weights, of 8 bits or 7, and values' digits. */
-typedef __m512i v_weight, v_value;
-
-V_INLINE v_weight v_weight_of(const uint8_t *four) {
-    int32_t word;
-    memcpy(&word, four, sizeof word);
-    return _mm512_set1_epi32(word);
-}
-V_INLINE v_value v_value_of(vb digits) {
-    return digits;
-}
-V_INLINE vi v_dot_value(vi acc, const v_weight *w, const v_value *value) {
-    return _mm512_dpbusd_epi32(acc, *w, *value);
 }
 
 /* Part j of four vectors with their bytes side by side: four of byte 0, four of byte 1 .. within 16
