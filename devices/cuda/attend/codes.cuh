@@ -189,4 +189,37 @@ TQ_INLINE uint32_t low_halves(uint32_t a, uint32_t b) {
     return permute(a, b, 0x5410);
 }
 
+/* The entries of eight codes, two of an entry's float16 to a word. PAIRED: each has what rounding left
+ * of it, codes by themselves in the same word, others four words further. */
+template <class F, bool PAIRED, bool FIXED>
+TQ_INLINE void look_up(const table<FIXED> &t, const uint32_t (&part)[3], uint32_t (&to)[8]) {
+    if constexpr (F::KIND == SINGLES) {
+        const singles<F> index(part);
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            to[i] = t.get(index.reg(i), index.byte(i));
+        if constexpr (!PAIRED)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                to[i] = low_halves(to[2 * i], to[2 * i + 1]);
+    } else if constexpr (F::KIND == QUADS) {
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            const uint2 e = t.get_2(part[0], i);
+            to[2 * i] = e.x, to[2 * i + 1] = e.y;
+        }
+    } else {
+        const uint32_t index =
+            F::KIND == PAIRS ? part[0] : select(0x0f0f0f0fu, spread_4(part[0]), spread_2(part[1]));
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            if constexpr (PAIRED) {
+                const uint2 e = t.get_2(index, i);
+                to[i] = e.x, to[4 + i] = e.y;
+            } else {
+                to[i] = t.get(index, i);
+            }
+    }
+}
+
 #endif

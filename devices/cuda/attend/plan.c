@@ -20,13 +20,10 @@ static const char *const texts[] = {
     tq_text_args,   tq_text_instructions,  tq_text_codes,        tq_text_layer,          tq_text_line,
     tq_text_piece,  tq_text_products,      tq_text_rows,         tq_text_running,        tq_text_coded,
     tq_text_attend, tq_text_prefill_layer, tq_text_prefill_tile, tq_text_prefill_scores, tq_text_prefill};
-enum {
-    N_TEXTS = sizeof texts / sizeof *texts,
-    N_FEW = N_TEXTS - 4
-}; /* the last ones are for many rows */
+enum { N_TEXTS = sizeof texts / sizeof *texts, FOR_MANY = 4 }; /* the last ones are for many rows alone */
 
 char *tq_attend_text(bool many) {
-    const size_t n_texts = many ? N_TEXTS : N_FEW;
+    const size_t n_texts = many ? N_TEXTS : N_TEXTS - FOR_MANY;
     size_t n = 1;
     for (size_t i = 0; i < n_texts; i++)
         n += strlen(texts[i]);
@@ -301,10 +298,10 @@ tq_status tq_cuda_attention_plan(tq_cuda *cuda, const tq_cuda_attention_config *
         status = make_few(p, c.cache_dir, &told);
 #if TQKV_CUDA_PREFILL
         if (status == TQ_OK) status = make_many(p, c.cache_dir, &told);
+        if (status == TQ_OK) status = most_memory(p, &told.workspace_bytes); /* of both kernels */
 #endif
         (void)tq_cuda_leave(&scope, cudaSuccess);
     }
-    if (status == TQ_OK) status = most_memory(p, &told.workspace_bytes);
     if (status != TQ_OK) {
         tq_cuda_attention_free(p);
         return status;

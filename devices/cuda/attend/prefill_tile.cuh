@@ -175,33 +175,6 @@ template <class F> TQ_INLINE void load_eight(const uint8_t *row, int w, uint32_t
     }
 }
 
-/* Their float16. */
-template <class F> TQ_INLINE uint4 eight_of(const table<false> &t, const uint32_t (&part)[3]) {
-    uint32_t x[8];
-    if constexpr (F::KIND == SINGLES) {
-        const singles<F> index(part);
-#pragma unroll
-        for (int i = 0; i < 8; i++)
-            x[i] = t.get(index.reg(i), index.byte(i));
-#pragma unroll
-        for (int i = 0; i < 4; i++)
-            x[i] = low_halves(x[2 * i], x[2 * i + 1]);
-    } else if constexpr (F::KIND == QUADS) {
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-            const uint2 e = t.get_2(part[0], i);
-            x[2 * i] = e.x, x[2 * i + 1] = e.y;
-        }
-    } else {
-        const uint32_t index =
-            F::KIND == PAIRS ? part[0] : select(0x0f0f0f0fu, spread_4(part[0]), spread_2(part[1]));
-#pragma unroll
-        for (int i = 0; i < 4; i++)
-            x[i] = t.get(index, i);
-    }
-    return make_uint4(x[0], x[1], x[2], x[3]);
-}
-
 /* A side of a stage to float16: rows of DIM, in the order of codes. */
 template <class L, class F, int DIM, int ROW, int STRIDE>
 TQ_INLINE void decode_rows(const table<false> &t, const uint8_t *from, uint8_t *to) {
@@ -213,7 +186,9 @@ TQ_INLINE void decode_rows(const table<false> &t, const uint8_t *from, uint8_t *
         if (L::POSITIONS * WORDS % THREADS != 0 && n >= L::POSITIONS * WORDS) break;
         uint32_t part[3];
         load_eight<F>(from + row * ROW, w, part);
-        *(uint4 *)(to + row * STRIDE + w * 16) = eight_of<F>(t, part);
+        uint32_t x[8];
+        look_up<F, false>(t, part, x);
+        *(uint4 *)(to + row * STRIDE + w * 16) = make_uint4(x[0], x[1], x[2], x[3]);
     }
 }
 

@@ -45,37 +45,8 @@ TQ_INLINE void key_word(const table<L::FIXED> &t, const W &x, const W &y, int w,
     using F = typename L::K;
     uint32_t a[8], b[8]; /* four operands; eight where entries have two */
     constexpr bool DOUBLE = L::DOUBLE_KEYS;
-    auto look = [&](const uint32_t(&part)[3], uint32_t(&to)[8]) {
-        if constexpr (F::KIND == SINGLES) {
-            const singles<F> index(part);
-#pragma unroll
-            for (int i = 0; i < 8; i++)
-                to[i] = t.get(index.reg(i), index.byte(i));
-            if constexpr (!L::EXACT)
-#pragma unroll
-                for (int i = 0; i < 4; i++)
-                    to[i] = low_halves(to[2 * i], to[2 * i + 1]);
-        } else if constexpr (F::KIND == QUADS) {
-#pragma unroll
-            for (int i = 0; i < 2; i++) {
-                const uint2 e = t.get_2(part[0], i);
-                to[2 * i] = e.x, to[2 * i + 1] = e.y;
-            }
-        } else {
-            const uint32_t index =
-                F::KIND == PAIRS ? part[0] : select(0x0f0f0f0fu, spread_4(part[0]), spread_2(part[1]));
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-                if constexpr (DOUBLE) {
-                    const uint2 e = t.get_2(index, i);
-                    to[i] = e.x, to[4 + i] = e.y;
-                } else {
-                    to[i] = t.get(index, i);
-                }
-        }
-    };
-    look(x.part[w], a);
-    look(y.part[w], b);
+    look_up<F, L::EXACT>(t, x.part[w], a);
+    look_up<F, L::EXACT>(t, y.part[w], b);
 #pragma unroll
     for (int j = 0; j < 2; j++) {
         if (j >= steps) break;

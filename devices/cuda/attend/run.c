@@ -266,6 +266,26 @@ static void take_order(const tq_plan *plan, uint32_t *group, uint32_t *linear) {
                                                   : (uint32_t)(vectors % 8 == 0 ? 8 : vectors & -vectors);
 }
 
+/* How the rows of a KV head are worked on: `columns` a block, in which `held` have their places, and
+ * `dense` where float16 is attended to. */
+typedef struct row_blocks {
+    bool many;
+    size_t rows;
+    uint32_t columns, held, dense;
+} row_blocks;
+
+static row_blocks blocks_of(const tq_cuda_attention *p, size_t n_queries) {
+    const uint32_t most = TQ_ATTEND_COLUMNS;
+    const size_t rows = p->group * n_queries; /* within the plan's limits */
+    const bool many = tq_attend_is_many(p, rows);
+    const uint32_t columns = many ? tq_attend_many_columns(p, rows) : tq_attend_columns(p);
+    return (row_blocks){.many = many,
+                        .rows = rows,
+                        .columns = columns,
+                        .held = columns < most ? most : columns,
+                        .dense = columns < most ? columns : most};
+}
+
 /* All that does not lie in the workspace. */
 static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch *b, tq_prepare_args *a,
                       tq_merge_args *m) {
@@ -309,9 +329,7 @@ static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch 
                        b->n_sequences, b->n_queries, p->layer.max_positions);
     const bool capped = p->layer.softcap > 0.0f;
     const float unit = p->layer.scale * (capped ? 1.0f : log2_e);
-    t->rows = p->group * (uint32_t)b->n_queries;
-    const bool many = tq_attend_is_many(p, t->rows);
-    const uint32_t columns = many ? tq_attend_many_columns(p, t->rows) : tq_attend_columns(p);
+    const row_blocks blocks = blocks_of(p, b->n_queries);
     t->dense_rows = b->dense_rows;
     t->n_sinks = (uint32_t)b->n_sinks;
     t->recent_capacity = (uint32_t)b->recent_capacity;
@@ -322,10 +340,11 @@ static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch 
     t->kv_heads = p->layer.n_kv_heads;
     t->group = p->group;
     t->queries = (uint32_t)b->n_queries;
-    t->row_blocks = (t->rows - 1) / columns + 1;
-    t->columns = columns < TQ_ATTEND_COLUMNS ? TQ_ATTEND_COLUMNS : columns;
-    t->dense_columns = columns < TQ_ATTEND_COLUMNS ? columns : TQ_ATTEND_COLUMNS;
-    t->dense_blocks = (t->rows - 1) / t->dense_columns + 1;
+    t->rows = (uint32_t)blocks.rows;
+    t->row_blocks = (t->rows - 1) / blocks.columns + 1;
+    t->columns = blocks.held;
+    t->dense_columns = blocks.dense;
+    t->dense_blocks = (t->rows - 1) / blocks.dense + 1;
     t->softcap = p->layer.softcap;
     t->slopes = b->slopes;
     t->causal = !p->layer.bidirectional;
@@ -342,8 +361,8 @@ static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch 
     a->q = (tq_prepare_queries){q.data, q.row_stride, q.head_stride, (uint32_t)p->layer.q_type};
     a->v_dim = p->layer.v_head_dim;
     a->rotate = p->layer.domain == TQ_ORIGINAL;
-    a->columns = columns;
-    a->many = many;
+    a->columns = blocks.columns;
+    a->many = blocks.many;
     a->twice = p->shape.accuracy == TQ_ATTEND_EXACT;
     take_order(&p->k_plan, &a->code_group, &a->linear);
     a->code_scale = unit * k_scale / p->k_factor;
@@ -357,7 +376,7 @@ static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch 
                          .multiprocessors = a->multiprocessors,
                          .early = a->early,
                          .rotate = a->rotate,
-                         .many = many,
+                         .many = blocks.many,
                          .type = (uint32_t)out_type,
                          .base2 = b->base2 != 0,
                          .out = b->out,
@@ -392,17 +411,14 @@ static int launch(const tq_cuda_attention *p, const tq_prepare_args *a, tq_merge
 static tq_status place(const tq_cuda_attention *p, const tq_cuda_attention_batch *b,
                        tq_attend_memory *memory) {
     const size_t stretch = b->k == NULL || b->k->centre == NULL ? 0 : p->centre_stretch;
-    const size_t rows = p->group * b->n_queries, heads = b->n_sequences * p->layer.n_kv_heads;
-    const bool many = tq_attend_is_many(p, rows);
-    const size_t columns = many ? tq_attend_many_columns(p, rows) : tq_attend_columns(p);
-    const size_t held = columns < TQ_ATTEND_COLUMNS ? TQ_ATTEND_COLUMNS : columns;
-    const size_t dense = columns < TQ_ATTEND_COLUMNS ? columns : TQ_ATTEND_COLUMNS;
-    const tq_attend_size size = {.sequences = b->n_sequences, /* all within the plan's limits */
-                                 .rows = heads * ((rows - 1) / columns + 1) * held,
-                                 .columns = held,
-                                 .dense_rows = heads * ((rows - 1) / dense + 1) * TQ_ATTEND_COLUMNS,
-                                 .stretches =
-                                     stretch == 0 ? 1 : (p->layer.max_positions - 1) / stretch + 1};
+    const size_t heads = b->n_sequences * p->layer.n_kv_heads;
+    const row_blocks blocks = blocks_of(p, b->n_queries);
+    const tq_attend_size size = {
+        .sequences = b->n_sequences,
+        .rows = heads * ((blocks.rows - 1) / blocks.columns + 1) * blocks.held,
+        .columns = blocks.held,
+        .dense_rows = heads * ((blocks.rows - 1) / blocks.dense + 1) * TQ_ATTEND_COLUMNS,
+        .stretches = stretch == 0 ? 1 : (p->layer.max_positions - 1) / stretch + 1};
     return tq_attend_place(p, &size, memory);
 }
 
