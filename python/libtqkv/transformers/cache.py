@@ -46,8 +46,9 @@ class TqCache(Cache):
         linear attention, layers that share another's keys. For a model on a CUDA device they are there, and `kind` is
         one of formats alone, such as "tq6/tq4".
 
-        TqkvError: DEVICE for such a model if this package has no libtqkv_cuda, UNSUPPORTED for another kind there; FORMAT for a kind that is none, HEAD_DIM for one that does not serve the model's heads, POSITION for
-        a capacity that the kind does not fit into. ValueError for a kind of layer that transformers itself lacks.
+        TqkvError: DEVICE for such a model if this package has no libtqkv_cuda, UNSUPPORTED for another kind there; FORMAT
+        for a kind that is none, HEAD_DIM for one that does not serve the model's heads, POSITION for a capacity that the
+        kind does not fit into. ValueError for a kind of layer that transformers itself lacks.
         """
         config = getattr(model, "config", model).get_text_config(decoder=True)
         if capacity is None:

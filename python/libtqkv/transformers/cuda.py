@@ -211,18 +211,5 @@ class TqCudaLayer(TqLayer):
         self.pads = [self.pads[i] for i in indices]
         self._place()
 
-    def batch_repeat_interleave(self, repeats: int) -> None:
-        self._select([i for i in range(len(self.pads)) for _ in range(repeats)])
-
-    def batch_select_indices(self, indices: torch.Tensor) -> None:
-        self._select(torch.arange(len(self.pads))[indices.cpu()].tolist())
-
     def activate_past_recording(self) -> None:
         """`slack` positions beyond a window are always there to go back to."""
-
-    def _mask_sizes(self, query_length: int) -> tuple[int, int]:
-        before = self.seen if self.window is None else min(self.seen, self.window - 1)
-        return before + query_length, self.seen - before
-
-    def get_max_length(self) -> int:
-        return -1 if self.window is None else self.window

@@ -118,11 +118,12 @@ class TqLayer(CacheLayerMixin):
         return self._mask_sizes(query_length)
 
     def _mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.seen + query_length, 0
+        before = self.seen if self.window is None else min(self.seen, self.window - 1)
+        return before + query_length, self.seen - before
 
     def get_max_length(self) -> int:
-        """-1: it grows; what the capacity cannot hold is refused."""
-        return -1
+        """The window; -1: it grows, and what the capacity cannot hold is refused."""
+        return -1 if self.window is None else self.window
 
     def attend(self, query: torch.Tensor, mask: Optional[torch.Tensor], options: dict) -> torch.Tensor:
         """Appends what update() took, and attends: query [B, H, n, D] to [B, n, H, E]."""
@@ -207,11 +208,11 @@ class TqLayer(CacheLayerMixin):
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Each row so many times, one behind the other."""
-        self._select([i for i in range(len(self.rows)) for _ in range(repeats)])
+        self._select([i for i in range(len(self.pads)) for _ in range(repeats)])
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         """Some rows, by number or by a mask of all."""
-        self._select(torch.arange(len(self.rows))[indices].tolist())
+        self._select(torch.arange(len(self.pads))[indices.cpu()].tolist())
 
     def offload(self) -> None:
         """It is on the CPU already."""
@@ -247,11 +248,3 @@ class TqSlidingLayer(TqLayer):
     def activate_past_recording(self) -> None:
         """`slack` positions beyond the window are always there to go back to."""
         self.record_past = True
-
-    def _mask_sizes(self, query_length: int) -> tuple[int, int]:
-        before = min(self.seen, self.sliding_window - 1)
-        return before + query_length, self.seen - before
-
-    def get_max_length(self) -> int:
-        """The window."""
-        return self.sliding_window
