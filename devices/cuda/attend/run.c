@@ -372,7 +372,7 @@ static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch 
 
     *m = (tq_merge_args){.v_plan = p->v_device,
                          .v_dim = a->v_dim,
-                         .columns = columns,
+                         .columns = blocks.columns,
                          .multiprocessors = a->multiprocessors,
                          .early = a->early,
                          .rotate = a->rotate,
