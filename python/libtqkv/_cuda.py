@@ -11,6 +11,8 @@ import os
 from pathlib import Path
 from typing import Any, Optional
 
+import numpy as np
+
 from . import _core
 from .errors import Status, _raised
 
@@ -67,15 +69,29 @@ def encode(codec: tuple, x: Any, codes: Any, norms: Any, centre: Any, stretch: i
     """x [G, T, D] to codes [G, T, ..] and norms [G, T]. Waits for the device, to tell of what is not finite."""
     fault = no_fault(x)
     with current(x):
-        _core.cuda_encode(place(x), codec, x.transpose(0, 1), codes[None], norms[None], None, 0, centre, stretch, fault)
+        _core.cuda_encode(place(x), codec, x.transpose(0, 1), codes[None], norms[None], None, 0, centre, stretch, None, fault)
     check(fault, x, "x")
 
 
-def append(codec: tuple, x: Any, codes: Any, norms: Any, slots: Any, fault: Any) -> None:
+def uploaded(arrays: list, like: Any) -> list:
+    """Arrays int64 of NumPy's where `like` is, in one copy that nobody waits for."""
+    import torch
+    ends = np.cumsum([array.size for array in arrays])
+    flat = onto(torch.from_numpy(np.concatenate([array.ravel() for array in arrays])), like)
+    return [flat[end - array.size:end].view(array.shape) for end, array in zip(ends.tolist(), arrays)]
+
+
+def onto(host: Any, like: Any) -> Any:
+    return host.pin_memory().to(like.device, non_blocking=True)
+
+
+def append(codec: tuple, x: Any, codes: Any, norms: Any, slots: Any, fault: Any, centres: Any = None,
+           numbers: Any = None) -> None:
     """Vectors x [n, G, D] to slots, int64 [n], of pages codes [P, G, R, ..] and norms [P, G, R]: slot i is row i % R of
-    page i // R. Waits for nothing."""
+    page i // R, and none if it is negative. Of each, centre numbers[i] of centres float16 [S, G, D] is taken off. Waits for
+    nothing."""
     with current(x):
-        _core.cuda_encode(place(x), codec, x, codes, norms, slots, 0, None, 0, fault)
+        _core.cuda_encode(place(x), codec, x, codes, norms, slots, 0, centres, int(centres is not None), numbers, fault)
 
 
 def no_fault(like: Any) -> Any:
@@ -116,13 +132,14 @@ def plan(device: int, shape: tuple, formats: tuple, score: tuple, sight: tuple, 
 
 def run(q: Any, out: Any, k: tuple, v: tuple, n: int, lengths: Any, positions: int, *, scale: float, softcap: float = 0.0,
         causal: bool = True, window: int = 0, sink_positions: int = 0, lse: Any = None, sinks: Any = None,
-        slopes: Any = None, tables: Any = None) -> None:
+        slopes: Any = None, tables: Any = None, dense: Optional[tuple] = None) -> None:
     """Attention of B sequences of n queries.
 
     q, out      [B n, H, D] and [B n, H, E], strides but of the last dimension
     k, v        (numbers of a codec, codes [P, G, R, ..], norms [P, G, R], centre, stretch): sequence b lies in page b
     lengths     int32 [B], each at most `positions`
-    tables      int32 [B, stretches], with centres of stretches
+    tables      int32 [B, stretches]: numbers of centres; their stretch may be 0, and there is one
+    dense       (encoded lengths int32 [B], sinks of keys float16 [B, G, S, D], of values, rings of what is not encoded)
     """
     at = place(q)
     (k_format, k_dim, *_), (v_format, v_dim, *_) = k[0], v[0]
@@ -130,9 +147,9 @@ def run(q: Any, out: Any, k: tuple, v: tuple, n: int, lengths: Any, positions: i
     any_layout = rows % 16 != 0 or k[1].shape[3] % 16 != 0 or v[1].shape[3] % 16 != 0
     made, room = plan(at[0], (q.shape[1], k[1].shape[1], k_dim, v_dim), (k_format, v_format), (scale, softcap),
                       (causal, window, sink_positions), (sequences, sequences * up(n, 1), up(positions, 512)),
-                      tuple(_KINDS[str(x.dtype).rpartition(".")[2]] for x in (q, out)), (any_layout, k[4]))
+                      tuple(_KINDS[str(x.dtype).rpartition(".")[2]] for x in (q, out)), (any_layout, k[4], dense is not None))
     with current(q):
-        _core.cuda_attend(at, made, q, out, lse, k, v, n, lengths, tables, sinks, slopes, empty(q, (max(room, 1),), "uint8"))
+        _core.cuda_attend(at, made, q, out, lse, k, v, n, lengths, tables, sinks, slopes, dense, empty(q, (max(room, 1),), "uint8"))
 
 
 def attention(q: Any, k: Any, v: Any, *, scale: Optional[float] = None, causal: bool = True, window: int = 0,

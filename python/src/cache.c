@@ -47,9 +47,8 @@ static void dealloc(PyObject *self) {
     Py_DECREF((PyObject *)type);
 }
 
-/* A suffix of the name that says something, or the default's values. */
-static int read_name(const char *name, uint32_t heads, uint32_t dim, uint64_t capacity,
-                     tq_cache_config *c) {
+int core_cache_kind(const char *name, uint32_t heads, uint32_t dim, uint64_t capacity,
+                    tq_cache_config *c) {
     *c = tq_cache_config_default(heads, dim, (size_t)capacity);
     if (strcmp(name, "default") == 0) return 0;
     const tq_status status = tq_cache_config_from_name(name, c);
@@ -70,7 +69,7 @@ static int make(core_cache *c, const arguments *a) {
     tq_cache_config config;
     core_array centre = {0};
     tq_status status = TQ_OK;
-    if (read_name(a->name, a->heads, a->k_dim, a->capacity, &config) < 0) return -1;
+    if (core_cache_kind(a->name, a->heads, a->k_dim, a->capacity, &config) < 0) return -1;
     config.policy = (tq_cache_policy)a->policy;
     config.layer.v.head_dim = a->v_dim;
     config.layer.k_store = (tq_store)a->k_store;

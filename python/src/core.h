@@ -248,6 +248,10 @@ int core_cache_vectors(PyObject *k_given, PyObject *v_given, const core_cache *c
  */
 int core_cache_plan(const core_cache *c, core_run *r, tq_attention_config *config);
 
+/** What a kind's name says, or "default", of a global cache. -1 with an exception. */
+int core_cache_kind(const char *name, uint32_t heads, uint32_t dim, uint64_t capacity,
+                    tq_cache_config *c);
+
 /** An empty object of a type, without a cache. */
 core_cache *core_cache_alloc(PyTypeObject *type, const core_cache *like);
 

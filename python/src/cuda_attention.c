@@ -9,7 +9,7 @@ static void forget_plan(PyObject *capsule) {
 }
 
 /* cuda_plan(device, (H, G, D, E), (k_format, v_format), (scale, softcap), (causal, window, sinks),
- * (sequences, queries, positions), (q_type, out_type), (any_layout, stretch)) -> (plan, bytes of
+ * (sequences, queries, positions), (q_type, out_type), (any_layout, stretch, dense)) -> (plan, bytes of
  * workspace). It may compile for seconds. */
 static PyObject *cuda_plan(PyObject *self, PyObject *args) {
     (void)self;
@@ -21,9 +21,10 @@ static PyObject *cuda_plan(PyObject *self, PyObject *args) {
     tq_cuda_attention_info info = {0};
     tq_cuda_attention *plan = NULL;
     tq_status status;
-    if (!PyArg_ParseTuple(args, "i(IIII)(ii)(ff)(pKK)(KKK)(ii)(pK)", &device, &heads, &kv_heads, &k_dim,
+    if (!PyArg_ParseTuple(args, "i(IIII)(ii)(ff)(pKK)(KKK)(ii)(pKp)", &device, &heads, &kv_heads, &k_dim,
                           &v_dim, &k_format, &v_format, &scale, &softcap, &causal, &window, &sinks,
-                          &sequences, &queries, &positions, &q_type, &out_type, &c.any_layout, &stretch))
+                          &sequences, &queries, &positions, &q_type, &out_type, &c.any_layout, &stretch,
+                          &c.dense))
         return NULL;
     tq_cuda *cuda = core_cuda_device(device);
     if (cuda == NULL) return NULL;
@@ -94,32 +95,63 @@ static void release_side(side *s) {
     core_array_release(&s->centre);
 }
 
-/* What a run has beside its keys and values. */
+/* What a run has beside its codes. */
 typedef struct run {
     core_array q, out, lse, sinks, slopes, lengths, tables, workspace;
+    core_array coded, sink_k, sink_v, recent_k, recent_v;
 } run;
 
 static void release_run(run *r) {
-    core_array *const all[] = {&r->q,      &r->out,     &r->lse,    &r->sinks,
-                               &r->slopes, &r->lengths, &r->tables, &r->workspace};
+    core_array *const all[] = {&r->q,       &r->out,      &r->lse,       &r->sinks, &r->slopes,
+                               &r->lengths, &r->tables,   &r->workspace, &r->coded, &r->sink_k,
+                               &r->sink_v,  &r->recent_k, &r->recent_v};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         core_array_release(all[i]);
 }
 
-/* cuda_attend(place, plan, q, out, lse, k, v, n, lengths, tables, sinks, slopes, workspace): q [B
+/* (encoded lengths int32 [B], sinks of k and v, recent ones), float16 [B][G][..][D], each or None; or
+ * None in all. */
+static int take_dense(PyObject *tuple, run *r, const core_cuda_place *place) {
+    PyObject *coded, *given[4];
+    if (tuple == Py_None) return 0;
+    if (!PyArg_ParseTuple(tuple, "OOOOO", &coded, &given[0], &given[1], &given[2], &given[3]) ||
+        core_cuda_packed(coded, &r->coded, "coded", CORE_BIT(CORE_I32), 1, place) < 0)
+        return -1;
+    core_array *const to[] = {&r->sink_k, &r->sink_v, &r->recent_k, &r->recent_v};
+    static const char *const names[] = {"sink_k", "sink_v", "recent_k", "recent_v"};
+    for (int i = 0; i < 4; i++)
+        if (core_cuda_packed(given[i], to[i], names[i], CORE_BIT(CORE_F16), 4, place) < 0 ||
+            (to[i]->data != NULL &&
+             core_array_expect(to[i], 0, r->lengths.shape[0], "the number of sequences") < 0))
+            return -1;
+    if (r->coded.data != NULL)
+        return core_array_expect(&r->coded, 0, r->lengths.shape[0], "the number of sequences");
+    return 0;
+}
+
+static tq_cuda_dense dense_of(const core_array *a) {
+    return (tq_cuda_dense){.data = a->data, .n = a->n};
+}
+
+static size_t rows_of(const core_array *a) {
+    return a->data != NULL ? a->shape[2] : 0;
+}
+
+/* cuda_attend(place, plan, q, out, lse, k, v, n, lengths, tables, sinks, slopes, dense, workspace): q [B
  * n][H][D], out [B n][H][E], lse float32 [B n][H] or None, lengths int32 [B], tables int32 [B][stretches]
  * or None, sinks and slopes float32 [H] or None, workspace uint8. Nobody waits. */
 static PyObject *cuda_attend(PyObject *self, PyObject *args) {
     (void)self;
-    enum { PLACE, PLAN, Q, OUT, LSE, K, V, LENGTHS, TABLES, SINKS, SLOPES, WORKSPACE, N };
+    enum { PLACE, PLAN, Q, OUT, LSE, K, V, LENGTHS, TABLES, SINKS, SLOPES, DENSE, WORKSPACE, N };
     PyObject *a[N];
     unsigned long long n;
     core_cuda_place place;
     side k = {0}, v = {0};
     run r = {0};
     tq_status status = TQ_OK;
-    if (!PyArg_ParseTuple(args, "OOOOOOOKOOOOO", &a[PLACE], &a[PLAN], &a[Q], &a[OUT], &a[LSE], &a[K],
-                          &a[V], &n, &a[LENGTHS], &a[TABLES], &a[SINKS], &a[SLOPES], &a[WORKSPACE]))
+    if (!PyArg_ParseTuple(args, "OOOOOOOKOOOOOO", &a[PLACE], &a[PLAN], &a[Q], &a[OUT], &a[LSE], &a[K],
+                          &a[V], &n, &a[LENGTHS], &a[TABLES], &a[SINKS], &a[SLOPES], &a[DENSE],
+                          &a[WORKSPACE]))
         return NULL;
     const tq_cuda_attention *plan = PyCapsule_GetPointer(a[PLAN], plan_name);
     const unsigned f32 = CORE_BIT(CORE_F32), i32 = CORE_BIT(CORE_I32);
@@ -133,6 +165,7 @@ static PyObject *cuda_attend(PyObject *self, PyObject *args) {
         core_cuda_packed(a[TABLES], &r.tables, "tables", i32, 2, &place) == 0 &&
         core_cuda_packed(a[SINKS], &r.sinks, "sinks", f32, 1, &place) == 0 &&
         core_cuda_packed(a[SLOPES], &r.slopes, "slopes", f32, 1, &place) == 0 &&
+        take_dense(a[DENSE], &r, &place) == 0 &&
         core_cuda_packed(a[WORKSPACE], &r.workspace, "workspace", CORE_BIT(CORE_U8), 1, &place) == 0 &&
         core_array_expect(&r.q, 0, r.lengths.shape[0] * (size_t)n, "sequences times queries") == 0 &&
         core_array_expect(&r.out, 0, r.q.shape[0], "that of q") == 0 &&
@@ -151,6 +184,13 @@ static PyObject *cuda_attend(PyObject *self, PyObject *args) {
                                                .centre_tables = r.tables.data,
                                                .centre_table_stride =
                                                    r.tables.data != NULL ? r.tables.shape[1] : 0,
+                                               .coded_lengths = r.coded.data,
+                                               .n_sinks = rows_of(&r.sink_k),
+                                               .recent_capacity = rows_of(&r.recent_k),
+                                               .sink_k = dense_of(&r.sink_k),
+                                               .sink_v = dense_of(&r.sink_v),
+                                               .recent_k = dense_of(&r.recent_k),
+                                               .recent_v = dense_of(&r.recent_v),
                                                .q = r.q.data,
                                                .n_q = r.q.n,
                                                .q_token_stride = r.q.stride[0],

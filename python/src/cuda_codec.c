@@ -22,22 +22,23 @@ static void release_pages(pages *p) {
     core_array_release(&p->norms);
 }
 
-/* cuda_encode(place, codec, x, codes, norms, slots, first_slot, centre, stretch, fault): x [n][G][D];
- * slots int64 [n] or None: from first_slot on; centre float16 [S][G][D] or None; fault int64 [1]. Nobody
- * waits. */
+/* cuda_encode(place, codec, x, codes, norms, slots, first_slot, centre, stretch, positions, fault): x
+ * [n][G][D]; slots int64 [n] or None: from first_slot on; centre float16 [S][G][D] or None; positions
+ * int64 [n], which centres go by, or None: from 0 on; fault int64 [1]. Nobody waits. */
 static PyObject *cuda_encode(PyObject *self, PyObject *args) {
     (void)self;
     PyObject *place_given, *codec_given, *x_given, *codes_given, *norms_given, *slots_given,
-        *centre_given, *fault_given;
+        *centre_given, *positions_given, *fault_given;
     unsigned long long first_slot, stretch;
     core_cuda_place place;
-    core_array x = {0}, slots = {0}, centre = {0}, fault = {0};
+    core_array x = {0}, slots = {0}, centre = {0}, positions = {0}, fault = {0};
     pages to = {0};
     tq_cuda_side side = {0};
     tq_status status = TQ_OK;
     tq_cuda *cuda = NULL;
-    if (!PyArg_ParseTuple(args, "OOOOOOKOKO", &place_given, &codec_given, &x_given, &codes_given,
-                          &norms_given, &slots_given, &first_slot, &centre_given, &stretch, &fault_given))
+    if (!PyArg_ParseTuple(args, "OOOOOOKOKOO", &place_given, &codec_given, &x_given, &codes_given,
+                          &norms_given, &slots_given, &first_slot, &centre_given, &stretch,
+                          &positions_given, &fault_given))
         return NULL;
     const bool ready =
         core_cuda_place_get(place_given, &place) == 0 && core_codec(codec_given, &side.codec) == 0 &&
@@ -48,6 +49,9 @@ static PyObject *cuda_encode(PyObject *self, PyObject *args) {
         core_cuda_packed(slots_given, &slots, "slots", CORE_BIT(CORE_I64), 1, &place) == 0 &&
         (slots.data == NULL || core_array_expect(&slots, 0, x.shape[0], "the number of vectors") == 0) &&
         core_cuda_packed(centre_given, &centre, "centre", CORE_BIT(CORE_F16), 3, &place) == 0 &&
+        core_cuda_packed(positions_given, &positions, "positions", CORE_BIT(CORE_I64), 1, &place) == 0 &&
+        (positions.data == NULL ||
+         core_array_expect(&positions, 0, x.shape[0], "the number of vectors") == 0) &&
         core_cuda_packed(fault_given, &fault, "fault", CORE_BIT(CORE_I64), 1, &place) == 0 &&
         (cuda = core_cuda_device(place.device)) != NULL;
     if (ready) {
@@ -70,7 +74,8 @@ static PyObject *cuda_encode(PyObject *self, PyObject *args) {
                                               .page_rows = to.codes.shape[2],
                                               .n_slots = to.codes.shape[0] * to.codes.shape[2],
                                               .slots = slots.data,
-                                              .first_slot = first_slot};
+                                              .first_slot = first_slot,
+                                              .positions = positions.data};
         Py_BEGIN_ALLOW_THREADS status =
             core_cuda_status(core_cuda()->encode(cuda, &params, place.stream));
         Py_END_ALLOW_THREADS
@@ -78,6 +83,7 @@ static PyObject *cuda_encode(PyObject *self, PyObject *args) {
     core_array_release(&x);
     core_array_release(&slots);
     core_array_release(&centre);
+    core_array_release(&positions);
     core_array_release(&fault);
     release_pages(&to);
     return core_done(ready, status);

@@ -67,6 +67,19 @@ static PyObject *status_name(PyObject *self, PyObject *args) {
     return PyUnicode_FromString(tq_status_name((tq_status)status));
 }
 
+/* kind(name, capacity) -> (sinks, recent, learn_centre, centre_stretch) */
+static PyObject *kind(PyObject *self, PyObject *args) {
+    (void)self;
+    const char *name;
+    unsigned long long capacity;
+    tq_cache_config c;
+    if (!PyArg_ParseTuple(args, "sK", &name, &capacity) ||
+        core_cache_kind(name, 1, 256, capacity, &c) < 0)
+        return NULL;
+    return Py_BuildValue("nnnn", (Py_ssize_t)c.sinks, (Py_ssize_t)c.recent, (Py_ssize_t)c.learn_centre,
+                         (Py_ssize_t)c.centre_stretch);
+}
+
 /* isas() -> [(name, available)] */
 static PyObject *isas(PyObject *self, PyObject *none) {
     (void)self, (void)none;
@@ -120,6 +133,7 @@ PyMethodDef core_info_methods[] = {{"version", version, METH_NOARGS, NULL},
                                    {"format", format, METH_VARARGS, NULL},
                                    {"rule", rule, METH_VARARGS, NULL},
                                    {"rule_of", rule_of, METH_VARARGS, NULL},
+                                   {"kind", kind, METH_VARARGS, NULL},
                                    {"row_size", row_size, METH_O, NULL},
                                    {"status_name", status_name, METH_VARARGS, NULL},
                                    {"isas", isas, METH_NOARGS, NULL},

@@ -62,8 +62,8 @@ static tq_status encode_vector(const tq_cuda_encode_params *p, const tq_cuda_sid
     const size_t dim = k->codec.head_dim, at = t * k->src_token_stride + g * k->src_head_stride;
     const int64_t slot = p->slots ? p->slots[t] : (int64_t)((p->first_slot + t) % p->n_slots);
     const size_t page = (size_t)slot / p->page_rows, row = (size_t)slot % p->page_rows;
-    const size_t number =
-        k->centre_stretch ? (p->first_position + t) / k->centre_stretch % k->n_centres : 0;
+    const uint64_t position = p->positions ? (uint64_t)p->positions[t] : p->first_position + t;
+    const size_t number = k->centre_stretch ? position / k->centre_stretch % k->n_centres : 0;
     const uint16_t *centre = k->centre ? k->centre + (number * p->n_kv_heads + g) * dim : NULL;
     float x[1024];
     size_t code_bytes, norm_bytes;
@@ -124,8 +124,8 @@ void tq_cuda_attention_free(tq_cuda_attention *attention) {
     free(attention);
 }
 
-/* A sequence's page, a ring once it is longer, as the CPU has it. */
-static tq_view page_of(const tq_view *from, size_t i, size_t length, const int32_t *table,
+/* A sequence's page from a position on, as the CPU has it. */
+static tq_view page_of(const tq_view *from, size_t i, size_t heads, size_t first, const int32_t *table,
                        size_t stretches) {
     tq_view v = *from;
     v.data = (const char *)from->data + i * from->page_stride;
@@ -133,9 +133,22 @@ static tq_view page_of(const tq_view *from, size_t i, size_t length, const int32
     v.norms = (const char *)from->norms + i * from->norm_page_stride;
     v.n_norms = from->n_norms - i * from->norm_page_stride;
     v.capacity = from->page_rows;
-    v.ring_start = length > v.capacity ? length % v.capacity : 0;
+    v.ring_start = first % v.capacity;
     v.page_rows = v.page_stride = v.norm_page_stride = v.pool_pages = 0;
-    if (v.centre_stretch) v.centre_table = table, v.n_centre_table = stretches;
+    if (table && v.centre_stretch) v.centre_table = table, v.n_centre_table = stretches;
+    if (table && !v.centre_stretch) /* one of its own */
+        v.centre += (size_t)table[0] * heads * v.codec.head_dim, v.n_centres = 1;
+    return v;
+}
+
+static tq_view dense_of(const tq_cuda_dense *d, size_t i, size_t heads, uint32_t dim, size_t capacity,
+                        size_t first) {
+    tq_view v;
+    const size_t n = heads * capacity * dim;
+    if (d->row_stride || d->head_stride || d->sequence_stride || (i + 1) * n > d->n ||
+        tq_view_dense(&v, TQ_F16, dim, heads, capacity, d->data + i * n, n) != TQ_OK)
+        abort();
+    v.ring_start = first % capacity;
     return v;
 }
 
@@ -156,13 +169,34 @@ static tq_status run_sequence(const tq_cuda_attention_config *c, const tq_cuda_a
                    dim * item);
     if (n == 0) return TQ_OK;
     const int32_t *table = b->centre_tables ? b->centre_tables + i * b->centre_table_stride : NULL;
-    const size_t held = least(length, b->k->page_rows);
-    const tq_segment segment = {.k = page_of(b->k, i, length, table, b->centre_table_stride),
-                                .v = page_of(b->v, i, length, NULL, 0),
-                                .length = held,
-                                .first_position = length - held};
+    const size_t sinks = least(b->n_sinks, length);
+    size_t coded = b->coded_lengths ? (size_t)b->coded_lengths[i] : length;
+    coded = coded < sinks ? sinks : least(coded, length);
+    const size_t held = least(coded - sinks, b->k->page_rows), recent = length - coded;
+    const size_t kv = c->layer.n_kv_heads;
+    if (recent > b->recent_capacity)
+        return tq_fail(TQ_E_POSITION, recent, "recent", "more than the ring holds");
+    tq_segment segments[3];
+    size_t n_segments = 0;
+    if (sinks)
+        segments[n_segments++] =
+            (tq_segment){.k = dense_of(&b->sink_k, i, kv, c->layer.head_dim, b->n_sinks, 0),
+                         .v = dense_of(&b->sink_v, i, kv, (uint32_t)dim, b->n_sinks, 0),
+                         .length = sinks};
+    if (held)
+        segments[n_segments++] =
+            (tq_segment){.k = page_of(b->k, i, kv, coded - held, table, b->centre_table_stride),
+                         .v = page_of(b->v, i, kv, coded - held, NULL, 0),
+                         .length = held,
+                         .first_position = coded - held};
+    if (recent)
+        segments[n_segments++] =
+            (tq_segment){.k = dense_of(&b->recent_k, i, kv, c->layer.head_dim, b->recent_capacity, coded),
+                         .v = dense_of(&b->recent_v, i, kv, (uint32_t)dim, b->recent_capacity, coded),
+                         .length = recent,
+                         .first_position = coded};
     const tq_sequence sequence = {
-        .segments = &segment, .n_segments = 1, .n_queries = n, .query_end = length};
+        .segments = segments, .n_segments = n_segments, .n_queries = n, .query_end = length};
     const size_t q_at = (token + skipped) * b->q_token_stride,
                  out_at = (token + skipped) * b->out_token_stride;
     const tq_attention_batch one = {.size = sizeof one,
@@ -200,6 +234,10 @@ tq_status tq_cuda_attention_run(const tq_cuda_attention *attention, const tq_cud
         b->n_sequences > b->k->pool_pages)
         return tq_fail(TQ_E_SIZE, b->n_sequences, "n_sequences",
                        "more than the plan, or the pages, are for");
+    if (!c->dense && (b->sink_k.data || b->recent_k.data))
+        return tq_fail(TQ_E_FORMAT, 0, "dense", "the plan is for codes alone");
+    if ((b->coded_lengths == NULL) != (b->recent_k.data == NULL))
+        return tq_fail(TQ_E_NULL, 0, "coded_lengths", "with recent_k, or neither");
     if (!c->any_layout && (b->k->page_rows % 16 || b->k->row_stride % 16 || b->v->row_stride % 16))
         return tq_fail(TQ_E_STRIDE, 0, "layout", "the fast kernels do not read this layout");
     for (size_t i = 0; status == TQ_OK && i < b->n_sequences; i++)

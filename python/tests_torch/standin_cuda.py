@@ -82,6 +82,7 @@ def cuda(monkeypatch, standin_library):
         monkeypatch.setattr(torch, name, made(getattr(torch, name)))
     from_numpy = torch.from_numpy
     monkeypatch.setattr(_cuda, "moved", lambda array, like: None if array is None else on_cuda(from_numpy(array)))
+    monkeypatch.setattr(_cuda, "onto", lambda host, like: on_cuda(host))
     _cuda.load()
     assert _core.cuda_devices()[0][0] == "Stand-in"
     return on_cuda

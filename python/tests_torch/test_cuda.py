@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from libtqkv import Codec, Codes, Status, TqkvError, attention
+from libtqkv import Cache, Codec, Codes, Status, TqkvError, _core, attention
 from libtqkv.transformers import TqCache, TqCudaLayer, TqLayer, TqSlidingLayer, enable
-from libtqkv.transformers.cuda import Faults
+from libtqkv.transformers.cuda import Steps
+from libtqkv.transformers.places import Move, Rule
 from standin_cuda import OnCuda, cuda, standin_library  # noqa: F401: fixtures
 
 
@@ -161,40 +162,93 @@ def drawn(n, batch=3, heads=4, dtype=torch.float32):
     return [torch.randn(batch, h, n, 64).to(dtype) for h in (2, 2, heads)]
 
 
+KINDS = ["tq6/tq4+unbiased", "default", "tq4+centre=all", "tq8/tq4+centre=48+sinks=5", "tq4+recent=7+sinks=3", "tq4+sinks=2",
+         "tq6/tq4+centre=64+recent=90"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("window", [None, 24])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_layers_attend_as_the_cpus_do(cuda, window, dtype):
-    """A long prompt in chunks, steps, rows moved and repeated, a crop, and more: all outputs are the same, and of rings,
-    which are cut elsewhere, the same but for roundings."""
-    near = {torch.float32: 2e-6, torch.bfloat16: 2e-2}[dtype] if window else 0
+def test_layers_attend_as_the_cpus_do(cuda, kind, window, dtype):
+    """A long prompt in chunks, steps, rows moved and repeated, crops, and more: all outputs are the same, and of rings and
+    chunks, which are cut elsewhere, the same but for roundings."""
     torch.manual_seed(5)
-    kind, options = "tq6/tq4+unbiased", {"scale": 0.2, "softcap": None}
+    options = {"scale": 0.2, "softcap": None}
     host = TqLayer(kind, 2000) if window is None else TqSlidingLayer(window, kind)
     device = TqCudaLayer(kind, 2000, window)
+    host.chunk = window and device.chunk  # what is in float16 depends on how a prompt was cut
     assert device.get_max_length() == host.get_max_length() and device.batch_size == -1
 
     def both(n, batch=3):
         data = drawn(n, batch, dtype=dtype)
         expected, got = step(host, lambda x: x, *data, options), step(device, cuda, *data, options)
+        near = {torch.float32: 2e-6, torch.bfloat16: 2e-2}[dtype] if window or n > device.chunk else 0
         assert got.is_cuda and got.dtype == dtype and torch.allclose(got.cpu(), expected, rtol=near, atol=near), n
         assert device.seen == host.seen and device.get_mask_sizes(3) == host.get_mask_sizes(3)
+        assert [row.encoded_end for row in host.rows] == device.encoded
 
-    for n in (600, 1, 1, 7, 1):
+    for n in (3, 1, 1, 70, 1, 600, *[1] * 70, 7, 1):
         both(n)
     for layer in (host, device):
         layer.reorder_cache(torch.tensor([2, 0, 0]))
         layer.batch_repeat_interleave(2)
         layer.batch_select_indices(torch.tensor([0, 3, 5, 1]))
     both(1, batch=4)
-    for layer in (host, device):
-        layer.crop(-5)
-    for n in (1, 300, 1):
-        both(n, batch=4)
-    if window is None:
+    for crop in (5, 1, 140):
+        for layer in (host, device):
+            layer.crop(-crop)
+        for n in (1, 9, *[1] * 60, 300, 1):
+            both(n, batch=4)
+    if window is None and kind == KINDS[0]:
         assert device.nbytes_used == host.nbytes_used and device.nbytes < 2 * device.nbytes_used
     for layer in (host, device):
         layer.reset()
     both(2)
+
+
+def test_centres_of_rows_that_are_padded(cuda):
+    """Rows whose stretches begin in different steps, and keys with a mean that a centre is for."""
+    torch.manual_seed(8)
+    kind, options, mean = "tq4/tq6+centre=64+recent=32+sinks=2", {"scale": None}, 3 * torch.randn(1, 2, 1, 64)
+    host, device = TqLayer(kind, 400), TqCudaLayer(kind, 400)
+    real = torch.ones(3, 90, dtype=torch.bool)
+    real[1, :37] = real[2, :89] = False
+    for n in (90, *[1] * 150):
+        before = real.shape[1] - 90 if n == 90 else real.shape[1]
+        if n == 1:
+            real = torch.cat([real, torch.ones(3, 1, dtype=torch.bool)], 1)
+        mask = (torch.ones(n, before + n, dtype=torch.bool).tril(before) & real[:, None])[:, None]
+        k, v, q = drawn(n)
+        expected, got = step(host, lambda x: x, k + mean, v, q, options, mask), step(device, cuda, k + mean, v, q, options, mask)
+        seen = real[:, -n:]
+        assert torch.equal(got.cpu()[seen], expected[seen])
+    assert [row.encoded_end for row in host.rows] == device.encoded == [192, 171, 119]
+    for row, end, held in zip(host.rows, device.encoded, device.centres):
+        for stretch in range((end - 1) // 64 + 1):
+            centre = row.k_centre(max(64 * stretch, 2))
+            assert centre is not None and np.array_equal(centre, held[stretch].cpu().numpy())
+
+
+def test_places_are_the_cpus():
+    """What is encoded at each length, for rules, pieces and rewinds drawn at random."""
+    rng = np.random.default_rng(4)
+    for _ in range(60):
+        sinks, recent, learn = (int(x) for x in rng.integers(0, [8, 40, 2]))
+        stretch = int(rng.integers(1, 90)) if learn else 0
+        kind = "tq4" + f"+sinks={sinks}" * (sinks > 0) + f"+recent={recent}" * (recent > 0) + f"+centre={stretch}" * learn
+        host, rule, encoded = Cache(1, 64, kind, capacity=1000), Rule(*_core.kind(kind, 1000)), 0
+        while host.length < 900:
+            n = int(rng.choice([1, 1, 1, 2, 30, 150], p=[.3, .2, .2, .1, .1, .1]))
+            n = min(n, 1000 - host.length)
+            move = Move(rule, [host.length], [n], [encoded], n, 1000, 1000)
+            host.append(*np.zeros((2, n, 1, 64), np.float32))
+            encoded = move.ends[0]
+            assert encoded == host.encoded_end, (kind, host.length)
+            if rng.random() < 0.1:
+                back = int(rng.integers(0, host.length + 1))
+                host.truncate(back)
+                encoded = min(encoded, back)
+                assert encoded == host.encoded_end, (kind, host.length)
 
 
 def test_padded_rows(cuda):
@@ -213,11 +267,12 @@ def test_padded_rows(cuda):
 
 
 def test_what_layers_refuse(cuda):
-    for kind in ("default", "tq4+recent", "tq6/tq4+centre+sinks", "f16", "tq4/bf16", "tq4+plain+plain"):
-        with pytest.raises(TqkvError, match="formats alone") as caught:
+    for kind in ("f16", "tq4/bf16", "bf16/tq4+recent"):
+        with pytest.raises(TqkvError, match="both in codes") as caught:
             TqCudaLayer(kind, 100)
         assert caught.value.status == Status.UNSUPPORTED
-    for kind, capacity, status in (("tq9", 10, Status.FORMAT), ("tq4", 0, Status.POSITION)):
+    for kind, capacity, status in (("tq9", 10, Status.FORMAT), ("tq4", 0, Status.POSITION), ("tq4+plain+plain", 9, Status.NORM_RULE),
+                                   ("tq4+recent=10", 9, Status.POSITION), ("tq4+centre=x", 9, Status.POSITION)):
         with pytest.raises(TqkvError) as caught:
             TqCudaLayer(kind, capacity)
         assert caught.value.status == status
@@ -238,8 +293,8 @@ def test_what_layers_refuse(cuda):
 
 
 def test_faults_are_told_a_step_later(cuda):
-    faults = Faults()
-    first, second = TqCudaLayer("tq4", 50, None, faults), TqCudaLayer("tq4", 50, None, faults)
+    steps = Steps()
+    first, second = TqCudaLayer("tq4", 50, None, steps), TqCudaLayer("tq4", 50, None, steps)
     k, v, q = drawn(4)
     step(first, cuda, k, v, q, {})
     v[1, 0, 2, 5] = float("inf")
@@ -255,8 +310,9 @@ def test_for_model_chooses(llama, standin_library, monkeypatch):
 
     monkeypatch.setenv("TQKV_CUDA_LIBRARY", str(standin_library))
     assert {type(layer) for layer in TqCache.for_model(OnDevice, "tq6/tq4").layers} == {TqCudaLayer}
-    with pytest.raises(TqkvError, match="formats alone"):
-        TqCache.for_model(OnDevice)
+    assert {layer.rule for layer in TqCache.for_model(OnDevice).layers} == {Rule(1, 64, 64, 256)}
+    with pytest.raises(TqkvError, match="both in codes"):
+        TqCache.for_model(OnDevice, "f16")
 
 
 class Bridge(TqCudaLayer):
@@ -269,13 +325,14 @@ class Bridge(TqCudaLayer):
         return super().attend(query.as_subclass(OnCuda), mask, options).cpu()
 
 
+@pytest.mark.parametrize("kind", ["tq8/tq6", "tq8+centre+recent=80+sinks"])
 @pytest.mark.parametrize("options", [{}, {"num_beams": 3}, {"prompt_lookup_num_tokens": 4}, {"num_return_sequences": 2, "num_beams": 2}])
-def test_models_write_what_they_write_on_the_cpu(cuda, llama, gemma3, prompts, options):
+def test_models_write_what_they_write_on_the_cpu(cuda, llama, gemma3, prompts, kind, options):
     for model in (llama, gemma3):
         enable(model)
         ids, mask = (x[:1] if "prompt_lookup_num_tokens" in options else x for x in prompts)
         texts = []
         windows = [getattr(layer, "sliding_window", None) for layer in TqCache.for_model(model).layers]
-        for cache in (TqCache.for_model(model, "tq8/tq6"), TqCache(layers=[Bridge("tq8/tq6", 2048, w) for w in windows])):
+        for cache in (TqCache.for_model(model, kind), TqCache(layers=[Bridge(kind, 2048, w) for w in windows])):
             texts.append(model.generate(ids, attention_mask=mask, past_key_values=cache, max_new_tokens=40, do_sample=False, **options))
         assert torch.equal(*texts)

@@ -10,7 +10,7 @@ from transformers.cache_utils import DYNAMIC_LAYER_TYPE_MAPPING, Cache, get_laye
 from transformers.configuration_utils import PreTrainedConfig
 
 from .._cuda import load
-from .cuda import Faults, TqCudaLayer
+from .cuda import Steps, TqCudaLayer
 from .layers import TqLayer, TqSlidingLayer
 
 
@@ -43,10 +43,10 @@ class TqCache(Cache):
                    reached takes no memory
 
         Layers of full and of sliding attention are kept in codes, all others as transformers keeps them: states of
-        linear attention, layers that share another's keys. For a model on a CUDA device they are there, and `kind` is
-        one of formats alone, such as "tq6/tq4".
+        linear attention, layers that share another's keys. For a model on a CUDA device they are there, and both sides
+        of `kind` in codes.
 
-        TqkvError: DEVICE for such a model if this package has no libtqkv_cuda, UNSUPPORTED for another kind there; FORMAT
+        TqkvError: DEVICE for such a model if this package has no libtqkv_cuda, UNSUPPORTED for f16 or bf16 there; FORMAT
         for a kind that is none, HEAD_DIM for one that does not serve the model's heads, POSITION for a capacity that the
         kind does not fit into. ValueError for a kind of layer that transformers itself lacks.
         """
@@ -54,7 +54,7 @@ class TqCache(Cache):
         if capacity is None:
             capacity = getattr(config, "max_position_embeddings", None) or 131072
         layers: list[Any] = []
-        on_cuda, faults = getattr(getattr(model, "device", None), "type", None) == "cuda", Faults()
+        on_cuda, steps = getattr(getattr(model, "device", None), "type", None) == "cuda", Steps()
         if on_cuda:
             load()
         types, each = get_layer_types_and_kwargs(config)
@@ -63,7 +63,7 @@ class TqCache(Cache):
         for number, (name, options) in enumerate(zip(types, each)):
             if on_cuda and name in ("full_attention", "sliding_attention"):
                 window = options["sliding_window"] if name == "sliding_attention" else None
-                layers.append(TqCudaLayer(kind, capacity, window, faults))
+                layers.append(TqCudaLayer(kind, capacity, window, steps))
             elif name == "full_attention":
                 layers.append(TqLayer(kind, capacity))
             elif name == "sliding_attention":
