@@ -19,16 +19,18 @@ typedef enum tq_isa {
     TQ_ISA_AVXVNNI = 2,    /**< AVX2's, and AVX-VNNI, the dot product of bytes without AVX-512 */
     TQ_ISA_AVX512 = 3,     /**< AVX2's, and AVX-512 F, BW, DQ, VL */
     TQ_ISA_AVX512VBMI = 4, /**< and AVX-512 VBMI, VBMI2, VNNI */
-    TQ_ISA_NEON = 5,       /**< AArch64 */
-    TQ_ISA_NEONDOTPROD = 6 /**< and the dot product of bytes (FEAT_DotProd) */
+    TQ_ISA_AMX = 5,  /**< and AMX-TILE, AMX-INT8, on Linux, whose leave for the process is asked for when
+                          levels are; only in builds with -DTQKV_AMX=ON */
+    TQ_ISA_NEON = 6, /**< AArch64 */
+    TQ_ISA_NEONDOTPROD = 7 /**< and the dot product of bytes (FEAT_DotProd) */
 } tq_isa;
 
 /** All levels, worst to best, also those that this machine lacks. Static storage; *count tells how many.
  */
 TQ_API const tq_isa *tq_isas(size_t *count);
 
-/** "scalar", "avx2", "avxvnni", "avx512", "avx512vbmi", "neon" or "neondotprod"; NULL for a value that is
- * none. */
+/** "scalar", "avx2", "avxvnni", "avx512", "avx512vbmi", "amx", "neon" or "neondotprod"; NULL for a value
+ * that is none. */
 TQ_API const char *tq_isa_name(tq_isa isa);
 
 /** The level of that name. TQ_E_NULL, TQ_E_ISA; *isa is untouched on failure. */

@@ -9,14 +9,19 @@
 #include "cpu/features.h"
 #include "tqkv/cpu.h"
 
-static const tq_isa levels[] = {TQ_ISA_SCALAR,     TQ_ISA_AVX2, TQ_ISA_AVXVNNI,    TQ_ISA_AVX512,
-                                TQ_ISA_AVX512VBMI, TQ_ISA_NEON, TQ_ISA_NEONDOTPROD};
-static const char *const names[] = {"scalar",     "avx2", "avxvnni",    "avx512",
-                                    "avx512vbmi", "neon", "neondotprod"};
+static const tq_isa levels[] = {TQ_ISA_SCALAR,     TQ_ISA_AVX2, TQ_ISA_AVXVNNI, TQ_ISA_AVX512,
+                                TQ_ISA_AVX512VBMI, TQ_ISA_AMX,  TQ_ISA_NEON,    TQ_ISA_NEONDOTPROD};
+static const char *const names[] = {"scalar",     "avx2", "avxvnni", "avx512",
+                                    "avx512vbmi", "amx",  "neon",    "neondotprod"};
 /* The level that each adds to. Processors with AVX-512 need not have AVX-VNNI. */
-static const tq_isa below[] = {TQ_ISA_SCALAR, TQ_ISA_SCALAR, TQ_ISA_AVX2, TQ_ISA_AVX2,
-                               TQ_ISA_AVX512, TQ_ISA_SCALAR, TQ_ISA_NEON};
+static const tq_isa below[] = {TQ_ISA_SCALAR, TQ_ISA_SCALAR,     TQ_ISA_AVX2,   TQ_ISA_AVX2,
+                               TQ_ISA_AVX512, TQ_ISA_AVX512VBMI, TQ_ISA_SCALAR, TQ_ISA_NEON};
 enum { N_LEVELS = sizeof levels / sizeof levels[0] };
+#ifdef TQKV_AMX
+#define HAS_AMX true
+#else
+#define HAS_AMX false
+#endif
 
 /* The level of each row of the list. */
 enum {
@@ -25,6 +30,7 @@ enum {
     LEVEL_avxvnni = TQ_ISA_AVXVNNI,
     LEVEL_avx512 = TQ_ISA_AVX512,
     LEVEL_avx512vbmi = TQ_ISA_AVX512VBMI,
+    LEVEL_amx = TQ_ISA_AMX,
     LEVEL_neon = TQ_ISA_NEON,
     LEVEL_neondotprod = TQ_ISA_NEONDOTPROD,
 };
@@ -77,8 +83,9 @@ static tq_isa best_available(void) {
 
 static tq_status check_available(tq_isa isa) {
     if (tq_isa_available(isa)) return TQ_OK;
-    return tq_fail(TQ_E_ISA, 0, "isa", "%s is not available on this machine; the best level here is %s",
+    return tq_fail(TQ_E_ISA, 0, "isa", "%s is not available %s; the best level here is %s",
                    tq_isa_name(isa) == NULL ? "that level" : tq_isa_name(isa),
+                   isa == TQ_ISA_AMX && !HAS_AMX ? "in this build (TQKV_AMX)" : "on this machine",
                    tq_isa_name(best_available()));
 }
 
@@ -140,7 +147,7 @@ tq_status tq_isa_from_name(const char *name, tq_isa *isa) {
         }
     return tq_fail(
         TQ_E_ISA, 0, "isa",
-        "no instruction set '%.40s': there are scalar, avx2, avxvnni, avx512, avx512vbmi, neon, "
+        "no instruction set '%.40s': there are scalar, avx2, avxvnni, avx512, avx512vbmi, amx, neon, "
         "neondotprod",
         name);
 }

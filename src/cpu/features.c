@@ -4,6 +4,9 @@
 #ifdef __APPLE__
 #define _DARWIN_C_SOURCE /* sysctlbyname() */
 #endif
+#ifdef TQKV_AMX
+#define _DEFAULT_SOURCE /* syscall() */
+#endif
 #include "cpu/features.h"
 
 #include <stdatomic.h>
@@ -53,6 +56,28 @@ static bool has_avxvnni(void) {
     return __get_cpuid_count(7, 1, &a, &b, &c, &d) && has_all(a, AVX_VNNI);
 }
 
+#if defined(TQKV_AMX) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* CPUID leaf 7, EDX; XCR0 */
+#define AMX_TILE   (1u << 24)
+#define AMX_INT8   (1u << 25)
+#define TILE_STATE 0x60000u
+
+/* Threads have no room for tiles until the process asks for it, once for all of them. */
+static bool has_amx(unsigned words, unsigned state) {
+    enum { REQUEST_STATE = 0x1023, TILE_DATA = 18 };
+    return has_all(words, AMX_TILE | AMX_INT8) && has_all(state, TILE_STATE) &&
+           syscall(SYS_arch_prctl, REQUEST_STATE, TILE_DATA) == 0;
+}
+#else
+static bool has_amx(unsigned words, unsigned state) {
+    (void)words, (void)state;
+    return false;
+}
+#endif
+
 static unsigned detect(void) {
     unsigned a, b, c, d;
     if (!__get_cpuid(1, &a, &b, &c, &d) || !has_all(c, FMA | OSXSAVE | AVX | F16C)) return 0;
@@ -64,7 +89,8 @@ static unsigned detect(void) {
     if (!has_all(state, ZMM_STATE) || !has_all(b, AVX512F | AVX512DQ | AVX512BW | AVX512VL))
         return levels;
     const bool vbmi = has_all(c, AVX512VBMI | AVX512VBMI2 | AVX512VNNI);
-    return levels | BIT(TQ_ISA_AVX512) | (vbmi ? BIT(TQ_ISA_AVX512VBMI) : 0);
+    return levels | BIT(TQ_ISA_AVX512) | (vbmi ? BIT(TQ_ISA_AVX512VBMI) : 0) |
+           (vbmi && has_amx(d, state) ? BIT(TQ_ISA_AMX) : 0);
 }
 
 #elif defined(TQ_AARCH64)

@@ -5,7 +5,7 @@ import re
 
 from support import CommandTest, gaussian, main
 
-LEVELS = ["scalar", "avx2", "avxvnni", "avx512", "avx512vbmi", "neon", "neondotprod"]
+LEVELS = ["scalar", "avx2", "avxvnni", "avx512", "avx512vbmi", "amx", "neon", "neondotprod"]
 OPERATIONS = {"rotate", "sum_squares", "quantize", "dequantize", "pack", "unpack", "requantize", "scan", "multiply",
          "reduce_max", "scale", "f16_to_f32", "f32_to_f16", "bf16_to_f32", "f32_to_bf16",
               "score", "accumulate", "score_codes", "accumulate_codes", "softcap", "exp_sum",

@@ -12,7 +12,7 @@
 
 enum { MOST_POSITIONS = 33, CHUNK = 128, ROW_BYTES = sizeof(tq_query_head) + 2 * TQ_MAX_DIM };
 
-static const size_t row_counts[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, TQ_DIGIT_ROWS};
+static const size_t row_counts[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 23, TQ_DIGIT_ROWS};
 enum { ROW_COUNTS = sizeof row_counts / sizeof row_counts[0], MOST_COUNT = TQ_DIGIT_ROWS };
 
 static size_t digits_of(const tq_codebook_tables *book) {

@@ -6,10 +6,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "kernels/attend/digits_vec.h"
-#include "kernels/attend/fetch_vec.h"
-
-enum { DIGITS_MOST = 128 }; /* positions whose weights are summed up at once */
+#include "kernels/attend/value_tile_vec.h"
 
 /* Rows of weights with zeros behind them, to four positions and to all of a block's rows. */
 typedef struct digit_weights {
@@ -41,40 +38,6 @@ V_INLINE void gather_weights(digit_weights *g, const unsigned bits, const unsign
 V_INLINE int32_t value_bias(const digit_weights *g, const unsigned bits, const unsigned d, unsigned r) {
     if (V_VALUE_BIAS == 0) return 0;
     return V_VALUE_BIAS * (g->totals[0][r] + (bits > 4 && d == 1 ? g->totals[1][r] : 0));
-}
-
-/* Four positions' planes or codes at one place of a row. */
-typedef struct four_codes {
-    vb nibbles[4];
-    vb codes[2][4];
-} four_codes;
-
-/* Of positions, of which there are n, those that are not there are the first once more, and weigh
- * nothing. */
-V_INLINE four_codes four_codes_of(const unsigned bits, size_t dim, const uint8_t *packed,
-                                  size_t packed_stride, size_t n, size_t piece, size_t at,
-                                  const bool whole) {
-    four_codes c;
-    V_FOR (t, 4) {
-        const uint8_t *row = packed + (t < n ? t : 0) * packed_stride;
-        vb both[2];
-        if (bits == 4 && whole) {
-            c.nibbles[t] = v_bytes_at(row + piece / 2 + at);
-            continue;
-        }
-        digit_load(bits, dim, row, piece, at, whole, both);
-        c.codes[0][t] = both[0];
-        c.codes[1][t] = both[1];
-    }
-    return c;
-}
-
-/* Bytes of two codes are interleaved before they are taken apart: half of the shuffles. */
-V_INLINE vb four_interleaved(const four_codes *c, const unsigned bits, const bool whole,
-                             const unsigned odd, const unsigned j) {
-    if (bits != 4 || !whole) return v_interleaved(c->codes[odd], j);
-    const vb pairs = v_interleaved(c->nibbles, j);
-    return odd ? v_nibbles_high(pairs) : v_bytes_and(pairs, 15);
 }
 
 /* Where part i lies: parts that come of the same shuffles follow each other. */
@@ -136,11 +99,6 @@ V_INLINE void value_sums_end(const value_sums *s, const digit_weights *g, const 
         if (r < g->rows)
             v_sums_add(bits <= 4 ? high : v_sums_join(high, s->low[r * parts + i]), to + r * sum_stride);
     }
-}
-
-/* Where the sums of part j of a half lie, of V_BYTES codes that stand `at` from its start. */
-V_INLINE size_t part_place(size_t piece, size_t at, size_t odd, size_t j) {
-    return piece + odd * TQ_DIGIT_HALF + j * 16 + at / 4;
 }
 
 /* Sums of parts [first, first + parts) of V_BYTES codes of each half of a piece: registers hold so many
@@ -223,33 +181,6 @@ V_INLINE void accumulate_digits_rows(const digit_book *b, const unsigned bits, c
     }
 }
 
-/* Digits of V_BYTES codes of each half of a piece, of all positions by fours: part after part, by turns
- * V_BYTES high ones and, if there are any, as many low ones. */
-typedef struct value_tile {
-    _Alignas(64) uint8_t digits[8 * DIGITS_MOST / 4 * 2 * V_BYTES];
-} value_tile;
-
-V_INLINE size_t value_tile_at(const unsigned bits, size_t part, size_t t) {
-    return (part * DIGITS_MOST / 4 + t / 4) * DIGITS_OF(bits) * V_BYTES;
-}
-
-V_INLINE void fill_values(value_tile *tile, const digit_book *b, const unsigned bits, size_t dim,
-                          size_t n, const uint8_t *packed, size_t packed_stride, size_t piece,
-                          size_t at) {
-    for (size_t t = 0; t < n; t += 4) {
-        const four_codes codes =
-            four_codes_of(bits, dim, packed + t * packed_stride, packed_stride, n - t, piece, at, true);
-        V_FOR (i, 4)
-            fetch_ahead(packed + (t + i) * packed_stride + piece * bits / 8, 16 * bits, packed_stride);
-        V_FOR (i, 8) {
-            const vb code = four_interleaved(&codes, bits, true, i / 4, i % 4);
-            uint8_t *to = tile->digits + value_tile_at(bits, i, t);
-            v_bytes_store_all(to, v_digits(&b->high, bits, code));
-            if (bits > 4) v_bytes_store_all(to + V_BYTES, v_digits(&b->low, bits, code));
-        }
-    }
-}
-
 V_INLINE void accumulate_tile_of(const value_tile *tile, const digit_weights *g, const unsigned bits,
                                  size_t n, size_t piece, size_t at, int32_t *sums, size_t sum_stride) {
     const unsigned q = V_DIGIT_ROWS, fit = V_SUMS / (q * DIGITS_OF(bits)), parts = fit < 1 ? 1 : fit;
@@ -297,7 +228,7 @@ V_INLINE void accumulate_many_rows(const digit_book *b, const unsigned bits, siz
         const size_t half = digits_in_half(bits, dim, piece);
         for (size_t at = 0; at < half; at += V_BYTES)
             if (digits_whole(bits, dim, piece, at)) {
-                fill_values(&tile, b, bits, dim, n, packed, packed_stride, piece, at);
+                fill_values(&tile, b, bits, dim, n, packed, packed_stride, piece, at, true);
                 for (size_t i = 0; i < blocks; i++)
                     accumulate_tile(&tile, &g[i], bits > 4, n, piece, at,
                                     sums + i * V_DIGIT_ROWS * sum_stride, sum_stride);

@@ -105,6 +105,29 @@ V_INLINE vb v_interleaved(const vb x[4], const unsigned j) {
     const vb b = j < 2 ? _mm512_unpacklo_epi8(x[2], x[3]) : _mm512_unpackhi_epi8(x[2], x[3]);
     return j % 2 == 0 ? _mm512_unpacklo_epi16(a, b) : _mm512_unpackhi_epi16(a, b);
 }
+/* Sixteen vectors of sixteen fours of bytes: four i of vector j becomes four j of vector i. */
+V_INLINE void v_fours_transpose(vb x[16]) {
+    vb t[16], u[16];
+    V_FOR (i, 8) {
+        t[2 * i] = _mm512_unpacklo_epi32(x[2 * i], x[2 * i + 1]);
+        t[2 * i + 1] = _mm512_unpackhi_epi32(x[2 * i], x[2 * i + 1]);
+    }
+    V_FOR (i, 4) /* within sixteen bytes: four vectors' fours 4 lane + 0 to 3 */
+        V_FOR (j, 2) {
+            u[4 * i + 2 * j] = _mm512_unpacklo_epi64(t[4 * i + j], t[4 * i + j + 2]);
+            u[4 * i + 2 * j + 1] = _mm512_unpackhi_epi64(t[4 * i + j], t[4 * i + j + 2]);
+        }
+    V_FOR (i, 4) {
+        const vb a = _mm512_shuffle_i32x4(u[i], u[4 + i], 0x44),
+                 b = _mm512_shuffle_i32x4(u[i], u[4 + i], 0xEE);
+        const vb c = _mm512_shuffle_i32x4(u[8 + i], u[12 + i], 0x44),
+                 d = _mm512_shuffle_i32x4(u[8 + i], u[12 + i], 0xEE);
+        x[i] = _mm512_shuffle_i32x4(a, c, 0x88);
+        x[4 + i] = _mm512_shuffle_i32x4(a, c, 0xDD);
+        x[8 + i] = _mm512_shuffle_i32x4(b, d, 0x88);
+        x[12 + i] = _mm512_shuffle_i32x4(b, d, 0xDD);
+    }
+}
 V_INLINE void v_sums_add(vi sums, int32_t *to) {
     _mm512_storeu_si512(to, _mm512_add_epi32(_mm512_loadu_si512(to), sums));
 }
