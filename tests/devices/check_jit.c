@@ -296,9 +296,9 @@ static void test_missing(void **state) {
 /* Attention's texts, one kernel of each: builds without TQKV_CUDA_PREFILL compile those of many rows
  * nowhere else. */
 static void test_attention(void **state) {
-    static const char *const names[] = {"tq_attend<80, 80, 4, 8, 0, 1, 227>",
-                                        "tq_prefill<128, 128, 4, 4, 1, 0, 227>",
-                                        "tq_prefill<256, 256, 6, 4, 8, 0, 163>"};
+    static const char *const names[] = {
+        "tq_attend<80, 80, 4, 8, 0, 1, 227>", "tq_prefill<128, 128, 4, 4, 1, 0, 227>",
+        "tq_prefill<256, 256, 4, 4, 1, 0, 227>", "tq_prefill<256, 256, 6, 4, 8, 0, 163>"};
     static const char *const options[] = {"-std=c++17", "-default-device"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {

@@ -179,9 +179,15 @@ static const struct {
              {64, 64, TQ_TQ8, TQ_TQ8, 0},   {256, 256, TQ_TQ6_V1, TQ_TQ5_V1, 0}};
 enum { N_KINDS = sizeof kinds / sizeof kinds[0] };
 
+/* Two warps hold half as many rows of long vectors. */
+static size_t kind_tokens(size_t i) {
+    const size_t k = i / 2, few = kinds[k].d > 128 || kinds[k].e > 128 ? FEW_TOKENS / 2 + 1 : FEW_TOKENS;
+    return i % 2 == 0 ? few : MANY_TOKENS;
+}
+
 static tq_cuda_attention_config kind_config(size_t i) {
     const size_t k = i / 2;
-    tq_cuda_attention_config config = config_for(i % 2 == 0 ? FEW_TOKENS : MANY_TOKENS);
+    tq_cuda_attention_config config = config_for(kind_tokens(i));
     config.layer.head_dim = kinds[k].d, config.layer.v_head_dim = kinds[k].e;
     config.layer.k_format = kinds[k].k, config.layer.v_format = kinds[k].v;
     config.layer.scale = 1.0f / sqrtf((float)kinds[k].d);
@@ -202,7 +208,7 @@ static void check_kinds(void) {
     for (size_t i = 0; i < 2 * N_KINDS; i++)
         plans[i] = plan_for(&configs[i]);
     for (size_t i = 0; i < 2 * N_KINDS; i++) {
-        const size_t n = i % 2 == 0 ? FEW_TOKENS : MANY_TOKENS;
+        const size_t n = kind_tokens(i);
         expect_kernel(&plans[i], &configs[i]);
         for (size_t j = 0; j < 2; j++) {
             scene s = scene_for("prefill, kinds", &configs[i], n);

@@ -164,12 +164,19 @@ static tq_status make_ready(const tq_cuda_attention *p, tq_attend_kernel *k, tq_
     return TQ_OK;
 }
 
+static tq_status find_ahead(tq_cuda_attention *p) {
+    int capability;
+    TRY(tq_cuda_fail((cudaError_t)tq_cuda_compiled_for(&capability), "kernel"));
+    p->ahead = capability >= 90;
+    return TQ_OK;
+}
+
 static tq_status make_few(tq_cuda_attention *p, const char *cache_dir, tq_cuda_attention_info *info) {
     const tq_attend_shape *const s = &p->shape;
     char name[NAME];
     snprintf(name, sizeof name, "tq_attend<%u, %u, %u, %u, %u, %u, %u>", s->k_dim, s->v_dim, s->k_format,
              s->v_format, s->accuracy, s->any_layout, s->shared_kib);
-    p->few.function = p->cuda->major >= 9 ? tq_cuda_attend_built_in(s) : NULL;
+    p->few.function = p->ahead ? tq_cuda_attend_built_in(s) : NULL;
     if (p->few.function == NULL) TRY(compile(p, name, false, cache_dir, &p->few, info));
     return make_ready(p, &p->few, &info->few);
 }
@@ -180,6 +187,8 @@ static tq_status make_many(tq_cuda_attention *p, const char *cache_dir, tq_cuda_
     const tq_attention_config *const layer = &p->layer;
     const uint32_t warp_rows = TQ_PREFILL_WARP_ROWS(layer->head_dim, layer->v_head_dim);
     const size_t rows = most_rows(p);
+    /* Tiles of eight warps' own are too much for 163 KiB where vectors are long. */
+    const bool small = warp_rows < 32 && p->shape.shared_kib < 227;
     char name[NAME];
     if (rows < TQ_PREFILL_FROM || p->shape.accuracy != TQ_ATTEND_FAST ||
         layer->head_dim > TQ_PREFILL_MOST_DIM || layer->v_head_dim > TQ_PREFILL_MOST_DIM ||
@@ -189,12 +198,12 @@ static tq_status make_many(tq_cuda_attention *p, const char *cache_dir, tq_cuda_
                                 .v_dim = layer->v_head_dim,
                                 .k_format = p->shape.k_format,
                                 .v_format = p->shape.v_format,
-                                .team = rows > 2 * (size_t)warp_rows ? TQ_PREFILL_WARPS : 1,
+                                .team = rows > 2 * (size_t)warp_rows || small ? TQ_PREFILL_WARPS : 1,
                                 .any_layout = p->shape.any_layout,
                                 .shared_kib = p->shape.shared_kib};
     snprintf(name, sizeof name, "tq_prefill<%u, %u, %u, %u, %u, %u, %u>", s.k_dim, s.v_dim, s.k_format,
              s.v_format, s.team, s.any_layout, s.shared_kib);
-    p->many.function = p->cuda->major >= 9 ? tq_cuda_prefill_built_in(&s) : NULL;
+    p->many.function = p->ahead ? tq_cuda_prefill_built_in(&s) : NULL;
     if (p->many.function == NULL) TRY(compile(p, name, true, cache_dir, &p->many, info));
     p->many_rows = s.team * warp_rows;
     info->many_from = TQ_PREFILL_FROM;
@@ -295,7 +304,8 @@ tq_status tq_cuda_attention_plan(tq_cuda *cuda, const tq_cuda_attention_config *
     if (status == TQ_OK) status = most_memory(p, &told.workspace_bytes); /* before it is compiled for */
     if (status == TQ_OK) status = tq_cuda_enter(&scope, cuda);
     if (status == TQ_OK) {
-        status = make_few(p, c.cache_dir, &told);
+        status = find_ahead(p);
+        if (status == TQ_OK) status = make_few(p, c.cache_dir, &told);
 #if TQKV_CUDA_PREFILL
         if (status == TQ_OK) status = make_many(p, c.cache_dir, &told);
         if (status == TQ_OK) status = most_memory(p, &told.workspace_bytes); /* of both kernels */

@@ -19,7 +19,9 @@ struct tq_cuda_attention {
     tq_attention_config layer; /* v_head_dim, max_sequences and max_queries filled in */
     tq_attend_shape shape;
     uint32_t group, centre_stretch;
-    bool dense;             /* float16 beside codes */
+    bool dense; /* float16 beside codes */
+    bool ahead; /* what was compiled ahead knows 9.0: built-in kernels are there, and those of a
+                   run may begin before the one before has ended */
     tq_plan k_plan, v_plan; /* but for v1's scale factor, which a view has */
     tq_cuda_plan k_device, v_device;
     const uint32_t *k_table, *v_table;

@@ -162,6 +162,13 @@ template <int N> static cudaError_t launch(tq_prepare_args p, unsigned threads, 
     return cudaLaunchKernelEx(&config, more ? prepare<N, true> : prepare<N, false>, p);
 }
 
+extern "C" int tq_cuda_compiled_for(int *capability) {
+    cudaFuncAttributes a = {};
+    const cudaError_t error = cudaFuncGetAttributes(&a, (const void *)prepare<0, true>);
+    *capability = a.ptxVersion;
+    return (int)error;
+}
+
 extern "C" int tq_cuda_launch_prepare(const tq_prepare_args *p, void *stream) {
     const cudaStream_t s = (cudaStream_t)stream;
     switch (p->k_plan.dim) {

@@ -75,6 +75,10 @@ int tq_cuda_launch_prepare(const tq_prepare_args *args, void *stream);
 int tq_cuda_launch_merge(const tq_merge_args *args, void *stream);
 int tq_cuda_launch_merge_partials(const tq_merge_partials_args *args, void *stream);
 
+/* What this device's copy of the kernels compiled ahead is for: 90 is compute capability 9.0. A build for
+ * older ones alone serves newer devices too, through its PTX. A cudaError_t. */
+int tq_cuda_compiled_for(int *capability);
+
 /* A kernel that was compiled ahead; NULL: there is none. */
 typedef struct tq_attend_shape {
     uint32_t k_dim, v_dim, k_format, v_format, accuracy, any_layout, shared_kib;

@@ -368,7 +368,7 @@ static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch 
     a->code_scale = unit * k_scale / p->k_factor;
     a->dense_scale = unit;
     a->multiprocessors = p->cuda->multiprocessors;
-    a->early = p->cuda->major >= 9;
+    a->early = p->ahead;
 
     *m = (tq_merge_args){.v_plan = p->v_device,
                          .v_dim = a->v_dim,

@@ -77,6 +77,7 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *a, const void *kernel) {
     *a = cudaFuncAttributes();
     a->maxThreadsPerBlock = (int)emulator::threads_of(kernel);
     a->sharedSizeBytes = STATIC_SHARED;
+    a->ptxVersion = 90;
     return cudaSuccess;
 }
 cudaError_t cudaFuncSetAttribute(const void *, cudaFuncAttribute, int) {
