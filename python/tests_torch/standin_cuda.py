@@ -18,12 +18,27 @@ get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
 get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
 
 
+def tensors(x):
+    if isinstance(x, torch.Tensor):
+        return [x]
+    parts = x.values() if isinstance(x, dict) else x if isinstance(x, (tuple, list)) else ()
+    return [tensor for part in parts for tensor in tensors(part)]
+
+
 class OnCuda(torch.Tensor):
-    """What is made of one says so too."""
+    """What is made of one says so too. Beside another tensor on the CPU, but for numbers and indices, it is refused, as on
+    a device."""
 
     is_cuda = True
     device = torch.device("cuda", 0)
     asked = 0  # for streams
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        if function.__name__ not in ("__getitem__", "__setitem__", "copy_", "__get__", "as_subclass"):
+            apart = [x for x in tensors((args, kwargs)) if not isinstance(x, OnCuda) and x.dim() > 0]
+            assert not apart, f"{function.__name__}(): tensors on a device and on the CPU"
+        return super().__torch_function__(function, types, args, kwargs or {})
 
     def cpu(self):
         return self.as_subclass(torch.Tensor)

@@ -155,7 +155,7 @@ def test_doctor(standin_library, tmp_path):
 
 def step(layer, on, k, v, q, options, mask=None):
     layer.update(on(k), on(v))
-    return layer.attend(on(q), mask, options)
+    return layer.attend(on(q), mask if mask is None else on(mask), options)
 
 
 def drawn(n, batch=3, heads=4, dtype=torch.float32):
@@ -304,6 +304,68 @@ def test_faults_are_told_a_step_later(cuda):
     assert caught.value.status == Status.NOT_FINITE
 
 
+def test_faults_end_with_a_reset_and_are_found_in_sinks(cuda):
+    layer = TqCudaLayer("tq4+recent=4+sinks=2", 50)
+    for value in (float("nan"), 1e5):  # which float16 does not hold
+        layer.reset()
+        k, v, q = drawn(4)
+        k[1, 0, 1, 5] = value
+        step(layer, cuda, k, v, q, {})
+        with pytest.raises(TqkvError, match="step before"):
+            step(layer, cuda, *drawn(1), {})
+        layer.reset()
+        for n in (4, 1):
+            assert step(layer, cuda, *drawn(n), {}).cpu().isfinite().all()
+        k[1, 0, 1, 5] = value
+        layer.reset()
+        step(layer, cuda, k, v, q, {})
+        layer.reset()  # before anybody looked
+        for n in (4, 1):
+            step(layer, cuda, *drawn(n), {})
+
+
+@pytest.mark.parametrize("kind", ["tq4", "default", "tq4+sinks=20", "tq4+centre=16"])
+def test_modes_of_pytorch_in_turns(cuda, kind):
+    layer = TqCudaLayer(kind, 500)
+    for mode, n in ((torch.inference_mode, 70), (torch.no_grad, 1), (torch.inference_mode, 300), (torch.no_grad, 70)):
+        with mode():
+            step(layer, cuda, *drawn(n), {})
+            layer.reorder_cache(torch.tensor([1, 0, 2]))
+            layer.crop(-2)
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_layers_that_share_positions_of_padded_rows(cuda, n):
+    torch.manual_seed(7)
+    host, device = TqLayer("tq4", 100), TqCudaLayer("tq4", 100)
+    real = torch.ones(3, 20, dtype=torch.bool)
+    real[1, :7] = real[2, :19] = False
+    for m in (20, n, n):
+        before = real.shape[1] if m == n else 0
+        if m == n:
+            real = torch.cat([real, torch.ones(3, n, dtype=torch.bool)], 1)
+        mask = (torch.ones(m, before + m, dtype=torch.bool).tril(before) & real[:, None])[:, None]
+        data, other = drawn(m), drawn(m)[2]
+        seen = real[:, -m:]
+        for query in (data[2], other):
+            expected, got = (step(layer, on, *data[:2], query, {}, mask) if query is data[2] else layer.attend(on(query), on(mask), {})
+                             for layer, on in ((host, lambda x: x), (device, cuda)))
+            assert torch.equal(got.cpu()[seen], expected[seen])
+        assert host.pads == device.pads == [0, 7, 19]
+
+
+def test_a_window_emptied_and_filled_again(cuda):
+    layer = TqCudaLayer("tq4", 50, 24)
+    step(layer, cuda, *drawn(2000), {})
+    layer.crop(-2000)
+    step(layer, cuda, *drawn(600), {})
+    layer.crop(-1)
+    assert layer.seen == 599
+    layer._pending = None
+    with pytest.raises(TqkvError, match="shares another's window"):
+        layer.attend(cuda(drawn(600)[2]), None, {})
+
+
 def test_for_model_chooses(llama, standin_library, monkeypatch):
     class OnDevice:
         config, device = llama.config, torch.device("cuda", 0)
@@ -322,7 +384,7 @@ class Bridge(TqCudaLayer):
         return super().update(k.as_subclass(OnCuda), v.as_subclass(OnCuda), *args, **kwargs)
 
     def attend(self, query, mask, options):
-        return super().attend(query.as_subclass(OnCuda), mask, options).cpu()
+        return super().attend(query.as_subclass(OnCuda), mask if mask is None else mask.as_subclass(OnCuda), options).cpu()
 
 
 @pytest.mark.parametrize("kind", ["tq8/tq6", "tq8+centre+recent=80+sinks"])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Optional
 
 import numpy as np
@@ -32,21 +33,28 @@ class Steps:
     in keys and values of any layer, read once a step, when the step before is done."""
 
     def __init__(self) -> None:
-        self.found: Any = None
+        self.forget()
+
+    def forget(self) -> None:
+        self.found: dict[Any, Any] = {}  # by device
         self.first: Any = None
         self.moves: dict[tuple, tuple[Move, list]] = {}
 
     def fault(self, layer: Any, like: torch.Tensor) -> Any:
-        if self.found is None:
-            self.found, self.first = _cuda.no_fault(like), layer
-        elif layer is self.first:
+        """Where encoders are to tell of faults, on the device of `like`. The first layer asks what they told."""
+        if layer is self.first:
             self.check()
-        return self.found
+        if not self.found:
+            self.first = layer
+        if like.device not in self.found:
+            with _kept():
+                self.found[like.device] = _cuda.no_fault(like)
+        return self.found[like.device]
 
     def check(self) -> None:
-        index = int(self.found.item())
+        index = max(int(found.item()) for found in self.found.values())
         if index != -1:
-            self.found = None
+            self.found = {}
             raise _core_error("NOT_FINITE", "k or v", index, "keys or values of the step before were not finite, or too "
                               "large: the text since then is not to be trusted; reset() begins anew")
 
@@ -54,7 +62,7 @@ class Steps:
              queries: int, like: torch.Tensor) -> tuple[Move, list]:
         """(a move, its numbers on the device: lengths as each run of so many queries sees them, encoded lengths, slots,
         those of sinks, of float16 that is kept and of keys that have aged, lessons)"""
-        key = rule, tuple(starts), tuple(counts), tuple(encoded), n, slots, centres
+        key = like.device, rule, tuple(starts), tuple(counts), tuple(encoded), n, slots, centres
         if key not in self.moves:
             if len(self.moves) == 4:  # kinds of layer, and a piece or two
                 del self.moves[next(iter(self.moves))]
@@ -64,6 +72,13 @@ class Steps:
                                    *move.lessons], like)
             self.moves[key] = move, [here[0].int(), *here[1:5], here[5:]]
         return self.moves[key]
+
+
+@contextlib.contextmanager
+def _kept() -> Any:
+    """What is made in here may be written to later on, whatever mode the model runs in then."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield
 
 
 def _mean(keys: torch.Tensor) -> torch.Tensor:
@@ -103,6 +118,7 @@ class TqCudaLayer(TqLayer):
 
     def _forget(self) -> None:
         super()._forget()
+        self.steps.forget()
         self.sides: list[tuple[Codec, Any, Any]] = []  # codec, codes [B, G, C, ..], norms [B, G, C]
         self.sinks: list[Any] = []  # of keys and of values, float16 [B, G, S, D]
         self.recent: list[Any] = []  # rings of what is not encoded, likewise
@@ -146,8 +162,9 @@ class TqCudaLayer(TqLayer):
         self.dtype, self.device = key_states.dtype, key_states.device
         self.pads, self.encoded = [0] * batch, [0] * batch
         for codec in self._codecs(k_dim, value_states.shape[-1]):
-            arrays = codec._arrays(key_states, heads, 0)
-            self.sides.append((codec, *(x[None].repeat(batch, *[1] * x.dim()) for x in arrays)))
+            with _kept():
+                arrays = codec._arrays(key_states, heads, 0)
+                self.sides.append((codec, *(x[None].repeat(batch, *[1] * x.dim()) for x in arrays)))
             for rows, to in ((self.rule.sinks, self.sinks), (self.rule.kept, self.recent)):
                 if rows:
                     to.append(self._zeros(batch, heads, rows, codec.head_dim))
@@ -155,7 +172,8 @@ class TqCudaLayer(TqLayer):
         self._make_room(self.capacity if self.is_sliding else 0)
 
     def _zeros(self, *shape: int, dtype: torch.dtype = torch.float16) -> Any:
-        return torch.zeros(shape, dtype=dtype, device=self.device)
+        with _kept():
+            return torch.zeros(shape, dtype=dtype, device=self.device)
 
     def _make_room(self, positions: int) -> None:
         """Tensors grow by halves and more; zeros, so that a slot which nothing was written to is a vector of zeros."""
@@ -164,11 +182,13 @@ class TqCudaLayer(TqLayer):
         rows = self._rows
         if positions <= rows and rows:
             return
-        rows = -(-max(positions, rows + rows // 2, 256) // 16) * 16
+        rows = max(positions, rows + rows // 2, 256)
+        rows = -(-(rows if self.is_sliding else min(rows, self.capacity)) // 16) * 16
 
         def grown(x: Any, at: int, n: int) -> Any:
             made = self._zeros(*x.shape[:at], n, *x.shape[at + 1:], dtype=x.dtype)
-            made.narrow(at, 0, x.shape[at]).copy_(x)
+            with _kept():
+                made.narrow(at, 0, x.shape[at]).copy_(x)
             return made
 
         self.sides = [(codec, grown(codes, 2, rows), grown(norms, 2, rows)) for codec, codes, norms in self.sides]
@@ -196,13 +216,16 @@ class TqCudaLayer(TqLayer):
         skips = self._padding(mask, batch, n, before)
         out = torch.empty((batch, n, heads, self.sides[1][0].head_dim), dtype=query.dtype, device=self.device)
         queries = query.transpose(1, 2)
-        pads = [pad + skip for pad, skip in zip(self.pads, skips)]
-        if keys is not None and not self.is_sliding:
-            self._make_room(self.seen - min(pads))
+        pads = self.pads  # if these are another layer's keys, it has counted their padding
+        if keys is not None:
+            pads = [pad + skip for pad, skip in zip(pads, skips)]
+            fault = self.steps.fault(self, keys[0])
+            if not self.is_sliding:
+                self._make_room(self.seen - min(pads))
         if keys is None and self.is_sliding and n > self.slack:
             raise _core_error("POSITION", "query", n, f"{n} queries of a layer that shares another's window of {self.window}: "
                               f"it holds {self.slack} positions more. Give the text in pieces of at most {self.slack}")
-        piece = self.chunk if self.is_sliding and keys is not None else n
+        piece = self.chunk if self.is_sliding and keys is not None else max(n, 1)
         for at in range(0, n, piece):
             m = min(piece, n - at)
             ends = [max(0, before + at + m - pad) for pad in pads]
@@ -210,7 +233,7 @@ class TqCudaLayer(TqLayer):
             move, here = self.steps.move(self.rule, [end - count for end, count in zip(ends, counts)], counts, self.encoded, m,
                                          self._rows, 0 if self.centres is None else self.centres.shape[1], self.chunk, query)
             if keys is not None:
-                self._write(move, here, [x[:, :, at:at + m] for x in keys])
+                self._write(move, here, [x[:, :, at:at + m] for x in keys], fault)
                 self.encoded = move.ends
             for number, begin in enumerate(range(0, m, self.chunk)):
                 some = slice(at + begin, at + min(begin + self.chunk, m))
@@ -218,11 +241,10 @@ class TqCudaLayer(TqLayer):
         self.pads, self._pending, self.top = pads, None, max(self.top, self.seen)
         return out
 
-    def _write(self, move: Move, here: list, keys: list) -> None:
+    def _write(self, move: Move, here: list, keys: list, fault: Any) -> None:
         """Encodes a piece [B, G, m, D]: values as they come, keys too if nothing is kept in float16; if it is, keys when they
         have aged, which takes them from the ring or the piece before the piece goes to the ring."""
         _, slots, sinks, recent, aged, lessons = here
-        fault = self.steps.fault(self, keys[0])
         (codec, codes, norms), values = self.sides
         if self.rule.kept:
             keys = [x.half() for x in keys]
@@ -240,7 +262,10 @@ class TqCudaLayer(TqLayer):
         for (row, column, place), to in ((recent, self.recent), (sinks, self.sinks)):
             if to and len(row):
                 for held, x in zip(to, keys):
-                    held[row, :, place] = x[row, :, column].half()
+                    x = x[row, :, column].half()
+                    held[row, :, place] = x
+                    if to is self.sinks:  # which are not encoded
+                        fault.masked_fill_((fault == -1) & ~x.isfinite().all(), 0)
 
     @staticmethod
     def _encode(side: tuple, x: torch.Tensor, slots: Any, fault: Any) -> None:
@@ -271,16 +296,19 @@ class TqCudaLayer(TqLayer):
                               f"and {self.slack} positions beyond it are kept")
         self.seen, self.pads = seen, pads
         self.encoded = [min(end, seen - pad) for end, pad in zip(self.encoded, pads)]
+        if all(pad == seen for pad in pads):
+            self.top = 0
 
     def _select(self, indices: list[int]) -> None:
         """Rows by number, copied."""
         if not self.is_initialized:
             return
         chosen = torch.tensor(indices, dtype=torch.int64, device=self.device)
-        self.sides = [(codec, codes[chosen], norms[chosen]) for codec, codes, norms in self.sides]
-        self.sinks, self.recent = ([x[chosen] for x in to] for to in (self.sinks, self.recent))
-        if self.centres is not None:
-            self.centres, self.tables = self.centres[chosen], None
+        with _kept():
+            self.sides = [(codec, codes[chosen], norms[chosen]) for codec, codes, norms in self.sides]
+            self.sinks, self.recent = ([x[chosen] for x in to] for to in (self.sinks, self.recent))
+            if self.centres is not None:
+                self.centres, self.tables = self.centres[chosen], None
         self.pads, self.encoded = ([given[i] for i in indices] for given in (self.pads, self.encoded))
 
     def activate_past_recording(self) -> None:

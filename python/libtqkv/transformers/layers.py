@@ -140,7 +140,8 @@ class TqLayer(CacheLayerMixin):
         else:
             for i, skip in enumerate(skips):
                 self._attend_row(i, skip, query[i], keys, out[i], options)
-        self.pads = [pad + skip for pad, skip in zip(self.pads, skips)]
+        if keys is not None:  # else the layer whose keys these are has counted it
+            self.pads = [pad + skip for pad, skip in zip(self.pads, skips)]
         self._pending = None
         return out
 
@@ -164,7 +165,7 @@ class TqLayer(CacheLayerMixin):
                     options: dict) -> None:
         out[:skip] = 0  # padding: nobody looks at it, and nothing odd should be there
         n = query.shape[1]
-        chunk = self.chunk if self.chunk and keys is not None else n
+        chunk = self.chunk if self.chunk and keys is not None else max(n, 1)
         for at in range(skip, n, chunk):
             here = slice(at, min(at + chunk, n))
             if keys is not None:

@@ -40,16 +40,23 @@ def _new_padding(mask: torch.Tensor, batch: int, n: int, seen: int, pads: list[i
                          "positions: TqCache takes transformers' own boolean masks")
     mask = mask.expand(batch, -1, -1, -1)[:, 0]
     offset = seen + n - mask.shape[2]
-    real = mask[:, :, seen - offset:].diagonal(dim1=1, dim2=2)  # whether a new position sees itself
+    real = mask[:, :, seen - offset:].diagonal(dim1=1, dim2=2).cpu()  # whether a new position sees itself
     new = [int(n if not row.any() else row.to(torch.uint8).argmax()) for row in real]
     new = [count if pads[i] == seen else 0 for i, count in enumerate(new)]
-    first = torch.tensor([pad + count for pad, count in zip(pads, new)])[:, None, None]
-    at, key = torch.arange(seen, seen + n)[None, :, None], torch.arange(offset, seen + n)[None, None]
-    expected = (key <= at) & (key >= first)
-    if window is not None:
-        expected &= key > at - window
-    # What a position of padding sees does not matter: nothing sees it.
-    if not bool((mask == expected)[(at >= first)[..., 0]].all()):
+    # Where the mask is, and as many rows at a time as take no more memory than matters.
+    first = torch.tensor([pad + count for pad, count in zip(pads, new)], device=mask.device)[:, None, None]
+    at = torch.arange(seen, seen + n, device=mask.device)[None, :, None]
+    key = torch.arange(offset, seen + n, device=mask.device)[None, None]
+    some = max(1, (1 << 26) // (n * mask.shape[2]))
+    good = []
+    for row in range(0, batch, some):
+        begin = first[row:row + some]
+        expected = (key <= at) & (key >= begin)
+        if window is not None:
+            expected &= key > at - window
+        # What a position of padding sees does not matter: nothing sees it.
+        good.append(((mask[row:row + some] == expected) | (at < begin)).all())
+    if not bool(torch.stack(good).all()):
         raise ValueError("the mask is not that of rows padded on the left: TqCache knows causal masks, with padding on "
                          "the left and none within or on the right")
     return new
