@@ -169,16 +169,17 @@ typedef void tq_f32_to_bf16_fn(size_t n, const float *src, uint16_t *dst);
     X(score_digits, level)                                                                               \
     X(accumulate_digits, level)
 
-/* The same for every level that is compiled for this processor family, worst first. A level that has no
- * kernel for an operation takes that of the level it is built on (cpu/dispatch.c). avxvnni and
- * neondotprod are no more than a product of bytes, amx one of matrices. avx512 lacks one: with longer
- * vectors digits would still lose to its float32 (1.05 to 2 times its time, AVX2's kernels 1.5 to 3.7,
- * Sapphire Rapids), and kernels take long to compile. */
 #ifdef TQKV_AMX
 #define TQ_AMX_KERNELS(X) TQ_DIGIT_PRODUCTS(X, amx)
 #else
 #define TQ_AMX_KERNELS(X)
 #endif
+
+/* The same for every level that is compiled for this processor family, worst first. A level that has no
+ * kernel for an operation takes that of the level it is built on (cpu/dispatch.c). avxvnni and
+ * neondotprod are no more than a product of bytes, amx one of matrices. avx512 lacks one: with longer
+ * vectors digits would still lose to its float32 (1.05 to 2 times its time, AVX2's kernels 1.5 to 3.7,
+ * Sapphire Rapids), and kernels take long to compile. */
 #if defined(TQ_X86_64)
 #define TQ_KERNELS(X)                                                                                    \
     TQ_OPERATIONS(X, scalar)                                                                             \

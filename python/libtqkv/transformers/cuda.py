@@ -128,13 +128,9 @@ class TqCudaLayer(TqLayer):
         self.top = 0  # positions ever written: of a ring, those that are gone follow from it
 
     @property
-    def _arrays(self) -> list[Any]:
-        return [x for _, *both in self.sides for x in both] + self.sinks + self.recent + [
-            x for x in (self.centres,) if x is not None]
-
-    @property
     def nbytes(self) -> int:
-        return sum(x.nbytes for x in self._arrays)
+        centres = [] if self.centres is None else [self.centres]
+        return sum(x.nbytes for x in [x for _, *both in self.sides for x in both] + self.sinks + self.recent + centres)
 
     @property
     def nbytes_used(self) -> int:
@@ -142,10 +138,9 @@ class TqCudaLayer(TqLayer):
         for pad, encoded in zip(self.pads, self.encoded):
             length = self.seen - pad
             sinks = min(length, self.rule.sinks)
-            codes = min(encoded, length) - sinks if self.rule.kept else length - sinks
-            codes = min(codes, self._rows)
+            codes = min(encoded - sinks, self._rows)
             for codec, x, _ in self.sides:
-                dense = (sinks + (length - encoded if self.rule.kept else 0)) * 2 * codec.head_dim
+                dense = (sinks + length - encoded) * 2 * codec.head_dim
                 used += x.shape[1] * (codes * (codec.code_bytes + codec.norm_bytes) + dense)
         return used
 
@@ -222,7 +217,7 @@ class TqCudaLayer(TqLayer):
             fault = self.steps.fault(self, keys[0])
             if not self.is_sliding:
                 self._make_room(self.seen - min(pads))
-        if keys is None and self.is_sliding and n > self.slack:
+        elif self.is_sliding and n > self.slack:
             raise _core_error("POSITION", "query", n, f"{n} queries of a layer that shares another's window of {self.window}: "
                               f"it holds {self.slack} positions more. Give the text in pieces of at most {self.slack}")
         piece = self.chunk if self.is_sliding and keys is not None else max(n, 1)

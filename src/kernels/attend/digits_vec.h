@@ -99,6 +99,14 @@ V_INLINE digit_book digit_book_load(const tq_codebook_tables *book, const unsign
     return b;
 }
 
+/* Keys, n of them in a row. */
+typedef struct digit_keys {
+    const digit_book *book;
+    size_t dim, n;
+    const uint8_t *rows;
+    size_t stride;
+} digit_keys;
+
 /* How many accumulators a product of so many bits takes: as many as numbers have digits. */
 #define DIGITS_OF(bits) ((bits) > 4 ? 2u : 1u)
 

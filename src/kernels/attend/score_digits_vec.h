@@ -50,14 +50,6 @@ V_INLINE void gather_heads(digit_rows *g, const unsigned bits, const unsigned n,
     }
 }
 
-/* Keys, n of them in a row. */
-typedef struct digit_keys {
-    const digit_book *book;
-    size_t dim, n;
-    const uint8_t *rows;
-    size_t stride;
-} digit_keys;
-
 /* The digits of V_BYTES codes of each half of a piece of key t. ready: rows are digits, by turns V_BYTES
  * high ones and, if there are any, as many low ones. */
 V_INLINE void key_digits(const digit_keys *k, const unsigned bits, const bool ready, size_t t,

@@ -63,14 +63,6 @@ typedef struct key_tiles {
     _Alignas(64) uint8_t digits[TQ_MAX_DIM / 64 * 2 * TILE_BYTES];
 } key_tiles;
 
-/* Keys from key t on. Those that are not there are the first once more: their scores are left out. */
-typedef struct tile_keys {
-    const digit_book *book;
-    size_t dim, n;
-    const uint8_t *rows;
-    size_t stride;
-} tile_keys;
-
 V_INLINE void store_key_tile(const digit_book *b, const unsigned bits, const vb codes[TILE_ROWS],
                              uint8_t *to) {
     V_FOR (i, TILE_ROWS) {
@@ -79,11 +71,16 @@ V_INLINE void store_key_tile(const digit_book *b, const unsigned bits, const vb 
     }
 }
 
+/* Of 16 keys those that are not there are the first once more: their scores are left out. */
+V_INLINE const uint8_t *key_at(const digit_keys *k, size_t i) {
+    return k->rows + (i < k->n ? i : 0) * k->stride;
+}
+
 /* Bytes of two codes are brought into order before they are taken apart: half of the shuffles. */
-V_INLINE void fill_key_nibbles(const tile_keys *k, size_t piece, uint8_t *to) {
+V_INLINE void fill_key_nibbles(const digit_keys *k, size_t piece, uint8_t *to) {
     vb x[TILE_ROWS];
     V_FOR (i, TILE_ROWS) {
-        const uint8_t *from = k->rows + (i < k->n ? i : 0) * k->stride + piece / 2;
+        const uint8_t *from = key_at(k, i) + piece / 2;
         fetch_ahead(from + (TILE_ROWS - CODES_NEAR) * k->stride, 64, k->stride);
         x[i] = v_bytes_at(from);
     }
@@ -94,11 +91,11 @@ V_INLINE void fill_key_nibbles(const tile_keys *k, size_t piece, uint8_t *to) {
     }
 }
 
-V_INLINE void fill_key_piece(const tile_keys *k, const unsigned bits, size_t piece, const bool whole,
+V_INLINE void fill_key_piece(const digit_keys *k, const unsigned bits, size_t piece, const bool whole,
                              uint8_t *to) {
     vb x[2][TILE_ROWS];
     V_FOR (i, TILE_ROWS) {
-        const uint8_t *row = k->rows + (i < k->n ? i : 0) * k->stride;
+        const uint8_t *row = key_at(k, i);
         vb codes[2];
         fetch_ahead(row + piece * bits / 8 + (TILE_ROWS - CODES_NEAR) * k->stride, 16 * bits, k->stride);
         digit_load(bits, k->dim, row, piece, 0, whole, codes);
@@ -111,7 +108,7 @@ V_INLINE void fill_key_piece(const tile_keys *k, const unsigned bits, size_t pie
     }
 }
 
-V_INLINE void fill_keys(const tile_keys *k, const unsigned bits, key_tiles *tiles) {
+V_INLINE void fill_keys(const digit_keys *k, const unsigned bits, key_tiles *tiles) {
     for (size_t piece = 0; piece < k->dim; piece += TQ_DIGIT_PIECE) {
         uint8_t *to = tiles->digits + piece / 64 * DIGITS_OF(bits) * TILE_BYTES;
         const bool whole = digits_whole(bits, k->dim, piece, 0);
@@ -168,7 +165,7 @@ V_INLINE void score_tiles_of(const tq_codebook_tables *book, const unsigned bits
     key_tiles tiles;
     for (size_t t = 0; t < n; t += TILE_ROWS) {
         const size_t here = n - t < TILE_ROWS ? n - t : TILE_ROWS;
-        const tile_keys k = {&b, dim, here, packed + t * packed_stride, packed_stride};
+        const digit_keys k = {&b, dim, here, packed + t * packed_stride, packed_stride};
         fill_keys(&k, bits, &tiles);
         score_keys(&tiles, bits > 4, tq_digit_room(dim), rows, queries, query_stride, here, scores + t,
                    n_stride);
