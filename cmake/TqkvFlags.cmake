@@ -27,9 +27,6 @@ set(CMAKE_C_VISIBILITY_PRESET hidden)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 # POSIX.1-2008 with its XSI part, where glibc keeps realpath().
 add_compile_definitions(_XOPEN_SOURCE=700)
-if(TQKV_AMX)
-    add_compile_definitions(TQKV_AMX) # for the list of kernels, which the library and its tests read
-endif()
 # The options of C compilers; nvcc has its own.
 function(tqkv_c_options)
     add_compile_options("$<$<COMPILE_LANGUAGE:C>:${ARGN}>")

@@ -20,7 +20,7 @@ typedef enum tq_isa {
     TQ_ISA_AVX512 = 3,     /**< AVX2's, and AVX-512 F, BW, DQ, VL */
     TQ_ISA_AVX512VBMI = 4, /**< and AVX-512 VBMI, VBMI2, VNNI */
     TQ_ISA_AMX = 5,  /**< and AMX-TILE, AMX-INT8, on Linux, whose leave for the process is asked for when
-                          levels are; only in builds with -DTQKV_AMX=ON */
+                          levels are */
     TQ_ISA_NEON = 6, /**< AArch64 */
     TQ_ISA_NEONDOTPROD = 7 /**< and the dot product of bytes (FEAT_DotProd) */
 } tq_isa;

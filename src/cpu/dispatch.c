@@ -17,11 +17,6 @@ static const char *const names[] = {"scalar",     "avx2", "avxvnni", "avx512",
 static const tq_isa below[] = {TQ_ISA_SCALAR, TQ_ISA_SCALAR,     TQ_ISA_AVX2,   TQ_ISA_AVX2,
                                TQ_ISA_AVX512, TQ_ISA_AVX512VBMI, TQ_ISA_SCALAR, TQ_ISA_NEON};
 enum { N_LEVELS = sizeof levels / sizeof levels[0] };
-#ifdef TQKV_AMX
-#define HAS_AMX true
-#else
-#define HAS_AMX false
-#endif
 
 /* The level of each row of the list. */
 enum {
@@ -83,9 +78,8 @@ static tq_isa best_available(void) {
 
 static tq_status check_available(tq_isa isa) {
     if (tq_isa_available(isa)) return TQ_OK;
-    return tq_fail(TQ_E_ISA, 0, "isa", "%s is not available %s; the best level here is %s",
+    return tq_fail(TQ_E_ISA, 0, "isa", "%s is not available on this machine; the best level here is %s",
                    tq_isa_name(isa) == NULL ? "that level" : tq_isa_name(isa),
-                   isa == TQ_ISA_AMX && !HAS_AMX ? "in this build (TQKV_AMX)" : "on this machine",
                    tq_isa_name(best_available()));
 }
 

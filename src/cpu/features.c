@@ -4,7 +4,7 @@
 #ifdef __APPLE__
 #define _DARWIN_C_SOURCE /* sysctlbyname() */
 #endif
-#ifdef TQKV_AMX
+#ifdef __linux__
 #define _DEFAULT_SOURCE /* syscall() */
 #endif
 #include "cpu/features.h"
@@ -56,7 +56,7 @@ static bool has_avxvnni(void) {
     return __get_cpuid_count(7, 1, &a, &b, &c, &d) && has_all(a, AVX_VNNI);
 }
 
-#if defined(TQKV_AMX) && defined(__linux__)
+#ifdef __linux__
 #include <sys/syscall.h>
 #include <unistd.h>
 

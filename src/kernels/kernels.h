@@ -169,12 +169,6 @@ typedef void tq_f32_to_bf16_fn(size_t n, const float *src, uint16_t *dst);
     X(score_digits, level)                                                                               \
     X(accumulate_digits, level)
 
-#ifdef TQKV_AMX
-#define TQ_AMX_KERNELS(X) TQ_DIGIT_PRODUCTS(X, amx)
-#else
-#define TQ_AMX_KERNELS(X)
-#endif
-
 /* The same for every level that is compiled for this processor family, worst first. A level that has no
  * kernel for an operation takes that of the level it is built on (cpu/dispatch.c). avxvnni and
  * neondotprod are no more than a product of bytes, amx one of matrices. avx512 lacks one: with longer
@@ -187,7 +181,7 @@ typedef void tq_f32_to_bf16_fn(size_t n, const float *src, uint16_t *dst);
     TQ_DIGIT_PRODUCTS(X, avxvnni)                                                                        \
     TQ_FLOAT_OPERATIONS(X, avx512)                                                                       \
     TQ_OPERATIONS(X, avx512vbmi)                                                                         \
-    TQ_AMX_KERNELS(X)
+    TQ_DIGIT_PRODUCTS(X, amx)
 #elif defined(TQ_AARCH64)
 #define TQ_KERNELS(X)                                                                                    \
     TQ_OPERATIONS(X, scalar)                                                                             \
