@@ -26,13 +26,11 @@
  * first position is encoded. Encoding chooses them by positions[t] / L % n_centres alone: positions[t] =
  * number * L takes the centre of any number. Codes are then those of tq_cache.
  *
- * Many rows: built with -DTQKV_CUDA_PREFILL=ON, which is off since no card has run these kernels yet (an
- * emulator on the CPU has, and there are no figures), a plan whose sequences may have many queries
- * (max_queries over max_sequences, times H / G, is 17 or more) has two kernels where it is fast, D and E
- * are up to 256 and a block may have 163 KiB of shared memory (8.0, 9.0 and later). One takes calls of
- * few rows a KV head, eight at a time; the other those of 17 rows and more, for which it decodes a tile
- * of positions once. Everything else is by the first, exact plans among it, and so is everything in other
- * builds.
+ * Many rows: a plan whose sequences may have many queries (max_queries over max_sequences, times H / G,
+ * is 17 or more) has two kernels where it is fast, D and E are up to 256 and a block may have 163 KiB of
+ * shared memory (8.0, 9.0 and later). One takes calls of few rows a KV head, eight at a time; the other
+ * those of 17 rows and more, for which it decodes a tile of positions once. Everything else is by the
+ * first, exact plans among it.
  *
  * Built in, for compute capability 9.0 and later: D = E of 64, 128 and 256, fast: tq4, tq8, and keys of
  * tq6 with values of tq4, these with float16 beside them too, and of many rows where these have kernels;

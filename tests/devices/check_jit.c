@@ -293,8 +293,7 @@ static void test_missing(void **state) {
     expect_files(0);
 }
 
-/* Attention's texts, one kernel of each: builds without TQKV_CUDA_PREFILL compile those of many rows
- * nowhere else. */
+/* Attention's texts, one kernel of each. */
 static void test_attention(void **state) {
     static const char *const names[] = {
         "tq_attend<80, 80, 4, 8, 0, 1, 227>", "tq_prefill<128, 128, 4, 4, 1, 0, 227>",

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Many rows a KV head: the kernels of a prefill and of long verifications, or those of few rows in a
- * build without the former. Both arrangements of warps are asked for by the rows that are planned for. */
+ * Many rows a KV head: the kernels of a prefill and of long verifications. Both arrangements of warps are
+ * asked for by the rows that are planned for. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,9 +24,9 @@ static scene scene_for(const char *name, const tq_cuda_attention_config *config,
     return s;
 }
 
-/* The kernel of many rows is there and takes part, or in a build without it none is. */
+/* The kernel of many rows is there and takes part. */
 static void expect_kernel(const planned *p, const tq_cuda_attention_config *config) {
-    expect((p->info.many_from > 0) == TQKV_CUDA_PREFILL && (p->info.many.warps > 0) == TQKV_CUDA_PREFILL,
+    expect(p->info.many_from > 0 && p->info.many.warps > 0,
            "kernel of many rows from %zu rows on, of %u warps: D %u, %s/%s", p->info.many_from,
            p->info.many.warps, config->layer.head_dim, tq_format_name(config->layer.k_format),
            tq_format_name(config->layer.v_format));

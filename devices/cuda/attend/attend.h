@@ -18,9 +18,9 @@ typedef long long int64_t;
 /* Columns of a product: query rows of a KV head that are worked on together, and positions of a tile. */
 enum { TQ_ATTEND_COLUMNS = 8, TQ_ATTEND_TILE = 16 };
 
-/* Calls of so many rows a KV head and more go to the kernels of attend/prefill.cuh, where there are such
- * (TQKV_CUDA_PREFILL); planned for more than two warps' rows, to those whose warps share tiles. A warp's
- * rows are as many as leave registers for the sums of their values. */
+/* Calls of so many rows a KV head and more go to the kernels of attend/prefill.cuh; planned for more than
+ * two warps' rows, to those whose warps share tiles. A warp's rows are as many as leave registers for the
+ * sums of their values. */
 #ifndef TQ_PREFILL_FROM
 #define TQ_PREFILL_FROM 17
 #endif

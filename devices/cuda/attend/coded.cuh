@@ -41,7 +41,8 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
         const uint32_t j = begin + i * step;
         return TEAM > 1 && j >= c1 ? ~0u : j + (j < seq_head ? seq_base : seq_skip);
     };
-    /* page and row within it of a slot */
+    /* Page and row within it of a slot; where all of a tile lies together, each lane has those of another
+     * tile, and finds the next one when all 32 have been asked for. */
     uint32_t page = 0, row = 0;
     auto locate = [&](uint32_t slot) {
         if (a.tables == nullptr) {
@@ -52,27 +53,28 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
         page = (uint32_t)a.tables[(uint64_t)b * a.table_stride + n], row = slot - n * a.page_rows;
     };
     auto look_ahead = [&](uint32_t i) {
-        if (L::SPLIT && i < count && tile_at(i) != ~0u) locate(tile_at(i) * TILE);
+        if (i < count && tile_at(i) != ~0u) locate(tile_at(i) * TILE);
     };
 
-    const uint8_t *const k_from = a.k.data + (uint64_t)head * a.k.head + lane_offset<K>(a.k.row, lane);
-    const uint8_t *const v_from = a.v.data + (uint64_t)head * a.v.head + lane_offset<V>(a.v.row, lane);
+    const uint8_t *k_from = a.k.data + (uint64_t)head * a.k.head + lane_offset<K>(a.k.row, lane);
+    const uint8_t *v_from = a.v.data + (uint64_t)head * a.v.head + lane_offset<V>(a.v.row, lane);
     /* Norms of any layout come through registers, and are put where they belong a tile later.
      */
     constexpr int NORM = K::NORM > V::NORM ? K::NORM : V::NORM;
     constexpr int K_PIECES = TILE * K::NORM / 16, V_PIECES = TILE * V::NORM / 16;
     const bool of_keys = lane < (L::SPLIT ? K_PIECES : TILE);
-    const uint8_t *const norms_from =
+    const uint8_t *norms_from =
         of_keys ? a.k.norms + (uint64_t)head * a.k.norm_head : a.v.norms + (uint64_t)head * a.v.norm_head;
+    if (L::SPLIT) norms_from += (of_keys ? lane : lane - K_PIECES) * 16;
+    asm volatile("" : "+l"(k_from), "+l"(v_from), "+l"(norms_from)); /* not added up anew for each tile */
     const uint32_t norm_page = of_keys ? a.k.norm_page : a.v.norm_page;
     const int norm_size = of_keys ? K::NORM : V::NORM;
     const int norm_to = L::NORMS_AT + (L::SPLIT  ? lane * 16
                                        : of_keys ? lane * K::NORM
                                                  : TILE * K::NORM + (lane - TILE) * V::NORM);
-    auto copy_norms = [&](uint32_t to) {
-        if (lane >= K_PIECES + V_PIECES) return;
-        const uint32_t piece = of_keys ? lane : lane - K_PIECES;
-        copy_async<16>(to + norm_to, norms_from + place_of(page, norm_page, row, norm_size) + piece * 16);
+    auto copy_norms = [&](uint32_t to, uint32_t page, uint32_t row) {
+        copy_async_if(lane < K_PIECES + V_PIECES, to + norm_to,
+                      norms_from + place_of(page, norm_page, row, norm_size));
     };
     uint32_t held[2] = {0, 0}, held_to = 0;
     auto get_norm = [&] {
@@ -97,13 +99,14 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
         if (i >= count) return;
         held_to = stage * L::STAGE;
         const uint32_t tile = tile_at(i), to = ring_at + held_to;
+        if (L::SPLIT && i % 32 == 0) look_ahead(i + lane);
         if (TEAM > 1 && tile == ~0u) {
             held[0] = held[1] = 0;
         } else if constexpr (L::SPLIT) {
-            copy_rows<K, 4>(to, k_from + place_of(page, a.k.page, row, a.k.row), a.k.row, lane);
-            copy_rows<V, 2>(to + L::V_AT, v_from + place_of(page, a.v.page, row, a.v.row), a.v.row, lane);
-            copy_norms(to);
-            look_ahead(i + 1);
+            const uint32_t of = __shfl_sync(~0u, page, i % 32), at = __shfl_sync(~0u, row, i % 32);
+            copy_rows<K, 4>(to, k_from + place_of(of, a.k.page, at, a.k.row), a.k.row, lane);
+            copy_rows<V, 2>(to + L::V_AT, v_from + place_of(of, a.v.page, at, a.v.row), a.v.row, lane);
+            copy_norms(to, of, at);
         } else {
             /* each row by itself; those that nobody sees are others */
             const uint32_t least = tile < seq.head + seq.base ? seq.codes_from : seq.seen_from;
@@ -122,15 +125,14 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
     const float *const bias =
         a.bias == nullptr ? nullptr : a.bias + (uint64_t)item * a.stretches * COLUMNS + cols.first;
     float2 bias0 = {0.0f, 0.0f}, bias1 = {0.0f, 0.0f};
-    uint32_t stretch0 = ~0u, stretch1 = ~0u; /* that they are of */
-    auto follow_bias = [&](uint32_t p, uint32_t &stretch, float2 &x) {
-        const uint32_t n = a.stretch_shift >= 0 ? p >> a.stretch_shift : p / a.stretch;
-        if (n == stretch) return;
-        stretch = n;
-        x = *(const float2 *)(bias + (uint64_t)min(n, a.stretches - 1) * COLUMNS);
+    uint32_t bias_until = bias == nullptr ? ~0u : 0; /* of tiles that end there they are right */
+    auto stretch_of = [&](uint32_t p) {
+        return a.stretch_shift >= 0 ? p >> a.stretch_shift : p / a.stretch;
+    };
+    auto bias_of = [&](uint32_t p) {
+        return *(const float2 *)(bias + (uint64_t)min(stretch_of(p), a.stretches - 1) * COLUMNS);
     };
 
-    look_ahead(0);
 #pragma unroll 1
     for (int i = 0; i < STAGES - 1; i++) {
         issue(i, i);
@@ -145,6 +147,7 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
     r.clear();
     __syncthreads(); /* tables are there, and operands that are shared */
     const float scale0 = score_scales[0], scale1 = score_scales[1];
+    const bool special = a.softcap > 0.0f || a.slopes != nullptr;
     uint32_t stage = 0;
 #pragma unroll 1
     for (uint32_t it = 0; it < count; it++) {
@@ -166,12 +169,33 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
         if (++stage == STAGES) stage = 0;
         const uint32_t tile = tile_at(it);
         const uint32_t p0 = tile * TILE + a.code_first, p = p0 + order;
-        if (bias != nullptr && (TEAM == 1 || tile != ~0u))
-            follow_bias(p, stretch0, bias0), follow_bias(p + 8, stretch1, bias1);
+        if (__builtin_expect(p0 + TILE > bias_until, false) && (TEAM == 1 || tile != ~0u)) {
+            const uint32_t n = stretch_of(p0);
+            bias0 = bias_of(p), bias1 = bias_of(p + 8);
+            bias_until = stretch_of(p0 + TILE - 1) == n ? (n + 1) * a.stretch : 0;
+        }
+
+        const uint8_t *const norms = here + L::NORMS_AT;
+        /* What values are multiplied by, and the same as a logarithm, or more. */
+        auto scale = [&](int m, int row, int half) {
+            const uint8_t *const n = norms + (m - member) * (TEAM > 1 ? MEMBER : 0) + TILE * K::NORM;
+            if constexpr (V::NORM == 2) return half_low(*(const uint16_t *)(n + row * 2));
+            return *(const float *)(n + row * V::NORM + (V::NORM == 8 ? half * 4 : 0));
+        };
+        auto largest = [&](int m, int row) {
+            float n = fabsf(scale(m, row, 0));
+            if constexpr (V::NORM == 8) n = fmaxf(n, fabsf(scale(m, row, 1)));
+            return fmaxf(log_of_2(n), V::NORM == 2 ? -24.0f : -60.0f);
+        };
+        /* of a warp's scores; here, before products that do not wait for them */
+        float v_scale[4], v_log[2];
+#pragma unroll
+        for (int i = 0; i < 2 && TEAM == 1; i++)
+            v_scale[2 * i] = v_scale[2 * i + 1] = scale(0, order + 8 * i, 0),
+                        v_log[i] = largest(0, order + 8 * i);
 
         float two[2][4] = {};
         key_products<L>(keys, here, g, tid, q, two);
-        const uint8_t *const norms = here + L::NORMS_AT;
         /* a norm that is not finite is a score that is not a number */
         float s[4];
         if constexpr (K::NORM == 8) {
@@ -200,29 +224,28 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
             s[2] = fmaf(s[2] * v, scale0, bias1.x + (v - v)),
             s[3] = fmaf(s[3] * v, scale1, bias1.y + (v - v));
         }
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            s[i] += s[i] - s[i]; /* too large: NaN, not unseen */
         const bool all = p0 >= full.from && p0 + TILE <= full.to;
         if (TEAM > 1 && tile == ~0u)
             s[0] = s[1] = s[2] = s[3] = -INF;
-        else
+        else if (__builtin_expect(special || !all, false)) {
             finish_scores<L>(a, w, cols, s, p, !all);
-
-        auto scale = [&](int m, int row, int half) {
-            const uint8_t *const n = norms + (m - member) * (TEAM > 1 ? MEMBER : 0) + TILE * K::NORM;
-            if constexpr (V::NORM == 2) return half_low(*(const uint16_t *)(n + row * 2));
-            return *(const float *)(n + row * V::NORM + (V::NORM == 8 ? half * 4 : 0));
-        };
-        r.spend(
-            shared.exchange, s, !all || (TEAM > 1 && tile == ~0u),
-            [&](int m, int row) { return scale(m, row, member * 2 / TEAM); },
-            [&](int m, int row) {
-                float n = fabsf(scale(m, row, 0));
-                if constexpr (V::NORM == 8) n = fmaxf(n, fabsf(scale(m, row, 1)));
-                return fmaxf(log_of_2(n), V::NORM == 2 ? -24.0f : -60.0f);
-            },
-            [&](int m, const weights &b) {
-                value_products<L>(values, here + (m - member) * (TEAM > 1 ? MEMBER : 0), g, tid, member,
-                                  b, r.o);
-            });
+#pragma unroll
+            for (int i = 0; i < 4 && TEAM == 1; i++) /* what is not seen may have any norm */
+                v_scale[i] = s[i] == -INF ? 0.0f : v_scale[i];
+        }
+        if constexpr (TEAM == 1)
+            r.spend(s, v_scale, v_log,
+                    [&](const weights &b) { value_products<L>(values, here, g, tid, 0, b, r.o); });
+        else
+            r.spend_together(
+                shared.exchange, s, [&](int m, int row) { return scale(m, row, member * 2 / TEAM); },
+                largest,
+                [&](int m, const weights &b) {
+                    value_products<L>(values, here + (m - member) * MEMBER, g, tid, member, b, r.o);
+                });
     }
     copies_wait<0>();
     put_together<L>(r, shared, ends, slot_of<L>(a, w), a.value_scale, w.rows);

@@ -20,12 +20,14 @@ TQ_INLINE uint32_t shared_address(const void *p) {
 TQ_INLINE uint32_t permute(uint32_t a, uint32_t b, uint32_t selector) {
     return __byte_perm(a, b, selector);
 }
-/* Bits of a where the mask has ones, of b elsewhere. */
-TQ_INLINE uint32_t select(uint32_t mask, uint32_t a, uint32_t b) {
-    return (a & mask) | (b & ~mask);
-}
-
 #ifndef TQ_EMULATED /* those of tests/devices/emulator */
+/* Bits of a where the mask has ones, of b elsewhere: one instruction, which the compiler takes apart
+ * where it knows bits of b. */
+TQ_INLINE uint32_t select(uint32_t mask, uint32_t a, uint32_t b) {
+    uint32_t d;
+    asm("lop3.b32 %0, %1, %2, %3, 0xca;" : "=r"(d) : "r"(mask), "r"(a), "r"(b));
+    return d;
+}
 /* Two float16: the low half is a. */
 TQ_INLINE uint32_t pack(float a, float b) {
     uint32_t d;
@@ -114,6 +116,12 @@ template <int N> TQ_INLINE void copy_async(uint32_t to, const void *from) {
         asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(to), "l"(from));
     else
         asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from));
+}
+/* 16 bytes, if so: without a branch. */
+TQ_INLINE void copy_async_if(bool so, uint32_t to, const void *from) {
+    asm volatile("{.reg .pred p;\n setp.ne.u32 p, %2, 0;\n"
+                 " @p cp.async.cg.shared.global.L2::128B [%0], [%1], 16;}" ::"r"(to),
+                 "l"(from), "r"((uint32_t)so));
 }
 TQ_INLINE void copies_commit() {
     asm volatile("cp.async.commit_group;");

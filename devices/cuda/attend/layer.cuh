@@ -7,10 +7,6 @@
 #include "attend/codes.cuh"
 #endif
 
-#ifndef TQ_ATTEND_MOST_WARPS
-#define TQ_ATTEND_MOST_WARPS 12 /* whose registers are enough, up to 128 dimensions */
-#endif
-
 template <int D_, int E_, int KF, int VF, int ACCURACY, int ANY_LAYOUT, int SHARED> struct layer {
     using K = format_of<KF, D_>;
     using V = format_of<VF, E_>;
@@ -56,12 +52,13 @@ template <int D_, int E_, int KF, int VF, int ACCURACY, int ANY_LAYOUT, int SHAR
         return BELOW / ring_bytes(stages) / TEAM * TEAM;
     }
     static __host__ __device__ constexpr int stages(int warps) {
-        int n = 6;
+        int n = 3; /* more would only wait in the memory's queues, some blocks longer than others */
         while (n > 0 && (warps - warps_below(n)) * ring_bytes(n) > ABOVE - warps * EXCHANGE_WARP)
             n--;
         return n;
     }
-    static constexpr int MOST_WARPS = TEAM > 1 || D > 128 || E > 128 ? 8 : TQ_ATTEND_MOST_WARPS;
+    /* whose registers are enough */
+    static constexpr int MOST_WARPS = TEAM > 1 || D > 128 || E > 128 ? 8 : D > 64 || E > 64 ? 12 : 16;
     static constexpr int WARPS = MOST_WARPS > 12 && stages(MOST_WARPS) > 2 ? MOST_WARPS
                                  : MOST_WARPS > 8 && stages(12) > 2        ? 12
                                  : stages(8) > 1                           ? 8

@@ -116,13 +116,11 @@ template <class L> struct columns {
     }
 };
 
-/* Caps, distances and masks, of positions p and p + 8. */
+/* Caps, distances and masks, of positions p and p + 8: for layers without either, of tiles that all rows
+ * see, there is nothing to do. */
 template <class L>
 TQ_INLINE void finish_scores(const tq_attend_args &a, const piece &w, const columns<L> &c, float (&s)[4],
                              uint32_t p, bool some) {
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-        s[i] = fabsf(s[i]) == INF ? INF - INF : s[i]; /* too large: NaN, not unseen */
     if (a.softcap > 0.0f)
 #pragma unroll
         for (int i = 0; i < 4; i++)

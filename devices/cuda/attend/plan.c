@@ -182,7 +182,6 @@ static tq_status make_few(tq_cuda_attention *p, const char *cache_dir, tq_cuda_a
 }
 
 /* The kernel of many rows, where a sequence may have as many, and a card's memory is enough. */
-#if TQKV_CUDA_PREFILL
 static tq_status make_many(tq_cuda_attention *p, const char *cache_dir, tq_cuda_attention_info *info) {
     const tq_attention_config *const layer = &p->layer;
     const uint32_t warp_rows = TQ_PREFILL_WARP_ROWS(layer->head_dim, layer->v_head_dim);
@@ -209,7 +208,6 @@ static tq_status make_many(tq_cuda_attention *p, const char *cache_dir, tq_cuda_
     info->many_from = TQ_PREFILL_FROM;
     return make_ready(p, &p->many, &info->many);
 }
-#endif
 
 tq_status tq_attend_place(const tq_cuda_attention *p, const tq_attend_size *size, tq_attend_memory *m) {
     const size_t part = (p->layer.v_head_dim + 2) * sizeof(float);
@@ -306,10 +304,8 @@ tq_status tq_cuda_attention_plan(tq_cuda *cuda, const tq_cuda_attention_config *
     if (status == TQ_OK) {
         status = find_ahead(p);
         if (status == TQ_OK) status = make_few(p, c.cache_dir, &told);
-#if TQKV_CUDA_PREFILL
         if (status == TQ_OK) status = make_many(p, c.cache_dir, &told);
         if (status == TQ_OK) status = most_memory(p, &told.workspace_bytes); /* of both kernels */
-#endif
         (void)tq_cuda_leave(&scope, cudaSuccess);
     }
     if (status != TQ_OK) {

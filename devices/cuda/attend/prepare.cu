@@ -31,21 +31,28 @@ __device__ static void lay_out(const tq_prepare_args &p) {
     p.starts[0] = 0;
 }
 
-/* Products of a query row with centres: sixteen threads a row, a chunk of stretches a block. Numbers of
- * stretches that nobody sees may be stale. */
+/* Rows of a KV head that sixteen threads hold at once beside a centre. */
+template <int N> constexpr uint32_t rows_together = N == 0 || N > 16 ? 1 : N > 8 ? 2 : 4;
+
+/* Products of query rows with centres: sixteen threads have a few rows of a KV head and a chunk of
+ * stretches. Numbers of stretches that nobody sees may be stale. */
 template <int N>
-__device__ static void take_centres(const tq_prepare_args &p, row_of<N> &q, row_of<N> &centre,
+__device__ static void take_centres(const tq_prepare_args &p, row_of<N> &first, row_of<N> &centre,
                                     const float *signs, uint32_t rows_of_all, uint32_t chunk) {
+    constexpr uint32_t ROWS = rows_together<N>;
     const tq_attend_args &a = p.attend;
-    const bool there = rows_of_all < a.sequences * a.kv_heads * a.rows;
-    const uint32_t r = there ? rows_of_all : 0, row = r % a.rows, head = r / a.rows % a.kv_heads,
-                   b = r / a.rows / a.kv_heads;
+    const uint32_t groups = (a.rows + ROWS - 1) / ROWS;
+    const bool there = rows_of_all < a.sequences * a.kv_heads * groups;
+    const uint32_t r = there ? rows_of_all : 0, row0 = r % groups * ROWS, head = r / groups % a.kv_heads,
+                   b = r / groups / a.kv_heads;
     const tq_attend_sequence seq = sequence_of(a, b);
     const uint32_t head_to = (seq.base + seq.head) * TQ_ATTEND_TILE + a.code_first;
     const uint32_t stretches = min((seq.codes_to + a.stretch - 1) / a.stretch, a.stretches);
-    const uint32_t item = (b * a.kv_heads + head) * a.row_blocks + row / p.columns;
-    load_vector(q, p.q.data, p.q.type, query_at(p, b, head, row));
-    float *const to = p.bias + (uint64_t)item * a.stretches * a.columns + row % p.columns;
+    row_of<N> q[ROWS];
+    q[0] = first;
+#pragma unroll
+    for (uint32_t i = 0; i < ROWS; i++)
+        load_vector(q[i], p.q.data, p.q.type, query_at(p, b, head, min(row0 + i, a.rows - 1)));
     /* Thread i of a row has the number of stretch i. */
     auto is_seen = [&](uint32_t s) {
         const uint32_t from = s * a.stretch, end = from + a.stretch;
@@ -57,59 +64,66 @@ __device__ static void take_centres(const tq_prepare_args &p, row_of<N> &q, row_
     if (p.centre_tables != nullptr && is_seen(mine))
         numbers = p.centre_tables[b * p.centre_table_stride + mine];
 #pragma unroll
-    for (uint32_t i = 0; i < TQ_PREPARE_STRETCHES; i++) {
-        const uint32_t s = chunk * TQ_PREPARE_STRETCHES + i;
+    for (uint32_t j = 0; j < TQ_PREPARE_STRETCHES; j++) {
+        const uint32_t s = chunk * TQ_PREPARE_STRETCHES + j;
         const bool seen = is_seen(s);
         const int32_t number =
-            __shfl_sync(WHOLE_WARP, numbers, threadIdx.x % WARP / TQ_LANES * TQ_LANES + i);
+            __shfl_sync(WHOLE_WARP, numbers, threadIdx.x % WARP / TQ_LANES * TQ_LANES + j);
         clear(centre);
         if (seen)
             load_vector(centre, p.centre, TQ_F16, ((uint64_t)number * a.kv_heads + head) * p.k_plan.dim);
         if (!p.rotate) rotate_in(p.k_plan, centre, signs);
-        float sum[1] = {0.0f};
 #pragma unroll
-        for (int k = 0; k < q.n(); k++)
-            sum[0] = fmaf(q[k], centre[k], sum[0]);
-        const float total = fold<row_of<N>>(sum);
-        if (seen && place<row_of<N>>() == 0) to[(uint64_t)s * a.columns] = total * p.dense_scale;
+        for (uint32_t i = 0; i < ROWS; i++) {
+            float sum[1] = {0.0f};
+#pragma unroll
+            for (int k = 0; k < q[i].n(); k++)
+                sum[0] = fmaf(q[i][k], centre[k], sum[0]);
+            const float total = fold<row_of<N>>(sum);
+            const uint32_t row = row0 + i;
+            const uint64_t item = (uint64_t)(b * a.kv_heads + head) * a.row_blocks + row / p.columns;
+            if (seen && row < a.rows && place<row_of<N>>() == 0)
+                p.bias[(item * a.stretches + s) * a.columns + row % p.columns] = total * p.dense_scale;
+        }
     }
 }
 
-/* Blocks of queries, one of lengths, and where there is MORE blocks of centres, and of float16, or many
- * rows: without them a kernel's instructions come from memory sooner. */
+/* Blocks of queries, one of lengths, and where there is MORE blocks of float16 before them, since these
+ * take longest, and of centres, or many rows: without them a kernel's instructions come from memory
+ * sooner. */
 template <int N, bool MORE>
 __global__ void __launch_bounds__(THREADS) prepare(const __grid_constant__ tq_prepare_args p) {
     extern __shared__ __align__(16) float shared[];
     const tq_attend_args &a = p.attend;
     const uint32_t vectors = blockDim.x / TQ_LANES, nth = threadIdx.x / TQ_LANES, dim = p.k_plan.dim;
-    const uint32_t centres = p.query_blocks + 1, dense = centres + p.centre_blocks;
+    const bool dense = MORE && blockIdx.x < p.dense_blocks;
+    const uint32_t block = blockIdx.x - (MORE ? p.dense_blocks : 0), centres = p.query_blocks + 1;
     float *const signs = shared, *const rows = shared + dim;
-    if (!MORE || blockIdx.x < dense) fill_signs(p.k_plan, signs, false);
+    if (!dense) fill_signs(p.k_plan, signs, false);
     __syncthreads();
     touch_arguments(p);
     wait_for_launch_before();
     let_next_launch();
-    if (MORE && blockIdx.x >= dense) {
-        const uint32_t i = blockIdx.x - dense;
-        attend_dense(p, shared, i / TQ_ATTEND_DENSE_PARTS, i % TQ_ATTEND_DENSE_PARTS);
+    if (dense) {
+        attend_dense(p, shared, blockIdx.x / TQ_ATTEND_DENSE_PARTS, blockIdx.x % TQ_ATTEND_DENSE_PARTS);
         return;
     }
     row_of<N> v = make_coords<row_of<N>>(rows, dim);
-    if (MORE && blockIdx.x >= centres) {
+    if (MORE && block >= centres) {
         row_of<N> centre = make_coords<row_of<N>>(rows + vectors * dim, dim);
-        const uint32_t block = blockIdx.x - centres;
-        take_centres<N>(p, v, centre, signs, block / p.chunks * vectors + nth, block % p.chunks);
+        const uint32_t i = block - centres;
+        take_centres<N>(p, v, centre, signs, i / p.chunks * vectors + nth, i % p.chunks);
         return;
     }
-    if (blockIdx.x == p.query_blocks) {
+    if (block == p.query_blocks) {
         if (threadIdx.x < WARP) lay_out(p);
         return;
     }
-    const uint32_t column_of_all = blockIdx.x * vectors + nth;
+    const uint32_t column_of_all = block * vectors + nth;
     const uint32_t column = column_of_all % p.columns, item = column_of_all / p.columns;
     const bool in = item < a.sequences * a.kv_heads * a.row_blocks;
-    const uint32_t block = item % a.row_blocks, head = item / a.row_blocks % a.kv_heads;
-    const uint32_t b = item / a.row_blocks / a.kv_heads, row = block * p.columns + column;
+    const uint32_t head = item / a.row_blocks % a.kv_heads, b = item / a.row_blocks / a.kv_heads;
+    const uint32_t row = item % a.row_blocks * p.columns + column;
     clear(v);
     if (in && row < a.rows) load_vector(v, p.q.data, p.q.type, query_at(p, b, head, row));
     if (p.rotate) rotate_in(p.k_plan, v, signs);
@@ -131,16 +145,19 @@ template <int N> static cudaError_t launch(tq_prepare_args p, unsigned threads, 
     const unsigned vectors = threads / TQ_LANES;
     const uint64_t heads = (uint64_t)a.sequences * a.kv_heads, items = heads * a.row_blocks;
     size_t bytes = (size_t)p.k_plan.dim * (N == 0 ? 1 + 2 * vectors : 1) * sizeof(float);
-    uint64_t blocks = (items * p.columns + vectors - 1) / vectors, centres = 0;
+    uint64_t blocks = (items * p.columns + vectors - 1) / vectors, centres = 0, dense_blocks = 0;
     p.query_blocks = (uint32_t)blocks++;
     p.chunks = (a.stretches + TQ_PREPARE_STRETCHES - 1) / TQ_PREPARE_STRETCHES;
-    if (p.centre != NULL) centres = (heads * a.rows + vectors - 1) / vectors * p.chunks;
-    p.centre_blocks = (uint32_t)centres, blocks += centres;
+    const uint64_t groups = (a.rows + rows_together<N> - 1) / rows_together<N>;
+    if (p.centre != NULL) centres = (heads * groups + vectors - 1) / vectors * p.chunks;
+    blocks += centres;
     if (a.sink.k != NULL || a.recent.k != NULL) {
         const size_t dense = dense_bytes(&p);
         bytes = dense > bytes ? dense : bytes;
-        blocks += heads * a.dense_blocks * TQ_ATTEND_DENSE_PARTS;
+        dense_blocks = heads * a.dense_blocks * TQ_ATTEND_DENSE_PARTS;
+        blocks += dense_blocks;
     }
+    p.dense_blocks = (uint32_t)dense_blocks;
     if (centres > INT32_MAX || blocks > INT32_MAX) return cudaErrorInvalidConfiguration;
     enum { USUAL = 48 * 1024, MOST = 98 * 1024 }; /* what every card has */
     const bool more = p.many || blocks > p.query_blocks + (uint64_t)1;

@@ -41,7 +41,7 @@ typedef struct tq_prepare_args {
     uint64_t centre_table_stride;
     float *bias;
     /* of the launch */
-    uint32_t query_blocks, centre_blocks, chunks;
+    uint32_t query_blocks, dense_blocks, chunks;
     uint32_t dense_rows; /* of a chunk of float16 in shared memory */
 } tq_prepare_args;
 

@@ -12,12 +12,6 @@ __device__ static uint64_t query_at(const tq_prepare_args &p, uint32_t b, uint32
            (uint64_t)(head * a.group + row % a.group) * p.q.head;
 }
 
-__device__ static float load_query(const tq_prepare_queries &q, uint64_t at) {
-    if (q.type == TQ_F32) return ((const float *)q.data)[at];
-    return q.type == TQ_F16 ? __half2float(((const __half *)q.data)[at])
-                            : __bfloat162float(((const __nv_bfloat16 *)q.data)[at]);
-}
-
 /* Where a coordinate's float16 lies among those of a column: step, thread of four, and place of four; or,
  * of many rows, in the order of codes alone. */
 template <unsigned GROUP, bool LINEAR> struct place_of_code {
@@ -25,7 +19,9 @@ template <unsigned GROUP, bool LINEAR> struct place_of_code {
     __device__ unsigned operator()(unsigned d) const {
         const unsigned block = d / (16 * GROUP), in = d % (16 * GROUP);
         const unsigned lane = LINEAR ? in / GROUP : d % 16, k = LINEAR ? in % GROUP : in / 16;
-        if (many) return (block * 16 + lane) * GROUP + k;
+        /* codes that come in order: d, and never what adds up to it, of which nvcc 13.0 makes d + d %
+         * GROUP where vectors have 64 coordinates */
+        if (many) return LINEAR ? d : (block * 16 + lane) * GROUP + k;
         const unsigned e = (block * 4 + lane % 4) * GROUP + k;
         return (e / 4 * 32 + lane / 4) * 4 + e % 4;
     }

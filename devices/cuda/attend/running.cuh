@@ -32,6 +32,9 @@ template <class F> struct weight_scale {
 template <class L> struct running {
     float o[L::MY_TILES][4];
     float top[2], sum[2];
+    /* What is taken from scores: the largest, or 0 where there is none; and what weights are multiplied
+     * by. */
+    float reference[2], times[2];
 
     TQ_INLINE void clear() {
 #pragma unroll
@@ -39,6 +42,14 @@ template <class L> struct running {
             o[i][0] = o[i][1] = o[i][2] = o[i][3] = 0.0f;
         top[0] = top[1] = -INF;
         sum[0] = sum[1] = 0.0f;
+        follow();
+    }
+    TQ_INLINE void follow() {
+#pragma unroll
+        for (int i = 0; i < (L::TEAM == 1 ? 2 : 1); i++) {
+            reference[i] = top[i] == -INF ? 0.0f : top[i];
+            times[i] = weight_scale<typename L::V>::of(top[i]);
+        }
     }
     TQ_INLINE void shrink(float f0, float f1) {
 #pragma unroll
@@ -54,7 +65,7 @@ template <class L> struct running {
     }
     /* The reference follows the largest term only when it must: weights stay below 2^14 as float16. */
     TQ_INLINE void grow(float t0, float t1) {
-        if (!__any_sync(~0u, t0 > top[0] + 8.0f || t1 > top[1] + 8.0f)) return;
+        if (__builtin_expect(!__any_sync(~0u, t0 > top[0] + 8.0f || t1 > top[1] + 8.0f), true)) return;
 #pragma unroll
         for (int d = 4; d <= 16; d *= 2) {
             t0 = fmaxf(t0, __shfl_xor_sync(~0u, t0, d));
@@ -65,6 +76,7 @@ template <class L> struct running {
         sum[0] *= f0, sum[1] *= f1;
         shrink(value_factor(top[0], t0), value_factor(top[1], t1));
         top[0] = t0, top[1] = t1;
+        follow();
     }
     TQ_INLINE void grow_team(float t) {
         if (!__any_sync(~0u, t > top[0] + 8.0f)) return;
@@ -75,78 +87,74 @@ template <class L> struct running {
         sum[0] *= factor(top[0], t);
         const float f = value_factor(top[0], t);
         top[0] = t;
+        follow();
         shrink(__shfl_sync(~0u, f, tid * 8), __shfl_sync(~0u, f, tid * 8 + 4));
     }
-    TQ_INLINE float reference(int i) const {
-        return top[i] == -INF ? 0.0f : top[i];
-    }
 
-    /* Scores to weights to sums. scale(m, row): what the value of a row of member m's tile is multiplied
-     * by; largest(m, row): the same as a logarithm, or more; products(m, weights). */
-    template <class S, class T, class P>
-    TQ_INLINE void spend(float *exchange, const float (&s)[4], bool some, S scale, T largest,
+    /* Scores to weights to sums, of a warp by itself: what each one's value is multiplied by, and
+     * logarithms of that, or more, of both positions; products(weights). */
+    template <class P>
+    TQ_INLINE void spend(const float (&s)[4], const float (&scale)[4], const float (&largest)[2],
                          P products) {
+        const float u = largest[0], v = largest[1];
+        grow(fmaxf(s[0] + u, s[2] + v), fmaxf(s[1] + u, s[3] + v));
+        float p[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            p[i] = power_of_2(s[i] - reference[i % 2]);
+        sum[0] += p[0] + p[2], sum[1] += p[1] + p[3];
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            p[i] *= scale[i] * times[i % 2];
+        if (L::FREE && (threadIdx.x & 3) >= 2)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                p[i] -= half_low(pack(p[i], 0.0f));
+        const uint32_t h0 = pack(p[0], p[1]), h1 = pack(p[2], p[3]);
+        weights w;
+        w.high[0] = transpose(h0), w.high[1] = transpose(h1);
+        if constexpr (L::TWICE) {
+            w.low[0] = transpose(pack(p[0] - half_low(h0), p[1] - half_high(h0)));
+            w.low[1] = transpose(pack(p[2] - half_low(h1), p[3] - half_high(h1)));
+        }
+        products(w);
+    }
+    /* The same of a team. scale(m, row): what the value of a row of member m's tile is multiplied by;
+     * largest(m, row); products(m, weights). */
+    template <class S, class T, class P>
+    TQ_INLINE void spend_together(float *exchange, const float (&s)[4], S scale, T largest, P products) {
         constexpr int TEAM = L::TEAM;
-        using V = typename L::V;
         const thread_of me;
         const int order = me.order, tid = me.tid, g = me.g, warp = me.warp, member = warp % TEAM;
-        weights w;
-        if constexpr (TEAM == 1) {
-            const float u = largest(0, order), v = largest(0, order + 8);
-            grow(fmaxf(s[0] + u, s[2] + v), fmaxf(s[1] + u, s[3] + v));
-            const float m0 = reference(0), m1 = reference(1);
-            float p[4] = {power_of_2(s[0] - m0), power_of_2(s[1] - m1), power_of_2(s[2] - m0),
-                          power_of_2(s[3] - m1)};
-            sum[0] += p[0] + p[2], sum[1] += p[1] + p[3];
-            const float x = scale(0, order), y = scale(0, order + 8);
-            const float w0 = weight_scale<V>::of(m0), w1 = weight_scale<V>::of(m1);
-            p[0] *= x * w0, p[1] *= x * w1, p[2] *= y * w0, p[3] *= y * w1;
-            if (some) /* what is not seen may have any scale */
+        float *const mine = exchange + warp * TILE * COLUMNS;
+        *(float2 *)(mine + order * COLUMNS + tid * 2) = make_float2(s[0], s[1]);
+        *(float2 *)(mine + (order + 8) * COLUMNS + tid * 2) = make_float2(s[2], s[3]);
+        __syncthreads();
+        const float *const team = exchange + (warp - member) * TILE * COLUMNS;
+        float y[TEAM * 4], t = -INF;
 #pragma unroll
-                for (int i = 0; i < 4; i++)
-                    p[i] = s[i] == -INF ? 0.0f : p[i];
-            if (L::FREE && tid >= 2)
+        for (int i = 0; i < TEAM * 4; i++) {
+            const int row = tid + i % 4 * 4;
+            y[i] = team[i / 4 * TILE * COLUMNS + row * COLUMNS + g];
+            t = fmaxf(t, y[i] + largest(i / 4, row));
+        }
+        grow_team(t);
 #pragma unroll
-                for (int i = 0; i < 4; i++)
-                    p[i] -= half_low(pack(p[i], 0.0f));
-            const uint32_t h0 = pack(p[0], p[1]), h1 = pack(p[2], p[3]);
-            w.high[0] = transpose(h0), w.high[1] = transpose(h1);
+        for (int m = 0; m < TEAM; m++) {
+            float z[4];
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                const float score = y[m * 4 + j], p = power_of_2(score - reference[0]);
+                sum[0] += p;
+                z[j] = score == -INF ? 0.0f : p * scale(m, tid + 4 * j) * times[0];
+            }
+            weights w;
+            w.high[0] = pack(z[0], z[1]), w.high[1] = pack(z[2], z[3]);
             if constexpr (L::TWICE) {
-                w.low[0] = transpose(pack(p[0] - half_low(h0), p[1] - half_high(h0)));
-                w.low[1] = transpose(pack(p[2] - half_low(h1), p[3] - half_high(h1)));
+                w.low[0] = pack(z[0] - half_low(w.high[0]), z[1] - half_high(w.high[0]));
+                w.low[1] = pack(z[2] - half_low(w.high[1]), z[3] - half_high(w.high[1]));
             }
-            products(0, w);
-        } else {
-            float *const mine = exchange + warp * TILE * COLUMNS;
-            *(float2 *)(mine + order * COLUMNS + tid * 2) = make_float2(s[0], s[1]);
-            *(float2 *)(mine + (order + 8) * COLUMNS + tid * 2) = make_float2(s[2], s[3]);
-            __syncthreads();
-            const float *const team = exchange + (warp - member) * TILE * COLUMNS;
-            float y[TEAM * 4], t = -INF;
-#pragma unroll
-            for (int i = 0; i < TEAM * 4; i++) {
-                const int row = tid + i % 4 * 4;
-                y[i] = team[i / 4 * TILE * COLUMNS + row * COLUMNS + g];
-                t = fmaxf(t, y[i] + largest(i / 4, row));
-            }
-            grow_team(t);
-#pragma unroll
-            for (int m = 0; m < TEAM; m++) {
-                float z[4];
-#pragma unroll
-                for (int j = 0; j < 4; j++) {
-                    const float score = y[m * 4 + j], p = power_of_2(score - reference(0));
-                    sum[0] += p;
-                    z[j] = score == -INF ? 0.0f
-                                         : p * scale(m, tid + 4 * j) * weight_scale<V>::of(reference(0));
-                }
-                w.high[0] = pack(z[0], z[1]), w.high[1] = pack(z[2], z[3]);
-                if constexpr (L::TWICE) {
-                    w.low[0] = pack(z[0] - half_low(w.high[0]), z[1] - half_high(w.high[0]));
-                    w.low[1] = pack(z[2] - half_low(w.high[1]), z[3] - half_high(w.high[1]));
-                }
-                products(m, w);
-            }
+            products(m, w);
         }
     }
 };

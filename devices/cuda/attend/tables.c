@@ -67,7 +67,7 @@ float tq_attend_fill_table(const tq_codebook_tables *book,
         }
         uint32_t *const e = table[i];
         if (n == 1) {
-            e[0] = high[0] | high[0] << 16;
+            e[0] = high[0];
             e[2] = high[0] | low[0] << 16;
         } else {
             e[0] = e[2] = high[0] | high[1] << 16;

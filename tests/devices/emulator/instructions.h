@@ -18,6 +18,9 @@ inline uint16_t to_float16(float x) {
 inline uint16_t to_bfloat16(float x) {
     return __bfloat16_as_ushort(__float2bfloat16_rn(x));
 }
+inline uint32_t select(uint32_t mask, uint32_t a, uint32_t b) {
+    return (a & mask) | (b & ~mask);
+}
 inline uint32_t pack(float a, float b) {
     return to_float16(a) | (uint32_t)to_float16(b) << 16;
 }
@@ -116,6 +119,9 @@ inline void store_shared_byte(uint32_t at, uint8_t x) {
 template <int N> void copy_async(uint32_t to, const void *from) {
     if ((uintptr_t)from % N != 0 || to % N != 0) emulator::complain("cp.async that is not aligned");
     emulator::self().open.push_back({to, from, N});
+}
+inline void copy_async_if(bool so, uint32_t to, const void *from) {
+    if (so) copy_async<16>(to, from);
 }
 inline void copies_commit() {
     emulator::self().groups.push_back(std::move(emulator::self().open));
