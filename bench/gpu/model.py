@@ -68,11 +68,14 @@ def step(model, cache, ids):
 
 
 def in_attention(model, cache, ids, pattern):
-    """Microseconds a layer in kernels of that name, and these names."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+    """Microseconds a layer in which kernels of that name run, which may overlap, and these names."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA], acc_events=True) as profile:
         step(model, cache, ids)
-    found = [e for e in profile.key_averages() if pattern.search(e.key)]
-    return sum(e.self_device_time_total for e in found) / model.config.num_hidden_layers, sorted(e.key[:60] for e in found)
+    found = sorted((e.time_range.start, e.time_range.end, e.name) for e in profile.events() if pattern.search(e.name))
+    busy, until = 0, 0
+    for start, end, _ in found:
+        busy, until = busy + max(0, end - max(start, until)), max(until, end)
+    return busy / model.config.num_hidden_layers, sorted({name[:60] for _, _, name in found})
 
 
 def bytes_of(cache):

@@ -23,35 +23,19 @@ struct dense_memory {
     }
 };
 
-/* Number j of an item's float16: its position, */
-TQ_INLINE uint32_t dense_position(const piece &w, uint32_t j) {
-    return j < w.seq.sinks ? j : w.seq.recent_from + (j - w.seq.sinks);
-}
-/* and where it lies. `first`: the ring's row of recent_from. */
+/* Position j of an item's float16. */
 struct dense_row {
     const uint16_t *k, *v;
-    TQ_INLINE dense_row(const tq_attend_args &a, const piece &w, uint32_t of, uint32_t first,
-                        uint32_t j) {
+    uint32_t position;
+    TQ_INLINE dense_row(const tq_attend_args &a, const piece &w, uint32_t of, uint32_t j) {
         const bool sink = j < w.seq.sinks;
         const tq_attend_dense &d = sink ? a.sink : a.recent;
-        uint32_t row = sink ? j : first + (j - w.seq.sinks);
-        if (!sink && row >= a.recent_capacity) row %= a.recent_capacity;
+        position = sink ? j : w.seq.recent_from + (j - w.seq.sinks);
+        const uint32_t row = sink ? j : position % a.recent_capacity;
         k = d.k + of * d.k_sequence + w.head * d.k_head + row * d.k_row;
         v = d.v + of * d.v_sequence + w.head * d.v_head + row * d.v_row;
     }
 };
-
-/* Query rows as float32: a warp a row. */
-template <class T>
-__device__ static void load_dense_queries(const tq_prepare_args &p, const piece &w, float *q) {
-    const uint32_t D = p.k_plan.dim, lane = threadIdx.x % 32;
-    for (uint32_t c = threadIdx.x / 32; c < (uint32_t)w.rows; c += blockDim.x / 32) {
-        const T *const from = (const T *)p.q.data + query_at(p, w.sequence, w.head, w.row0 + c);
-#pragma unroll 4
-        for (uint32_t d = lane; d < D; d += 32)
-            q[(d / 8 * COLUMNS + c) * 8 + d % 8] = to_float(from[d]);
-    }
-}
 
 /* A score as it counts: capped, by its distance, and -INF where it is not seen. */
 TQ_INLINE float dense_score(const tq_attend_args &a, const piece &w, float s, uint32_t row, uint32_t p) {
@@ -89,25 +73,23 @@ __device__ static void attend_dense(const tq_prepare_args &p, float *shared, uin
     const uint32_t last = min(w.seq.dense, first + each);
     const uint32_t of = a.dense_rows == nullptr ? w.sequence : (uint32_t)a.dense_rows[w.sequence];
     const dense_memory m(shared, D, E, p.dense_rows);
-    const uint32_t ring_row = a.recent.k == nullptr ? 0 : w.seq.recent_from % a.recent_capacity;
-    /* Asks for a chunk of keys and values: sixteen threads a position. */
+    /* Asks for a chunk of keys and values: a warp a position. */
     auto fetch = [&](uint32_t base, uint32_t n) {
-        for (uint32_t j = t / 16; j < n; j += blockDim.x / 16) {
-            const dense_row r(a, w, of, ring_row, base + j);
-            for (uint32_t x = t % 16 * 8; x < D; x += 16 * 8)
+        for (uint32_t j = warp; j < n; j += warps) {
+            const dense_row r(a, w, of, base + j);
+            for (uint32_t x = lane * 8; x < D; x += 32 * 8)
                 copy_async<16>(shared_address(m.k + j * (D + 8) + x), r.k + x);
-            for (uint32_t x = t % 16 * 8; x < E; x += 16 * 8)
+            for (uint32_t x = lane * 8; x < E; x += 32 * 8)
                 copy_async<16>(shared_address(m.v + j * E + x), r.v + x);
         }
         copies_commit();
     };
     fetch(first, min(p.dense_rows, last - first));
-    if (p.q.type == TQ_F32)
-        load_dense_queries<float>(p, w, m.q);
-    else if (p.q.type == TQ_F16)
-        load_dense_queries<__half>(p, w, m.q);
-    else
-        load_dense_queries<__nv_bfloat16>(p, w, m.q);
+    for (uint32_t c = warp; c < (uint32_t)w.rows; c += warps) {
+        const uint64_t at = query_at(p, w.sequence, w.head, w.row0 + c);
+        for (uint32_t d = lane; d < D; d += 32)
+            m.q[(d / 8 * COLUMNS + c) * 8 + d % 8] = load_query(p.q, at + d);
+    }
     for (uint32_t i = t; i < COLUMNS * E; i += blockDim.x)
         m.sums[i] = 0.0f;
     if (t < COLUMNS) tops[t] = -INF, totals[t] = 0.0f;
@@ -157,7 +139,7 @@ __device__ static void attend_dense(const tq_prepare_args &p, float *shared, uin
             float s = -INF;
             if (lane < n)
                 s = dense_score(a, w, m.scores[lane * COLUMNS + c] * p.dense_scale, w.row0 + c,
-                                dense_position(w, base + lane));
+                                dense_row(a, w, of, base + lane).position);
             float top = s;
 #pragma unroll
             for (int d = 16; d > 0; d /= 2)

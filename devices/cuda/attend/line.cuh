@@ -45,9 +45,9 @@ TQ_INLINE tq_attend_sequence sequence_of(const tq_attend_args &a, uint32_t b) {
     return s;
 }
 
-/* Parts that the float16 of a sequence is worked on in: of 16 positions, or more where there are many. */
+/* Parts that the float16 of a sequence is worked on in: of 32 positions, or more where there are many. */
 TQ_INLINE uint32_t dense_parts_of(const tq_attend_sequence &s) {
-    return min((s.dense + 15) / 16, (uint32_t)TQ_ATTEND_DENSE_PARTS);
+    return min((s.dense + 31) / 32, (uint32_t)TQ_ATTEND_DENSE_PARTS);
 }
 
 /* `total`: units of all items; least and most: of an item. */

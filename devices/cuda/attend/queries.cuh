@@ -12,6 +12,12 @@ __device__ static uint64_t query_at(const tq_prepare_args &p, uint32_t b, uint32
            (uint64_t)(head * a.group + row % a.group) * p.q.head;
 }
 
+__device__ static float load_query(const tq_prepare_queries &q, uint64_t at) {
+    if (q.type == TQ_F32) return ((const float *)q.data)[at];
+    return q.type == TQ_F16 ? __half2float(((const __half *)q.data)[at])
+                            : __bfloat162float(((const __nv_bfloat16 *)q.data)[at]);
+}
+
 /* Where a coordinate's float16 lies among those of a column: step, thread of four, and place of four; or,
  * of many rows, in the order of codes alone. */
 template <unsigned GROUP, bool LINEAR> struct place_of_code {
