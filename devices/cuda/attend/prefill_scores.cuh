@@ -173,7 +173,30 @@ template <class L> struct prefill_scores {
     TQ_INLINE uint32_t stretch_of(uint32_t p) const {
         return min(a.stretch_shift >= 0 ? p >> a.stretch_shift : p / a.stretch, a.stretches - 1);
     }
-    /* Products with centres, of 16 positions; as a rule they have one. */
+    /* Whether all positions of tile i have one centre. */
+    TQ_INLINE bool one_centre(uint32_t i) const {
+        const uint32_t first = units.position(i, 0), last = units.position(i, L::UNITS - 1) + TILE - 1;
+        return last - first == L::POSITIONS - 1 && stretch_of(first) == stretch_of(last);
+    }
+    /* Products with the centre of a tile that has one. */
+    TQ_INLINE void add_centre(scores &s, uint32_t p, bool &large) const {
+        const float *const from = a.bias + ((uint64_t)w.item * a.stretches + stretch_of(p)) * a.columns;
+        float x[L::BLOCKS][2];
+#pragma unroll
+        for (int i = 0; i < L::BLOCKS * 2; i++)
+            x[i / 2][i % 2] = from[rows.row(w, i / 2, i % 2)];
+#pragma unroll
+        for (int i = 0; i < L::BLOCKS * 2; i++)
+            large = large || !(fabsf(x[i / 2][i % 2]) < 0x1p+100f);
+#pragma unroll
+        for (int b = 0; b < L::BLOCKS; b++)
+#pragma unroll
+            for (int t = 0; t < L::K_TILES; t++)
+#pragma unroll
+                for (int j = 0; j < 4; j++)
+                    s[b][t][j] += x[b][j / 2];
+    }
+    /* The same, of 16 positions that may have several. */
     TQ_INLINE void add_centres(scores &s, int u, uint32_t p0, bool &large) const {
         const uint32_t n = stretch_of(p0);
         const bool one = n == stretch_of(p0 + TILE - 1);
@@ -237,7 +260,9 @@ template <class L> struct prefill_scores {
             }
         }
         bool check = careful;
-        if (a.bias != nullptr)
+        if (a.bias != nullptr && one_centre(i))
+            add_centre(s, units.position(i, 0), check);
+        else if (a.bias != nullptr)
 #pragma unroll
             for (int u = 0; u < L::UNITS; u++)
                 add_centres(s, u, units.position(i, u), check);
