@@ -19,6 +19,9 @@ import torch
 import transformers
 from libtqkv.transformers import TqCache, enable
 
+sys.dont_write_bytecode = True
+import report  # noqa: E402
+
 KINDS = ["default", "tq6/tq4", "tq4", "tq8"]
 DENSE, CHUNK, WARM_UP = "DynamicCache", 512, 5
 OURS = re.compile(r"\b(prepare|tq_attend|tq_prefill|merge)\b")
@@ -109,18 +112,19 @@ def measure(options):
 
 def table(rows):
     dense = rows[0]
-    lines = ["| cache | step, ms | times as fast | attention of a layer, us | times as fast | GiB | prompt, tokens/s |",
-             "| --- | --: | --: | --: | --: | --: | --: |"]
+    cells = []
     for r in rows:
-        prompt = f"{r['prompt_tokens_per_s']:,.0f}" if r["prompt_tokens_per_s"] else "-"
-        faster = f"{dense['attention_us'] / r['attention_us']:.2f}" if r["attention_us"] else "-"
-        lines.append(f"| {r['cache']} | {r['step_ms']:.2f} ±{100 * r['spread']:.0f} % | {dense['step_ms'] / r['step_ms']:.2f} | "
-                     f"{r['attention_us']:.1f} | {faster} | {r['bytes'] / 2 ** 30:.2f} | {prompt} |")
+        prompt = r["prompt_tokens_per_s"]
+        cells.append([r["cache"], f"{r['step_ms']:.2f} ±{100 * r['spread']:.0f} %", f"{dense['step_ms'] / r['step_ms']:.2f}",
+                      f"{r['attention_us']:.1f}",
+                      f"{dense['attention_us'] / r['attention_us']:.2f}" if r["attention_us"] else "-",
+                      f"{r['bytes'] / 2 ** 30:.2f}", f"{prompt:,.0f}" if prompt else "-"])
     best = rows[1]
-    lines.append(f"\n{torch.cuda.get_device_name(0)}, {dense['layers']} layers, batch {dense['batch']}, {dense['positions']:,} "
-                 f"positions: a step with the default cache takes {best['step_ms'] / dense['step_ms']:.2f} of DynamicCache's time "
-                 f"and {best['bytes'] / dense['bytes']:.2f} of its bytes.")
-    return "\n".join(lines)
+    return report.markdown(["cache", "step, ms", "times as fast", "attention of a layer, us", "times as fast", "GiB",
+                            "prompt, tokens/s"], cells) + (
+        f"{torch.cuda.get_device_name(0)}, {dense['layers']} layers, batch {dense['batch']}, {dense['positions']:,} "
+        f"positions: a step with the default cache takes {best['step_ms'] / dense['step_ms']:.2f} of DynamicCache's time "
+        f"and {best['bytes'] / dense['bytes']:.2f} of its bytes.")
 
 
 def main():

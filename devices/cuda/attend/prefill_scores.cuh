@@ -188,13 +188,7 @@ template <class L> struct prefill_scores {
 #pragma unroll
         for (int i = 0; i < L::BLOCKS * 2; i++)
             large = large || !(fabsf(x[i / 2][i % 2]) < 0x1p+100f);
-#pragma unroll
-        for (int b = 0; b < L::BLOCKS; b++)
-#pragma unroll
-            for (int t = 0; t < L::K_TILES; t++)
-#pragma unroll
-                for (int j = 0; j < 4; j++)
-                    s[b][t][j] += x[b][j / 2];
+        each(s, [&](float &y, int b, int h) { y += x[b][h]; });
     }
     /* The same, of 16 positions that may have several. */
     TQ_INLINE void add_centres(scores &s, int u, uint32_t p0, bool &large) const {
@@ -231,6 +225,7 @@ template <class L> struct prefill_scores {
                         slope * fabsf((float)(int32_t)(from - i / 2 * 8 - i % 2));
             }
     }
+    /* f(score, block, half): of the thread's row of both. */
     template <class T> static TQ_INLINE void each(scores &s, T f) {
 #pragma unroll
         for (int b = 0; b < L::BLOCKS; b++)
@@ -238,7 +233,7 @@ template <class L> struct prefill_scores {
             for (int t = 0; t < L::K_TILES; t++)
 #pragma unroll
                 for (int i = 0; i < 4; i++)
-                    f(s[b][t][i]);
+                    f(s[b][t][i], b, i / 2);
     }
     /* Of tile i, `numbers` of this thread's positions. `most`: the largest of score and logarithm of the
      * value. */
@@ -266,10 +261,11 @@ template <class L> struct prefill_scores {
 #pragma unroll
             for (int u = 0; u < L::UNITS; u++)
                 add_centres(s, u, units.position(i, u), check);
-        if (check) each(s, [](float &x) { x = fabsf(x) == INF ? INF - INF : x; }); /* not unseen */
+        if (check)
+            each(s, [](float &x, int, int) { x = fabsf(x) == INF ? INF - INF : x; }); /* not unseen */
         if (a.softcap > 0.0f) {
             const float inverse = 1.0f / a.softcap, capped = a.softcap * LOG2_E;
-            each(s, [=](float &x) { x = cap_score<false>(x, inverse, capped); });
+            each(s, [=](float &x, int, int) { x = cap_score<false>(x, inverse, capped); });
         }
         if (a.slopes != nullptr)
 #pragma unroll

@@ -49,7 +49,7 @@ __device__ static void take_centres(const tq_prepare_args &p, row_of<N> &first, 
     const uint32_t head_to = (seq.base + seq.head) * TQ_ATTEND_TILE + a.code_first;
     const uint32_t stretches = min((seq.codes_to + a.stretch - 1) / a.stretch, a.stretches);
     row_of<N> q[ROWS];
-    q[0] = first;
+    q[0] = first; /* whose memory it is, where coordinates lie in memory */
 #pragma unroll
     for (uint32_t i = 0; i < ROWS; i++)
         load_vector(q[i], p.q.data, p.q.type, query_at(p, b, head, min(row0 + i, a.rows - 1)));
