@@ -30,14 +30,12 @@ V_INLINE vb digit_bytes(const uint8_t *p, const unsigned part, const bool whole,
 V_INLINE void digit_codes(const digit_planes *p, const unsigned bits, size_t piece, size_t at,
                           const bool whole, size_t fields, vb codes[2]) {
     const size_t start = piece / 2 + at, n = whole ? V_BYTES : fields / 2 - at;
-    vb x[2];
     if (bits >= 4) {
-        x[0] = digit_bytes(p->nibbles + start, 1, whole, n);
-        x[1] = v_nibbles_high(x[0]);
-        x[0] = v_bytes_and(x[0], 15);
+        const vb nibbles = digit_bytes(p->nibbles + start, 1, whole, n);
+        codes[0] = v_bytes_and(nibbles, 15);
+        codes[1] = v_nibbles_high(nibbles);
     }
     V_FOR (odd, 2) {
-        codes[odd] = x[odd];
         if ((bits & 2) != 0) {
             const unsigned up = bits >= 4 ? 4 : 0;
             const vb crumbs = digit_bytes(p->crumbs + start / 2, 2, whole, n / 2);
