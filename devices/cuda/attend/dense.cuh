@@ -54,7 +54,7 @@ TQ_INLINE bool is_seen(float weight) {
     return __float_as_uint(weight) != 0x80000000u;
 }
 
-__device__ static void attend_dense(const tq_prepare_args &p, float *shared, uint32_t item,
+__device__ inline void attend_dense(const tq_prepare_args &p, float *shared, uint32_t item,
                                     uint32_t part) {
     const tq_attend_args &a = p.attend;
     const uint32_t D = p.k_plan.dim, E = p.v_dim, per_sequence = a.kv_heads * a.dense_blocks;

@@ -55,7 +55,7 @@ TQ_INLINE uint32_t tree_from(const tq_attend_args &a, uint32_t length) {
 }
 
 /* Whether a query sees position p, which is there. Out of line: few tiles are in part in sight. */
-__device__ __noinline__ static bool sees(const tq_attend_args &a, const piece &w, uint32_t query,
+__device__ __noinline__ inline bool sees(const tq_attend_args &a, const piece &w, uint32_t query,
                                          uint32_t p) {
     if (a.tree != nullptr && p >= w.tree_from) {
         const uint32_t bit = p - w.tree_from + (a.n_tree > w.seq.length ? a.n_tree - w.seq.length : 0);
