@@ -8,6 +8,7 @@
 import sys
 
 import torch
+import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from libtqkv.transformers import TqCache, enable
@@ -23,6 +24,8 @@ else:
 
 enable(model.eval())  # attention by codes, wherever the cache is a TqCache
 cache = TqCache.for_model(model, "default")
-text = model.generate(ids, past_key_values=cache, max_new_tokens=40, do_sample=False)
+# The argument's name is the newer one from transformers 5.24 on.
+name = "cache" if tuple(map(int, transformers.__version__.split(".")[:2])) >= (5, 24) else "past_key_values"
+text = model.generate(ids, **{name: cache}, max_new_tokens=40, do_sample=False)
 print(tokenizer.decode(text[0]) if tokenizer else text[0].tolist())
 print(f"{cache.get_seq_length()} positions in {cache.nbytes} bytes, {cache.layer_nbytes} of the layers")

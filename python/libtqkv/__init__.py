@@ -3,7 +3,7 @@
 
 Arrays are taken by the buffer protocol and DLPack, without a copy: NumPy's, PyTorch's, and others. CUDA tensors of
 PyTorch's are encoded, decoded and attended to on their device, if the package has libtqkv_cuda.
-Every call lets go of the interpreter's lock while it works. What is refused raises a TqkvError.
+Every call lets go of the interpreter's lock while it works. What the library refuses raises a TqkvError.
 """
 
 from __future__ import annotations

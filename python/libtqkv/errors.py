@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What a call that fails raises: always a TqkvError, with the library's status, field and index."""
+"""What the library refuses raises a TqkvError, with its status, field and index.
+
+What is no array, or an argument that a function does not have, is a TypeError, as in Python itself.
+"""
 
 from __future__ import annotations
 

@@ -24,8 +24,14 @@ class Row(NamedTuple):
     out: Optional[float]  # outputs of attention, keys centred where that is known
 
 
+_MEANING = """\
+bits: of a value, its share of the norm counted. The others are squared errors over squared values:
+of keys as they are, of keys of which a learned centre is subtracted ("centred"), of values, and of
+outputs of attention with both; -: not known of that format, or no queries were given."""
+
+
 class Sweep:
-    """Rows by format; str() and print() show a table."""
+    """Rows by format; str() and print() show a table and what it means."""
 
     def __init__(self, rows: list[Row]) -> None:
         self.rows = rows
@@ -41,15 +47,21 @@ class Sweep:
         lines = [heads] + [[row.format, f"{row.bits:.3f}", *("-" if x is None else f"{x:.3g}" for x in row[2:])]
                            for row in self.rows]
         widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
-        return "\n".join("  ".join(cell.ljust(w) if i == 0 else cell.rjust(w)
-                                   for i, (cell, w) in enumerate(zip(line, widths))) for line in lines)
+        table = ["  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths)))
+                 for line in lines]
+        return "\n".join([*table, _MEANING])
 
     __repr__ = __str__
 
     def plot(self, path: Union[str, os.PathLike, None] = None) -> Any:
-        """Errors over bits, as a figure of matplotlib's, which must be installed; written to path if that is
-        given. Returns the figure."""
-        from matplotlib.figure import Figure
+        """Errors over bits, as a figure of matplotlib's; written to path if that is given. Returns the figure.
+
+        ImportError where matplotlib is not installed.
+        """
+        try:
+            from matplotlib.figure import Figure
+        except ImportError as error:
+            raise ImportError("a plot needs matplotlib: pip install matplotlib") from error
 
         figure = Figure(figsize=(6, 4), layout="constrained")
         axes = figure.add_subplot()

@@ -129,10 +129,15 @@ static int read_kind(const dl_tensor *t, core_array *a) {
         a->kind = CORE_I64;
     else {
         static const char *const names[] = {"int", "uint", "float", [5] = "complex", [6] = "bool"};
-        const char *name = code <= 6 && names[code] != NULL ? names[code] : "another type of";
-        core_refuse(TQ_E_FORMAT, 0, a->field,
-                    "%s has elements of type %s%d (DLPack's %d), not float32, float16 or bfloat16",
-                    a->field, name, (int)t->bits, code);
+        if (code <= 6 && names[code] != NULL)
+            core_refuse(TQ_E_FORMAT, 0, a->field,
+                        "%s has elements of type %s%d, not float32, float16 or bfloat16", a->field,
+                        names[code], (int)t->bits);
+        else
+            core_refuse(
+                TQ_E_FORMAT, 0, a->field,
+                "%s has elements of %d bits of DLPack's type %d, not float32, float16 or bfloat16",
+                a->field, (int)t->bits, code);
         return -1;
     }
     return 0;

@@ -166,6 +166,8 @@ def test_doctor():
     assert done.returncode == 0 and "self-check    passed" in done.stdout, done.stdout + done.stderr
     assert libtqkv.__version__ in done.stdout and "scalar" in done.stdout and "tq6-v1" in done.stdout
     assert subprocess.run([sys.executable, "-m", "libtqkv", "doctro"], capture_output=True).returncode == 2
+    shown = subprocess.run(f"{sys.executable} -m libtqkv doctor | head -n 1", shell=True, capture_output=True, text=True)
+    assert shown.stdout.startswith("libtqkv") and not shown.stderr, shown.stderr
     environment = dict(os.environ, TQKV_ISA="nonsense")
     failed = subprocess.run([sys.executable, "-m", "libtqkv", "doctor"], capture_output=True, text=True, env=environment)
     assert failed.returncode == 1 and "nonsense" in failed.stdout + failed.stderr

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """sweep(): its figures, its table and its picture."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -19,8 +21,10 @@ def test_figures(rng):
     assert tq4.k_centred < tq4.k / 5
     errors = [row.out for row in result]
     assert errors == sorted(errors, reverse=True)
-    table = str(result).splitlines()
-    assert len(table) == 8 and len({len(line) for line in table}) == 1 and "tq6" in table[5]
+    lines = str(result).splitlines()
+    table, meaning = lines[:8], lines[8:]
+    assert len({len(line) for line in table}) == 1 and "tq6" in table[5]
+    assert meaning[0].startswith("bits: ") and "centred" in table[0] and max(len(line) for line in lines) <= 100
 
 
 def test_v1_and_what_is_asked_for(rng):
@@ -30,6 +34,13 @@ def test_v1_and_what_is_asked_for(rng):
     assert row.k_centred is None and row.out is None and "-" in str(sweep(x, x, formats=["tq4-v1"]))
     with pytest.raises(TqkvError):
         sweep(x, x, formats=["tq9"])
+
+
+def test_no_picture_without_matplotlib(rng, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    x = rng.standard_normal((1, 50, 64), np.float32)
+    with pytest.raises(ImportError, match="pip install matplotlib"):
+        sweep(x, x, formats=["tq4"]).plot()
 
 
 def test_picture(rng, tmp_path):

@@ -6,7 +6,12 @@
     model.generate(**inputs, past_key_values=TqCache.for_model(model, "default"))
 """
 
-import transformers as _transformers
+try:
+    import torch as _torch  # noqa: F401
+    import transformers as _transformers
+except ImportError as error:
+    raise ImportError(f"libtqkv.transformers needs PyTorch and transformers 5.15 or later ({error}): "
+                      "pip install torch 'transformers>=5.15,<6'") from error
 
 # Before 5.15 a cache was told in other words what its layers are, and what to crop.
 if tuple(int(n) for n in _transformers.__version__.split(".")[:2]) < (5, 15):
