@@ -377,7 +377,8 @@ static const cli_option_spec specs[N_OPTIONS] = {
     [SPLITS] = {"splits", 0, "N", "work on N stretches of positions, then merge"},
     [DEVICE] = CLI_DEVICE_SPEC,
     [ACCURACY] = CLI_ACCURACY_SPEC,
-    [ARITHMETIC] = {"arithmetic", 0, "float|integer", "of products with v2 codes (default float)"},
+    [ARITHMETIC] = {"arithmetic", 0, "float|integer|default",
+                    "of products with v2 codes (default: the faster)"},
     [FORMAT] = {"format", 0, "NAME", "put plain tensors into a cache, such as default"},
 };
 

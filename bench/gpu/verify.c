@@ -125,6 +125,7 @@ static int attend(slice *x, const float *q, float *out, size_t n) {
                                         .n_queries = checked(c->row),
                                         .scale = config.layer.scale,
                                         .softcap = config.layer.softcap,
+                                        .arithmetic = TQ_ARITHMETIC_FLOAT,
                                         .window = config.layer.window,
                                         .sinks =
                                             c->row->options & LOGITS ? c->sinks + x->g * group : NULL};

@@ -170,7 +170,8 @@ static void print_table(const request *want, const measured *columns, tq_isa isa
         if (want->python[i]) printf(", %s", peer_server_version((peer_server)i));
     printf("; %zu thread%s, ", want->threads, want->threads == 1 ? "" : "s");
     if (least < most) printf("%zu to ", least);
-    printf("%zu sample%s; in brackets the time over that of tq4\n\n", most, most == 1 ? "" : "s");
+    printf("%zu sample%s; in brackets the time over that of the default's formats\n\n", most,
+           most == 1 ? "" : "s");
     print_heading(want, columns, n);
     for (size_t k = 0; k < N_PEER_SIDES; k++)
         if (peer_is_there(&peer_sides[k])) print_side(want, columns, n, k);

@@ -30,12 +30,12 @@ enum { OPENVINO_POSITIONS = 4096 };
 
 const peer_attend peer_sides[N_PEER_SIDES] = {
     {.name = "float16 bytes, read once", .code = &peer_code_read},
-    OURS("tqkv tq4", TQ_TQ4, TQ_TQ4, TQ_ARITHMETIC_FLOAT),
-    OURS("tqkv tq4, integer", TQ_TQ4, TQ_TQ4, TQ_ARITHMETIC_INTEGER),
-    OURS("tqkv K tq6, V tq4", TQ_TQ6, TQ_TQ4, TQ_ARITHMETIC_FLOAT),
-    OURS("the same, integer", TQ_TQ6, TQ_TQ4, TQ_ARITHMETIC_INTEGER),
-    OURS("tqkv K tq8, V tq4", TQ_TQ8, TQ_TQ4, TQ_ARITHMETIC_FLOAT),
-    OURS("tqkv tq8", TQ_TQ8, TQ_TQ8, TQ_ARITHMETIC_FLOAT),
+    OURS("tqkv K tq6, V tq4", TQ_TQ6, TQ_TQ4, TQ_ARITHMETIC_DEFAULT),
+    OURS("the same, float32", TQ_TQ6, TQ_TQ4, TQ_ARITHMETIC_FLOAT),
+    OURS("tqkv tq4", TQ_TQ4, TQ_TQ4, TQ_ARITHMETIC_DEFAULT),
+    OURS("tqkv tq4, float32", TQ_TQ4, TQ_TQ4, TQ_ARITHMETIC_FLOAT),
+    OURS("tqkv tq8", TQ_TQ8, TQ_TQ8, TQ_ARITHMETIC_DEFAULT),
+    OURS("tqkv tq8, float32", TQ_TQ8, TQ_TQ8, TQ_ARITHMETIC_FLOAT),
     GGML("llama.cpp f16", GGML_TYPE_F16, 0),
     GGML("llama.cpp q8_0", GGML_TYPE_Q8_0, 0),
     GGML("llama.cpp q4_0", GGML_TYPE_Q4_0, 0),
@@ -121,7 +121,7 @@ static void summarise(const subject *subjects, size_t n, size_t samples, double 
                       peer_time *times) {
     for (size_t k = 0; k < n; k++) {
         for (size_t i = 0; i < samples; i++)
-            ratios[i] = subjects[k].seconds[i] / subjects[PEER_TQ4].seconds[i];
+            ratios[i] = subjects[k].seconds[i] / subjects[PEER_DEFAULT].seconds[i];
         const measure_summary summary = measure_summarise(ratios, samples);
         times[subjects[k].row].times = summary.median;
         times[subjects[k].row].spread = summary.spread;

@@ -7,7 +7,7 @@
 
 #include "attend.h"
 
-enum { PEER_READ = 0, PEER_TQ4 = 1, N_PEER_SIDES = 20 };
+enum { PEER_READ = 0, PEER_DEFAULT = 1, N_PEER_SIDES = 20 };
 
 /* In the order in which tables show them. */
 extern const peer_attend peer_sides[N_PEER_SIDES];

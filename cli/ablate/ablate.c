@@ -168,6 +168,7 @@ static int ablate_heads(const request *want, const cli_heads heads[3]) {
     cli_ablation *results = calloc(want->n_ways, sizeof *results);
     if (!results) return cli_out_of_memory();
     int rc = cli_attention_params(&want->attention, &shapes[0], &shapes[1], &shapes[2], &input.params);
+    input.params.arithmetic = TQ_ARITHMETIC_FLOAT; /* a wrong kernel shows by its bound */
     input.params.parallel = want->threads.run ? &want->threads : NULL;
     if (rc == CLI_DONE && want->fault == CLI_FAULT_RING && k->n_positions == 1)
         rc = cli_misuse("--fault ring: %s holds one position, which has no order", want->k);

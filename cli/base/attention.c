@@ -25,19 +25,17 @@ int cli_take_attention(cli_attention_request *request, const cli_option *scale, 
     return CLI_DONE;
 }
 
-static const char *const arithmetics[] = {"float", "integer"}; /* TQ_ARITHMETIC_FLOAT, _INTEGER */
+static const char *const arithmetics[] = {"default", "float", "integer"}; /* by tq_arithmetic */
 
 int cli_take_arithmetic(const cli_option *option, tq_arithmetic *arithmetic) {
-    size_t i = 0;
-    TRY(cli_take_word(option, arithmetics, 2, &i));
-    *arithmetic = !option->given ? TQ_ARITHMETIC_DEFAULT
-                  : i == 0       ? TQ_ARITHMETIC_FLOAT
-                                 : TQ_ARITHMETIC_INTEGER;
+    size_t i = TQ_ARITHMETIC_DEFAULT;
+    TRY(cli_take_word(option, arithmetics, 3, &i));
+    *arithmetic = (tq_arithmetic)i;
     return CLI_DONE;
 }
 
 const char *cli_arithmetic_name(tq_arithmetic arithmetic) {
-    return arithmetics[arithmetic == TQ_ARITHMETIC_INTEGER];
+    return arithmetics[arithmetic];
 }
 
 static int check_shapes(const cli_shape *q, const cli_shape *k, const cli_shape *v) {

@@ -22,8 +22,8 @@ typedef struct cli_attention_request {
 int cli_take_attention(cli_attention_request *request, const cli_option *scale, const cli_option *causal,
                        const cli_option *window, const cli_option *softcap);
 
-/* --arithmetic float or integer, the default where it is not given. CLI_DONE, or CLI_MISUSE after a
- * message.
+/* --arithmetic default, float or integer; the first where it is not given. CLI_DONE, or CLI_MISUSE after
+ * a message.
  */
 int cli_take_arithmetic(const cli_option *option, tq_arithmetic *arithmetic);
 const char *cli_arithmetic_name(tq_arithmetic arithmetic);

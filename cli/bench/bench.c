@@ -237,7 +237,7 @@ static const cli_option_spec specs[N_OPTIONS] = {
     [QUERIES] = {"queries", 0, "N", "attend: the last N ask (default 1)"},
     [DEVICE] = CLI_DEVICE_SPEC,
     [ACCURACY] = CLI_ACCURACY_SPEC,
-    [ARITHMETIC] = {"arithmetic", 0, "float|integer", "attend: of products with codes"},
+    [ARITHMETIC] = {"arithmetic", 0, "float|integer|default", "attend: of products with codes"},
     [JSON] = {"json", 0, NULL, "print a JSON object a row, each on its line"},
 };
 

@@ -11,10 +11,10 @@
  * any batch, on any number of threads and on every level of instruction sets (cpu.h); lse alone takes a
  * logarithm from libm, and may differ in its last bit from one libm to another.
  *
- * Accuracy class: bounded, against float64 on the decoded cache. For a row that sees T positions let
- * S = |scale| |q| max(|k| + 2 |c|), the largest score that lengths allow (|x| the Euclidean length, k the
- * keys it sees, c their centre, if any), and E = 2^-24 (min(T, 512) + T/16 + 16 + (D/16 + 24) S).
- * Then
+ * Accuracy class: bounded, against float64 on the decoded cache, in float32, which products with codes
+ * are where tq_arithmetic says so, and all others always. For a row that sees T positions let S = |scale|
+ * |q| max(|k| + 2 |c|), the largest score that lengths allow (|x| the Euclidean length, k the keys it
+ * sees, c their centre, if any), and E = 2^-24 (min(T, 512) + T/16 + 16 + (D/16 + 24) S). Then
  *
  *     |out - exact| <= 2 E sum over t of weight(t) |v(t)|
  *     |lse - exact| <= E + 2^-24 |lse|
@@ -44,17 +44,18 @@
 extern "C" {
 #endif
 
-/** How products of queries and weights with codes are formed. The choice is the caller's alone: whatever
- * it is, results do not depend on the machine, so the default is one arithmetic for all of them. It is
- * float as long as integers are not faster wherever attention on the CPU is used: they are where
- * processors have the dot product of bytes (AVX-512 VNNI; 1.0 to 1.9 times, 1.2 to 1.6 with tq4), and not
- * everywhere on AVX2.
+/** How products of queries and weights with codes are formed. Whatever it is, results do not depend on
+ * the machine, so the default is the same on all of them: integers where they were the faster ones both
+ * on AVX2 and where processors have the dot product of bytes (docs/performance.md). These are formats of
+ * 2 to 4 bits (1.0 to 1.9 times), and those of 5 to 8 while at most 8 rows of queries of a sequence read
+ * a KV head, H/G * n, as in a decode step (1.0 to 1.6 times); with more rows those are float32. On
+ * AVX-512 without VNNI float is faster.
  *
  * Integers add to the squared error of the format itself, and have no other bound: at most 1 % on
  * Gaussian keys and values with scores of deviation 1, 3 and 9 (0.71 % seen). The sums of products are
  * exact, so that they are the same on every instruction set. */
 typedef enum tq_arithmetic {
-    TQ_ARITHMETIC_DEFAULT = 0, /**< float */
+    TQ_ARITHMETIC_DEFAULT = 0, /**< integer or float by format and rows, as above */
     TQ_ARITHMETIC_FLOAT = 1,   /**< float32, bounded as above */
     TQ_ARITHMETIC_INTEGER = 2, /**< whole numbers of 8 bits or two times 7, of codes in v2 formats; all
                                   else is as in float32: dense vectors, v1 formats, masks, the softmax */

@@ -184,7 +184,7 @@ PyDoc_STRVAR(
     attend_doc,
     "attend(q, scale=None, causal=True, window=0, softcap=0.0, sink_positions=0, sinks=None, "
     "slopes=None,\n"
-    "       lse=False, partial=False, out=None)\n--\n\n"
+    "       lse=False, partial=False, out=None, arithmetic=None)\n--\n\n"
     "Attention of the newest n positions, which have been appended, over all that they see.\n\n"
     "q      [n, H, D], or [H, D] of one position; float32, float16 or bfloat16; H is a multiple of G\n"
     "scale  1 / sqrt(D) if it is None. The other options are those of libtqkv.attention()\n"

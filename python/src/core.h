@@ -181,6 +181,7 @@ typedef struct core_options {
     float scale, softcap;
     bool causal, lse, partial;
     uint64_t window, sink_positions, query_end;
+    tq_arithmetic arithmetic;
     core_array sinks, slopes;
     PyObject *out;
 } core_options;
@@ -188,8 +189,8 @@ typedef struct core_options {
 /** Names of the options, to be put behind a call's own arguments, and reading their values. */
 #define CORE_OPTIONS                                                                                     \
     "scale", "causal", "window", "softcap", "sink_positions", "sinks", "slopes", "query_end", "lse",     \
-        "partial", "out"
-enum { CORE_N_OPTIONS = 11 };
+        "partial", "out", "arithmetic"
+enum { CORE_N_OPTIONS = 12 };
 int core_options_get(PyObject *const *given, core_options *o);
 void core_options_release(core_options *o);
 

@@ -4,10 +4,36 @@
 
 #include "core.h"
 
-enum { SCALE, CAUSAL, WINDOW, SOFTCAP, SINK_POSITIONS, SINKS, SLOPES, QUERY_END, LSE, PARTIAL, OUT };
+enum {
+    SCALE,
+    CAUSAL,
+    WINDOW,
+    SOFTCAP,
+    SINK_POSITIONS,
+    SINKS,
+    SLOPES,
+    QUERY_END,
+    LSE,
+    PARTIAL,
+    OUT,
+    ARITHMETIC
+};
 
 static int per_head(PyObject *o, core_array *a, const char *field) {
     return o == NULL ? 0 : core_array_get(o, a, field, CORE_BIT(CORE_F32), false, 1, 1);
+}
+
+static int read_arithmetic(PyObject *o, tq_arithmetic *how) {
+    static const char *const names[] = {"float", "integer"};
+    static const tq_arithmetic known[] = {TQ_ARITHMETIC_FLOAT, TQ_ARITHMETIC_INTEGER};
+    for (int i = 0; o != NULL && PyUnicode_Check(o) && i < 2; i++)
+        if (PyUnicode_CompareWithASCIIString(o, names[i]) == 0) {
+            *how = known[i];
+            return 0;
+        }
+    if (o == NULL) return 0;
+    core_refuse(TQ_E_FORMAT, 0, "arithmetic", "arithmetic is 'float', 'integer', or None for the faster");
+    return -1;
 }
 
 int core_options_get(PyObject *const *given, core_options *o) {
@@ -19,7 +45,8 @@ int core_options_get(PyObject *const *given, core_options *o) {
         core_size(given[SINK_POSITIONS], "sink_positions", 0, &o->sink_positions) < 0 ||
         core_size(given[QUERY_END], "query_end", 0, &o->query_end) < 0 ||
         per_head(given[SINKS], &o->sinks, "sinks") < 0 ||
-        per_head(given[SLOPES], &o->slopes, "slopes") < 0)
+        per_head(given[SLOPES], &o->slopes, "slopes") < 0 ||
+        read_arithmetic(given[ARITHMETIC], &o->arithmetic) < 0)
         return -1;
     if (given[SCALE] != NULL && o->scale == 0) {
         core_refuse(TQ_E_SCALE, 0, "scale", "scale is 0: all keys would weigh the same");
@@ -56,5 +83,6 @@ int core_options_apply(const core_options *o, size_t n_heads, size_t head_dim, t
     c->bidirectional = !o->causal;
     c->window = o->window;
     c->sink_positions = (size_t)o->sink_positions;
+    c->arithmetic = o->arithmetic;
     return 0;
 }

@@ -78,7 +78,7 @@ tq_status tq_attend_kind_init(tq_attend_kind *kind, const tq_attention_config *c
                              .scale = c->scale,
                              .softcap = c->softcap,
                              .causal = !c->bidirectional,
-                             .integer = c->arithmetic == TQ_ARITHMETIC_INTEGER,
+                             .arithmetic = c->arithmetic,
                              .window = c->window,
                              .sink_positions = c->sink_positions,
                              .domain = c->domain,
@@ -167,7 +167,8 @@ static bool all_rows(const tq_attend_kind *kind, size_t *rows) {
 }
 
 size_t tq_attend_digit_floats(const tq_attend_kind *kind, bool encoded_k) {
-    return kind->integer && encoded_k ? tq_query_bytes(kind->k_dim) / sizeof(float) : 0;
+    const bool none = kind->arithmetic == TQ_ARITHMETIC_FLOAT || !encoded_k;
+    return none ? 0 : tq_query_bytes(kind->k_dim) / sizeof(float);
 }
 
 tq_status tq_attend_workspace_most(const tq_attend_kind *kind, size_t *bytes) {

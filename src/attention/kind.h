@@ -30,7 +30,7 @@ typedef struct tq_attend_kind {
     tq_type q_type, out_type;
     tq_format k_format, v_format; /* of codes; 0: there are none */
     bool any_format;              /* codes may be of any format, of several too */
-    bool integer;                 /* products of v2 codes are sums of integers */
+    tq_arithmetic arithmetic;     /* of products with v2 codes */
     bool leans;                   /* a run has slopes: scores depend on where queries stand */
     size_t max_sequences, max_queries, max_positions, max_segments;
 } tq_attend_kind;

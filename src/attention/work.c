@@ -75,11 +75,21 @@ static void take_digits(tq_attend_task *t, const tq_codebook_tables *book) {
                                  digits_at(t, r));
 }
 
+/* By default products with codes are sums of integers where these are faster: of formats of one digit,
+ * and of those of two as long as few rows read a head. That is the sequence's own, so that neither batch
+ * nor machine matters. */
+static bool in_integers(const tq_attend_task *t, const tq_view_reader *codes) {
+    enum { FEW = 8 };
+    const tq_arithmetic how = t->batch->kind->arithmetic;
+    if (how == TQ_ARITHMETIC_FLOAT || !tq_view_has_digits(codes)) return false;
+    return how == TQ_ARITHMETIC_INTEGER || codes->plan.book->digits->low == NULL || t->s->cut.rows <= FEW;
+}
+
 static void score_chunk(tq_attend_task *t, const chunk *c) {
     const tq_attend_batch *b = t->batch;
     const tq_view_reader *k = &c->segment->k;
     const size_t from = tq_view_is_encoded(k) ? t->s->rotated : t->s->plain;
-    if (b->kind->integer && tq_view_has_digits(k)) {
+    if (in_integers(t, k)) {
         take_digits(t, k->plan.book);
         tq_view_score_digits(k, b->kernels, t->head, c->first, c->n, t->rows, digits_at(t, 0),
                              t->s->cut.splits * t->s->partial_floats * sizeof(float), t->scores, CHUNK);
@@ -208,7 +218,7 @@ static void accumulate_digits(tq_attend_task *t, const chunk *c) {
 /* A row by itself leaves out what its tree hides between positions that it sees: a NaN there weighed with
  * 0 would be one in the row. */
 static void accumulate_chunk(tq_attend_task *t, const chunk *c) {
-    if (t->batch->kind->integer && tq_view_has_digits(&c->segment->v)) {
+    if (in_integers(t, &c->segment->v)) {
         accumulate_digits(t, c);
         return;
     }

@@ -89,6 +89,7 @@ void batch_draw(batch *b, size_t length, rng *r) {
         c->max_segments = most(c->max_segments, b->scenes[i].n_segments);
     }
     c->size = sizeof *c;
+    c->arithmetic = TQ_ARITHMETIC_FLOAT;
     c->n_heads = kind.n_heads;
     c->n_kv_heads = kind.n_kv_heads;
     c->head_dim = kind.head_dim;

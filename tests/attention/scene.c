@@ -285,6 +285,7 @@ void scene_open(scene *s, const scene_plan *plan, rng *r) {
     p->domain = plan->domain;
     p->bidirectional = 1;
     p->scale = (float)(1 / sqrt(plan->head_dim));
+    p->arithmetic = TQ_ARITHMETIC_FLOAT; /* whose bound the model knows */
     s->q = drawn(&s->q_memory, scene_rows(s) * p->head_dim, plan->spread, r);
     if (plan->sinks) p->sinks = drawn(&s->sinks, p->n_heads, 2, r);
     if (plan->slopes) p->slopes = drawn(&s->slopes, p->n_heads, 0.05, r);

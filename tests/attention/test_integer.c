@@ -56,39 +56,51 @@ static tq_view view_of(tq_format format, const float *x, uint8_t *codes, uint8_t
     return view;
 }
 
-/* The squared distance from what is exact. */
-static double error_of(tensors *x, const tq_segment *segment, float scale, tq_arithmetic arithmetic) {
+/* The first `heads` rows of queries, which read one KV head. */
+static void attend_by(tensors *x, const tq_segment *segment, size_t heads, float scale,
+                      tq_arithmetic arithmetic) {
     const tq_attention_params params = {.size = sizeof params,
-                                        .n_heads = H,
+                                        .n_heads = (uint32_t)heads,
                                         .n_kv_heads = 1,
                                         .head_dim = D,
                                         .n_queries = 1,
                                         .scale = scale,
                                         .arithmetic = arithmetic};
     edge e = workspace_new(&params, segment, 1, 0);
-    double sum = 0;
     assert_int_equal(
         tq_attention(&params, segment, 1, x->q, QUERIES, x->out, QUERIES, NULL, 0, e.data, e.size),
         TQ_OK);
     edge_free(&e);
+}
+
+/* The squared distance from what is exact. */
+static double error_of(tensors *x, const tq_segment *segment, float scale, tq_arithmetic arithmetic) {
+    double sum = 0;
+    attend_by(x, segment, H, scale, arithmetic);
     for (size_t i = 0; i < QUERIES; i++)
         sum += ((double)x->out[i] - x->exact[i]) * ((double)x->out[i] - x->exact[i]);
     return sum;
 }
 
+static const tq_format formats[] = {TQ_TQ2, TQ_TQ3, TQ_TQ4, TQ_TQ5, TQ_TQ6, TQ_TQ7, TQ_TQ8};
+enum { N_FORMATS = sizeof formats / sizeof formats[0] };
+
+static void draw_tensors(tensors *x, uint64_t seed) {
+    rng r = {seed};
+    rng_gauss_fill(&r, x->q, QUERIES);
+    rng_gauss_fill(&r, x->k, VALUES);
+    rng_gauss_fill(&r, x->v, VALUES);
+}
+
 /* Normally distributed keys and values, and scores of a few units and of more. */
 static void adds_little_to_the_formats_error(void **state) {
     (void)state;
-    static const tq_format formats[] = {TQ_TQ2, TQ_TQ3, TQ_TQ4, TQ_TQ5, TQ_TQ6, TQ_TQ7, TQ_TQ8};
     static tensors x;
-    rng r = {5};
-    rng_gauss_fill(&r, x.q, QUERIES);
-    rng_gauss_fill(&r, x.k, VALUES);
-    rng_gauss_fill(&r, x.v, VALUES);
+    draw_tensors(&x, 5);
     for (int sharp = 1; sharp <= 9; sharp *= 3) {
         const float scale = (float)sharp / sqrtf(D);
         fill_exact(&x, (double)scale);
-        for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
+        for (size_t i = 0; i < N_FORMATS; i++) {
             const tq_segment segment = {.length = T,
                                         .k = view_of(formats[i], x.k, x.k_codes, x.k_norms),
                                         .v = view_of(formats[i], x.v, x.v_codes, x.v_norms)};
@@ -104,14 +116,36 @@ static void adds_little_to_the_formats_error(void **state) {
     }
 }
 
+/* Integers for tq2 to tq4, and while at most 8 rows read a head for the others too: the same bits as when
+ * they are asked for by name. */
+static void the_default_goes_by_format_and_rows(void **state) {
+    (void)state;
+    static tensors x;
+    static float out[3][QUERIES];
+    draw_tensors(&x, 7);
+    for (size_t i = 0; i < N_FORMATS; i++) {
+        const tq_segment segment = {.length = T,
+                                    .k = view_of(formats[i], x.k, x.k_codes, x.k_norms),
+                                    .v = view_of(formats[i], x.v, x.v_codes, x.v_norms)};
+        for (size_t rows = 1; rows <= H; rows++) {
+            const bool integers = formats[i] <= TQ_TQ4 || rows <= 8;
+            const size_t bytes = rows * D * sizeof(float);
+            for (int how = TQ_ARITHMETIC_DEFAULT; how <= TQ_ARITHMETIC_INTEGER; how++) {
+                attend_by(&x, &segment, rows, 1.0f / sqrtf(D), (tq_arithmetic)how);
+                memcpy(out[how], x.out, bytes);
+            }
+            assert_memory_equal(out[TQ_ARITHMETIC_DEFAULT],
+                                out[integers ? TQ_ARITHMETIC_INTEGER : TQ_ARITHMETIC_FLOAT], bytes);
+            assert_memory_not_equal(out[TQ_ARITHMETIC_FLOAT], out[TQ_ARITHMETIC_INTEGER], bytes);
+        }
+    }
+}
+
 /* A negative norm turns a value round. Float arithmetic knows that by itself. */
 static void negative_norms(void **state) {
     (void)state;
     static tensors x;
-    rng r = {6};
-    rng_gauss_fill(&r, x.q, QUERIES);
-    rng_gauss_fill(&r, x.k, VALUES);
-    rng_gauss_fill(&r, x.v, VALUES);
+    draw_tensors(&x, 6);
     const tq_segment segment = {.length = T,
                                 .k = view_of(TQ_TQ4, x.k, x.k_codes, x.k_norms),
                                 .v = view_of(TQ_TQ4, x.v, x.v_codes, x.v_norms)};
@@ -130,6 +164,7 @@ static void negative_norms(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(adds_little_to_the_formats_error),
+                                       cmocka_unit_test(the_default_goes_by_format_and_rows),
                                        cmocka_unit_test(negative_norms)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

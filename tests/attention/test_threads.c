@@ -41,10 +41,12 @@ static size_t check_arithmetic(scene *s) {
 }
 
 static size_t check_threads(scene *s) {
-    s->params.arithmetic = TQ_ARITHMETIC_INTEGER;
-    check_arithmetic(s);
-    s->params.arithmetic = TQ_ARITHMETIC_DEFAULT;
-    return check_arithmetic(s);
+    size_t tasks = 0;
+    for (int how = TQ_ARITHMETIC_DEFAULT; how <= TQ_ARITHMETIC_INTEGER; how++) {
+        s->params.arithmetic = (tq_arithmetic)how;
+        tasks = check_arithmetic(s);
+    }
+    return tasks;
 }
 
 static void same_bits_on_any_number_of_threads(void **state) {

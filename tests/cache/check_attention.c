@@ -80,8 +80,11 @@ static double check_row(const model *m, const tq_attention_params *p, size_t g, 
 
 /* On the segments by hand, and by the cache itself from as little as it can be told: the same bits. */
 static void attend(const tq_attention_params *p, const tq_cache *cache, const float *q, float *out) {
-    const tq_attention_params least = {
-        .size = sizeof least, .n_heads = p->n_heads, .n_queries = p->n_queries, .scale = p->scale};
+    const tq_attention_params least = {.size = sizeof least,
+                                       .n_heads = p->n_heads,
+                                       .n_queries = p->n_queries,
+                                       .scale = p->scale,
+                                       .arithmetic = p->arithmetic};
     const size_t values = (size_t)p->n_heads * p->n_queries * p->v_head_dim;
     const size_t n_q = (size_t)p->n_heads * p->n_queries * p->head_dim;
     float *again = zeroed(values, sizeof *again);
@@ -124,6 +127,7 @@ double check_attention(const model *m, const tq_cache *cache, size_t n_queries, 
         .v_head_dim = (uint32_t)m->v.dim,
         .n_queries = n_queries,
         .scale = modest_scale(m),
+        .arithmetic = TQ_ARITHMETIC_FLOAT,
         .window = m->forgets ? m->window : 0,
         .sink_positions = m->forgets ? m->sinks : 0,
     };

@@ -314,6 +314,7 @@ static tq_status run_sequence(const tq_cuda_attention_config *config, const tq_c
                                         .n_queries = b->n_queries,
                                         .query_end = length,
                                         .scale = layer->scale,
+                                        .arithmetic = TQ_ARITHMETIC_FLOAT,
                                         .softcap = layer->softcap,
                                         .bidirectional = layer->bidirectional,
                                         .window = layer->window};

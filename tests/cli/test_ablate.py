@@ -196,7 +196,7 @@ class Ablate(CommandTest):
                     self.assertLess(rows[path]["worst"], 2e-6)
                     self.assertLess(rows[path]["nrmse_decoded"], 4e-6)
                 self.tqkv("attend", "--q", "q.npy", "--k", "k.npy", "--v", "v.npy", "-o", "o.npy", "--causal",
-                          "--format", name)
+                          "--arithmetic", "float", "--format", name)
                 values = self.read_npy("o.npy")[1]
                 got = [values[i:i + 64] for i in range(0, len(values), 64)]
                 cosines = [cosine(a, b) for a, b in zip(got, original)]

@@ -41,7 +41,7 @@ class Attend(CommandTest):
         self.assertEqual(out, "")
 
     def check(self, *options, k="k.npy", v="v.npy", k_held="k.npy", v_held="v.npy", **mask):
-        self.attend(*options, k=k, v=v)
+        self.attend(*options, *(() if "decoded" in options else ("--arithmetic", "float")), k=k, v=v)
         q = self.tensor("q.npy")
         want, want_lse, _ = attend(q, self.tensor(k_held), self.tensor(v_held), **mask)
         shape, out = self.read_npy("o.npy")
@@ -188,7 +188,7 @@ class Attend(CommandTest):
         return heads((count, rows, 64), struct.unpack(f"<{count * rows * 64}e", data))
 
     def check_cache(self, name, sinks, recent, *options, **mask):
-        self.attend("--format", name, *options)
+        self.attend("--format", name, "--arithmetic", "float", *options)
         q, k, v = (self.made[x] for x in "qkv")
         want, want_lse, _ = attend_cache(q, (k, v), (self.tensor("k-decoded.npy"), self.tensor("v-decoded.npy")),
                                          sinks, recent, **mask)

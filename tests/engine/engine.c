@@ -120,6 +120,7 @@ static tq_status finish_kind(engine *e, engine_kind *k) {
     a->v_format = c->layer.v.format;
     a->q_type = a->out_type = k->type;
     a->scale = 1.0f / sqrtf(D);
+    a->arithmetic = TQ_ARITHMETIC_FLOAT; /* results are checked by its bound */
     a->max_sequences = ENGINE_SEQUENCES;
     a->max_queries = ENGINE_TOKENS;
     TRY(tq_attention_plan(a, &k->plan, &bytes));
