@@ -45,17 +45,17 @@ extern "C" {
 #endif
 
 /** How products of queries and weights with codes are formed. Whatever it is, results do not depend on
- * the machine, so the default is the same on all of them: integers where they were the faster ones both
- * on AVX2 and where processors have the dot product of bytes (docs/performance.md). These are formats of
- * 2 to 4 bits (1.0 to 1.9 times), and those of 5 to 8 while at most 8 rows of queries of a sequence read
- * a KV head, H/G * n, as in a decode step (1.0 to 1.6 times); with more rows those are float32. On
- * AVX-512 without VNNI float is faster.
+ * the machine or on how many queries are asked at once, so the default goes by format and heads: integers
+ * where a decode step takes less time with them, both on AVX2 and on processors with the dot product of
+ * bytes (docs/performance.md). These are formats of 2 to 4 bits (1.2 to 1.9 times as fast), and those of
+ * 5 to 8 where H/G is at most 8 (1.0 to 1.6 times). Float is faster for many queries on those of 5 to 8
+ * on AVX2 (1.0 to 1.5 times), and on AVX-512 without VNNI.
  *
  * Integers add to the squared error of the format itself, and have no other bound: at most 1 % on
  * Gaussian keys and values with scores of deviation 1, 3 and 9 (0.71 % seen). The sums of products are
  * exact, so that they are the same on every instruction set. */
 typedef enum tq_arithmetic {
-    TQ_ARITHMETIC_DEFAULT = 0, /**< integer or float by format and rows, as above */
+    TQ_ARITHMETIC_DEFAULT = 0, /**< integer or float by format and H/G, as above */
     TQ_ARITHMETIC_FLOAT = 1,   /**< float32, bounded as above */
     TQ_ARITHMETIC_INTEGER = 2, /**< whole numbers of 8 bits or two times 7, of codes in v2 formats; all
                                   else is as in float32: dense vectors, v1 formats, masks, the softmax */

@@ -167,8 +167,8 @@ def attention(q: Any, k: Any, v: Any, **options: Any) -> Any:
     partial  results are left open: (acc, max, sum), for merge()
     out      where results go: float32, float16 or bfloat16 [H, n, E]; a new array of q's type and library
     arithmetic   of products with codes, on the CPU: "float", within the bound of tqkv/attention.h, or "integer",
-             which adds at most 1 % to a format's own squared error; None: the faster of them, by format and
-             rows, the same on every machine
+             which adds at most 1 % to a format's own squared error; None: the faster of them in a decode
+             step, by format and heads, the same on every machine
 
     Returns out, (out, lse) or (acc, max, sum). TqkvError with field and index, NOT_FINITE for q among them.
 

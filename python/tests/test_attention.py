@@ -44,9 +44,12 @@ def test_on_codes_and_arrays(tensors, options):
     for keys, values in ((kc, vc), (k, v), (kc, v), (k, vc)):
         dense = [a.decode() if isinstance(a, libtqkv.Codes) else a for a in (keys, values)]
         expected, expected_lse = reference(q, *dense, **options)
-        out, lse = attention(q, keys, values, lse=True, **options)
+        out, lse = attention(q, keys, values, lse=True, arithmetic="float", **options)
         assert out.shape == (H, 5, D) and lse.shape == (H, 5)
         assert np.abs(out - expected).max() < 2e-6 and np.abs(lse - expected_lse).max() < 3e-6
+        usual, whole = attention(q, keys, values, **options), attention(q, keys, values, arithmetic="integer", **options)
+        assert np.array_equal(usual, whole) and np.abs(usual - expected).max() < 0.02
+        assert np.array_equal(usual, out) == (keys is k and values is v)
 
 
 @pytest.mark.parametrize("dtype, tolerance", [(np.float16, 2e-3), ("bfloat16", 2e-2)])
@@ -116,6 +119,8 @@ def test_refusals(tensors):
     refused(Status.SIZE, "out", q, k, v, out=np.zeros((H, 4, D), np.float32))
     refused(Status.OVERLAP, "out", q, k, v, out=q)
     refused(Status.FORMAT, "v", q, k, Codec("tq4", D).encode(v, np.ones((G, D))))
+    for wrong in ("double", 2, ""):
+        refused(Status.FORMAT, "arithmetic", q, k, v, arithmetic=wrong)
     with pytest.raises(TypeError, match="no argument 'scael'"):
         attention(q, k, v, scael=1)
     with pytest.raises(TypeError, match="needs 'v'"):

@@ -75,14 +75,15 @@ static void take_digits(tq_attend_task *t, const tq_codebook_tables *book) {
                                  digits_at(t, r));
 }
 
-/* By default products with codes are sums of integers where these are faster: of formats of one digit,
- * and of those of two as long as few rows read a head. That is the sequence's own, so that neither batch
- * nor machine matters. */
+/* By default products with codes are sums of integers where these are faster in a decode step: of formats
+ * of one digit, and of those of two as long as few heads share a KV head. How many queries there are does
+ * not matter: one gets the same bits alone. */
 static bool in_integers(const tq_attend_task *t, const tq_view_reader *codes) {
     enum { FEW = 8 };
     const tq_arithmetic how = t->batch->kind->arithmetic;
     if (how == TQ_ARITHMETIC_FLOAT || !tq_view_has_digits(codes)) return false;
-    return how == TQ_ARITHMETIC_INTEGER || codes->plan.book->digits->low == NULL || t->s->cut.rows <= FEW;
+    return how == TQ_ARITHMETIC_INTEGER || codes->plan.book->digits->low == NULL ||
+           t->batch->kind->group <= FEW;
 }
 
 static void score_chunk(tq_attend_task *t, const chunk *c) {

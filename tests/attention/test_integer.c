@@ -56,27 +56,29 @@ static tq_view view_of(tq_format format, const float *x, uint8_t *codes, uint8_t
     return view;
 }
 
-/* The first `heads` rows of queries, which read one KV head. */
-static void attend_by(tensors *x, const tq_segment *segment, size_t heads, float scale,
-                      tq_arithmetic arithmetic) {
+/* Rows of queries from `first` on, of so many heads that read one KV head, n queries of each. */
+static void attend_by(tensors *x, const tq_segment *segment, size_t first, size_t heads, size_t n,
+                      float scale, tq_arithmetic arithmetic) {
     const tq_attention_params params = {.size = sizeof params,
                                         .n_heads = (uint32_t)heads,
                                         .n_kv_heads = 1,
                                         .head_dim = D,
-                                        .n_queries = 1,
+                                        .n_queries = n,
                                         .scale = scale,
+                                        .bidirectional = 1,
                                         .arithmetic = arithmetic};
+    const size_t values = heads * n * D;
     edge e = workspace_new(&params, segment, 1, 0);
-    assert_int_equal(
-        tq_attention(&params, segment, 1, x->q, QUERIES, x->out, QUERIES, NULL, 0, e.data, e.size),
-        TQ_OK);
+    assert_int_equal(tq_attention(&params, segment, 1, x->q + first * D, values, x->out + first * D,
+                                  values, NULL, 0, e.data, e.size),
+                     TQ_OK);
     edge_free(&e);
 }
 
 /* The squared distance from what is exact. */
 static double error_of(tensors *x, const tq_segment *segment, float scale, tq_arithmetic arithmetic) {
     double sum = 0;
-    attend_by(x, segment, H, scale, arithmetic);
+    attend_by(x, segment, 0, H, 1, scale, arithmetic);
     for (size_t i = 0; i < QUERIES; i++)
         sum += ((double)x->out[i] - x->exact[i]) * ((double)x->out[i] - x->exact[i]);
     return sum;
@@ -116,9 +118,9 @@ static void adds_little_to_the_formats_error(void **state) {
     }
 }
 
-/* Integers for tq2 to tq4, and while at most 8 rows read a head for the others too: the same bits as when
- * they are asked for by name. */
-static void the_default_goes_by_format_and_rows(void **state) {
+/* Integers for tq2 to tq4, and where at most 8 heads share a KV head for the others too: the same bits as
+ * when they are asked for by name. */
+static void the_default_goes_by_format_and_heads(void **state) {
     (void)state;
     static tensors x;
     static float out[3][QUERIES];
@@ -131,13 +133,31 @@ static void the_default_goes_by_format_and_rows(void **state) {
             const bool integers = formats[i] <= TQ_TQ4 || rows <= 8;
             const size_t bytes = rows * D * sizeof(float);
             for (int how = TQ_ARITHMETIC_DEFAULT; how <= TQ_ARITHMETIC_INTEGER; how++) {
-                attend_by(&x, &segment, rows, 1.0f / sqrtf(D), (tq_arithmetic)how);
+                attend_by(&x, &segment, 0, rows, 1, 1.0f / sqrtf(D), (tq_arithmetic)how);
                 memcpy(out[how], x.out, bytes);
             }
             assert_memory_equal(out[TQ_ARITHMETIC_DEFAULT],
                                 out[integers ? TQ_ARITHMETIC_INTEGER : TQ_ARITHMETIC_FLOAT], bytes);
             assert_memory_not_equal(out[TQ_ARITHMETIC_FLOAT], out[TQ_ARITHMETIC_INTEGER], bytes);
         }
+    }
+}
+
+/* A query's bits do not depend on how many are asked at once, whichever arithmetic the default takes. */
+static void queries_give_the_same_bits_alone(void **state) {
+    (void)state;
+    static tensors x;
+    static float together[QUERIES];
+    draw_tensors(&x, 8);
+    for (size_t i = 0; i < N_FORMATS; i++) {
+        const tq_segment segment = {.length = T,
+                                    .k = view_of(formats[i], x.k, x.k_codes, x.k_norms),
+                                    .v = view_of(formats[i], x.v, x.v_codes, x.v_norms)};
+        attend_by(&x, &segment, 0, 1, H, 1.0f / sqrtf(D), TQ_ARITHMETIC_DEFAULT);
+        memcpy(together, x.out, sizeof together);
+        for (size_t row = 0; row < H; row++)
+            attend_by(&x, &segment, row, 1, 1, 1.0f / sqrtf(D), TQ_ARITHMETIC_DEFAULT);
+        assert_memory_equal(x.out, together, sizeof together);
     }
 }
 
@@ -164,7 +184,8 @@ static void negative_norms(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(adds_little_to_the_formats_error),
-                                       cmocka_unit_test(the_default_goes_by_format_and_rows),
+                                       cmocka_unit_test(the_default_goes_by_format_and_heads),
+                                       cmocka_unit_test(queries_give_the_same_bits_alone),
                                        cmocka_unit_test(negative_norms)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
