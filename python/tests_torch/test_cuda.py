@@ -17,6 +17,13 @@ from libtqkv.transformers.places import Move, Rule
 from standin_cuda import OnCuda, cuda, standin_library  # noqa: F401: fixtures
 
 
+@pytest.fixture(autouse=True)
+def float_on_the_cpu(monkeypatch):
+    """What the CPU's layers compute is float32 too: integers round by chunks of positions, which a device cuts elsewhere."""
+    usual = TqLayer.attend
+    monkeypatch.setattr(TqLayer, "attend", lambda self, query, mask, options: usual(self, query, mask, {**options, "arithmetic": "float"}))
+
+
 def keys(heads=2, n=48, dim=64, dtype=torch.float32):
     torch.manual_seed(3)
     return (torch.randn(heads, n, dim) + 2 * torch.randn(heads, 1, dim)).to(dtype)
@@ -59,7 +66,8 @@ def test_attention_is_the_cpus(cuda, n, options):
         x, q = keys(), torch.randn(6, n, 64).to(dtype)
         k, v = Codec("tq6", 64), Codec("tq4", 64)
         for stretch in (0, 16):
-            on_host = attention(q, k.encode(x, "learn", centre_stretch=stretch), v.encode(x * 2), lse=True, **options)
+            on_host = attention(q, k.encode(x, "learn", centre_stretch=stretch), v.encode(x * 2), lse=True,
+                                arithmetic="float", **options)
             on_device = attention(cuda(q), k.encode(cuda(x), "learn", centre_stretch=stretch), v.encode(cuda(x * 2)),
                                   lse=True, **options)
             for a, b in zip(on_device, on_host):
@@ -68,14 +76,14 @@ def test_attention_is_the_cpus(cuda, n, options):
     assert attention(cuda(q), k.encode(cuda(x), "learn"), v.encode(cuda(x)), out=room) is room and room.cpu().any()
     if n == 1:
         one = attention(cuda(q[:, 0].float()), k.encode(cuda(x)), v.encode(cuda(x)))
-        assert torch.equal(one.cpu(), attention(q[:, 0].float(), k.encode(x), v.encode(x)))
+        assert torch.equal(one.cpu(), attention(q[:, 0].float(), k.encode(x), v.encode(x), arithmetic="float"))
 
 
 def test_extra_logits_and_slopes(cuda):
     x, q, extra = keys(n=50), torch.randn(4, 3, 64), torch.randn(4)  # 50: no layout of the fast kernels
     k = Codec("tq4", 64)
     for name in ("sinks", "slopes"):
-        expected = attention(q, k.encode(x), k.encode(x), **{name: extra})
+        expected = attention(q, k.encode(x), k.encode(x), arithmetic="float", **{name: extra})
         got = attention(cuda(q), k.encode(cuda(x)), k.encode(cuda(x)), **{name: cuda(extra)})
         assert torch.equal(got.cpu(), expected)
 
