@@ -11,10 +11,11 @@
  * any batch, on any number of threads and on every level of instruction sets (cpu.h); lse alone takes a
  * logarithm from libm, and may differ in its last bit from one libm to another.
  *
- * Accuracy class: bounded, against float64 on the decoded cache, in float32, which products with codes
- * are where tq_arithmetic says so, and all others always. For a row that sees T positions let S = |scale|
- * |q| max(|k| + 2 |c|), the largest score that lengths allow (|x| the Euclidean length, k the keys it
- * sees, c their centre, if any), and E = 2^-24 (min(T, 512) + T/16 + 16 + (D/16 + 24) S). Then
+ * Accuracy class: bounded, against float64 on the decoded cache, where products are formed in float32:
+ * all but those with codes that tq_arithmetic has in integers. For a row that sees T positions let
+ * S = |scale| |q| max(|k| + 2 |c|), the largest score that lengths allow (|x| the Euclidean length, k the
+ * keys it sees, c their centre, if any), and E = 2^-24 (min(T, 512) + T/16 + 16 + (D/16 + 24) S).
+ * Then
  *
  *     |out - exact| <= 2 E sum over t of weight(t) |v(t)|
  *     |lse - exact| <= E + 2^-24 |lse|

@@ -66,11 +66,13 @@ static bool is_sharp(const tq_codebook_tables *book, size_t n, const float *weig
     enum { SHARP = 125 };
     uint32_t squares = 0, rounded = 0;
     if (book->bits != 4) return false;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         squares += (uint32_t)digits[i] * digits[i];
+    /* 0.0095 times 12 is 0.114. Mostly it is enough however many are rounded. */
+    if (114 * squares >= 1000 * SHARP * (uint32_t)n) return false;
+    for (size_t i = 0; i < n; i++)
         rounded += weights[i] * scales[i] != 0.0f;
-    }
-    return 114 * squares < 1000 * SHARP * rounded; /* 0.0095 times 12 is 0.114 */
+    return 114 * squares < 1000 * SHARP * rounded;
 }
 
 static uint8_t *slot_digits(weighed *w, size_t i) {
