@@ -85,8 +85,11 @@ def main(arguments: list[str]) -> int:
 if __name__ == "__main__":
     try:
         status = main(sys.argv[1:])
-        sys.stdout.flush()
-    except BrokenPipeError:  # `| head` has seen enough; Python writes once more as it ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if sys.stdout is not None:  # it is closed
+            sys.stdout.flush()
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # of which `| head` has seen enough
+            print(f"doctor: cannot write: {error.strerror}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes once more as it ends
         status = 1
     sys.exit(status)

@@ -154,7 +154,8 @@ def run(q: Any, out: Any, k: tuple, v: tuple, n: int, lengths: Any, positions: i
 
 def attention(q: Any, k: Any, v: Any, *, scale: Optional[float] = None, causal: bool = True, window: int = 0,
               softcap: Optional[float] = None, sink_positions: int = 0, sinks: Any = None, slopes: Any = None,
-              query_end: Optional[int] = None, lse: bool = False, partial: bool = False, out: Any = None) -> Any:
+              query_end: Optional[int] = None, lse: bool = False, partial: bool = False, out: Any = None,
+              arithmetic: Optional[str] = None) -> Any:
     """libtqkv.attention() of a query on a CUDA device, over Codes there."""
     import torch
     for side, field in ((k, "k"), (v, "v")):
@@ -166,6 +167,8 @@ def attention(q: Any, k: Any, v: Any, *, scale: Optional[float] = None, causal: 
     if partial or query_end is not None:
         raise _raised(Status.UNSUPPORTED, "partial" if partial else "query_end", "partial results and query_end are the "
                       "CPU's: on a device queries are the newest positions", 0)
+    if arithmetic not in (None, "float"):
+        raise _raised(Status.UNSUPPORTED, "arithmetic", "arithmetic on a device is 'float' or None: integers are the CPU's", 0)
     if v.centre is not None:
         raise _raised(Status.FORMAT, "v", "v has a centre, which attention takes of keys alone", 0)
     if k.shape[:2] != v.shape[:2] or q.dim() not in (2, 3) or q.shape[-1] != k.codec.head_dim:

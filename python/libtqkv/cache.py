@@ -167,14 +167,14 @@ def attention(q: Any, k: Any, v: Any, **options: Any) -> Any:
     partial  results are left open: (acc, max, sum), for merge()
     out      where results go: float32, float16 or bfloat16 [H, n, E]; a new array of q's type and library
     arithmetic   of products with codes, on the CPU: "float", within the bound of tqkv/attention.h, or "integer",
-             which adds at most 1 % to a format's own squared error; None: the faster of them in a decode
-             step, by format and heads, the same on every machine
+             whose own squared error is below 1 % of the format's (tqkv/attention.h says of what); None:
+             the faster of them in a decode step, by format and heads, the same on every machine
 
     Returns out, (out, lse) or (acc, max, sum). TqkvError with field and index, NOT_FINITE for q among them.
 
     On a CUDA device q, out, sinks and slopes are tensors there, k and v Codes there; the call does not wait for the
     device, rows that see what is not finite are NaN, outputs are within the bound of TQ_CUDA_FAST
-    (tqkv/cuda_attention.h), and there are neither partial results nor query_end.
+    (tqkv/cuda_attention.h), and there are neither partial results nor query_end nor integers.
     """
     if _cuda.holds(q):
         return _cuda.attention(q, k, v, **options)

@@ -99,7 +99,9 @@ def sweep(k: Any, v: Any, q: Any = None, *, formats: Optional[list[str]] = None)
     k32, v32 = (_float32(x) for x in (k, v))
     q32 = None if q is None else _float32(q)
     dims = k32.shape[-1], v32.shape[-1]
-    names = formats or [name for name, _, _ in _core.formats() if all(_serves(name, d) for d in dims)]
+    if isinstance(formats, str):
+        raise TypeError(f"formats must be a list of names, such as [{formats!r}]")
+    names = formats if formats is not None else [name for name, _, _ in _core.formats() if all(_serves(name, d) for d in dims)]
     exact = None if q32 is None else attention(q32, k32, v32)
     rows = []
     for name in names:
@@ -117,5 +119,8 @@ def _float32(x: Any) -> np.ndarray:
     """x as [.., .., ..] float32: a copy where it is of another type."""
     if hasattr(x, "detach"):  # a tensor of PyTorch's
         x = x.detach().float()
-    array = np.asarray(x if not hasattr(x, "numpy") else x.numpy(), np.float32)
+    array = np.asarray(x if not hasattr(x, "numpy") else x.numpy())
+    if array.ndim not in (2, 3) or array.dtype.kind in "cOSU":
+        raise TypeError(f"keys, values and queries must be arrays [heads, positions, head_dim] of real numbers, not {x!r:.60}")
+    array = array.astype(np.float32, copy=False)
     return array[None] if array.ndim == 2 else array

@@ -168,6 +168,10 @@ def test_doctor():
     assert subprocess.run([sys.executable, "-m", "libtqkv", "doctro"], capture_output=True).returncode == 2
     shown = subprocess.run(f"{sys.executable} -m libtqkv doctor | head -n 1", shell=True, capture_output=True, text=True)
     assert shown.stdout.startswith("libtqkv") and not shown.stderr, shown.stderr
+    closed = subprocess.run(f"{sys.executable} -m libtqkv doctor >&-", shell=True, capture_output=True, text=True)
+    assert (closed.returncode, closed.stderr) == (0, "")
+    full = subprocess.run(f"{sys.executable} -m libtqkv doctor >/dev/full", shell=True, capture_output=True, text=True)
+    assert full.returncode == 1 and full.stderr == "doctor: cannot write: No space left on device\n"
     environment = dict(os.environ, TQKV_ISA="nonsense")
     failed = subprocess.run([sys.executable, "-m", "libtqkv", "doctor"], capture_output=True, text=True, env=environment)
     assert failed.returncode == 1 and "nonsense" in failed.stdout + failed.stderr

@@ -34,6 +34,10 @@ def test_v1_and_what_is_asked_for(rng):
     assert row.k_centred is None and row.out is None and "-" in str(sweep(x, x, formats=["tq4-v1"]))
     with pytest.raises(TqkvError):
         sweep(x, x, formats=["tq9"])
+    assert len(sweep(x, x, formats=[])) == 0
+    for k, names in ((None, None), ("keys", None), (x.astype(np.complex64), None), (x, "tq4")):
+        with pytest.raises(TypeError, match="must be"):
+            sweep(k, x, formats=names)
 
 
 def test_no_picture_without_matplotlib(rng, monkeypatch):

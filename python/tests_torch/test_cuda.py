@@ -110,6 +110,7 @@ def test_refusals(cuda, tmp_path):
              (Status.DEVICE, lambda: attention(q, codes, codes, sinks=torch.ones(4))),
              (Status.UNSUPPORTED, lambda: attention(q, codes, codes, partial=True)),
              (Status.UNSUPPORTED, lambda: attention(q, codes, codes, query_end=9)),
+             (Status.UNSUPPORTED, lambda: attention(q, codes, codes, arithmetic="integer")),
              (Status.SCALE, lambda: attention(q, codes, codes, scale=0)),
              (Status.SIZE, lambda: attention(q, codes, codec.encode(cuda(x[:, :16])))),
              (Status.SIZE, lambda: attention(q, codes, codes, out=q[:, :1])),

@@ -76,8 +76,8 @@ static void take_digits(tq_attend_task *t, const tq_codebook_tables *book) {
 }
 
 /* By default products with codes are sums of integers where these are faster in a decode step: of formats
- * of one digit, and of those of two as long as few heads share a KV head. How many queries there are does
- * not matter: one gets the same bits alone. */
+ * of one digit, and of those of two as long as few heads share a KV head. It does not go by how many
+ * queries there are, so that a step of one and one of several round alike. */
 static bool in_integers(const tq_attend_task *t, const tq_view_reader *codes) {
     enum { FEW = 8 };
     const tq_arithmetic how = t->batch->kind->arithmetic;
