@@ -117,8 +117,7 @@ tq_status tq_cuda_attention_plan(tq_cuda *cuda, const tq_cuda_attention_config *
     *attention = calloc(1, sizeof **attention);
     if (!*attention) return TQ_E_NO_MEMORY;
     (*attention)->config = *config;
-    (*attention)->config.layer.arithmetic =
-        TQ_ARITHMETIC_FLOAT; /* a device knows no other */
+    (*attention)->config.layer.arithmetic = TQ_ARITHMETIC_FLOAT; /* a device knows no other */
     return TQ_OK;
 }
 
