@@ -26,12 +26,12 @@ static int per_head(PyObject *o, core_array *a, const char *field) {
 static int read_arithmetic(PyObject *o, tq_arithmetic *how) {
     static const char *const names[] = {"float", "integer"};
     static const tq_arithmetic known[] = {TQ_ARITHMETIC_FLOAT, TQ_ARITHMETIC_INTEGER};
-    for (int i = 0; o != NULL && PyUnicode_Check(o) && i < 2; i++)
+    if (o == NULL) return 0;
+    for (int i = 0; PyUnicode_Check(o) && i < 2; i++)
         if (PyUnicode_CompareWithASCIIString(o, names[i]) == 0) {
             *how = known[i];
             return 0;
         }
-    if (o == NULL) return 0;
     core_refuse(TQ_E_FORMAT, 0, "arithmetic", "arithmetic is 'float', 'integer', or None for the faster");
     return -1;
 }

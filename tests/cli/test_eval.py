@@ -129,7 +129,7 @@ class Figures(EvalTest):
         self.assertEqual(result["arithmetic"], "default")
         whole = self.eval(*formats, "--arithmetic", "integer")[0]
         self.assertEqual(whole["arithmetic"], "integer")
-        self.assertEqual(untimed({**whole, "arithmetic": "default"}), untimed(result))  # few rows read a head here
+        self.assertEqual(untimed({**whole, "arithmetic": "default"}), untimed(result))  # few heads share a KV head
         for before in usual["rows"]:
             now = rows[before["name"]]
             if before["name"] in ("default", "tq4"):
