@@ -195,10 +195,9 @@ __device__ static void wait_for_tables(void) {
     __syncthreads();
 }
 
-template <class V>
+template <class V, bool MAY_BE_V1>
 __device__ static void encode_vector(const tq_cuda_encode_args &a, const tq_cuda_encode_side &s,
                                      const tables &t, V v, walk &w, bool first) {
-    constexpr bool may_be_v1 = V::VECTORS * TQ_LANES == 256 || V::VECTORS * TQ_LANES == 512;
     const tq_cuda_plan &p = s.plan;
     const bool exists = w.outer < a.tokens;
     const uint32_t token = exists ? w.outer : 0, head = exists ? w.inner : 0;
@@ -224,7 +223,7 @@ __device__ static void encode_vector(const tq_cuda_encode_args &a, const tq_cuda
             clear(v);
         }
     }
-    if (may_be_v1 && p.v1) {
+    if (MAY_BE_V1 && p.v1) {
         const paged_row at = find_page(slot, a.page_rows);
         encode_v1(p, t, v, row_at(s.codes, at, w.inner), row_at(s.norms, at, w.inner), live);
         return;
@@ -237,7 +236,9 @@ __device__ static void encode_vector(const tq_cuda_encode_args &a, const tq_cuda
     if (live && place<V>() == 0) put_u16(row_at(s.norms, at, w.inner), norm);
 }
 
-template <class V>
+/* What v1 takes is left out where nobody wants it: instructions of a kernel that runs for a few
+ * microseconds come from memory while it runs. */
+template <class V, bool MAY_BE_V1>
 __global__ void __launch_bounds__(THREADS, resident<V>())
     encode(const __grid_constant__ tq_cuda_encode_args a) {
     extern __shared__ float4 shared[]; /* signs, weights, cells, and what vectors lie there */
@@ -252,7 +253,7 @@ __global__ void __launch_bounds__(THREADS, resident<V>())
     bool first = true;
     walk w = walk_begin<V>(heads);
     do {
-        encode_vector(a, s, t, v, w, first);
+        encode_vector<V, MAY_BE_V1>(a, s, t, v, w, first);
         walk_on(w, a.step, heads);
         first = false;
     } while (walk_more(w, a.tokens));
@@ -276,7 +277,10 @@ static cudaError_t launch_encode(const tq_cuda_encode_args *a, unsigned sides, u
     const dim3 grid(blocks_of<V>(a->tokens * a->heads, threads, most), sides);
     tq_cuda_encode_args b = *a;
     b.step = step_of<V>(grid.x, threads, a->heads);
-    return launch_kernel(encode<V>, grid, threads, bytes, stream, b);
+    if constexpr (V::VECTORS * TQ_LANES == 256 || V::VECTORS * TQ_LANES == 512)
+        if (p->v1 || (sides == 2 && a->side[1].plan.v1))
+            return launch_kernel(encode<V, true>, grid, threads, bytes, stream, b);
+    return launch_kernel(encode<V, false>, grid, threads, bytes, stream, b);
 }
 
 /* A warp with many vectors takes its time: where there are few of them, it has two. */

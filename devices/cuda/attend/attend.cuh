@@ -88,12 +88,19 @@ TQ_INLINE piece piece_at(const tq_attend_args &a, const shared_work &work, uint3
 template <class L, int ROWS, class F>
 TQ_INLINE void each_piece(const tq_attend_args &a, shared_work &work, piece &now, uint8_t *tables,
                           F attend) {
+    constexpr uint32_t LINE = 32; /* words of it */
     const uint32_t lane = threadIdx.x & 31;
     let_next_launch();
     {
         static_assert(sizeof a <= 32 * 64, "a warp touches a line each");
         const uint32_t x = ((const uint32_t *)&a)[min(lane * 16u, (uint32_t)(sizeof a / 4 - 1))];
         asm volatile("" ::"r"(x)); /* the arguments at once, not line by line as they are asked for */
+    }
+    /* A few pages' numbers too, for tiles to be asked for without another wait. */
+    if (a.tables != nullptr && (uint64_t)a.sequences * a.table_stride <= 32 * LINE && threadIdx.x < 32) {
+        const uint32_t n = a.sequences * a.table_stride;
+        const int32_t x = a.tables[min(lane * LINE, n - 1)];
+        asm volatile("" ::"r"(x));
     }
     /* What prepare() writes is waited for as late as can be: lengths, pages and codes were there before
      * it let this kernel begin. Of a few sequences the last warp finds out what there is to do. */
@@ -133,12 +140,8 @@ TQ_INLINE void each_piece(const tq_attend_args &a, shared_work &work, piece &now
     }
 }
 
-template <int D_, int E_, int KF, int VF, int ACCURACY, int ANY_LAYOUT, int SHARED>
-__global__ void __launch_bounds__(layer<D_, E_, KF, VF, ACCURACY, ANY_LAYOUT, SHARED>::THREADS, 1)
-    tq_attend(const __grid_constant__ tq_attend_args a) {
-    using L = layer<D_, E_, KF, VF, ACCURACY, ANY_LAYOUT, SHARED>;
+template <class L> TQ_INLINE void attend_part(const tq_attend_args &a, uint8_t *smem) {
     constexpr int ROWS = L::FREE ? COLUMNS / 2 : COLUMNS;
-    extern __shared__ __align__(1024) uint8_t smem[];
     __shared__ last_sums<L> ends;
     __shared__ piece now;
     __shared__ shared_work work;
@@ -146,6 +149,24 @@ __global__ void __launch_bounds__(layer<D_, E_, KF, VF, ACCURACY, ANY_LAYOUT, SH
     const block<L> shared(smem);
     each_piece<L, ROWS>(a, work, now, shared.tables,
                         [&](auto ready) { attend_codes<L>(a, now, shared, ends, ready); });
+}
+
+template <int D_, int E_, int KF, int VF, int ACCURACY, int ANY_LAYOUT, int SHARED>
+__global__ void __launch_bounds__(layer<D_, E_, KF, VF, ACCURACY, ANY_LAYOUT, SHARED>::THREADS, 1)
+    tq_attend(const __grid_constant__ tq_attend_args a) {
+    extern __shared__ __align__(1024) uint8_t smem[];
+    attend_part<layer<D_, E_, KF, VF, ACCURACY, ANY_LAYOUT, SHARED>>(a, smem);
+}
+
+/* The same, where its warps would take what registers there are: it leaves some for blocks of prepare()
+ * and of merge(), so that each kernel begins while the one before it ends. */
+template <int D_, int E_, int KF, int VF, int ACCURACY, int ANY_LAYOUT, int SHARED>
+__global__ void TQ_ATTEND_BESIDE_REGISTERS(ACCURACY != TQ_ATTEND_FAST)
+    tq_attend_beside(const __grid_constant__ tq_attend_args a) {
+    using L = layer<D_, E_, KF, VF, ACCURACY, ANY_LAYOUT, SHARED>;
+    static_assert(L::THREADS == TQ_ATTEND_BESIDE_THREADS, "what it is launched with");
+    extern __shared__ __align__(1024) uint8_t smem[];
+    attend_part<L>(a, smem);
 }
 
 #endif

@@ -27,6 +27,15 @@ enum { TQ_ATTEND_COLUMNS = 8, TQ_ATTEND_TILE = 16 };
 enum { TQ_PREFILL_WARPS = 8, TQ_PREFILL_MOST_DIM = 256, TQ_PREFILL_KIB = 163 };
 #define TQ_PREFILL_WARP_ROWS(k_dim, v_dim) ((k_dim) > 128 || (v_dim) > 128 ? 16 : 32)
 
+/* Layers whose kernel is tq_attend_beside(): on cards of 227 KiB a block has 12 warps of 168 registers,
+ * and is as fast with 144. */
+#define TQ_ATTEND_IS_BESIDE(k_dim, v_dim, kib)                                                           \
+    ((kib) == 227 && (k_dim) <= 128 && (v_dim) <= 128 && ((k_dim) > 64 || (v_dim) > 64))
+enum { TQ_ATTEND_BESIDE_THREADS = 384 };
+
+/* Stretches of a piece whose products with centres lie in shared memory. */
+enum { TQ_ATTEND_BIAS_ROWS = 512 };
+
 /* How queries, centroids and weights are rounded. The exact ones have two float16 a number: of up to four
  * rows in the columns that are free, of more by a second product. */
 enum { TQ_ATTEND_FAST, TQ_ATTEND_EXACT_FEW, TQ_ATTEND_EXACT };
@@ -96,7 +105,9 @@ typedef struct tq_attend_args {
 
     const float *bias; /* [items][stretches][columns]: products with centres; NULL: none */
     uint32_t stretches, stretch;
-    int32_t stretch_shift;
+    int32_t stretch_shift; /* negative: not a power of two */
+    uint32_t stretch_factor,
+        stretch_by; /* p / stretch is the product's upper half shifted: of 2 and more */
 
     /* workspace */
     const tq_attend_cut *cut; /* with starts and plan: of more sequences than a warp has lanes */

@@ -18,11 +18,18 @@
 
 enum { SHARED = 227 };
 
+template <int D, int K, int V, int ACCURACY> static const void *kernel_of() {
+    if constexpr (TQ_ATTEND_IS_BESIDE(D, D, SHARED))
+        return (const void *)tq_attend_beside<D, D, K, V, ACCURACY, 0, SHARED>;
+    else
+        return (const void *)tq_attend<D, D, K, V, ACCURACY, 0, SHARED>;
+}
+
 extern "C" const void *tq_cuda_attend_built_in(const tq_attend_shape *s) {
     if (s->any_layout || s->shared_kib != SHARED || s->k_dim != s->v_dim) return nullptr;
 #define X(D, K, V, ACCURACY)                                                                             \
     if (s->k_dim == D && s->k_format == K && s->v_format == V && s->accuracy == ACCURACY)                \
-        return (const void *)tq_attend<D, D, K, V, ACCURACY, 0, SHARED>;
+        return kernel_of<D, K, V, ACCURACY>();
     LAYERS(X)
 #undef X
     return nullptr;

@@ -30,16 +30,13 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
     const table<L::FIXED> values = {tables_at, upper | L::V_TABLE | (uint32_t)lane * L::V_ENTRY % 128};
     const columns<L> cols(a, w);
     const sight full(a, w, ROWS);
-    /* Warps take turns, or, where keys have centres, tiles that follow each other. Teams'
-     * last turns may have none for some. */
+    /* Warps take turns. Teams' last turns may have none for some. */
     const uint32_t share = (c1 - c0) / WARPS, longer = (c1 - c0) % WARPS;
     const uint32_t count = TEAM > 1 ? share + (longer > 0) : share + ((uint32_t)warp < longer);
-    const bool runs = TEAM == 1 && a.bias != nullptr; /* of a stretch, as far as it goes */
-    const uint32_t begin = c0 + (runs ? warp * share + min((uint32_t)warp, longer) : warp);
-    const uint32_t step = runs ? 1 : WARPS;
+    auto place_of_tile = [&](uint32_t j) { return j + (j < seq_head ? seq_base : seq_skip); };
     auto tile_at = [&](uint32_t i) {
-        const uint32_t j = begin + i * step;
-        return TEAM > 1 && j >= c1 ? ~0u : j + (j < seq_head ? seq_base : seq_skip);
+        const uint32_t j = c0 + warp + i * WARPS;
+        return TEAM > 1 && j >= c1 ? ~0u : place_of_tile(j);
     };
     /* Page and row within it of a slot; where all of a tile lies together, each lane has those of another
      * tile, and finds the next one when all 32 have been asked for. */
@@ -122,15 +119,39 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
         if (!L::SPLIT && STAGES <= 2) put_norm();
     };
 
-    const float *const bias =
-        a.bias == nullptr ? nullptr : a.bias + (uint64_t)item * a.stretches * COLUMNS + cols.first;
+    /* Products with centres, of a tile's positions p and p + 8, are loaded a turn ahead: from shared
+     * memory, where those of a piece's first stretches are, or else from where prepare() put them. */
+    const float *const bias = a.bias + (uint64_t)item * a.stretches * COLUMNS + cols.first;
     float2 bias0 = {0.0f, 0.0f}, bias1 = {0.0f, 0.0f};
-    uint32_t bias_until = bias == nullptr ? ~0u : 0; /* of tiles that end there they are right */
+    uint32_t bias_to = 0, bias_at = 0; /* tiles that begin before it; of stretch 0 */
     auto stretch_of = [&](uint32_t p) {
-        return a.stretch_shift >= 0 ? p >> a.stretch_shift : p / a.stretch;
+        return min(a.stretch_shift >= 0 ? p >> a.stretch_shift : p / a.stretch, a.stretches - 1);
     };
-    auto bias_of = [&](uint32_t p) {
-        return *(const float2 *)(bias + (uint64_t)min(stretch_of(p), a.stretches - 1) * COLUMNS);
+    auto copy_bias = [&] {
+        if (L::BIAS_ROWS == 0 || a.bias == nullptr || a.stretch < 2 || c0 >= c1) return;
+        const uint32_t first = stretch_of(place_of_tile(c0) * TILE + a.code_first),
+                       last = stretch_of(place_of_tile(c1 - 1) * TILE + TILE - 1 + a.code_first),
+                       n = min((uint32_t)L::BIAS_ROWS, last - first + 1);
+        const float *const from = bias - cols.first + (uint64_t)first * COLUMNS;
+        for (uint32_t i = threadIdx.x; i < n * (COLUMNS / 4); i += L::THREADS)
+            ((float4 *)shared.bias)[i] = ((const float4 *)from)[i];
+        bias_to = (first + n) * a.stretch - (TILE - 1);
+        bias_at = shared_address(shared.bias + cols.first) - first * COLUMNS * 4;
+    };
+    auto load_bias = [&](uint32_t i) {
+        if (a.bias == nullptr) return;
+        const uint32_t p0 = tile_at(i) * TILE + a.code_first, p = p0 + order;
+        if (L::BIAS_ROWS > 0 && p0 < bias_to) {
+            auto at = [&](uint32_t p) {
+                return bias_at + (__umulhi(p, a.stretch_factor) >> a.stretch_by) * (COLUMNS * 4);
+            };
+            const uint2 u = load_shared_2(at(p)), v = load_shared_2(at(p + 8));
+            bias0 = make_float2(__int_as_float((int)u.x), __int_as_float((int)u.y));
+            bias1 = make_float2(__int_as_float((int)v.x), __int_as_float((int)v.y));
+        } else {
+            bias0 = *(const float2 *)(bias + (uint64_t)stretch_of(p) * COLUMNS);
+            bias1 = *(const float2 *)(bias + (uint64_t)stretch_of(p + 8) * COLUMNS);
+        }
     };
 
 #pragma unroll 1
@@ -145,7 +166,9 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
     q.hold();
     running<L> r;
     r.clear();
-    __syncthreads(); /* tables are there, and operands that are shared */
+    copy_bias();
+    __syncthreads(); /* tables are there, and what is shared of operands and centres */
+    load_bias(0);
     const float scale0 = score_scales[0], scale1 = score_scales[1];
     const bool special = a.softcap > 0.0f || a.slopes != nullptr;
     uint32_t stage = 0;
@@ -169,12 +192,6 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
         if (++stage == STAGES) stage = 0;
         const uint32_t tile = tile_at(it);
         const uint32_t p0 = tile * TILE + a.code_first, p = p0 + order;
-        if (__builtin_expect(p0 + TILE > bias_until, false) && (TEAM == 1 || tile != ~0u)) {
-            const uint32_t n = stretch_of(p0);
-            bias0 = bias_of(p), bias1 = bias_of(p + 8);
-            bias_until = stretch_of(p0 + TILE - 1) == n ? (n + 1) * a.stretch : 0;
-        }
-
         const uint8_t *const norms = here + L::NORMS_AT;
         /* What values are multiplied by, and the same as a logarithm, or more. */
         auto scale = [&](int m, int row, int half) {
@@ -224,6 +241,7 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
             s[2] = fmaf(s[2] * v, scale0, bias1.x + (v - v)),
             s[3] = fmaf(s[3] * v, scale1, bias1.y + (v - v));
         }
+        load_bias(it + 1);
 #pragma unroll
         for (int i = 0; i < 4; i++)
             s[i] += s[i] - s[i]; /* too large: NaN, not unseen */

@@ -73,68 +73,70 @@ __device__ inline void attend_dense(const tq_prepare_args &p, float *shared, uin
     const uint32_t last = min(w.seq.dense, first + each);
     const uint32_t of = a.dense_rows == nullptr ? w.sequence : (uint32_t)a.dense_rows[w.sequence];
     const dense_memory m(shared, D, E, p.dense_rows);
-    /* Asks for a chunk of keys and values: a warp a position. */
-    auto fetch = [&](uint32_t base, uint32_t n) {
-        for (uint32_t j = warp; j < n; j += warps) {
-            const dense_row r(a, w, of, base + j);
-            for (uint32_t x = lane * 8; x < D; x += 32 * 8)
-                copy_async<16>(shared_address(m.k + j * (D + 8) + x), r.k + x);
-            for (uint32_t x = lane * 8; x < E; x += 32 * 8)
-                copy_async<16>(shared_address(m.v + j * E + x), r.v + x);
-        }
-        copies_commit();
-    };
-    fetch(first, min(p.dense_rows, last - first));
-    for (uint32_t c = warp; c < (uint32_t)w.rows; c += warps) {
-        const uint64_t at = query_at(p, w.sequence, w.head, w.row0 + c);
-        for (uint32_t d = lane; d < D; d += 32)
-            m.q[(d / 8 * COLUMNS + c) * 8 + d % 8] = load_query(p.q, at + d);
-    }
-    for (uint32_t i = t; i < COLUMNS * E; i += blockDim.x)
+#pragma unroll 4
+    for (uint32_t i = t; i < w.rows * E; i += blockDim.x)
         m.sums[i] = 0.0f;
     if (t < COLUMNS) tops[t] = -INF, totals[t] = 0.0f;
     /* threads that share a position's key */
     uint32_t share = 1;
     while (share < 4 && share * 2 * p.dense_rows <= blockDim.x)
         share *= 2;
+        /* Loops stay loops: what runs once waits for its instructions. */
+#pragma unroll 1
     for (uint32_t base = first; base < last; base += p.dense_rows) {
         const uint32_t n = min(p.dense_rows, last - base);
-        if (base != first) {
-            __syncthreads(); /* what was there has been read */
-            fetch(base, n);
+        __syncthreads(); /* what was there has been read */
+#pragma unroll 1
+        for (uint32_t j = warp; j < n; j += warps) { /* a warp a position */
+            const dense_row r(a, w, of, base + j);
+#pragma unroll 1
+            for (uint32_t x = lane * 8; x < max(D, E); x += 32 * 8) {
+                if (x < D) copy_async<16>(shared_address(m.k + j * (D + 8) + x), r.k + x);
+                if (x < E) copy_async<16>(shared_address(m.v + j * E + x), r.v + x);
+            }
         }
+        copies_commit();
+        if (base == first)
+#pragma unroll 1
+            for (uint32_t c = warp; c < (uint32_t)w.rows; c += warps) {
+                const uint64_t at = query_at(p, w.sequence, w.head, w.row0 + c);
+#pragma unroll 1
+                for (uint32_t d = lane * 4; d < D; d += 32 * 4)
+                    *(float4 *)(m.q + (d / 8 * COLUMNS + c) * 8 + d % 8) = load_queries(p.q, at + d);
+            }
         copies_wait<0>();
         __syncthreads();
+#pragma unroll 1
         for (uint32_t j0 = 0; j0 < n; j0 += blockDim.x / share) {
             const uint32_t j = j0 + t / share, mine = t % share;
-            float s[COLUMNS] = {};
-            if (j < n)
-                for (uint32_t x = mine; x < D / 8; x += share) {
-                    const uint4 k = *(const uint4 *)(m.k + j * (D + 8) + x * 8);
-                    const float key[8] = {half_low(k.x), half_high(k.x), half_low(k.y), half_high(k.y),
-                                          half_low(k.z), half_high(k.z), half_low(k.w), half_high(k.w)};
-                    const float4 *const q = (const float4 *)(m.q + x * COLUMNS * 8);
+#pragma unroll 1
+            for (uint32_t c = 0; c < (uint32_t)w.rows; c += 4) { /* those beyond the rows are rubbish */
+                float s[4] = {};
+                if (j < n)
+#pragma unroll 1
+                    for (uint32_t x = mine; x < D / 8; x += share) {
+                        const uint4 k = *(const uint4 *)(m.k + j * (D + 8) + x * 8);
+                        const float4 *const q = (const float4 *)(m.q + (x * COLUMNS + c) * 8);
 #pragma unroll
-                    for (int c = 0; c < COLUMNS; c++) {
-                        if (c >= w.rows) break;
-                        const float4 u = q[2 * c], v = q[2 * c + 1];
-                        float y = s[c];
-                        y = fmaf(key[0], u.x, y), y = fmaf(key[1], u.y, y);
-                        y = fmaf(key[2], u.z, y), y = fmaf(key[3], u.w, y);
-                        y = fmaf(key[4], v.x, y), y = fmaf(key[5], v.y, y);
-                        y = fmaf(key[6], v.z, y), s[c] = fmaf(key[7], v.w, y);
+                        for (int i = 0; i < 4; i++) {
+                            const float4 u = q[2 * i], v = q[2 * i + 1];
+                            s[i] = fmaf(half_low(k.x), u.x, s[i]), s[i] = fmaf(half_high(k.x), u.y, s[i]);
+                            s[i] = fmaf(half_low(k.y), u.z, s[i]), s[i] = fmaf(half_high(k.y), u.w, s[i]);
+                            s[i] = fmaf(half_low(k.z), v.x, s[i]), s[i] = fmaf(half_high(k.z), v.y, s[i]);
+                            s[i] = fmaf(half_low(k.w), v.z, s[i]), s[i] = fmaf(half_high(k.w), v.w, s[i]);
+                        }
                     }
-                }
-#pragma unroll
-            for (int c = 0; c < COLUMNS; c++)
+#pragma unroll 1
                 for (uint32_t d = 1; d < share; d *= 2)
-                    s[c] += __shfl_xor_sync(~0u, s[c], d);
-            if (j < n && mine == 0)
 #pragma unroll
-                for (int c = 0; c < COLUMNS; c++)
-                    m.scores[j * COLUMNS + c] = s[c];
+                    for (int i = 0; i < 4; i++)
+                        s[i] += __shfl_xor_sync(~0u, s[i], d);
+                if (j < n && mine == 0)
+                    *(float4 *)(m.scores + j * COLUMNS + c) = make_float4(s[0], s[1], s[2], s[3]);
+            }
         }
         __syncthreads();
+#pragma unroll 1
         for (uint32_t c = warp; c < (uint32_t)w.rows; c += warps) { /* a lane has a position */
             float s = -INF;
             if (lane < n)
@@ -161,6 +163,7 @@ __device__ inline void attend_dense(const tq_prepare_args &p, float *shared, uin
         }
         __syncthreads();
         /* two coordinates of four columns */
+#pragma unroll 1
         for (uint32_t i = t; i < (w.rows > 4 ? E : E / 2); i += blockDim.x) {
             const uint32_t x = i % (E / 2) * 2, c0 = i / (E / 2) * 4;
             float u[4] = {}, v[4] = {};
@@ -188,6 +191,7 @@ __device__ inline void attend_dense(const tq_prepare_args &p, float *shared, uin
     __syncthreads();
     float *const to =
         a.dense_partial + ((uint64_t)item * TQ_ATTEND_DENSE_PARTS + part) * COLUMNS * (E + 2);
+#pragma unroll 4
     for (uint32_t i = t; i < w.rows * E; i += blockDim.x)
         to[i] = m.sums[i];
     if (t < COLUMNS) to[COLUMNS * E + t] = tops[t], to[COLUMNS * (E + 1) + t] = totals[t];

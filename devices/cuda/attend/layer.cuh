@@ -69,6 +69,11 @@ template <int D_, int E_, int KF, int VF, int ACCURACY, int ANY_LAYOUT, int SHAR
                   "a layer of this head dimension wants more shared memory than the card has");
     static constexpr int MEMBER = ring_bytes(STAGES); /* from a warp's ring to the next of its team */
     static constexpr int WARPS_BELOW = warps_below(STAGES) < WARPS ? warps_below(STAGES) : WARPS;
+    /* Products with the centres of a piece's first stretches lie in what is left. */
+    static constexpr int LEFT = (ABOVE - (WARPS - WARPS_BELOW) * MEMBER) / (COLUMNS * 4);
+    static constexpr int BIAS_ROWS = !FIXED || LEFT < 0           ? 0
+                                     : LEFT < TQ_ATTEND_BIAS_ROWS ? LEFT
+                                                                  : TQ_ATTEND_BIAS_ROWS;
 };
 
 #endif

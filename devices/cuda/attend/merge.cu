@@ -6,50 +6,85 @@
 #include "attend/prepare.h"
 #include "vector.cuh"
 
+/* Coordinates of a thread, which lie together, and loads of theirs that are on their way at once. */
+enum { EACH = 4, TOGETHER = 8 };
+
 /* A row's partial results: of codes, then of float16. */
 struct parts {
-    enum { TOGETHER = 8 }; /* loads on their way */
     const float *codes, *dense;
     uint32_t n_codes, n, dim, column, columns, dense_column;
 
-    /* Of a row, and of rows that lie together. */
-    struct place {
-        const float *part;
-        uint32_t column, columns;
+    /* What a warp knows of 32 parts, a lane each: where a row's coordinates are, and what they weigh. */
+    struct known {
+        const float *from;
+        float top, sum;
     };
-    __device__ place part(uint32_t i) const {
-        if (i < n_codes) return {codes + (uint64_t)i * columns * (dim + 2), column, columns};
-        return {dense + (uint64_t)(i - n_codes) * COLUMNS * (dim + 2), dense_column, COLUMNS};
+    __device__ known part(uint32_t i) const {
+        const bool is_code = i < n_codes;
+        const uint32_t together = is_code ? columns : COLUMNS, at = is_code ? column : dense_column;
+        const float *const part =
+            (is_code ? codes : dense) + (uint64_t)(is_code ? i : i - n_codes) * (together * (dim + 2));
+        const float *const sums = part + together * dim + at;
+        if (i >= n) return {codes, -INF, 0.0f};
+        return {part + at * dim, sums[0], sums[together]};
     }
-    /* Coordinate i: x of codes, y of float16. All is asked for at once, whatever it will weigh: each
-     * thread finds the weights for itself. */
-    __device__ row_sums add(uint32_t i, float &x, float &y) const {
+    /* A thread's coordinates of some of them. */
+    static __device__ void load(float4 (&z)[TOGETHER], const known &mine, uint32_t first, uint32_t last,
+                                uint32_t i, bool in) {
+#pragma unroll
+        for (uint32_t k = 0; k < TOGETHER; k++) {
+            const float *const from =
+                (const float *)__shfl_sync(WHOLE_WARP, (unsigned long long)mine.from, first + k);
+            z[k] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+            if (in && first + k < last) z[k] = *(const float4 *)(from + i);
+        }
+    }
+    static __device__ void add(float4 &x, const float4 &z, float f) {
+        x.x = fmaf(z.x, f, x.x), x.y = fmaf(z.y, f, x.y);
+        x.z = fmaf(z.z, f, x.z), x.w = fmaf(z.w, f, x.w);
+    }
+    static __device__ void scale(float4 &x, float f) {
+        const float4 z = x;
+        x = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        if (f != 0.0f) add(x, z, f);
+    }
+    /* Coordinates from i on: x of codes, y of float16. They are asked for before it is known what they
+     * weigh. */
+    __device__ row_sums together(uint32_t i, float4 &x, float4 &y) const {
         float top = -INF, sum = 0.0f;
-        x = y = 0.0f;
+        x = y = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 #pragma unroll 1
-        for (uint32_t first = 0; first < n; first += TOGETHER) {
-            float z[TOGETHER], t[TOGETHER], s[TOGETHER], now = top;
+        for (uint32_t first = 0; first < n; first += WARP) {
+            const known mine = part(first + threadIdx.x % WARP);
+            const uint32_t last = min(n - first, (uint32_t)WARP);
+            float4 z[TOGETHER];
+            load(z, mine, 0, last, i, i < dim);
+            float now = fmaxf(top, mine.top);
 #pragma unroll
-            for (uint32_t k = 0; k < TOGETHER; k++) {
-                const place p = part(first + k);
-                const bool there = first + k < n;
-                z[k] = there ? p.part[p.column * dim + i] : 0.0f;
-                t[k] = there ? p.part[p.columns * dim + p.column] : -INF;
-                s[k] = there ? p.part[p.columns * (dim + 1) + p.column] : 0.0f;
-            }
-#pragma unroll
-            for (uint32_t k = 0; k < TOGETHER; k++)
-                now = fmaxf(now, t[k]);
+            for (int d = WARP / 2; d > 0; d /= 2)
+                now = fmaxf(now, __shfl_xor_sync(WHOLE_WARP, now, d));
             const float old = top == -INF ? 0.0f : exp2f(top - now);
             top = now;
-            x = old == 0.0f ? 0.0f : x * old, y = old == 0.0f ? 0.0f : y * old;
-            sum = sum == 0.0f ? 0.0f : sum * old;
+            if (first > 0) scale(x, old), scale(y, old);
+            /* what saw nothing has 0; what is no number may have no largest */
+            const float weight = mine.sum == 0.0f   ? 0.0f
+                                 : mine.top == -INF ? INF - INF
+                                                    : exp2f(mine.top - top);
+            float more = mine.sum == 0.0f ? 0.0f : mine.sum * weight;
 #pragma unroll
-            for (uint32_t k = 0; k < TOGETHER; k++) {
-                /* what saw nothing has 0; what is no number may have no largest */
-                const float f = s[k] == 0.0f ? 0.0f : t[k] == -INF ? INF - INF : exp2f(t[k] - top);
-                sum += s[k] == 0.0f ? 0.0f : s[k] * f;
-                (first + k < n_codes ? x : y) += f == 0.0f ? 0.0f : z[k] * f;
+            for (int d = WARP / 2; d > 0; d /= 2)
+                more += __shfl_xor_sync(WHOLE_WARP, more, d);
+            sum = more + (sum == 0.0f ? 0.0f : sum * old);
+#pragma unroll 1
+            for (uint32_t base = 0; base < last; base += TOGETHER) {
+                if (base > 0) load(z, mine, base, last, i, i < dim);
+#pragma unroll
+                for (uint32_t k = 0; k < TOGETHER; k++) {
+                    const float f = __shfl_sync(WHOLE_WARP, weight, base + k);
+                    const bool is_code = first + base + k < n_codes;
+                    if (f == 0.0f) z[k] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+                    add(x, z[k], is_code ? f : 0.0f), add(y, z[k], is_code ? 0.0f : f);
+                }
             }
         }
         return {top, sum, !(fabsf(sum) <= LARGEST) || !(top < INF)};
@@ -62,17 +97,22 @@ __device__ inline uint32_t coordinate_of(const tq_merge_args &m, uint32_t j) {
     return m.linear ? j : (lane / 16 * m.value_group + j % m.value_group) * 16 + lane % 16;
 }
 
-/* A block a row. What tq_attend() did is found out while it ends: lengths were there before it began. */
+/* A block a row, a thread EACH coordinates. What tq_attend() did is found out while it ends: lengths were
+ * there before it began. Small blocks: an SM has room for them beside tq_attend()'s. */
+enum { MERGE_THREADS = TQ_MAX_DIM / EACH, MERGE_REGISTERS = 64 };
+
 template <int N>
-__global__ void __launch_bounds__(THREADS) merge(const __grid_constant__ tq_merge_args m) {
-    extern __shared__ float values[]; /* sums of codes, of float16, and those that nobody wants; signs */
+__global__ void __launch_bounds__(MERGE_THREADS, 65536 / MERGE_THREADS / MERGE_REGISTERS)
+    merge(const __grid_constant__ tq_merge_args m) {
+    extern __shared__ __align__(16) float values[]; /* sums of codes, those that nobody wants; signs */
     const tq_attend_args &a = m.attend;
     const uint32_t heads = a.kv_heads * a.group, token = blockIdx.x / heads, head = blockIdx.x % heads;
     const uint32_t b = token / a.queries, kv_head = head / a.group, dim = m.v_dim;
     const uint32_t row = token % a.queries * a.group + head % a.group;
     const uint32_t nth = kv_head * a.row_blocks + row / m.columns;
     const uint32_t item = b * a.kv_heads * a.row_blocks + nth, items = a.kv_heads * a.row_blocks;
-    float *const dense = values + dim, *const rubbish = dense + dim, *const signs = rubbish + dim;
+    const uint32_t i = threadIdx.x * EACH;
+    float *const rubbish = values + dim, *const signs = rubbish + dim;
     if (m.rotate) fill_signs(m.v_plan, signs, true);
     touch_arguments(m);
     tq_attend_cut cut;
@@ -98,12 +138,19 @@ __global__ void __launch_bounds__(THREADS) merge(const __grid_constant__ tq_merg
                        row % m.columns,
                        a.columns,
                        row % a.dense_columns};
-    row_sums sums = {-INF, 0.0f, 0};
-    for (uint32_t i = threadIdx.x; i < dim; i += blockDim.x) {
-        float x, y;
-        const row_sums s = all.add(i, x, y);
-        sums = {s.top, s.sum, sums.bad || s.bad || !(fabsf(x) <= LARGEST) || !(fabsf(y) <= LARGEST)};
-        values[m.many ? coordinate_of(m, i) : i] = x, dense[i] = y;
+    float4 x, y;
+    row_sums sums = all.together(i, x, y);
+    const float all_eight[] = {x.x, x.y, x.z, x.w, y.x, y.y, y.z, y.w};
+#pragma unroll
+    for (int k = 0; k < 2 * EACH; k++)
+        sums.bad |= !(fabsf(all_eight[k]) <= LARGEST);
+    if (i < dim) {
+        if (m.many)
+#pragma unroll
+            for (uint32_t k = 0; k < EACH; k++)
+                values[coordinate_of(m, i + k)] = all_eight[k];
+        else
+            *(float4 *)(values + i) = x;
     }
     sums.bad = __syncthreads_or(sums.bad);
     if (m.rotate && threadIdx.x < WARP) { /* half a warp would do, and stays with the other half */
@@ -128,10 +175,11 @@ __global__ void __launch_bounds__(THREADS) merge(const __grid_constant__ tq_merg
     const float *const sink = m.sinks == NULL || open ? NULL : m.sinks + head;
     const row_end e(sums, sink);
     const float factor = e.factor(sums, open);
-    for (uint32_t i = threadIdx.x; i < dim; i += blockDim.x)
-        store(m.out, m.type, token * m.token + head * m.head + i,
-              sums.nothing() ? 0.0f : (values[i] + dense[i]) * factor);
-    /* threads beyond the row have no sums */
+    if (i < dim)
+#pragma unroll
+        for (uint32_t k = 0; k < EACH; k++)
+            store(m.out, m.type, token * m.token + head * m.head + i + k,
+                  sums.nothing() ? 0.0f : (values[i + k] + all_eight[EACH + k]) * factor);
     if (threadIdx.x == 0)
         store_sums(sums, e, sink != NULL, m.base2 != 0, m.lse, m.max, m.sum,
                    (uint64_t)token * heads + head);
@@ -143,8 +191,8 @@ template <int N> static cudaError_t launch(const tq_merge_args &m, cudaStream_t 
     attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
     attribute.val.programmaticStreamSerializationAllowed = 1;
     config.gridDim = m.attend.sequences * m.attend.queries * m.attend.kv_heads * m.attend.group;
-    config.blockDim = THREADS;
-    config.dynamicSmemBytes = (size_t)m.v_dim * 4 * sizeof(float);
+    config.blockDim = (m.v_dim / EACH + WARP - 1) / WARP * WARP;
+    config.dynamicSmemBytes = (size_t)m.v_dim * 3 * sizeof(float);
     config.stream = stream;
     config.attrs = &attribute;
     config.numAttrs = m.early ? 1 : 0;

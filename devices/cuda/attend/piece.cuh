@@ -13,17 +13,19 @@ TQ_INLINE uint32_t quotient(uint32_t x, uint32_t y) {
     return (uint32_t)(((float)x + 0.5f) * reciprocal((float)y));
 }
 
-/* Shared memory of a block: [rings] [tables] [rings] [operands] [exchange]. */
+/* Shared memory of a block: [rings] [tables] [rings] [operands] [exchange], or, of no team, [rings]
+ * [tables] [rings] [products with centres]. */
 template <class L> struct block {
     uint8_t *below, *tables, *above;
     uint2 *queries;
-    float *exchange;
+    float *exchange, *bias;
     TQ_INLINE block(uint8_t *shared) {
         below = shared;
         tables = shared + (L::FIXED ? L::TABLES - shared_address(shared) : 0);
         above = tables + L::TABLES;
         queries = (uint2 *)(above + (L::WARPS - L::WARPS_BELOW) * L::MEMBER);
         exchange = (float *)((uint8_t *)queries + (L::QUERIES_SHARED ? L::QUERY_BYTES : 0));
+        bias = (float *)queries;
     }
     TQ_INLINE uint8_t *ring_of(int w) const {
         return w < L::WARPS_BELOW ? below + w * L::MEMBER : above + (w - L::WARPS_BELOW) * L::MEMBER;

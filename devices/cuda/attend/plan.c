@@ -150,11 +150,36 @@ static tq_status compile(const tq_cuda_attention *p, const char *name, bool many
     return tq_cuda_fail(error, "kernel");
 }
 
-static tq_status make_ready(const tq_cuda_attention *p, tq_attend_kernel *k, tq_cuda_kernel_info *info) {
+static bool is_beside(const tq_attend_shape *s) {
+    return TQ_ATTEND_IS_BESIDE(s->k_dim, s->v_dim, s->shared_kib);
+}
+
+/* What tq_attend() of so many threads may want of shared memory, and no less, as layer.cuh lays it out;
+ * what is left is for the kernels before and after it. */
+static size_t attend_bytes(const tq_cuda_attention *p, size_t threads) {
+    enum { KIB = 1024, TABLES_END = 128 * KIB, BELOW = 60 * KIB, STAGES = 3 };
+    const size_t tile = TQ_ATTEND_TILE, columns = TQ_ATTEND_COLUMNS, most = p->cuda->shared_bytes;
+    if (p->shape.shared_kib < TQ_PREFILL_KIB || p->layer.head_dim > MOST_TEAM_DIM ||
+        p->layer.v_head_dim > MOST_TEAM_DIM)
+        return most;
+    const size_t rows = (p->k_plan.row_bytes + 15) / 16 * 16 + (p->v_plan.row_bytes + 15) / 16 * 16;
+    const size_t norms = (tile * (p->k_plan.norm_bytes + p->v_plan.norm_bytes) + 15) / 16 * 16;
+    const size_t stages = STAGES * (tile * rows + norms);
+    const size_t sums = 4 * columns * p->layer.v_head_dim;
+    const size_t ring = stages > sums ? stages : sums, rings = threads / 32 * ring;
+    const size_t bias = TQ_ATTEND_BIAS_ROWS * columns * sizeof(float);
+    const size_t bytes = TABLES_END + (rings > BELOW ? rings - BELOW + ring : 0) + bias;
+    return bytes < most ? bytes : most;
+}
+
+static tq_status make_ready(const tq_cuda_attention *p, tq_attend_kernel *k, bool many,
+                            tq_cuda_kernel_info *info) {
     struct cudaFuncAttributes a;
     TRY(tq_cuda_fail(cudaFuncGetAttributes(&a, k->function), "kernel"));
-    k->threads = (unsigned)a.maxThreadsPerBlock;
-    k->shared_bytes = (unsigned)(p->cuda->shared_bytes - a.sharedSizeBytes);
+    k->threads =
+        !many && is_beside(&p->shape) ? TQ_ATTEND_BESIDE_THREADS : (unsigned)a.maxThreadsPerBlock;
+    const size_t bytes = many ? p->cuda->shared_bytes : attend_bytes(p, k->threads);
+    k->shared_bytes = (unsigned)(bytes - a.sharedSizeBytes);
     TRY(tq_cuda_fail(cudaFuncSetAttribute(k->function, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                           (int)k->shared_bytes),
                      "shared memory"));
@@ -174,11 +199,11 @@ static tq_status find_ahead(tq_cuda_attention *p) {
 static tq_status make_few(tq_cuda_attention *p, const char *cache_dir, tq_cuda_attention_info *info) {
     const tq_attend_shape *const s = &p->shape;
     char name[NAME];
-    snprintf(name, sizeof name, "tq_attend<%u, %u, %u, %u, %u, %u, %u>", s->k_dim, s->v_dim, s->k_format,
-             s->v_format, s->accuracy, s->any_layout, s->shared_kib);
+    snprintf(name, sizeof name, "tq_attend%s<%u, %u, %u, %u, %u, %u, %u>", is_beside(s) ? "_beside" : "",
+             s->k_dim, s->v_dim, s->k_format, s->v_format, s->accuracy, s->any_layout, s->shared_kib);
     p->few.function = p->ahead ? tq_cuda_attend_built_in(s) : NULL;
     if (p->few.function == NULL) TRY(compile(p, name, false, cache_dir, &p->few, info));
-    return make_ready(p, &p->few, &info->few);
+    return make_ready(p, &p->few, false, &info->few);
 }
 
 /* The kernel of many rows, where a sequence may have as many, and a card's memory is enough. */
@@ -206,7 +231,7 @@ static tq_status make_many(tq_cuda_attention *p, const char *cache_dir, tq_cuda_
     if (p->many.function == NULL) TRY(compile(p, name, true, cache_dir, &p->many, info));
     p->many_rows = s.team * warp_rows;
     info->many_from = TQ_PREFILL_FROM;
-    return make_ready(p, &p->many, &info->many);
+    return make_ready(p, &p->many, true, &info->many);
 }
 
 tq_status tq_attend_place(const tq_cuda_attention *p, const tq_attend_size *size, tq_attend_memory *m) {

@@ -45,33 +45,44 @@ __device__ static void take_centres(const tq_prepare_args &p, row_of<N> &first, 
     const bool there = rows_of_all < a.sequences * a.kv_heads * groups;
     const uint32_t r = there ? rows_of_all : 0, row0 = r % groups * ROWS, head = r / groups % a.kv_heads,
                    b = r / groups / a.kv_heads;
-    const tq_attend_sequence seq = sequence_of(a, b);
-    const uint32_t head_to = (seq.base + seq.head) * TQ_ATTEND_TILE + a.code_first;
-    const uint32_t stretches = min((seq.codes_to + a.stretch - 1) / a.stretch, a.stretches);
+    /* Thread i of a row has the number of stretch i; what is asked for at once is waited for once. */
+    static_assert(TQ_PREPARE_STRETCHES <= TQ_LANES, "a stretch a thread");
+    const uint32_t mine = chunk * TQ_PREPARE_STRETCHES + place<row_of<N>>() % TQ_PREPARE_STRETCHES;
+    int32_t numbers = 0;
+    if (p.centre_tables != nullptr && mine < p.centre_table_stride)
+        numbers = p.centre_tables[b * p.centre_table_stride + mine];
     row_of<N> q[ROWS];
     q[0] = first; /* whose memory it is, where coordinates lie in memory */
 #pragma unroll
     for (uint32_t i = 0; i < ROWS; i++)
         load_vector(q[i], p.q.data, p.q.type, query_at(p, b, head, min(row0 + i, a.rows - 1)));
-    /* Thread i of a row has the number of stretch i. */
+    const tq_attend_sequence seq = sequence_of(a, b);
+    const uint32_t head_to = (seq.base + seq.head) * TQ_ATTEND_TILE + a.code_first;
+    const uint32_t stretches = min((seq.codes_to + a.stretch - 1) / a.stretch, a.stretches);
     auto is_seen = [&](uint32_t s) {
         const uint32_t from = s * a.stretch, end = from + a.stretch;
         return there && s < stretches && end > seq.codes_from && (end > seq.seen_from || from < head_to);
     };
-    static_assert(TQ_PREPARE_STRETCHES <= TQ_LANES, "a stretch a thread");
-    const uint32_t mine = chunk * TQ_PREPARE_STRETCHES + place<row_of<N>>() % TQ_PREPARE_STRETCHES;
-    int32_t numbers = 0;
-    if (p.centre_tables != nullptr && is_seen(mine))
-        numbers = p.centre_tables[b * p.centre_table_stride + mine];
-#pragma unroll
+    auto load_centre = [&](row_of<N> &to, uint32_t j) {
+        const int32_t number =
+            __shfl_sync(WHOLE_WARP, numbers, threadIdx.x % WARP / TQ_LANES * TQ_LANES + j);
+        clear(to);
+        if (is_seen(chunk * TQ_PREPARE_STRETCHES + j))
+            load_vector(to, p.centre, TQ_F16, ((uint64_t)number * a.kv_heads + head) * p.k_plan.dim);
+    };
+    /* The next one is on its way meanwhile, where it lies in registers. */
+    row_of<N> next = centre;
+    if constexpr (N > 0) load_centre(next, 0);
+#pragma unroll 1
     for (uint32_t j = 0; j < TQ_PREPARE_STRETCHES; j++) {
         const uint32_t s = chunk * TQ_PREPARE_STRETCHES + j;
         const bool seen = is_seen(s);
-        const int32_t number =
-            __shfl_sync(WHOLE_WARP, numbers, threadIdx.x % WARP / TQ_LANES * TQ_LANES + j);
-        clear(centre);
-        if (seen)
-            load_vector(centre, p.centre, TQ_F16, ((uint64_t)number * a.kv_heads + head) * p.k_plan.dim);
+        if constexpr (N > 0) {
+            centre = next;
+            if (j + 1 < TQ_PREPARE_STRETCHES) load_centre(next, j + 1);
+        } else {
+            load_centre(centre, j);
+        }
         if (!p.rotate) rotate_in(p.k_plan, centre, signs);
 #pragma unroll
         for (uint32_t i = 0; i < ROWS; i++) {
@@ -86,6 +97,16 @@ __device__ static void take_centres(const tq_prepare_args &p, row_of<N> &first, 
                 p.bias[(item * a.stretches + s) * a.columns + row % p.columns] = total * p.dense_scale;
         }
     }
+}
+
+/* Lengths of up to 32 sequences, before anything waits for other memory. */
+__device__ static void touch_lengths(const tq_attend_args &a) {
+    if (threadIdx.x >= min(a.sequences, (uint32_t)WARP)) return;
+    int32_t x = a.lengths[threadIdx.x];
+    asm volatile("" ::"r"(x));
+    if (a.coded_lengths == nullptr) return;
+    x = a.coded_lengths[threadIdx.x];
+    asm volatile("" ::"r"(x));
 }
 
 /* Blocks of queries, one of lengths, and where there is MORE blocks of float16 before them, since these
@@ -104,6 +125,7 @@ __global__ void __launch_bounds__(THREADS) prepare(const __grid_constant__ tq_pr
     touch_arguments(p);
     wait_for_launch_before();
     let_next_launch();
+    touch_lengths(a);
     if (dense) {
         attend_dense(p, shared, blockIdx.x / TQ_ATTEND_DENSE_PARTS, blockIdx.x % TQ_ATTEND_DENSE_PARTS);
         return;

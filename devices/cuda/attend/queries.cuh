@@ -12,10 +12,20 @@ __device__ static uint64_t query_at(const tq_prepare_args &p, uint32_t b, uint32
            (uint64_t)(head * a.group + row % a.group) * p.q.head;
 }
 
-__device__ static float load_query(const tq_prepare_queries &q, uint64_t at) {
-    if (q.type == TQ_F32) return ((const float *)q.data)[at];
-    return q.type == TQ_F16 ? __half2float(((const __half *)q.data)[at])
-                            : __bfloat162float(((const __nv_bfloat16 *)q.data)[at]);
+/* Four values of a query. */
+__device__ static float4 load_queries(const tq_prepare_queries &q, uint64_t at) {
+    if (q.type == TQ_F32) {
+        const float *const x = (const float *)q.data + at;
+        return make_float4(x[0], x[1], x[2], x[3]);
+    }
+    if (q.type == TQ_F16) {
+        const __half *const x = (const __half *)q.data + at;
+        return make_float4(__half2float(x[0]), __half2float(x[1]), __half2float(x[2]),
+                           __half2float(x[3]));
+    }
+    const __nv_bfloat16 *const x = (const __nv_bfloat16 *)q.data + at;
+    return make_float4(__bfloat162float(x[0]), __bfloat162float(x[1]), __bfloat162float(x[2]),
+                       __bfloat162float(x[3]));
 }
 
 /* Where a coordinate's float16 lies among those of a column: step, thread of four, and place of four; or,

@@ -52,6 +52,13 @@ static tq_status take_centre(const tq_cuda_attention *p, const tq_cuda_attention
             return tq_fail(TQ_E_NULL, 0, "centre_tables",
                            "centre_tables is NULL: centres of stretches go through it");
     }
+    uint32_t by = 31; /* with a power of two that is no more than the stretch, but for a smaller one */
+    while (by > 1 && a->attend.stretch >> by == 0)
+        by--;
+    if (a->attend.stretch_shift > 0) by--;
+    a->attend.stretch_by = by;
+    a->attend.stretch_factor =
+        (uint32_t)((((uint64_t)1 << (32 + by)) + a->attend.stretch - 1) / a->attend.stretch);
     if (b->centre_tables != NULL && b->centre_table_stride == 0)
         return tq_fail(TQ_E_POSITION, 0, "centre_table_stride", "centre_table_stride is 0");
     TRY(tq_check_product("centre", k->n_centres, p->layer.n_kv_heads * (size_t)p->layer.head_dim,

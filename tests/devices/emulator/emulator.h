@@ -170,6 +170,9 @@ inline float __fmul_rn(float a, float b) {
 inline float __fmaf_rn(float a, float b, float c) {
     return fmaf(a, b, c);
 }
+inline unsigned __umulhi(unsigned x, unsigned y) {
+    return (unsigned)((unsigned long long)x * y >> 32);
+}
 inline int __popc(unsigned x) {
     return __builtin_popcount(x);
 }
