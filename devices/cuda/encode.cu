@@ -38,14 +38,27 @@ __device__ static uint8_t *row_at(const tq_cuda_place &p, const paged_row &at, u
     return p.data + at.page * p.page + head * p.head + at.row * p.row;
 }
 
+__device__ static uint64_t position_of(const tq_cuda_encode_args &a, uint32_t token) {
+    return a.position_of == NULL ? a.first_position + token : (uint64_t)a.position_of[token];
+}
+
+/* A vector's centre; NULL: it has none. Where vectors are few it is asked for early: a thread touches
+ * what a sixteenth of it lies in. */
 template <class V>
-__device__ static void subtract_centre(const tq_cuda_encode_args &a, const tq_cuda_encode_side &s, V &v,
-                                       uint32_t token, uint32_t head) {
-    if (s.centre.values == NULL) return;
-    const uint64_t position =
-        a.position_of == NULL ? a.first_position + token : (uint64_t)a.position_of[token];
+__device__ static const uint16_t *centre_of(const tq_cuda_encode_args &a, const tq_cuda_encode_side &s,
+                                            uint64_t position, uint32_t head) {
+    if (s.centre.values == NULL) return NULL;
     const uint64_t number = s.centre.stretch == 0 ? 0 : position / s.centre.stretch % s.centre.n;
-    const uint16_t *centre = s.centre.values + (number * a.heads + head) * s.plan.dim + first_lane<V>();
+    const uint16_t *const centre = s.centre.values + (number * a.heads + head) * s.plan.dim;
+    if (V::WIDTH == 1) {
+        const uint16_t x = centre[place<V>() * (s.plan.dim / TQ_LANES)];
+        asm volatile("" ::"h"(x));
+    }
+    return centre + first_lane<V>();
+}
+
+template <class V> __device__ static void subtract(V &v, const uint16_t *centre) {
+    if (centre == NULL) return;
 #pragma unroll
     for (int i = 0; i < v.n() * V::WIDTH; i++)
         v[i] = __fsub_rn(v[i], load_half(centre[i / V::WIDTH * TQ_LANES + i % V::WIDTH]));
@@ -201,13 +214,15 @@ __device__ static void encode_vector(const tq_cuda_encode_args &a, const tq_cuda
     const tq_cuda_plan &p = s.plan;
     const bool exists = w.outer < a.tokens;
     const uint32_t token = exists ? w.outer : 0, head = exists ? w.inner : 0;
+    const uint64_t position = position_of(a, token);
     uint64_t slot;
     bool missing;
     bool live = find_slot(a, token, &slot, &missing) && exists;
+    const uint16_t *const centre = centre_of<V>(a, s, position, head);
     load_vector(v, s.src.data, s.src.type, start_of(s, token, head)); /* which is there, live or not */
     if (missing && exists) tell<V>(s, w, 0);
     if (first) wait_for_tables(); /* while the vector is on its way too */
-    subtract_centre(a, s, v, token, head);
+    subtract(v, centre);
     forget(w.outer), forget(w.inner);
     rotate_in(p, v, t.signs);
     const float squares = squares_of(v, 0, v.n());

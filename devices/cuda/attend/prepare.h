@@ -59,7 +59,7 @@ typedef struct tq_merge_args {
     const float *sinks;     /* logits, a head */
 } tq_merge_args;
 
-enum { TQ_MERGE_MOST = 64, TQ_PREPARE_STRETCHES = 4 /* of a block of centres */ };
+enum { TQ_MERGE_MOST = 64, TQ_PREPARE_STRETCHES = 2 /* of a block of centres */ };
 
 typedef struct tq_merge_partials_args {
     const float *acc[TQ_MERGE_MOST], *max[TQ_MERGE_MOST], *sum[TQ_MERGE_MOST];
