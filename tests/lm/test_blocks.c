@@ -177,6 +177,7 @@ static void helped_rings_wrap(void **state) {
 /* All recent is float16; else a centre, recent positions and sinks each take what they are for. */
 static void what_helps_helps(void **state) {
     (void)state;
+    if (getenv("TQKV_SANITIZED") != NULL) skip(); /* a figure: nothing for a sanitizer */
     const lm_kv bare = blocks_of(LM_Q4_0, 1), half = {.store = LM_STORE_F16};
     const lm_kv kinds[] = {half,
                            helped(bare, FIXTURE_TOKENS, 0, 0, 0),
