@@ -149,8 +149,9 @@ typedef struct tq_cuda_attention_batch {
     const int32_t *coded_lengths; /**< [B] positions from here on lie in `recent`, whose capacity must be
                                        enough for them, which is not checked. NULL: none do (TQ_E_NULL
                                      with recent_k) */
-    const int32_t *centre_tables; /**< [B] rows of numbers of centres, one a stretch, counted from
-                                     position 0, enough for each coded length, which is not checked */
+    const int32_t *centre_tables; /**< [B] rows of centre_table_stride numbers of centres, one
+                                     for each stretch of positions from 0 on, enough for each coded
+                                     length, which is not checked */
     size_t centre_table_stride;
 
     size_t n_sinks;                                   /**< S positions of each in sink_k and sink_v */

@@ -19,7 +19,7 @@ static const struct {
 static const tq_format formats[] = {TQ_TQ4, TQ_TQ2, TQ_TQ6, TQ_TQ3, TQ_TQ8, TQ_TQ5, TQ_TQ7};
 static const tq_format v1_formats[] = {TQ_TQ4_V1, TQ_TQ8_V1, TQ_TQ6_V1, TQ_TQ5_V1};
 static const uint32_t groups[] = {4, 1, 8, 2, 16, 3, 5, 7};
-static const size_t stretches[] = {16, 100, 64, 256};
+static const size_t stretches[] = {16, 100, 64, 2, 256, 7};
 
 enum { N_DIMS = sizeof dims / sizeof dims[0] };
 
@@ -60,7 +60,7 @@ static void draw_kind(tq_cuda_attention_config *config, size_t i) {
     config->accuracy = i % 2 == 0 ? TQ_CUDA_FAST : TQ_CUDA_EXACT; /* by turns for each dimension too */
     config->dense = chance(50);
     config->any_layout = chance(35);
-    config->centre_stretch = TQ_IS_V1(c->k_format) || chance(60) ? 0 : stretches[below(4)];
+    config->centre_stretch = TQ_IS_V1(c->k_format) || chance(60) ? 0 : stretches[below(6)];
 }
 
 static size_t draw_length(size_t most) {

@@ -27,18 +27,21 @@ enum { TQ_ATTEND_COLUMNS = 8, TQ_ATTEND_TILE = 16 };
 enum { TQ_PREFILL_WARPS = 8, TQ_PREFILL_MOST_DIM = 256, TQ_PREFILL_KIB = 163 };
 #define TQ_PREFILL_WARP_ROWS(k_dim, v_dim) ((k_dim) > 128 || (v_dim) > 128 ? 16 : 32)
 
+/* How queries, centroids and weights are rounded. The exact ones have two float16 a number: of up to four
+ * rows in the columns that are free, of more by a second product. */
+enum { TQ_ATTEND_FAST, TQ_ATTEND_EXACT_FEW, TQ_ATTEND_EXACT };
+
 /* Layers whose kernel is tq_attend_beside(): on cards of 227 KiB a block has 12 warps of 168 registers,
- * and is as fast with 144. */
-#define TQ_ATTEND_IS_BESIDE(k_dim, v_dim, kib)                                                           \
-    ((kib) == 227 && (k_dim) <= 128 && (v_dim) <= 128 && ((k_dim) > 64 || (v_dim) > 64))
+ * and is as fast with 144, exact ones with 152. Not those that would spill many: keys or values of 7
+ * bits, and exact ones of more than 4. */
+#define TQ_ATTEND_IS_BESIDE(k_dim, v_dim, k_format, v_format, accuracy, kib)                             \
+    ((kib) == 227 && (k_dim) <= 128 && (v_dim) <= 128 && ((k_dim) > 64 || (v_dim) > 64) &&               \
+     (((accuracy) == TQ_ATTEND_FAST && ((k_format)&0xff) != 7 && ((v_format)&0xff) != 7) ||              \
+      ((accuracy) == TQ_ATTEND_EXACT_FEW && ((k_format)&0xff) <= 4 && ((v_format)&0xff) <= 4)))
 enum { TQ_ATTEND_BESIDE_THREADS = 384 };
 
 /* Stretches of a piece whose products with centres lie in shared memory. */
 enum { TQ_ATTEND_BIAS_ROWS = 512 };
-
-/* How queries, centroids and weights are rounded. The exact ones have two float16 a number: of up to four
- * rows in the columns that are free, of more by a second product. */
-enum { TQ_ATTEND_FAST, TQ_ATTEND_EXACT_FEW, TQ_ATTEND_EXACT };
 
 /* Codes of keys or of values: bytes and byte strides. */
 typedef struct tq_attend_codes {

@@ -135,7 +135,8 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
         const float *const from = bias - cols.first + (uint64_t)first * COLUMNS;
         for (uint32_t i = threadIdx.x; i < n * (COLUMNS / 4); i += L::THREADS)
             ((float4 *)shared.bias)[i] = ((const float4 *)from)[i];
-        bias_to = (first + n) * a.stretch - (TILE - 1);
+        const uint32_t end = (first + n) * a.stretch; /* of few positions before a whole tile's */
+        bias_to = end < TILE ? 0 : end - (TILE - 1);
         bias_at = shared_address(shared.bias + cols.first) - first * COLUMNS * 4;
     };
     auto load_bias = [&](uint32_t i) {

@@ -200,10 +200,11 @@ TQ_INLINE void look_up(const table<FIXED> &t, const uint32_t (&part)[3], uint32_
 #pragma unroll
         for (int i = 0; i < 8; i++)
             to[i] = t.get(index.reg(i), index.byte(i));
-        if constexpr (!PAIRED)
+        if constexpr (!PAIRED) {
 #pragma unroll
             for (int i = 0; i < 4; i++)
                 to[i] = low_halves(to[2 * i], to[2 * i + 1]);
+        }
     } else if constexpr (F::KIND == QUADS) {
 #pragma unroll
         for (int i = 0; i < 2; i++) {

@@ -11,8 +11,8 @@
 #define TQ_INLINE __device__ __forceinline__
 
 #if __CUDACC_VER_MAJOR__ * 100 + __CUDACC_VER_MINOR__ >= 1204
-#define TQ_ATTEND_BESIDE_REGISTERS(exact) __maxnreg__((exact) ? 152 : 144) /* none is spilled */
-#else /* compilers that cannot be told so */
+#define TQ_ATTEND_BESIDE_REGISTERS(exact) __maxnreg__((exact) ? 152 : 144)
+#else /* before CUDA 12.4 */
 #define TQ_ATTEND_BESIDE_REGISTERS(exact) __launch_bounds__(TQ_ATTEND_BESIDE_THREADS, 1)
 #endif
 

@@ -151,7 +151,7 @@ static tq_status compile(const tq_cuda_attention *p, const char *name, bool many
 }
 
 static bool is_beside(const tq_attend_shape *s) {
-    return TQ_ATTEND_IS_BESIDE(s->k_dim, s->v_dim, s->shared_kib);
+    return TQ_ATTEND_IS_BESIDE(s->k_dim, s->v_dim, s->k_format, s->v_format, s->accuracy, s->shared_kib);
 }
 
 /* What tq_attend() of so many threads may want of shared memory, and no less, as layer.cuh lays it out;

@@ -7,7 +7,7 @@
 #include "device.h"
 #include "tqkv/cuda_attention.h"
 
-/* A kernel that is ready: one block an SM, which takes all the memory that there is. */
+/* A kernel that is ready: one block an SM. */
 typedef struct tq_attend_kernel {
     const void *function; /* NULL: there is none */
     void *library;        /* of one that was not built in */

@@ -29,10 +29,11 @@ template <class L> struct operands {
         }
     }
     TQ_INLINE void hold() {
-        if constexpr (L::QUERIES_HELD)
+        if constexpr (L::QUERIES_HELD) { /* braces: CUDA 12.3 wants them before a pragma */
 #pragma unroll
             for (int i = 0; i < L::K_STEPS * (L::TWICE ? 2 : 1); i++)
                 held[i] = from[i * 32];
+        }
     }
 };
 
@@ -116,12 +117,13 @@ TQ_INLINE void key_products(const table<L::FIXED> &t, const uint8_t *stage, int 
             }
         }
     }
-    if constexpr (L::DOUBLE_KEYS)
+    if constexpr (L::DOUBLE_KEYS) {
 #pragma unroll
         for (int i = 0; i < 2; i++) {
             s[i][0] += s[i][2], s[i][1] += s[i][3];
             s[i][2] = s_y[i][0] + s_y[i][2], s[i][3] = s_y[i][1] + s_y[i][3];
         }
+    }
 }
 
 /* Weights of 16 positions as the right side of a product, with what rounding left. */
