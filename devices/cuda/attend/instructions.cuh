@@ -23,6 +23,11 @@ constexpr float LOG2_E = 1.44269504f;
 TQ_INLINE uint32_t shared_address(const void *p) {
     return (uint32_t)__cvta_generic_to_shared(p);
 }
+/* Asks for memory that will be read, and does not wait for it. */
+TQ_INLINE void touch(const void *p) {
+    const uint32_t x = *(const uint32_t *)p;
+    asm volatile("" ::"r"(x));
+}
 TQ_INLINE uint32_t permute(uint32_t a, uint32_t b, uint32_t selector) {
     return __byte_perm(a, b, selector);
 }

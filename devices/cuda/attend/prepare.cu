@@ -102,11 +102,8 @@ __device__ static void take_centres(const tq_prepare_args &p, row_of<N> &first, 
 /* Lengths of up to 32 sequences, before anything waits for other memory. */
 __device__ static void touch_lengths(const tq_attend_args &a) {
     if (threadIdx.x >= min(a.sequences, (uint32_t)WARP)) return;
-    int32_t x = a.lengths[threadIdx.x];
-    asm volatile("" ::"r"(x));
-    if (a.coded_lengths == nullptr) return;
-    x = a.coded_lengths[threadIdx.x];
-    asm volatile("" ::"r"(x));
+    touch(a.lengths + threadIdx.x);
+    if (a.coded_lengths != nullptr) touch(a.coded_lengths + threadIdx.x);
 }
 
 /* Blocks of queries, one of lengths, and where there is MORE blocks of float16 before them, since these
