@@ -414,15 +414,21 @@ template <class V> static unsigned blocks_of(uint64_t vectors, unsigned threads,
     return (unsigned)(blocks < most ? blocks : most);
 }
 
-/* A launch that tells its own error: cudaGetLastError() may have one of the caller's. */
+/* A launch that tells its own error: cudaGetLastError() may have one of the caller's. An early one may
+ * begin while the one before it in the stream ends. */
 template <class A>
 static cudaError_t launch_kernel(void (*kernel)(A), dim3 grid, unsigned threads, size_t shared,
-                                 cudaStream_t stream, const A &arguments) {
+                                 cudaStream_t stream, const A &arguments, bool early = false) {
+    cudaLaunchAttribute attribute = {};
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
     cudaLaunchConfig_t config = {};
     config.gridDim = grid;
     config.blockDim = threads;
     config.dynamicSmemBytes = shared;
     config.stream = stream;
+    config.attrs = &attribute;
+    config.numAttrs = early ? 1 : 0;
     return cudaLaunchKernelEx(&config, kernel, arguments);
 }
 

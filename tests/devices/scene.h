@@ -79,7 +79,7 @@ typedef struct scene {
     side k, v;
     size_t n_pages, n_shared, table_stride;
     int32_t *table;
-    size_t n_centres, centre_table_stride;
+    size_t n_centres, centre_table_stride, centre_lead; /* elements before them */
     uint16_t *centres;
     int32_t *centre_table;
     size_t n_dense_rows;

@@ -73,8 +73,12 @@ static void stage_codes(const scene *s, staged *on) {
     batch->lengths = on->lengths = stage_numbers(s->lengths, B);
     if (s->has_coded) batch->coded_lengths = stage_numbers(s->coded, B);
     if (!s->centre) return;
-    on->k.centre =
-        upload(s->centres, s->n_centres * s->config.layer.n_kv_heads * s->k.dim * sizeof *s->centres);
+    const size_t n = s->n_centres * s->config.layer.n_kv_heads * s->k.dim, lead = s->centre_lead;
+    uint16_t *const centres = host((lead + n) * sizeof *centres);
+    memset(centres, 0xff, lead * sizeof *centres);
+    memcpy(centres + lead, s->centres, n * sizeof *centres);
+    on->k.centre = (const uint16_t *)upload(centres, (lead + n) * sizeof *centres) + lead;
+    free(centres);
     on->k.n_centres = s->n_centres, on->k.centre_stretch = s->stretch;
     if (s->stretch == 0) return;
     batch->centre_tables = upload(s->centre_table, B * s->centre_table_stride * sizeof *s->centre_table);

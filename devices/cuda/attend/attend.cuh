@@ -157,13 +157,14 @@ __global__ void __launch_bounds__(layer<D_, E_, KF, VF, ACCURACY, ANY_LAYOUT, SH
     attend_part<layer<D_, E_, KF, VF, ACCURACY, ANY_LAYOUT, SHARED>>(a, smem);
 }
 
-/* The same, where its warps would take what registers there are: it leaves some for blocks of prepare()
- * and of merge(), so that each kernel begins while the one before it ends. */
+/* The same, where its warps would take what registers there are: it leaves some for blocks of prepare(),
+ * of merge(), so that each kernel begins while the one before it ends, and of dense(). */
 template <int D_, int E_, int KF, int VF, int ACCURACY, int ANY_LAYOUT, int SHARED>
-__global__ void TQ_ATTEND_BESIDE_REGISTERS(ACCURACY != TQ_ATTEND_FAST)
+__global__ void TQ_LIMITS(TQ_ATTEND_BESIDE_THREADS(D_, E_),
+                          TQ_ATTEND_BESIDE_REGISTERS(D_, E_, KF, VF, ACCURACY, SHARED))
     tq_attend_beside(const __grid_constant__ tq_attend_args a) {
     using L = layer<D_, E_, KF, VF, ACCURACY, ANY_LAYOUT, SHARED>;
-    static_assert(L::THREADS == TQ_ATTEND_BESIDE_THREADS, "what it is launched with");
+    static_assert(L::THREADS == TQ_ATTEND_BESIDE_THREADS(D_, E_), "what it is launched with");
     extern __shared__ __align__(1024) uint8_t smem[];
     attend_part<L>(a, smem);
 }

@@ -31,14 +31,17 @@ enum { TQ_PREFILL_WARPS = 8, TQ_PREFILL_MOST_DIM = 256, TQ_PREFILL_KIB = 163 };
  * rows in the columns that are free, of more by a second product. */
 enum { TQ_ATTEND_FAST, TQ_ATTEND_EXACT_FEW, TQ_ATTEND_EXACT };
 
-/* Layers whose kernel is tq_attend_beside(): on cards of 227 KiB a block has 12 warps of 168 registers,
- * and is as fast with 144, exact ones with 152. Not those that would spill many: keys or values of 7
- * bits, and exact ones of more than 4. */
-#define TQ_ATTEND_IS_BESIDE(k_dim, v_dim, k_format, v_format, accuracy, kib)                             \
-    ((kib) == 227 && (k_dim) <= 128 && (v_dim) <= 128 && ((k_dim) > 64 || (v_dim) > 64) &&               \
-     (((accuracy) == TQ_ATTEND_FAST && ((k_format)&0xff) != 7 && ((v_format)&0xff) != 7) ||              \
-      ((accuracy) == TQ_ATTEND_EXACT_FEW && ((k_format)&0xff) <= 4 && ((v_format)&0xff) <= 4)))
-enum { TQ_ATTEND_BESIDE_THREADS = 384 };
+/* Layers whose kernel is tq_attend_beside(), on cards of 227 KiB: a block's threads by head dimension,
+ * and as many registers for each as leave some of a multiprocessor's for the kernels before, beside and
+ * after it. 0: none. Not those that would spill many: from 65 to 128 dimensions keys or values of 7 bits,
+ * and exact ones of more than 4; nor those of more dimensions, which gain nothing. */
+#define TQ_ATTEND_BESIDE_THREADS(k_dim, v_dim) ((k_dim) > 64 || (v_dim) > 64 ? 384 : 512)
+#define TQ_ATTEND_BESIDE_REGISTERS(k_dim, v_dim, k_format, v_format, accuracy, kib)                      \
+    ((kib) != 227 || (k_dim) > 128 || (v_dim) > 128                                          ? 0         \
+     : (k_dim) <= 64 && (v_dim) <= 64                                                        ? 112       \
+     : (accuracy) == TQ_ATTEND_FAST && ((k_format)&0xff) != 7 && ((v_format)&0xff) != 7      ? 144       \
+     : (accuracy) == TQ_ATTEND_EXACT_FEW && ((k_format)&0xff) <= 4 && ((v_format)&0xff) <= 4 ? 152       \
+                                                                                             : 0)
 
 /* Stretches of a piece whose products with centres lie in shared memory. */
 enum { TQ_ATTEND_BIAS_ROWS = 512 };

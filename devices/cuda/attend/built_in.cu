@@ -19,7 +19,7 @@
 enum { SHARED = 227 };
 
 template <int D, int K, int V, int ACCURACY> static const void *kernel_of() {
-    if constexpr (TQ_ATTEND_IS_BESIDE(D, D, K, V, ACCURACY, SHARED))
+    if constexpr (TQ_ATTEND_BESIDE_REGISTERS(D, D, K, V, ACCURACY, SHARED) > 0)
         return (const void *)tq_attend_beside<D, D, K, V, ACCURACY, 0, SHARED>;
     else
         return (const void *)tq_attend<D, D, K, V, ACCURACY, 0, SHARED>;

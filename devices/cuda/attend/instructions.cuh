@@ -10,10 +10,11 @@
 
 #define TQ_INLINE __device__ __forceinline__
 
+/* What a kernel's launch and registers are limited to. */
 #if __CUDACC_VER_MAJOR__ * 100 + __CUDACC_VER_MINOR__ >= 1204
-#define TQ_ATTEND_BESIDE_REGISTERS(exact) __maxnreg__((exact) ? 152 : 144)
+#define TQ_LIMITS(threads, registers) __maxnreg__(registers)
 #else /* before CUDA 12.4 */
-#define TQ_ATTEND_BESIDE_REGISTERS(exact) __launch_bounds__(TQ_ATTEND_BESIDE_THREADS, 1)
+#define TQ_LIMITS(threads, registers) __launch_bounds__(threads, 1)
 #endif
 
 constexpr int COLUMNS = TQ_ATTEND_COLUMNS, TILE = TQ_ATTEND_TILE;

@@ -186,17 +186,9 @@ __global__ void __launch_bounds__(MERGE_THREADS, 65536 / MERGE_THREADS / MERGE_R
 }
 
 template <int N> static cudaError_t launch(const tq_merge_args &m, cudaStream_t stream) {
-    cudaLaunchConfig_t config = {};
-    cudaLaunchAttribute attribute = {};
-    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attribute.val.programmaticStreamSerializationAllowed = 1;
-    config.gridDim = m.attend.sequences * m.attend.queries * m.attend.kv_heads * m.attend.group;
-    config.blockDim = (m.v_dim / EACH + WARP - 1) / WARP * WARP;
-    config.dynamicSmemBytes = (size_t)m.v_dim * 3 * sizeof(float);
-    config.stream = stream;
-    config.attrs = &attribute;
-    config.numAttrs = m.early ? 1 : 0;
-    return cudaLaunchKernelEx(&config, merge<N>, m);
+    const unsigned rows = m.attend.sequences * m.attend.queries * m.attend.kv_heads * m.attend.group;
+    return launch_kernel(merge<N>, rows, (m.v_dim / EACH + WARP - 1) / WARP * WARP,
+                         (size_t)m.v_dim * 3 * sizeof(float), stream, m, m.early != 0);
 }
 
 extern "C" int tq_cuda_launch_merge(const tq_merge_args *m, void *stream) {

@@ -151,7 +151,8 @@ static tq_status compile(const tq_cuda_attention *p, const char *name, bool many
 }
 
 static bool is_beside(const tq_attend_shape *s) {
-    return TQ_ATTEND_IS_BESIDE(s->k_dim, s->v_dim, s->k_format, s->v_format, s->accuracy, s->shared_kib);
+    return TQ_ATTEND_BESIDE_REGISTERS(s->k_dim, s->v_dim, s->k_format, s->v_format, s->accuracy,
+                                      s->shared_kib) > 0;
 }
 
 /* What tq_attend() of so many threads may want of shared memory, and no less, as layer.cuh lays it out;
@@ -176,8 +177,9 @@ static tq_status make_ready(const tq_cuda_attention *p, tq_attend_kernel *k, boo
                             tq_cuda_kernel_info *info) {
     struct cudaFuncAttributes a;
     TRY(tq_cuda_fail(cudaFuncGetAttributes(&a, k->function), "kernel"));
-    k->threads =
-        !many && is_beside(&p->shape) ? TQ_ATTEND_BESIDE_THREADS : (unsigned)a.maxThreadsPerBlock;
+    k->beside = !many && is_beside(&p->shape);
+    k->threads = k->beside ? TQ_ATTEND_BESIDE_THREADS(p->shape.k_dim, p->shape.v_dim)
+                           : (unsigned)a.maxThreadsPerBlock;
     const size_t bytes = many ? p->cuda->shared_bytes : attend_bytes(p, k->threads);
     k->shared_bytes = (unsigned)(bytes - a.sharedSizeBytes);
     TRY(tq_cuda_fail(cudaFuncSetAttribute(k->function, cudaFuncAttributeMaxDynamicSharedMemorySize,

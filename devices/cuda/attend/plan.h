@@ -12,6 +12,7 @@ typedef struct tq_attend_kernel {
     const void *function; /* NULL: there is none */
     void *library;        /* of one that was not built in */
     unsigned threads, shared_bytes;
+    bool beside; /* its blocks leave room for others */
 } tq_attend_kernel;
 
 struct tq_cuda_attention {

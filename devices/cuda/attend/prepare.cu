@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Before tq_attend(), or beside its beginning: queries as right sides of products, rotated; products with
- * centres; attention over float16; and what there is to do of many sequences, which the device's lengths
- * tell. */
+ * centres; and what there is to do of many sequences, which the device's lengths tell. */
 #include "attend/prepare.h"
 
-#include "attend/dense.cuh"
+#include "attend/line.cuh"
 #include "attend/queries.cuh"
 
 /* By one warp. A few sequences tq_attend() looks at itself, while this runs. */
@@ -31,72 +30,101 @@ __device__ static void lay_out(const tq_prepare_args &p) {
     p.starts[0] = 0;
 }
 
-/* Rows of a KV head that sixteen threads hold at once beside a centre. */
-template <int N> constexpr uint32_t rows_together = N == 0 || N > 16 ? 1 : N > 8 ? 2 : 4;
+/* Stretches of a warp, and how far apart rows of queries lie beside them: banks apart. */
+enum { STRETCHES = 16, APART = 32 };
 
-/* Products of query rows with centres: sixteen threads have a few rows of a KV head and a chunk of
- * stretches. Numbers of stretches that nobody sees may be stale. */
+/* Eight float16. */
+__device__ static uint4 load_eight(const uint16_t *from) {
+    if ((uintptr_t)from % sizeof(uint4) == 0) return *(const uint4 *)from;
+    uint32_t two[4];
+    for (int i = 0; i < 4; i++)
+        two[i] = from[2 * i] | (uint32_t)from[2 * i + 1] << 16;
+    return make_uint4(two[0], two[1], two[2], two[3]);
+}
+
+/* Queries beside centres, in a block's shared memory: [8][dim + APART] each. */
+struct query_rows {
+    __half *high, *low;
+    float *scales; /* [8] */
+    __host__ __device__ static size_t bytes(uint32_t dim) {
+        return TQ_ATTEND_COLUMNS * ((dim + APART) * 2 * sizeof(__half) + sizeof(float));
+    }
+    __device__ query_rows(float *shared, uint32_t dim) {
+        high = (__half *)shared, low = high + TQ_ATTEND_COLUMNS * (dim + APART);
+        scales = (float *)(low + TQ_ATTEND_COLUMNS * (dim + APART));
+    }
+};
+
+/* Products of eight query rows of a KV head with a chunk of stretches' centres: the rows of products of
+ * matrices are centres as they lie, each thread's coordinates neighbours, and the columns queries as two
+ * float16. Those of stretches that nobody sees may have any number, and are not looked at. */
 template <int N>
-__device__ static void take_centres(const tq_prepare_args &p, row_of<N> &first, row_of<N> &centre,
-                                    const float *signs, uint32_t rows_of_all, uint32_t chunk) {
-    constexpr uint32_t ROWS = rows_together<N>;
+__device__ static void take_centres(const tq_prepare_args &p, uint32_t block, const float *signs,
+                                    float *rows, uint32_t vectors) {
+    constexpr uint32_t ROWS = TQ_ATTEND_COLUMNS;
     const tq_attend_args &a = p.attend;
-    const uint32_t groups = (a.rows + ROWS - 1) / ROWS;
-    const bool there = rows_of_all < a.sequences * a.kv_heads * groups;
-    const uint32_t r = there ? rows_of_all : 0, row0 = r % groups * ROWS, head = r / groups % a.kv_heads,
-                   b = r / groups / a.kv_heads;
-    /* Thread i of a row has the number of stretch i; what is asked for at once is waited for once. */
-    static_assert(TQ_PREPARE_STRETCHES <= TQ_LANES, "a stretch a thread");
-    const uint32_t mine = chunk * TQ_PREPARE_STRETCHES + place<row_of<N>>() % TQ_PREPARE_STRETCHES;
-    int32_t numbers = 0;
-    if (p.centre_tables != nullptr && mine < p.centre_table_stride)
-        numbers = p.centre_tables[b * p.centre_table_stride + mine];
-    row_of<N> q[ROWS];
-    q[0] = first; /* whose memory it is, where coordinates lie in memory */
+    const uint32_t eights = (a.rows + ROWS - 1) / ROWS, dim = p.k_plan.dim;
+    const uint32_t of_all = block / p.chunks, row0 = of_all % eights * ROWS;
+    const uint32_t head = of_all / eights % a.kv_heads, b = of_all / eights / a.kv_heads;
+    const uint32_t lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
+    const uint32_t s0 = (block % p.chunks * (blockDim.x / WARP) + threadIdx.x / WARP) * STRETCHES + g;
+    int32_t numbers[2] = {};
 #pragma unroll
-    for (uint32_t i = 0; i < ROWS; i++)
-        load_vector(q[i], p.q.data, p.q.type, query_at(p, b, head, min(row0 + i, a.rows - 1)));
+    for (uint32_t i = 0; i < 2; i++) /* with lengths: what is asked for at once is waited for once */
+        if (p.centre_tables != NULL && s0 + i * 8 < p.centre_table_stride)
+            numbers[i] = p.centre_tables[b * p.centre_table_stride + s0 + i * 8];
     const tq_attend_sequence seq = sequence_of(a, b);
     const uint32_t head_to = (seq.base + seq.head) * TQ_ATTEND_TILE + a.code_first;
     const uint32_t stretches = min((seq.codes_to + a.stretch - 1) / a.stretch, a.stretches);
-    auto is_seen = [&](uint32_t s) {
-        const uint32_t from = s * a.stretch, end = from + a.stretch;
-        return there && s < stretches && end > seq.codes_from && (end > seq.seen_from || from < head_to);
-    };
-    auto load_centre = [&](row_of<N> &to, uint32_t j) {
-        const int32_t number =
-            __shfl_sync(WHOLE_WARP, numbers, threadIdx.x % WARP / TQ_LANES * TQ_LANES + j);
-        clear(to);
-        if (is_seen(chunk * TQ_PREPARE_STRETCHES + j))
-            load_vector(to, p.centre, TQ_F16, ((uint64_t)number * a.kv_heads + head) * p.k_plan.dim);
-    };
-    /* The next one is on its way meanwhile, where it lies in registers. */
-    row_of<N> next = centre;
-    if constexpr (N > 0) load_centre(next, 0);
-#pragma unroll 1
-    for (uint32_t j = 0; j < TQ_PREPARE_STRETCHES; j++) {
-        const uint32_t s = chunk * TQ_PREPARE_STRETCHES + j;
-        const bool seen = is_seen(s);
-        if constexpr (N > 0) {
-            centre = next;
-            if (j + 1 < TQ_PREPARE_STRETCHES) load_centre(next, j + 1);
-        } else {
-            load_centre(centre, j);
-        }
-        if (!p.rotate) rotate_in(p.k_plan, centre, signs);
+    const uint16_t *centre[2]; /* of stretches s0 and s0 + 8; NULL: nobody sees it */
 #pragma unroll
-        for (uint32_t i = 0; i < ROWS; i++) {
-            float sum[1] = {0.0f};
-#pragma unroll
-            for (int k = 0; k < q[i].n(); k++)
-                sum[0] = fmaf(q[i][k], centre[k], sum[0]);
-            const float total = fold<row_of<N>>(sum);
-            const uint32_t row = row0 + i;
-            const uint64_t item = (uint64_t)(b * a.kv_heads + head) * a.row_blocks + row / p.columns;
-            if (seen && row < a.rows && place<row_of<N>>() == 0)
-                p.bias[(item * a.stretches + s) * a.columns + row % p.columns] = total * p.dense_scale;
-        }
+    for (int i = 0; i < 2; i++) {
+        const uint32_t s = s0 + i * 8, from = s * a.stretch, end = from + a.stretch;
+        centre[i] = NULL;
+        if (s >= stretches || end <= seq.codes_from || (end <= seq.seen_from && from >= head_to))
+            continue;
+        centre[i] = p.centre + ((uint64_t)numbers[i] * a.kv_heads + head) * dim;
+        /* on its way while queries are looked at */
+        touch((const void *)((uintptr_t)(centre[i] + t * (dim / 4)) / 4 * 4));
     }
+    const query_rows q(rows + (N == 0 ? vectors * dim : 0), dim);
+    row_of<N> v = make_coords<row_of<N>>(rows, dim);
+    for (uint32_t r = threadIdx.x / TQ_LANES; r < ROWS; r += vectors) {
+        clear(v);
+        if (row0 + r < a.rows) load_vector(v, p.q.data, p.q.type, query_at(a, p.q, b, head, row0 + r));
+        if (!p.rotate) rotate_out<false>(p.k_plan, v, signs); /* to where centres are */
+        const binade of(v);
+#pragma unroll
+        for (int k = 0; k < v.n(); k++) {
+            const uint32_t at = r * (dim + APART) + k * TQ_LANES + place<row_of<N>>();
+            of.split(v[k], q.high[at], q.low[at]);
+        }
+        if (place<row_of<N>>() == 0) q.scales[r] = of.times(p.scale);
+    }
+    __syncthreads();
+    float sum[4] = {};
+#pragma unroll 4
+    for (uint32_t d = t * 8; d < (dim + 16) / 32 * 32; d += 32) {
+        /* sixteen coordinates that are left over are two threads', of four */
+        const bool in = d < dim;
+        const uint4 zero = make_uint4(0, 0, 0, 0);
+        const uint4 x = in && centre[0] != NULL ? load_eight(centre[0] + d) : zero,
+                    y = in && centre[1] != NULL ? load_eight(centre[1] + d) : zero;
+        const uint32_t at = g * (dim + APART) + d;
+        const uint4 h = in ? *(const uint4 *)(q.high + at) : zero,
+                    l = in ? *(const uint4 *)(q.low + at) : zero;
+        product(sum, x.x, y.x, x.y, y.y, h.x, h.y);
+        product(sum, x.z, y.z, x.w, y.w, h.z, h.w);
+        product(sum, x.x, y.x, x.y, y.y, l.x, l.y);
+        product(sum, x.z, y.z, x.w, y.w, l.z, l.w);
+    }
+    const uint32_t row = row0 + t * 2;
+    const uint64_t item = (uint64_t)(b * a.kv_heads + head) * a.row_blocks + row / p.columns;
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+        if (centre[i] != NULL && row < a.rows)
+            *(float2 *)(p.bias + (item * a.stretches + s0 + i * 8) * a.columns + row % p.columns) =
+                make_float2(sum[2 * i] * q.scales[t * 2], sum[2 * i + 1] * q.scales[t * 2 + 1]);
 }
 
 /* Lengths of up to 32 sequences, before anything waits for other memory. */
@@ -106,96 +134,59 @@ __device__ static void touch_lengths(const tq_attend_args &a) {
     if (a.coded_lengths != nullptr) touch(a.coded_lengths + threadIdx.x);
 }
 
-/* Blocks of queries, one of lengths, and where there is MORE blocks of float16 before them, since these
- * take longest, and of centres, or many rows: without them a kernel's instructions come from memory
- * sooner. */
+/* Blocks of queries, one of lengths, and where there is MORE blocks of centres, or many rows: without
+ * them a kernel's instructions come from memory sooner. */
 template <int N, bool MORE>
 __global__ void __launch_bounds__(THREADS) prepare(const __grid_constant__ tq_prepare_args p) {
     extern __shared__ __align__(16) float shared[];
     const tq_attend_args &a = p.attend;
     const uint32_t vectors = blockDim.x / TQ_LANES, nth = threadIdx.x / TQ_LANES, dim = p.k_plan.dim;
-    const bool dense = MORE && blockIdx.x < p.dense_blocks;
-    const uint32_t block = blockIdx.x - (MORE ? p.dense_blocks : 0), centres = p.query_blocks + 1;
+    const uint32_t block = blockIdx.x, centres = p.query_blocks + 1;
     float *const signs = shared, *const rows = shared + dim;
-    if (!dense) fill_signs(p.k_plan, signs, false);
+    fill_signs(p.k_plan, signs, MORE && block >= centres);
     __syncthreads();
     touch_arguments(p);
     wait_for_launch_before();
     let_next_launch();
     touch_lengths(a);
-    if (dense) {
-        attend_dense(p, shared, blockIdx.x / TQ_ATTEND_DENSE_PARTS, blockIdx.x % TQ_ATTEND_DENSE_PARTS);
-        return;
-    }
-    row_of<N> v = make_coords<row_of<N>>(rows, dim);
     if (MORE && block >= centres) {
-        row_of<N> centre = make_coords<row_of<N>>(rows + vectors * dim, dim);
-        const uint32_t i = block - centres;
-        take_centres<N>(p, v, centre, signs, i / p.chunks * vectors + nth, i % p.chunks);
+        take_centres<N>(p, block - centres, signs, rows, vectors);
         return;
     }
     if (block == p.query_blocks) {
         if (threadIdx.x < WARP) lay_out(p);
         return;
     }
+    row_of<N> v = make_coords<row_of<N>>(rows, dim);
     const uint32_t column_of_all = block * vectors + nth;
     const uint32_t column = column_of_all % p.columns, item = column_of_all / p.columns;
     const bool in = item < a.sequences * a.kv_heads * a.row_blocks;
     const uint32_t head = item / a.row_blocks % a.kv_heads, b = item / a.row_blocks / a.kv_heads;
     const uint32_t row = item % a.row_blocks * p.columns + column;
     clear(v);
-    if (in && row < a.rows) load_vector(v, p.q.data, p.q.type, query_at(p, b, head, row));
+    if (in && row < a.rows) load_vector(v, p.q.data, p.q.type, query_at(a, p.q, b, head, row));
     if (p.rotate) rotate_in(p.k_plan, v, signs);
     store_for_codes<N>(p, v, p.operands + (uint64_t)item * a.operand_words, column, in, MORE && p.many);
-}
-
-/* Positions of a chunk of float16, no more than a warp's lanes, and the memory for it. */
-static size_t dense_bytes(tq_prepare_args *p) {
-    enum { PLENTY = 40 * 1024 };
-    const uint32_t k = p->k_plan.dim, v = p->v_dim;
-    p->dense_rows = 32;
-    while (p->dense_rows > 4 && dense_memory::bytes(k, v, p->dense_rows) > PLENTY)
-        p->dense_rows /= 2;
-    return dense_memory::bytes(k, v, p->dense_rows);
 }
 
 template <int N> static cudaError_t launch(tq_prepare_args p, unsigned threads, cudaStream_t stream) {
     const tq_attend_args &a = p.attend;
     const unsigned vectors = threads / TQ_LANES;
     const uint64_t heads = (uint64_t)a.sequences * a.kv_heads, items = heads * a.row_blocks;
-    size_t bytes = (size_t)p.k_plan.dim * (N == 0 ? 1 + 2 * vectors : 1) * sizeof(float);
-    uint64_t blocks = (items * p.columns + vectors - 1) / vectors, centres = 0, dense_blocks = 0;
+    size_t bytes = (size_t)p.k_plan.dim * (N == 0 ? 1 + vectors : 1) * sizeof(float);
+    uint64_t blocks = (items * p.columns + vectors - 1) / vectors, centres = 0;
     p.query_blocks = (uint32_t)blocks++;
-    p.chunks = (a.stretches + TQ_PREPARE_STRETCHES - 1) / TQ_PREPARE_STRETCHES;
-    const uint64_t groups = (a.rows + rows_together<N> - 1) / rows_together<N>;
-    if (p.centre != NULL) centres = (heads * groups + vectors - 1) / vectors * p.chunks;
+    const uint32_t stretches = threads / WARP * STRETCHES; /* of a block */
+    p.chunks = (a.stretches + stretches - 1) / stretches;
+    if (p.centre != NULL) {
+        centres = heads * ((a.rows - 1) / TQ_ATTEND_COLUMNS + 1) * p.chunks;
+        bytes += query_rows::bytes(p.k_plan.dim);
+    }
     blocks += centres;
-    if (a.sink.k != NULL || a.recent.k != NULL) {
-        const size_t dense = dense_bytes(&p);
-        bytes = dense > bytes ? dense : bytes;
-        dense_blocks = heads * a.dense_blocks * TQ_ATTEND_DENSE_PARTS;
-        blocks += dense_blocks;
-    }
-    p.dense_blocks = (uint32_t)dense_blocks;
     if (centres > INT32_MAX || blocks > INT32_MAX) return cudaErrorInvalidConfiguration;
-    enum { USUAL = 48 * 1024, MOST = 98 * 1024 }; /* what every card has */
-    const bool more = p.many || blocks > p.query_blocks + (uint64_t)1;
-    if (bytes > USUAL) {
-        const cudaError_t error =
-            cudaFuncSetAttribute(prepare<N, true>, cudaFuncAttributeMaxDynamicSharedMemorySize, MOST);
-        if (error != cudaSuccess) return error;
-    }
-    cudaLaunchConfig_t config = {};
-    cudaLaunchAttribute attribute = {};
-    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attribute.val.programmaticStreamSerializationAllowed = 1;
-    config.gridDim = (unsigned)blocks;
-    config.blockDim = threads;
-    config.dynamicSmemBytes = bytes;
-    config.stream = stream;
-    config.attrs = &attribute;
-    config.numAttrs = p.early ? 1 : 0;
-    return cudaLaunchKernelEx(&config, more ? prepare<N, true> : prepare<N, false>, p);
+    const bool more = p.many || centres > 0;
+    return launch_kernel(more ? prepare<N, true> : prepare<N, false>, (unsigned)blocks, threads, bytes,
+                         stream, p, p.early != 0);
 }
 
 extern "C" int tq_cuda_compiled_for(int *capability) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What comes before tq_attend(), or beside its beginning: queries as operands, products with centres,
- * float16, and many sequences' work laid out. And after it: partial results put together. C and CUDA. */
+ * What comes before tq_attend(), or beside its beginning: queries as operands, products with centres, and
+ * many sequences' work laid out. Beside it: float16. And after it: partial results put together. C and
+ * CUDA. */
 #ifndef TQ_CUDA_PREPARE_H
 #define TQ_CUDA_PREPARE_H
 
@@ -22,13 +23,12 @@ typedef struct tq_prepare_args {
     tq_attend_args attend;
     tq_cuda_plan k_plan;
     tq_prepare_queries q;
-    uint32_t v_dim;
-    uint32_t rotate;               /* queries are to be rotated for codes */
-    uint32_t columns;              /* rows of a block: 8, or 4 whose low parts are beside them; or many */
-    uint32_t many;                 /* operands are rows, for the kernel of many */
-    uint32_t twice;                /* low parts behind the others */
-    uint32_t code_group, linear;   /* how codes of keys come: format_of in attend.cuh */
-    float code_scale, dense_scale; /* of products to scores */
+    uint32_t rotate;             /* queries are to be rotated for codes */
+    uint32_t columns;            /* rows of a block: 8, or 4 whose low parts are beside them; or many */
+    uint32_t many;               /* operands are rows, for the kernel of many */
+    uint32_t twice;              /* low parts behind the others */
+    uint32_t code_group, linear; /* how codes of keys come: format_of in attend.cuh */
+    float code_scale, scale;     /* of products to scores: with codes, with centres */
     uint32_t multiprocessors;
     uint32_t early; /* kernels may begin while the one before them ends, where cards know how */
     uint32_t *operands;
@@ -41,9 +41,17 @@ typedef struct tq_prepare_args {
     uint64_t centre_table_stride;
     float *bias;
     /* of the launch */
-    uint32_t query_blocks, dense_blocks, chunks;
-    uint32_t dense_rows; /* of a chunk of float16 in shared memory */
+    uint32_t query_blocks, chunks;
 } tq_prepare_args;
+
+/* Attention over sinks and recent positions in float16. */
+typedef struct tq_dense_args {
+    tq_attend_args attend;
+    tq_prepare_queries q;
+    uint32_t k_dim, v_dim, early;
+    float scale;    /* of products to scores */
+    uint32_t chunk; /* of the launch: positions in shared memory at once */
+} tq_dense_args;
 
 /* Where results go: rows [tokens][heads][E], strides in elements. */
 typedef struct tq_merge_args {
@@ -59,7 +67,7 @@ typedef struct tq_merge_args {
     const float *sinks;     /* logits, a head */
 } tq_merge_args;
 
-enum { TQ_MERGE_MOST = 64, TQ_PREPARE_STRETCHES = 2 /* of a block of centres */ };
+enum { TQ_MERGE_MOST = 64 };
 
 typedef struct tq_merge_partials_args {
     const float *acc[TQ_MERGE_MOST], *max[TQ_MERGE_MOST], *sum[TQ_MERGE_MOST];
@@ -72,6 +80,7 @@ typedef struct tq_merge_partials_args {
 
 /* Each enqueues and returns a cudaError_t. */
 int tq_cuda_launch_prepare(const tq_prepare_args *args, void *stream);
+int tq_cuda_launch_dense(const tq_dense_args *args, void *stream);
 int tq_cuda_launch_merge(const tq_merge_args *args, void *stream);
 int tq_cuda_launch_merge_partials(const tq_merge_partials_args *args, void *stream);
 

@@ -6,10 +6,10 @@
 #include "attend/prepare.h"
 #include "vector.cuh"
 
-__device__ static uint64_t query_at(const tq_prepare_args &p, uint32_t b, uint32_t head, uint32_t row) {
-    const tq_attend_args &a = p.attend;
-    return ((uint64_t)b * a.queries + row / a.group) * p.q.token +
-           (uint64_t)(head * a.group + row % a.group) * p.q.head;
+__device__ static uint64_t query_at(const tq_attend_args &a, const tq_prepare_queries &q, uint32_t b,
+                                    uint32_t head, uint32_t row) {
+    return ((uint64_t)b * a.queries + row / a.group) * q.token +
+           (uint64_t)(head * a.group + row % a.group) * q.head;
 }
 
 /* Four values of a query. */
@@ -71,35 +71,49 @@ __device__ static float scale_of_2(int n) {
     return __int_as_float((n + 127) << 23);
 }
 
-/* A vector as two float16 a value, times a power of two that brings the largest to between 1 and 2. */
+/* The power of two that a vector's largest is between once and twice of. Of subnormals and of what is not
+ * finite the exponent is at an end: factors of two halves hold it. */
+struct binade {
+    int exponent, half;
+    template <class V> __device__ explicit binade(V &v) {
+        float most = 0.0f;
+#pragma unroll
+        for (int k = 0; k < v.n(); k++)
+            most = fmaxf(most, fabsf(v[k]));
+        exponent = (int)(__float_as_uint(largest_of(most)) >> 23) - 127, half = exponent / 2;
+    }
+    /* x over it as two float16. */
+    __device__ void split(float x, __half &high, __half &low) const {
+        const float y = __fmul_rn(__fmul_rn(x, scale_of_2(-half)), scale_of_2(half - exponent));
+        high = __float2half_rn(y);
+        low = __float2half_rn(__fsub_rn(y, __half2float(high)));
+    }
+    __device__ float times(float scale) const {
+        return __fmul_rn(__fmul_rn(scale, scale_of_2(half)), scale_of_2(exponent - half));
+    }
+};
+
+/* A vector as two float16 a value. */
 template <class V, class P>
 __device__ static void store_operands(const tq_prepare_args &p, V &v, uint32_t *item_words,
                                       uint32_t column, float scale, bool there, P place_of) {
     const uint32_t dim = p.k_plan.dim, lane = place<V>();
-    float most = 0.0f;
-#pragma unroll
-    for (int k = 0; k < v.n(); k++)
-        most = fmaxf(most, fabsf(v[k]));
-    most = largest_of(most);
-    /* Of subnormals and of what is not finite the exponent is at an end: factors of two halves hold it.
-     */
-    const int exponent = (int)(__float_as_uint(most) >> 23) - 127, half = exponent / 2;
-    const float first = scale_of_2(-half), second = scale_of_2(half - exponent);
+    const binade of(v);
     if (!there) return;
     __half *const high = (__half *)item_words + column * (place_of.many ? dim : 16);
     __half *const low = p.twice ? high + dim / 16 * 128 : high + p.columns * 16;
     const bool two = p.twice || p.columns < TQ_ATTEND_COLUMNS;
 #pragma unroll
     for (int k = 0; k < v.n(); k++) {
-        const float x = __fmul_rn(__fmul_rn(v[k], first), second);
-        const __half h = __float2half_rn(x);
         const uint32_t at = place_of((uint32_t)(k * TQ_LANES) + lane);
+        __half h, l;
+        of.split(v[k], h, l);
         high[at] = h;
-        if (two) low[at] = __float2half_rn(__fsub_rn(x, __half2float(h)));
+        if (two) low[at] = l;
     }
     if (lane == 0)
         ((float *)item_words)[p.attend.columns * (dim / 2) * (p.twice ? 2 : 1) + column] =
-            __fmul_rn(__fmul_rn(scale, scale_of_2(half)), scale_of_2(exponent - half));
+            of.times(scale);
 }
 
 /* In the order that keys' codes have. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Runs of planned attention: a batch checked, and three launches. */
+ * Runs of planned attention: a batch checked, and three launches, or four with float16. */
 #include <cuda_runtime_api.h>
 #include <math.h>
 
@@ -366,19 +366,18 @@ static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch 
     t->value_scale = v_scale / p->v_factor;
 
     a->q = (tq_prepare_queries){q.data, q.row_stride, q.head_stride, (uint32_t)p->layer.q_type};
-    a->v_dim = p->layer.v_head_dim;
     a->rotate = p->layer.domain == TQ_ORIGINAL;
     a->columns = blocks.columns;
     a->many = blocks.many;
     a->twice = p->shape.accuracy == TQ_ATTEND_EXACT;
     take_order(&p->k_plan, &a->code_group, &a->linear);
     a->code_scale = unit * k_scale / p->k_factor;
-    a->dense_scale = unit;
+    a->scale = unit;
     a->multiprocessors = p->cuda->multiprocessors;
     a->early = p->ahead;
 
     *m = (tq_merge_args){.v_plan = p->v_device,
-                         .v_dim = a->v_dim,
+                         .v_dim = p->layer.v_head_dim,
                          .columns = blocks.columns,
                          .multiprocessors = a->multiprocessors,
                          .early = a->early,
@@ -397,9 +396,7 @@ static tq_status take(const tq_cuda_attention *p, const tq_cuda_attention_batch 
     return TQ_OK;
 }
 
-static int launch(const tq_cuda_attention *p, const tq_prepare_args *a, tq_merge_args *m, void *stream) {
-    int error = tq_cuda_launch_prepare(a, stream);
-    if (error != 0) return error;
+static int launch_attend(const tq_cuda_attention *p, const tq_prepare_args *a, void *stream) {
     cudaLaunchAttribute attribute = {.id = cudaLaunchAttributeProgrammaticStreamSerialization,
                                      .val = {.programmaticStreamSerializationAllowed = 1}};
     const tq_attend_kernel *const k = a->many ? &p->many : &p->few;
@@ -409,9 +406,29 @@ static int launch(const tq_cuda_attention *p, const tq_prepare_args *a, tq_merge
                                        .stream = (cudaStream_t)stream,
                                        .attrs = &attribute,
                                        .numAttrs = a->early ? 1 : 0};
+    tq_attend_args args = a->attend;
+    void *pointers[] = {&args};
+    return (int)cudaLaunchKernelExC(&config, k->function, pointers);
+}
+
+static int launch_dense(const tq_cuda_attention *p, const tq_prepare_args *a, void *stream) {
+    const tq_dense_args args = {.attend = a->attend,
+                                .q = a->q,
+                                .k_dim = p->layer.head_dim,
+                                .v_dim = p->layer.v_head_dim,
+                                .early = a->early,
+                                .scale = a->scale};
+    return tq_cuda_launch_dense(&args, stream);
+}
+
+static int launch(const tq_cuda_attention *p, const tq_prepare_args *a, tq_merge_args *m, void *stream) {
+    const bool dense = a->attend.sink.k != NULL || a->attend.recent.k != NULL;
+    const bool beside = !a->many && p->few.beside;
+    int error = tq_cuda_launch_prepare(a, stream);
+    if (error == 0 && dense && !beside) error = launch_dense(p, a, stream);
+    if (error == 0) error = launch_attend(p, a, stream);
+    if (error == 0 && dense && beside) error = launch_dense(p, a, stream);
     m->attend = a->attend;
-    void *args[] = {&m->attend};
-    error = (int)cudaLaunchKernelExC(&config, k->function, args);
     return error != 0 ? error : tq_cuda_launch_merge(m, stream);
 }
 

@@ -8,7 +8,7 @@
 enum { SHARED = 227, DIM = 64 };
 
 template <int K, int V, int ACCURACY> struct few {
-    static constexpr auto kernel = tq_attend<DIM, DIM, K, V, ACCURACY, 0, SHARED>;
+    static constexpr auto kernel = tq_attend_beside<DIM, DIM, K, V, ACCURACY, 0, SHARED>;
     enum { THREADS = layer<DIM, DIM, K, V, ACCURACY, 0, SHARED>::THREADS };
 };
 template <int K, int V, int TEAM> struct many {

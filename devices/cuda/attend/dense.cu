@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Attention over float16: sinks and recent positions, before that over codes. A block takes a part of an
- * item's positions, in float32. */
-#ifndef TQ_CUDA_DENSE_CUH
-#define TQ_CUDA_DENSE_CUH
-
+ * Attention over float16: sinks and recent positions. A block takes a part of an item's positions, in
+ * float32. Beside tq_attend(), where that leaves room for its blocks, or before it. */
 #include "attend/piece.cuh"
+#include "attend/prepare.h"
 #include "attend/queries.cuh"
 
 /* A block's shared memory: bytes, from a multiple of 16. */
@@ -54,10 +52,9 @@ TQ_INLINE bool is_seen(float weight) {
     return __float_as_uint(weight) != 0x80000000u;
 }
 
-__device__ inline void attend_dense(const tq_prepare_args &p, float *shared, uint32_t item,
-                                    uint32_t part) {
+__device__ static void attend_part(const tq_dense_args &p, float *shared, uint32_t item, uint32_t part) {
     const tq_attend_args &a = p.attend;
-    const uint32_t D = p.k_plan.dim, E = p.v_dim, per_sequence = a.kv_heads * a.dense_blocks;
+    const uint32_t D = p.k_dim, E = p.v_dim, per_sequence = a.kv_heads * a.dense_blocks;
     const uint32_t t = threadIdx.x, lane = t % 32, warp = t / 32, warps = blockDim.x / 32;
     __shared__ float tops[COLUMNS], totals[COLUMNS], factors[COLUMNS];
     piece w;
@@ -72,19 +69,19 @@ __device__ inline void attend_dense(const tq_prepare_args &p, float *shared, uin
     const uint32_t each = (w.seq.dense + parts - 1) / parts, first = part * each;
     const uint32_t last = min(w.seq.dense, first + each);
     const uint32_t of = a.dense_rows == nullptr ? w.sequence : (uint32_t)a.dense_rows[w.sequence];
-    const dense_memory m(shared, D, E, p.dense_rows);
+    const dense_memory m(shared, D, E, p.chunk);
 #pragma unroll 4
     for (uint32_t i = t; i < w.rows * E; i += blockDim.x)
         m.sums[i] = 0.0f;
     if (t < COLUMNS) tops[t] = -INF, totals[t] = 0.0f;
     /* threads that share a position's key */
     uint32_t share = 1;
-    while (share < 4 && share * 2 * p.dense_rows <= blockDim.x)
+    while (share < 4 && share * 2 * p.chunk <= blockDim.x)
         share *= 2;
         /* Loops stay loops: what runs once waits for its instructions. */
 #pragma unroll 1
-    for (uint32_t base = first; base < last; base += p.dense_rows) {
-        const uint32_t n = min(p.dense_rows, last - base);
+    for (uint32_t base = first; base < last; base += p.chunk) {
+        const uint32_t n = min(p.chunk, last - base);
         __syncthreads(); /* what was there has been read */
 #pragma unroll 1
         for (uint32_t j = warp; j < n; j += warps) { /* a warp a position */
@@ -99,7 +96,7 @@ __device__ inline void attend_dense(const tq_prepare_args &p, float *shared, uin
         if (base == first)
 #pragma unroll 1
             for (uint32_t c = warp; c < (uint32_t)w.rows; c += warps) {
-                const uint64_t at = query_at(p, w.sequence, w.head, w.row0 + c);
+                const uint64_t at = query_at(a, p.q, w.sequence, w.head, w.row0 + c);
 #pragma unroll 1
                 for (uint32_t d = lane * 4; d < D; d += 32 * 4)
                     *(float4 *)(m.q + (d / 8 * COLUMNS + c) * 8 + d % 8) = load_queries(p.q, at + d);
@@ -140,7 +137,7 @@ __device__ inline void attend_dense(const tq_prepare_args &p, float *shared, uin
         for (uint32_t c = warp; c < (uint32_t)w.rows; c += warps) { /* a lane has a position */
             float s = -INF;
             if (lane < n)
-                s = dense_score(a, w, m.scores[lane * COLUMNS + c] * p.dense_scale, w.row0 + c,
+                s = dense_score(a, w, m.scores[lane * COLUMNS + c] * p.scale, w.row0 + c,
                                 dense_row(a, w, of, base + lane).position);
             float top = s;
 #pragma unroll
@@ -197,4 +194,31 @@ __device__ inline void attend_dense(const tq_prepare_args &p, float *shared, uin
     if (t < COLUMNS) to[COLUMNS * E + t] = tops[t], to[COLUMNS * (E + 1) + t] = totals[t];
 }
 
-#endif
+__global__ void __launch_bounds__(THREADS) dense(const __grid_constant__ tq_dense_args p) {
+    extern __shared__ __align__(16) float shared[];
+    /* What it reads was there before the launch before it let this one begin. */
+    let_next_launch();
+    touch_arguments(p);
+    attend_part(p, shared, blockIdx.x / TQ_ATTEND_DENSE_PARTS, blockIdx.x % TQ_ATTEND_DENSE_PARTS);
+    /* Whoever waits for this kernel waits for that one too, by one block of it: the others make room. */
+    if (blockIdx.x == gridDim.x - 1) wait_for_launch_before();
+}
+
+extern "C" int tq_cuda_launch_dense(const tq_dense_args *args, void *stream) {
+    enum { PLENTY = 40 * 1024, USUAL = 48 * 1024, MOST = 98 * 1024 }; /* what every card has */
+    const tq_attend_args &a = args->attend;
+    tq_dense_args p = *args;
+    p.chunk = WARP; /* a lane has a position */
+    while (p.chunk > 4 && dense_memory::bytes(p.k_dim, p.v_dim, p.chunk) > PLENTY)
+        p.chunk /= 2;
+    const size_t bytes = dense_memory::bytes(p.k_dim, p.v_dim, p.chunk);
+    const uint64_t blocks = (uint64_t)a.sequences * a.kv_heads * a.dense_blocks * TQ_ATTEND_DENSE_PARTS;
+    if (blocks > INT32_MAX) return cudaErrorInvalidConfiguration;
+    if (bytes > USUAL) {
+        const cudaError_t error =
+            cudaFuncSetAttribute(dense, cudaFuncAttributeMaxDynamicSharedMemorySize, MOST);
+        if (error != cudaSuccess) return error;
+    }
+    return (int)launch_kernel(dense, (unsigned)blocks, THREADS, bytes, (cudaStream_t)stream, p,
+                              p.early != 0);
+}
