@@ -88,18 +88,12 @@ TQ_INLINE piece piece_at(const tq_attend_args &a, const shared_work &work, uint3
 template <class L, int ROWS, class F>
 TQ_INLINE void each_piece(const tq_attend_args &a, shared_work &work, piece &now, uint8_t *tables,
                           F attend) {
-    constexpr uint32_t LINE = 32; /* words of it */
     const uint32_t lane = threadIdx.x & 31;
     let_next_launch();
     {
         static_assert(sizeof a <= 32 * 64, "a warp touches a line each");
         /* the arguments at once, not line by line as they are asked for */
         touch((const uint32_t *)&a + min(lane * 16u, (uint32_t)(sizeof a / 4 - 1)));
-    }
-    /* A few pages' numbers too, for tiles to be asked for without another wait. */
-    if (a.tables != nullptr && (uint64_t)a.sequences * a.table_stride <= 32 * LINE && threadIdx.x < 32) {
-        const uint32_t n = a.sequences * a.table_stride;
-        touch(a.tables + min(lane * LINE, n - 1));
     }
     /* What prepare() writes is waited for as late as can be: lengths, pages and codes were there before
      * it let this kernel begin. Of a few sequences the last warp finds out what there is to do. */
