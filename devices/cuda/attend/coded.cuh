@@ -70,8 +70,8 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
                                        : of_keys ? lane * K::NORM
                                                  : TILE * K::NORM + (lane - TILE) * V::NORM);
     auto copy_norms = [&](uint32_t to, uint32_t of, uint32_t at) {
-        copy_async_if(lane < K_PIECES + V_PIECES, to + norm_to,
-                      norms_from + place_of(of, norm_page, at, norm_size));
+        copy_once_if(lane < K_PIECES + V_PIECES, to + norm_to,
+                     norms_from + place_of(of, norm_page, at, norm_size));
     };
     uint32_t held[2] = {0, 0}, held_to = 0;
     auto get_norm = [&] {

@@ -129,11 +129,22 @@ template <int N> TQ_INLINE void copy_async(uint32_t to, const void *from) {
     else
         asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from));
 }
-/* 16 bytes, if so: without a branch. */
-TQ_INLINE void copy_async_if(bool so, uint32_t to, const void *from) {
+/* Of memory that is read once: its lines are the first to leave L2, where operands and instructions,
+ * which are wanted again, then stay. */
+TQ_INLINE uint64_t once() {
+    uint64_t policy;
+    asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+    return policy;
+}
+TQ_INLINE void copy_once(uint32_t to, const void *from) {
+    asm volatile("cp.async.cg.shared.global.L2::cache_hint.L2::128B [%0], [%1], 16, %2;" ::"r"(to),
+                 "l"(from), "l"(once()));
+}
+/* The same, if so: without a branch. */
+TQ_INLINE void copy_once_if(bool so, uint32_t to, const void *from) {
     asm volatile("{.reg .pred p;\n setp.ne.u32 p, %2, 0;\n"
-                 " @p cp.async.cg.shared.global.L2::128B [%0], [%1], 16;}" ::"r"(to),
-                 "l"(from), "r"((uint32_t)so));
+                 " @p cp.async.cg.shared.global.L2::cache_hint.L2::128B [%0], [%1], 16, %3;}" ::"r"(to),
+                 "l"(from), "r"((uint32_t)so), "l"(once()));
 }
 TQ_INLINE void copies_commit() {
     asm volatile("cp.async.commit_group;");

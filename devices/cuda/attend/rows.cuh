@@ -44,15 +44,15 @@ TQ_INLINE void copy_rows(uint32_t to, const uint8_t *from, uint32_t stride, int 
         for (int r = 0; r < TILE; r += ROWS)
 #pragma unroll
             for (int c = 0; c < PIECES; c += ALONG)
-                copy_async<16>(to + piece_at<F, LANES>(r + lane / ALONG, c + lane % ALONG),
-                               from + (uint64_t)r * stride + c * 16);
+                copy_once(to + piece_at<F, LANES>(r + lane / ALONG, c + lane % ALONG),
+                          from + (uint64_t)r * stride + c * 16);
     } else {
 #pragma unroll
         for (int n0 = 0; n0 < TILE * PIECES; n0 += 32) {
             const int n = n0 + lane, row = n / PIECES, c = n % PIECES;
             if (TILE * PIECES % 32 != 0 && n >= TILE * PIECES) continue;
-            copy_async<16>(to + piece_at<F, LANES>(row, c),
-                           from + (int64_t)(row - lane / PIECES) * stride + (c - lane % PIECES) * 16);
+            copy_once(to + piece_at<F, LANES>(row, c),
+                      from + (int64_t)(row - lane / PIECES) * stride + (c - lane % PIECES) * 16);
         }
     }
 }
@@ -67,7 +67,7 @@ TQ_INLINE void copy_rows_anyhow(uint32_t to, const tq_attend_codes &c, uint64_t 
         const uint32_t s = to + slot * ((BYTES + 15) / 16 * 16);
         if (c.unit == 16)
             for (int at = lane * 16; at < BYTES; at += 512)
-                copy_async<16>(s + at, p + at);
+                copy_once(s + at, p + at);
         else if (c.unit == 4)
             for (int at = lane * 4; at < BYTES; at += 128)
                 copy_async<4>(s + at, p + at);

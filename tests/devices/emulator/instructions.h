@@ -120,8 +120,11 @@ template <int N> void copy_async(uint32_t to, const void *from) {
     if ((uintptr_t)from % N != 0 || to % N != 0) emulator::complain("cp.async that is not aligned");
     emulator::self().open.push_back({to, from, N});
 }
-inline void copy_async_if(bool so, uint32_t to, const void *from) {
-    if (so) copy_async<16>(to, from);
+inline void copy_once(uint32_t to, const void *from) {
+    copy_async<16>(to, from);
+}
+inline void copy_once_if(bool so, uint32_t to, const void *from) {
+    if (so) copy_once(to, from);
 }
 inline void copies_commit() {
     emulator::self().groups.push_back(std::move(emulator::self().open));
