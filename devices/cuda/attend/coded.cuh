@@ -23,12 +23,14 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
     const tq_attend_sequence &seq = w.seq;
     const uint32_t seq_head = seq.head, seq_base = seq.base, seq_skip = seq.skip;
     const uint32_t b = w.sequence, head = w.head, item = w.item, c0 = w.codes_begin, c1 = w.codes_end;
-    uint8_t *const ring = shared.ring_of(warp);
-    const uint32_t ring_at = shared_address(ring);
+    /* Where a stage lies behind `below`; hidden, or it is found anew from the thread's number each time.
+     */
+    uint32_t here_at = (uint32_t)(shared.ring_of(warp) - shared.below);
+    asm volatile("" : "+r"(here_at));
     const uint32_t upper = L::FIXED ? L::TABLES : 0, tables_at = shared_address(shared.tables);
     const table<L::FIXED> keys = {tables_at, upper | (uint32_t)lane * L::K_ENTRY % 128};
     const table<L::FIXED> values = {tables_at, upper | L::V_TABLE | (uint32_t)lane * L::V_ENTRY % 128};
-    const columns<L> cols(a, w);
+    const int first_column = columns<L>::first_of(tid);
     const sight full(a, w, ROWS);
     /* Warps take turns. Teams' last turns may have none for some. */
     const uint32_t share = (c1 - c0) / WARPS, longer = (c1 - c0) % WARPS;
@@ -83,7 +85,7 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
             held[1] = p[4] | (uint32_t)p[5] << 8 | (uint32_t)p[6] << 16 | (uint32_t)p[7] << 24;
     };
     auto put_norm = [&] {
-        uint8_t *const p = ring + held_to + norm_to;
+        uint8_t *const p = shared.below + held_to + norm_to;
         if (norm_size == 2)
             *(uint16_t *)p = (uint16_t)held[0];
         else
@@ -91,11 +93,11 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
         if (NORM == 8 && norm_size == 8) *(uint32_t *)(p + 4) = held[1];
     };
     /* Asks for the i-th tile. */
-    auto issue = [&](uint32_t i, uint32_t stage) {
+    auto issue = [&](uint32_t i, uint32_t stage_at) {
         if (!L::SPLIT && STAGES > 2 && i > 0 && i <= count) put_norm();
         if (i >= count) return;
-        held_to = stage * L::STAGE;
-        const uint32_t tile = tile_at(i), to = ring_at + held_to;
+        held_to = stage_at;
+        const uint32_t tile = tile_at(i), to = shared_address(shared.below) + stage_at;
         if (L::SPLIT && i % 32 == 0) look_ahead(i + lane);
         if (TEAM > 1 && tile == ~0u) {
             held[0] = held[1] = 0;
@@ -121,7 +123,7 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
 
     /* Products with centres, of a tile's positions p and p + 8, are loaded a turn ahead: from shared
      * memory, where those of a piece's first stretches are, or else from where prepare() put them. */
-    const float *const bias = a.bias + (uint64_t)item * a.stretches * COLUMNS + cols.first;
+    auto bias_of = [&] { return a.bias + (uint64_t)w.item * a.stretches * COLUMNS; };
     float2 bias0 = {0.0f, 0.0f}, bias1 = {0.0f, 0.0f};
     uint32_t bias_to = 0, bias_at = 0; /* tiles that begin before it; of stretch 0 */
     auto stretch_of = [&](uint32_t p) {
@@ -132,12 +134,12 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
         const uint32_t first = stretch_of(place_of_tile(c0) * TILE + a.code_first),
                        last = stretch_of(place_of_tile(c1 - 1) * TILE + TILE - 1 + a.code_first),
                        n = min((uint32_t)L::BIAS_ROWS, last - first + 1);
-        const float *const from = bias - cols.first + (uint64_t)first * COLUMNS;
+        const float *const from = bias_of() + (uint64_t)first * COLUMNS;
         for (uint32_t i = threadIdx.x; i < n * (COLUMNS / 4); i += L::THREADS)
             ((float4 *)shared.bias)[i] = ((const float4 *)from)[i];
         const uint32_t end = (first + n) * a.stretch; /* of few positions before a whole tile's */
         bias_to = end < TILE ? 0 : end - (TILE - 1);
-        bias_at = shared_address(shared.bias + cols.first) - first * COLUMNS * 4;
+        bias_at = shared_address(shared.bias + first_column) - first * COLUMNS * 4;
     };
     auto load_bias = [&](uint32_t i) {
         if (a.bias == nullptr) return;
@@ -150,6 +152,7 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
             bias0 = make_float2(__int_as_float((int)u.x), __int_as_float((int)u.y));
             bias1 = make_float2(__int_as_float((int)v.x), __int_as_float((int)v.y));
         } else {
+            const float *const bias = bias_of() + first_column;
             bias0 = *(const float2 *)(bias + (uint64_t)stretch_of(p) * COLUMNS);
             bias1 = *(const float2 *)(bias + (uint64_t)stretch_of(p + 8) * COLUMNS);
         }
@@ -157,12 +160,12 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
 
 #pragma unroll 1
     for (int i = 0; i < STAGES - 1; i++) {
-        issue(i, i);
+        issue(i, here_at + i * L::STAGE);
         copies_commit();
     }
     ready();
     const uint32_t *const words = a.operands + (uint64_t)item * a.operand_words;
-    const float *const score_scales = (const float *)(words + L::QUERY_BYTES / 4) + cols.first;
+    const float *const score_scales = (const float *)(words + L::QUERY_BYTES / 4) + first_column;
     operands<L> q(words, shared.queries);
     q.hold();
     running<L> r;
@@ -180,7 +183,7 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
             __syncthreads();
         else
             __syncwarp();
-        issue(it + STAGES - 1, stage == 0 ? STAGES - 1 : stage - 1);
+        issue(it + STAGES - 1, stage == 0 ? here_at + (STAGES - 1) * L::STAGE : here_at - L::STAGE);
         copies_commit();
         if (STAGES == 1) {
             copies_wait<0>();
@@ -189,8 +192,9 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
             else
                 __syncwarp();
         }
-        const uint8_t *const here = ring + stage * L::STAGE;
-        if (++stage == STAGES) stage = 0;
+        const uint8_t *const here = shared.below + here_at;
+        here_at += L::STAGE;
+        if (++stage == STAGES) stage = 0, here_at -= STAGES * L::STAGE;
         const uint32_t tile = tile_at(it);
         const uint32_t p0 = tile * TILE + a.code_first, p = p0 + order;
         const uint8_t *const norms = here + L::NORMS_AT;
@@ -250,6 +254,7 @@ TQ_INLINE void attend_codes(const tq_attend_args &a, const piece &w, const block
         if (TEAM > 1 && tile == ~0u)
             s[0] = s[1] = s[2] = s[3] = -INF;
         else if (__builtin_expect(special || !all, false)) {
+            const columns<L> cols(a, w); /* found here: registers are for tiles */
             finish_scores<L>(a, w, cols, s, p, !all);
 #pragma unroll
             for (int i = 0; i < 4 && TEAM == 1; i++) /* what is not seen may have any norm */

@@ -102,12 +102,13 @@ template <bool EXACT> TQ_INLINE float cap_score(float x, float inverse, float ca
 
 /* The columns of a thread's scores. */
 template <class L> struct columns {
-    int first;
     uint32_t query0, query1;
     float slope0, slope1;
+    static TQ_INLINE int first_of(int tid) {
+        return L::FREE ? tid * 2 % 4 : tid * 2;
+    }
     TQ_INLINE columns(const tq_attend_args &a, const piece &w) {
-        const int tid = threadIdx.x & 3;
-        first = L::FREE ? tid * 2 % 4 : tid * 2;
+        const int first = first_of(threadIdx.x & 3);
         const uint32_t index0 = min(w.row0 + first, a.rows - 1),
                        index1 = min(w.row0 + first + 1, a.rows - 1);
         query0 = quotient(index0, a.group), query1 = quotient(index1, a.group);
