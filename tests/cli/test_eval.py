@@ -120,6 +120,7 @@ class Figures(EvalTest):
         results = [self.eval("--formats", "tq8/tq4,q4_0+rotate,tq4+centre=100+recent", threads=n)[0] for n in (1, 2)]
         self.assertEqual(untimed(results[0]), untimed(results[1]))
 
+    @figure
     def test_arithmetic(self):
         """Integers change what is encoded, and little of it; not the control, or what stays in float32."""
         formats = ("--formats", "float16,default,tq4,tq8-v1")
@@ -186,6 +187,7 @@ class Figures(EvalTest):
         default, bare = rows["default"], rows["tq6/tq4+centre+recent"]
         self.assertEqual(default["cache_bytes"] - bare["cache_bytes"], 4 * 2 * (2 * 256 - (96 + 2 + 64 + 2)))
 
+    @figure
     def test_tables(self):
         done = self.eval_raw("--formats", "main", "--k-format", "tq4", "--recent", "9", "--center", model=BIAS)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
