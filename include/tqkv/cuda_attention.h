@@ -39,7 +39,8 @@
  * kept in a folder.
  *
  * Accuracy, against float64 on the decoded cache: TQ_CUDA_EXACT meets the bound of attention.h. For
- * TQ_CUDA_FAST centroids, queries and weights are rounded to float16 and everything else is float32:
+ * TQ_CUDA_FAST centroids, queries and weights are rounded to float16 and everything else is float32, or
+ * two float16, which have its digits:
  *
  *     |out - exact| <= (2^-9 + 2^-9 S) sum over t of weight(t) |v(t)|
  *     |lse - exact| <= 2^-9 S + 2^-20 + 2^-22 |lse|

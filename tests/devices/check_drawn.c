@@ -165,6 +165,7 @@ static void draw_extras(scene *s) {
     s->centre = s->config.centre_stretch > 0 || (!TQ_IS_V1(s->config.layer.k_format) && chance(25));
     s->stretch = s->config.centre_stretch;
     if (chance(30)) s->centre_lead = between(1, 8);
+    s->along = s->centre && chance(25);
     if (!s->shared && chance(15)) s->random_codes = true;
     s->ordinary = s->spread <= 3.0f && !s->random_codes;
 }

@@ -197,8 +197,12 @@ static void make_queries(scene *s) {
     s->q = host(tokens * H * D * sizeof *s->q);
     s->q_image = host((s->q_lead + s->n_q) * type_size(c->q_type));
     for (size_t r = 0; r < tokens * H; r++) {
-        normals(s->q + r * D, D, spread / (fabsf(c->scale) * sqrtf((float)D)));
+        const float size = spread / (fabsf(c->scale) * sqrtf((float)D));
+        const size_t b = r / H / s->n_queries, last = s->lengths[b] > 0 ? s->lengths[b] - 1 : 0;
+        const uint16_t *centre = s->along ? centre_at(s, b, last) + r % H / (H / heads_of(s)) * D : NULL;
+        normals(s->q + r * D, D, size * (s->along ? 0.1f : 1.0f));
         for (size_t d = 0; d < D; d++) {
+            if (s->along) s->q[r * D + d] += size * from_f16(centre[d]);
             const size_t at = s->q_lead + r / H * token + r % H * head + d;
             put(c->q_type, s->q_image, at, s->q[r * D + d]);
             s->q[r * D + d] = get(c->q_type, s->q_image, at);

@@ -60,7 +60,7 @@ typedef struct scene {
     layout layout;
     size_t code_first, n_sinks, recent_capacity;
     bool wide_dense, permuted_dense;
-    bool centre;
+    bool centre, along; /* keys have centres; queries lie along one, so that products add up */
     size_t stretch;
     bool random_codes;
     float spread;     /* standard deviation of scores; 0: 1 */

@@ -108,7 +108,7 @@ TQ_INLINE void each_piece(const tq_attend_args &a, shared_work &work, piece &now
     __syncthreads();
     const tq_attend_cut cut = is_shared(a) ? work.cut : *a.cut;
     if (blockIdx.x >= cut.blocks) {
-        wait_for_launch_before(); /* whoever waits for this kernel waits for that too */
+        wait_for_launch_before(); /* whoever waits for this kernel waits for those too */
         return;
     }
     const uint32_t part = cut.split == 0 ? blockIdx.x : blockIdx.x % cut.split;

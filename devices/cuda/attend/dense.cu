@@ -204,21 +204,23 @@ __global__ void __launch_bounds__(THREADS) dense(const __grid_constant__ tq_dens
     if (blockIdx.x == gridDim.x - 1) wait_for_launch_before();
 }
 
-extern "C" int tq_cuda_launch_dense(const tq_dense_args *args, void *stream) {
+static uint64_t blocks_of_dense(const tq_dense_args &p) {
+    const tq_attend_args &a = p.attend;
+    return (uint64_t)a.sequences * a.kv_heads * a.dense_blocks * TQ_ATTEND_DENSE_PARTS;
+}
+
+extern "C" int tq_cuda_ready_dense(tq_dense_args *p) {
     enum { PLENTY = 40 * 1024, USUAL = 48 * 1024, MOST = 98 * 1024 }; /* what every card has */
-    const tq_attend_args &a = args->attend;
-    tq_dense_args p = *args;
-    p.chunk = WARP; /* a lane has a position */
-    while (p.chunk > 4 && dense_memory::bytes(p.k_dim, p.v_dim, p.chunk) > PLENTY)
-        p.chunk /= 2;
-    const size_t bytes = dense_memory::bytes(p.k_dim, p.v_dim, p.chunk);
-    const uint64_t blocks = (uint64_t)a.sequences * a.kv_heads * a.dense_blocks * TQ_ATTEND_DENSE_PARTS;
-    if (blocks > INT32_MAX) return cudaErrorInvalidConfiguration;
-    if (bytes > USUAL) {
-        const cudaError_t error =
-            cudaFuncSetAttribute(dense, cudaFuncAttributeMaxDynamicSharedMemorySize, MOST);
-        if (error != cudaSuccess) return error;
-    }
-    return (int)launch_kernel(dense, (unsigned)blocks, THREADS, bytes, (cudaStream_t)stream, p,
-                              p.early != 0);
+    p->chunk = WARP;                                                  /* a lane has a position */
+    while (p->chunk > 4 && dense_memory::bytes(p->k_dim, p->v_dim, p->chunk) > PLENTY)
+        p->chunk /= 2;
+    if (blocks_of_dense(*p) > INT32_MAX) return cudaErrorInvalidConfiguration;
+    if (dense_memory::bytes(p->k_dim, p->v_dim, p->chunk) <= USUAL) return cudaSuccess;
+    return (int)cudaFuncSetAttribute(dense, cudaFuncAttributeMaxDynamicSharedMemorySize, MOST);
+}
+
+extern "C" int tq_cuda_launch_dense(const tq_dense_args *p, void *stream) {
+    return (int)launch_kernel(dense, (unsigned)blocks_of_dense(*p), THREADS,
+                              dense_memory::bytes(p->k_dim, p->v_dim, p->chunk), (cudaStream_t)stream, *p,
+                              p->early != 0);
 }

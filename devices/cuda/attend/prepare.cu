@@ -81,7 +81,8 @@ __device__ static void take_centres(const tq_prepare_args &p, uint32_t block, co
     for (int i = 0; i < 2; i++) {
         const uint32_t s = s0 + i * 8, from = s * a.stretch, end = from + a.stretch;
         centre[i] = NULL;
-        if (s >= stretches || end <= seq.codes_from || (end <= seq.seen_from && from >= head_to))
+        if (seq.codes == 0 || s >= stretches || end <= seq.codes_from ||
+            (end <= seq.seen_from && from >= head_to))
             continue;
         centre[i] = p.centre + ((uint64_t)numbers[i] * a.kv_heads + head) * dim;
         /* on its way while queries are looked at */
@@ -113,10 +114,15 @@ __device__ static void take_centres(const tq_prepare_args &p, uint32_t block, co
         const uint32_t at = g * (dim + APART) + d;
         const uint4 h = in ? *(const uint4 *)(q.high + at) : zero,
                     l = in ? *(const uint4 *)(q.low + at) : zero;
-        product(sum, x.x, y.x, x.y, y.y, h.x, h.y);
-        product(sum, x.z, y.z, x.w, y.w, h.z, h.w);
-        product(sum, x.x, y.x, x.y, y.y, l.x, l.y);
-        product(sum, x.z, y.z, x.w, y.w, l.z, l.w);
+        /* sums of few: tensor cores cut off what a long one's last places would have */
+        float few[4] = {};
+        product(few, x.x, y.x, x.y, y.y, h.x, h.y);
+        product(few, x.z, y.z, x.w, y.w, h.z, h.w);
+        product(few, x.x, y.x, x.y, y.y, l.x, l.y);
+        product(few, x.z, y.z, x.w, y.w, l.z, l.w);
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            sum[i] += few[i];
     }
     const uint32_t row = row0 + t * 2;
     const uint64_t item = (uint64_t)(b * a.kv_heads + head) * a.row_blocks + row / p.columns;
@@ -205,6 +211,6 @@ extern "C" int tq_cuda_launch_prepare(const tq_prepare_args *p, void *stream) {
         TQ_CUDA_DIMS(X)
 #undef X
     default:
-        return (int)launch<0>(*p, THREADS / 4, s); /* two vectors and two centres of 1024 fit */
+        return (int)launch<0>(*p, THREADS / 4, s); /* two vectors of 1024 fit, and eight queries */
     }
 }

@@ -50,7 +50,7 @@ typedef struct tq_dense_args {
     tq_prepare_queries q;
     uint32_t k_dim, v_dim, early;
     float scale;    /* of products to scores */
-    uint32_t chunk; /* of the launch: positions in shared memory at once */
+    uint32_t chunk; /* positions in shared memory at once; tq_cuda_ready_dense() fills it in */
 } tq_dense_args;
 
 /* Where results go: rows [tokens][heads][E], strides in elements. */
@@ -77,6 +77,9 @@ typedef struct tq_merge_partials_args {
     void *out;
     float *lse;
 } tq_merge_partials_args;
+
+/* What may fail of tq_cuda_launch_dense() before anything is enqueued. A cudaError_t. */
+int tq_cuda_ready_dense(tq_dense_args *args);
 
 /* Each enqueues and returns a cudaError_t. */
 int tq_cuda_launch_prepare(const tq_prepare_args *args, void *stream);

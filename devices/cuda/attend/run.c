@@ -411,23 +411,20 @@ static int launch_attend(const tq_cuda_attention *p, const tq_prepare_args *a, v
     return (int)cudaLaunchKernelExC(&config, k->function, pointers);
 }
 
-static int launch_dense(const tq_cuda_attention *p, const tq_prepare_args *a, void *stream) {
-    const tq_dense_args args = {.attend = a->attend,
-                                .q = a->q,
-                                .k_dim = p->layer.head_dim,
-                                .v_dim = p->layer.v_head_dim,
-                                .early = a->early,
-                                .scale = a->scale};
-    return tq_cuda_launch_dense(&args, stream);
-}
-
 static int launch(const tq_cuda_attention *p, const tq_prepare_args *a, tq_merge_args *m, void *stream) {
     const bool dense = a->attend.sink.k != NULL || a->attend.recent.k != NULL;
     const bool beside = !a->many && p->few.beside;
-    int error = tq_cuda_launch_prepare(a, stream);
-    if (error == 0 && dense && !beside) error = launch_dense(p, a, stream);
+    tq_dense_args d = {.attend = a->attend,
+                       .q = a->q,
+                       .k_dim = p->layer.head_dim,
+                       .v_dim = p->layer.v_head_dim,
+                       .early = a->early,
+                       .scale = a->scale};
+    int error = dense ? tq_cuda_ready_dense(&d) : 0;
+    if (error == 0) error = tq_cuda_launch_prepare(a, stream);
+    if (error == 0 && dense && !beside) error = tq_cuda_launch_dense(&d, stream);
     if (error == 0) error = launch_attend(p, a, stream);
-    if (error == 0 && dense && beside) error = launch_dense(p, a, stream);
+    if (error == 0 && dense && beside) error = tq_cuda_launch_dense(&d, stream);
     m->attend = a->attend;
     return error != 0 ? error : tq_cuda_launch_merge(m, stream);
 }

@@ -48,7 +48,7 @@ static void check_kind(tq_cuda_accuracy accuracy, size_t n_queries, size_t kind)
     s.n_tree = kind == 3 ? n_queries + 7 : 0;
     if (config.dense) {
         s.n_sinks = 4, s.code_first = kind == 4 ? 4 : 0;
-        s.centre = true, s.stretch = config.centre_stretch, s.centre_lead = 3;
+        s.centre = true, s.stretch = config.centre_stretch, s.centre_lead = 3, s.along = kind == 5;
         s.has_coded = true, s.permuted_dense = true;
         s.coded[0] = s.lengths[0] - n_queries / 2 - 1, s.coded[1] = s.lengths[1] - 1;
         s.recent_capacity = n_queries + 13;
