@@ -121,3 +121,7 @@ lm_kv cache_of(tq_format format) {
 lm_kv blocks_of(lm_block block, int rotate) {
     return (lm_kv){.store = LM_STORE_BLOCKS, .k_block = block, .v_block = block, .rotate = rotate};
 }
+
+bool is_sanitized(void) {
+    return getenv("TQKV_SANITIZED") != NULL;
+}

@@ -47,4 +47,8 @@ double mean_divergence(const float *a, const float *b, size_t n);
 lm_kv cache_of(tq_format format);
 lm_kv blocks_of(lm_block block, int rotate);
 
+/* Whether a sanitizer runs the test: hundreds of tokens for a figure take minutes there, in code that
+ * shorter tests run too. */
+bool is_sanitized(void);
+
 #endif

@@ -118,7 +118,7 @@ static uint64_t bytes_after(const lm_model *m, lm_kv kv, const uint32_t *tokens,
 static void what_helps_is_counted_as_in_a_cache(void **state) {
     (void)state;
     const size_t lengths[] = {1, 2, 11, 21, 22, 100, 256, 257, 300, 400};
-    const size_t step = getenv("TQKV_SANITIZED") != NULL ? 5 : 1;
+    const size_t step = is_sanitized() ? 5 : 1;
     const lm_kv plain[] = {cache_of(TQ_TQ4), blocks_of(LM_IQ4_NL, 1)};
     lm_model *m = load_model(0);
     fixture *f = load_fixture(0);
@@ -178,7 +178,7 @@ static void helped_rings_wrap(void **state) {
 /* All recent is float16; else a centre, recent positions and sinks each take what they are for. */
 static void what_helps_helps(void **state) {
     (void)state;
-    if (getenv("TQKV_SANITIZED") != NULL) skip(); /* a figure: nothing for a sanitizer */
+    if (is_sanitized()) skip(); /* a figure: nothing for a sanitizer */
     const lm_kv bare = blocks_of(LM_Q4_0, 1), half = {.store = LM_STORE_F16};
     const lm_kv kinds[] = {half,
                            helped(bare, FIXTURE_TOKENS, 0, 0, 0),

@@ -13,7 +13,7 @@ static const double bound = 1e-4;
 static void chunks_give_the_fixture(void **state) {
     (void)state;
     const size_t chunks[] = {0, 1, FIXTURE_TOKENS, 64, 7};
-    const size_t n_chunks = getenv("TQKV_SANITIZED") != NULL ? 1 : sizeof chunks / sizeof chunks[0];
+    const size_t n_chunks = is_sanitized() ? 1 : sizeof chunks / sizeof chunks[0];
     for (size_t i = 0; i < N_MODELS; i++) {
         lm_model *m = load_model(i);
         fixture *f = load_fixture(i);

@@ -36,7 +36,7 @@ typedef struct cost {
 static void stores_cost_what_they_did(void **state) {
     (void)state;
     enum { CHUNK = 20 };
-    if (getenv("TQKV_SANITIZED") != NULL) skip(); /* a figure: nothing for a sanitizer */
+    if (is_sanitized()) skip(); /* a figure: nothing for a sanitizer */
     lm_kv k_only = cache_of(TQ_TQ4), v_only = cache_of(TQ_TQ4), recent = cache_of(TQ_TQ4);
     k_only.v_dense = 1;
     v_only.k_dense = 1;
