@@ -84,11 +84,12 @@ typedef void tq_score_digits_fn(const tq_codebook_tables *book, size_t dim, size
                                 const void *queries, size_t query_stride, size_t n, const uint8_t *packed,
                                 size_t packed_stride, float *scores, size_t n_stride);
 
-/* Products of weights and scales to `count` digits, one or two: the largest becomes TQ_WEIGHT_ONE or
- * TQ_WEIGHT_TWO. Returns the largest; -1 where one is negative, else NaN where one is not finite. Then,
- * and where it is below TQ_DIGIT_LEAST, digits are 0. */
+/* Products of weights and scales, 256 at most, to `count` digits, one or two: the largest becomes
+ * TQ_WEIGHT_ONE or TQ_WEIGHT_TWO. Returns the largest; -1 where one is negative, else NaN where one is
+ * not finite. Then, and where it is below TQ_DIGIT_LEAST, digits are 0. squares: the sum of the squares
+ * of single digits; 0 with two. */
 typedef float tq_weight_digits_fn(size_t count, size_t n, const float *weights, const float *scales,
-                                  uint8_t *high, uint8_t *low);
+                                  uint8_t *high, uint8_t *low, uint32_t *squares);
 
 /* sums[r][place] += the products of the weights' digits and the centroids', over t. A row of weights has
  * its high digits first, and the low ones from weight_stride / 2 on. 128 positions fit into sums at most,
@@ -106,7 +107,7 @@ typedef void tq_add_sums_fn(const tq_codebook_tables *book, size_t dim, const in
 /* x[i] *= factors[i] */
 typedef void tq_multiply_fn(size_t n, const float *factors, float *x);
 
-/* The largest of top and x [n]; NaN if one of x is not finite, or top is NaN. */
+/* The largest of top and x [n], no zero below 0; NaN if one of x is not finite, or top is NaN. */
 typedef float tq_reduce_max_fn(size_t n, const float *x, float top);
 
 /* x[i] = cap * tanh(x[i] / cap), within a few units in the last place of cap. cap > 0. Infinities give

@@ -110,8 +110,9 @@ static void bench_score_digits(const tq_kernels *k, bench_data *d) {
                     d->row_bytes, d->scores, ROWS);
 }
 static void bench_weight_digits(const tq_kernels *k, bench_data *d) {
+    uint32_t squares;
     for (size_t t = 0; t < ROWS; t++)
-        k->weight_digits(1, DIM, d->weights, d->weights, d->codes + t * DIM, d->codes);
+        k->weight_digits(1, DIM, d->weights, d->weights, d->codes + t * DIM, d->codes, &squares);
 }
 static void bench_accumulate_digits(const tq_kernels *k, bench_data *d) {
     k->accumulate_digits(&d->book, DIM, QUERIES, d->digit_weights, sizeof d->digit_weights / QUERIES,

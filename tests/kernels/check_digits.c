@@ -196,8 +196,13 @@ static void weight_case(run *r, const tq_kernels *kernel, size_t n, size_t count
     const float *scales = slot_place(&r->slots[3], "scales", ELEMENT_FLOAT, places[3], 1, n, n);
     slot_write(&r->slots[0], w);
     slot_write(&r->slots[3], s);
-    const float top = kernel->weight_digits(count, n, weights, scales, high, low);
-    const float wanted = tq_weight_digits_scalar(count, n, w, s, want[0], want[1]);
+    uint32_t squares[2] = {1, 2}, sum = 0;
+    const float top = kernel->weight_digits(count, n, weights, scales, high, low, &squares[0]);
+    const float wanted = tq_weight_digits_scalar(count, n, w, s, want[0], want[1], &squares[1]);
+    for (size_t i = 0; i < n && count == 1; i++)
+        sum += (uint32_t)want[0][i] * want[0][i];
+    run_expect_near(r, squares[0], sum, 0.0);
+    run_expect_near(r, squares[1], sum, 0.0);
     if (isnan(wanted) != isnan(top)) run_expect_near(r, (double)top, (double)wanted, 0.0);
     if (!isnan(wanted)) run_expect_near(r, (double)top, (double)wanted, 0.0);
     run_expect(r, &r->slots[1], want[0], SAME_BYTES);

@@ -42,7 +42,7 @@ float tq_reduce_max_scalar(size_t n, const float *x, float top) {
         if (!isfinite(x[i])) return NAN;
         top = x[i] > top ? x[i] : top;
     }
-    return top;
+    return top + 0.0f; /* no zero but one */
 }
 
 /* As in attend_vec.h. */

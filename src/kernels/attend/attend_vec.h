@@ -166,15 +166,13 @@ float V_NAME(reduce_max)(size_t n, const float *x, float top) {
         lanes = v_max(next, lanes);
         zeros = v_fma(next, v_set(0.0f), zeros);
     }
-    float lane[TQ_LANES], zero = v_fold(zeros);
-    v_store(lane, lanes);
-    for (size_t l = 0; l < TQ_LANES; l++)
-        top = lane[l] > top ? lane[l] : top;
+    float zero = v_fold(zeros);
+    top = v_most(lanes);
     for (; i < n; i++) {
         top = x[i] > top ? x[i] : top;
         zero += 0.0f * x[i];
     }
-    return zero == 0.0f ? top : NAN;
+    return zero == 0.0f ? top + 0.0f : NAN; /* of two zeros any may have been the largest */
 }
 
 float V_NAME(exp_sum)(size_t n, float top, float *scores) {

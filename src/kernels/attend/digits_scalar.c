@@ -65,9 +65,10 @@ void tq_score_digits_scalar(const tq_codebook_tables *book, size_t dim, size_t r
 }
 
 float tq_weight_digits_scalar(size_t count, size_t n, const float *weights, const float *scales,
-                              uint8_t *high, uint8_t *low) {
+                              uint8_t *high, uint8_t *low, uint32_t *squares) {
     const float most = count == 1 ? TQ_WEIGHT_ONE : TQ_WEIGHT_TWO;
     float top = 0.0f;
+    *squares = 0;
     memset(high, 0, n);
     if (count == 2) memset(low, 0, n);
     for (size_t t = 0; t < n; t++)
@@ -81,6 +82,7 @@ float tq_weight_digits_scalar(size_t count, size_t n, const float *weights, cons
         const int whole = (int)rintf(weights[t] * scales[t] * (most / top));
         high[t] = (uint8_t)(count == 1 ? whole : whole / 128);
         if (count == 2) low[t] = (uint8_t)(whole % 128);
+        if (count == 1) *squares += (uint32_t)(whole * whole);
     }
     return top;
 }

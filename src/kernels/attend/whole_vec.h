@@ -13,20 +13,20 @@
 V_INLINE vu whole_of(vf x) {
     return v_subu(v_bits(v_add(x, v_set(0x1.8p23f))), v_setu(0x4b400000));
 }
+/* The same as a float. */
+V_INLINE vf rounded_of(vf x) {
+    return v_sub(v_add(x, v_set(0x1.8p23f)), v_set(0x1.8p23f));
+}
 
 /* The largest magnitude, and NaN if there is one that is not finite: 0 times it is NaN. */
 static float largest_of(size_t n, const float *x) {
     vf lanes = v_set(0.0f), zeros = v_set(0.0f);
-    float lane[TQ_LANES], top = 0.0f;
     for (size_t i = 0; i < n; i += TQ_LANES) {
         const vf next = v_load(x + i);
         lanes = v_max(v_abs(next), lanes);
         zeros = v_fma(next, v_set(0.0f), zeros);
     }
-    v_store(lane, lanes);
-    for (size_t l = 0; l < TQ_LANES; l++)
-        top = lane[l] > top ? lane[l] : top;
-    return v_fold(zeros) == 0.0f ? top : NAN;
+    return v_fold(zeros) == 0.0f ? v_most(lanes) : NAN;
 }
 
 /* Digits of a query's whole numbers. */
@@ -126,24 +126,21 @@ V_INLINE void meet_weights(weight_lanes *w, vf x) {
 }
 
 static float largest_weight(const weight_lanes *w) {
-    float most[TQ_LANES], least[TQ_LANES], top = 0.0f, bottom = 0.0f;
-    v_store(most, w->most);
-    v_store(least, w->least);
-    for (size_t l = 0; l < TQ_LANES; l++) {
-        top = most[l] > top ? most[l] : top;
-        bottom = least[l] < bottom ? least[l] : bottom;
-    }
-    return bottom < 0.0f ? -1.0f : v_fold(w->zeros) == 0.0f ? top : NAN;
+    if (v_most(v_sub(v_set(0.0f), w->least)) > 0.0f) return -1.0f;
+    return v_fold(w->zeros) == 0.0f ? v_most(w->most) : NAN;
 }
 
-V_INLINE void store_weight(const size_t count, vf weight, vf up, uint8_t *high, uint8_t *low) {
-    const vu whole = whole_of(v_mul(weight, up));
+/* Returns squares and those of these digits, if they are single. */
+V_INLINE vf store_weight(const size_t count, vf weight, vf up, uint8_t *high, uint8_t *low, vf squares) {
+    const vf x = v_mul(weight, up), rounded = rounded_of(x);
+    const vu whole = whole_of(x);
     v_lanes_store(high, 8, count == 1 ? whole : v_shr(whole, 7));
     if (count == 2) v_lanes_store(low, 8, v_and(whole, v_setu(127)));
+    return count == 1 ? v_fma(rounded, rounded, squares) : squares;
 }
 
 V_INLINE float weight_digits(const size_t count, size_t n, const float *weights, const float *scales,
-                             uint8_t *high, uint8_t *low) {
+                             uint8_t *high, uint8_t *low, uint32_t *squares) {
     const size_t whole = n / TQ_LANES * TQ_LANES, left = n - whole;
     float rest[2][TQ_LANES] = {{0}};
     uint8_t digits[2][TQ_LANES];
@@ -155,25 +152,31 @@ V_INLINE float weight_digits(const size_t count, size_t n, const float *weights,
         meet_weights(&w, v_mul(v_load(weights + t), v_load(scales + t)));
     meet_weights(&w, last);
     const float top = largest_weight(&w);
+    *squares = 0;
     if (!(top >= TQ_DIGIT_LEAST)) {
         memset(high, 0, n);
         if (count == 2) memset(low, 0, n);
         return top;
     }
     const vf up = v_set((count == 1 ? TQ_WEIGHT_ONE : TQ_WEIGHT_TWO) / top);
+    vf sum = v_set(0.0f); /* below 2^24: exact */
     for (size_t t = 0; t < whole; t += TQ_LANES)
-        store_weight(count, v_mul(v_load(weights + t), v_load(scales + t)), up, high + t, low + t);
-    if (left == 0) return top;
-    store_weight(count, last, up, digits[0], digits[1]);
-    memcpy(high + whole, digits[0], left);
-    if (count == 2) memcpy(low + whole, digits[1], left);
+        sum = store_weight(count, v_mul(v_load(weights + t), v_load(scales + t)), up, high + t, low + t,
+                           sum);
+    if (left > 0) {
+        sum = store_weight(count, last, up, digits[0], digits[1], sum);
+        memcpy(high + whole, digits[0], left);
+        if (count == 2) memcpy(low + whole, digits[1], left);
+    }
+    *squares = (uint32_t)v_fold(sum);
     return top;
 }
 
 float V_NAME(weight_digits)(size_t count, size_t n, const float *weights, const float *scales,
-                            uint8_t *high, uint8_t *low) {
-    return count == 1 ? weight_digits(1, n, weights, scales, high, low)
-                      : weight_digits(2, n, weights, scales, high, low);
+                            uint8_t *high, uint8_t *low, uint32_t *squares) {
+    assert(n <= 256);
+    return count == 1 ? weight_digits(1, n, weights, scales, high, low, squares)
+                      : weight_digits(2, n, weights, scales, high, low, squares);
 }
 
 /* acc + sums of 16 coordinates. */

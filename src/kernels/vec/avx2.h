@@ -345,6 +345,12 @@ V_INLINE vf v_max(vf x, vf y) {
 V_INLINE vf v_min(vf x, vf y) {
     return (vf)V_BOTH2(_mm256_min_ps, x, y);
 }
+V_INLINE float v_most(vf x) {
+    const __m256 a = _mm256_max_ps(x.a, x.b);
+    const __m128 b = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    const __m128 c = _mm_max_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_max_ss(c, _mm_movehdup_ps(c)));
+}
 /* x times 2^n, n whole and -126 at least */
 V_INLINE __m256 v_scale2_half(__m256 x, __m256 n) {
     const __m256i exponent = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);

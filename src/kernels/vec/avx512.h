@@ -280,6 +280,9 @@ V_INLINE vf v_max(vf a, vf b) {
 V_INLINE vf v_min(vf a, vf b) {
     return _mm512_min_ps(a, b);
 }
+V_INLINE float v_most(vf x) {
+    return _mm512_reduce_max_ps(x);
+}
 /* x times 2^n, n whole */
 V_INLINE vf v_scale2(vf x, vf n) {
     return _mm512_scalef_ps(x, n);

@@ -65,6 +65,7 @@ V_INLINE vf v_tilt(vf x, vf t); /* lanes 2i and 2i + 1: (a + t b, t a - b) */
 V_INLINE vf v_hadamard2(vf x);  /* lanes 2 apart: (a + b, a - b); and so on */
 V_INLINE vf v_hadamard4(vf x);
 V_INLINE vf v_hadamard8(vf x);
+V_INLINE float v_most(vf x); /* the largest; lanes are all numbers, or all NaN */
 V_INLINE float v_fold(vf x); /* halves are added until one lane is left, as tq_fold_lanes() does */
 V_INLINE void v_fold_block(const vf x[V_BLOCK], float sums[V_BLOCK]); /* each in that order */
 

@@ -323,6 +323,9 @@ V_INLINE vf v_min(vf x, vf y) {
     vf r;
     V_QUADS(r, vbslq_f32(vcltq_f32(x.q[i], y.q[i]), x.q[i], y.q[i]));
 }
+V_INLINE float v_most(vf x) {
+    return vmaxvq_f32(vmaxq_f32(vmaxq_f32(x.q[0], x.q[1]), vmaxq_f32(x.q[2], x.q[3])));
+}
 /* x times 2^n, n whole and -126 at least */
 V_INLINE vf v_scale2(vf x, vf n) {
     vf r;
