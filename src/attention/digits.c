@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Scores and sums of values in integers. Products are exact; what is rounded is in a written order and
+ * Sums of values in integers. Products are exact; what is rounded is in a written order and
  * depends on a row and its chunk alone, not on how positions lie or on what is worked on beside it. */
 #include "kernels/attend/digits.h"
 
@@ -17,26 +17,12 @@ enum {
     SUMS = 16 * TQ_MAX_DIM /* 64 KiB, of the second-level cache and of a thread's stack */
 };
 
-void tq_view_score_digits(const tq_view_reader *s, const tq_kernels *kernels, size_t head, size_t first,
-                          size_t n, size_t rows, const void *queries, size_t query_stride, float *scores,
-                          size_t n_stride) {
-    while (n > 0) {
-        const tq_view_place at = tq_view_place_of(&s->view, first, n);
-        kernels->score_digits(s->plan.book, s->dim, rows, queries, query_stride, at.run,
-                              tq_view_data_at(s, head, at), s->view.row_stride, scores, n_stride);
-        tq_view_scale_run(s, kernels, head, at, rows, scores, n_stride);
-        first += at.run;
-        n -= at.run;
-        scores += at.run;
-    }
-}
-
 /* A chunk of values that is summed up. */
 typedef struct chunk {
-    const tq_view_reader *values;
     const tq_kernels *kernels;
     const tq_codebook_tables *book;
-    size_t head, first, n;
+    size_t dim, n;
+    tq_code_rows packed;
     float scales[CHUNK + TQ_LANES]; /* they come by vectors, and runs begin anywhere */
 } chunk;
 
@@ -49,25 +35,15 @@ typedef struct weighed {
     _Alignas(64) int32_t sums[SUMS]; /* [slots][tq_digit_room(dim)] */
 } weighed;
 
-static void load_scales(chunk *c) {
-    const tq_view_reader *s = c->values;
-    const size_t stride = s->view.norm_row_stride;
-    for (size_t done = 0, n; done < c->n; done += n) {
-        const tq_view_place at = tq_view_place_of(&s->view, c->first + done, c->n - done);
-        n = at.run;
-        tq_load_scales(c->kernels, &s->plan, n, tq_view_norms_at(s, c->head, at), stride, 0,
-                       c->scales + done);
-    }
-}
-
 static bool sees(const uint64_t *seen, size_t i) {
     return seen == NULL || (seen[i / 64] >> i % 64 & 1) != 0;
 }
 
 /* One position times its weight, in float32. */
 static void add_position(const chunk *c, size_t i, float weight, float *acc) {
-    tq_view_accumulate(c->values, c->kernels, c->head, c->first + i, 1, 1, &weight, CHUNK, acc,
-                       c->values->dim);
+    const float product = weight * c->scales[i];
+    c->kernels->accumulate_codes(c->book, c->dim, 1, &product, 1, 1, tq_rows_from(c->packed, i), acc,
+                                 c->dim);
 }
 
 /* No encoder writes a negative norm, but who reads one must not be told nonsense: digits of weights have
@@ -126,30 +102,26 @@ static bool take_digits(weighed *w, const chunk *c, size_t row, float *weights, 
 }
 
 static void sum_up(weighed *w, const chunk *c) {
-    const tq_view_reader *s = c->values;
-    const size_t room = tq_digit_room(s->dim);
+    const size_t room = tq_digit_room(c->dim);
     memset(w->sums, 0, w->slots * room * sizeof *w->sums);
-    for (size_t done = 0, n; done < c->n && w->slots > 0; done += n) {
-        const tq_view_place at = tq_view_place_of(&s->view, c->first + done, c->n - done);
-        n = at.run;
-        c->kernels->accumulate_digits(c->book, s->dim, w->slots, w->digits + done, WEIGHT_STRIDE, n,
-                                      tq_view_data_at(s, c->head, at), s->view.row_stride, w->sums, room);
-    }
+    if (w->slots > 0)
+        c->kernels->accumulate_digits(c->book, c->dim, w->slots, w->digits, WEIGHT_STRIDE, c->n,
+                                      c->packed, w->sums, room);
 }
 
 void tq_view_accumulate_digits(const tq_view_reader *s, const tq_kernels *kernels, size_t head,
-                               size_t first, size_t n, size_t rows, float *weights, size_t n_stride,
-                               const uint64_t *seen, size_t bit, float *acc, size_t acc_stride) {
+                               size_t first, size_t n, tq_view_offsets *offsets, size_t rows,
+                               float *weights, size_t n_stride, const uint64_t *seen, size_t bit,
+                               float *acc, size_t acc_stride) {
     weighed w;
     chunk c;
     assert(n <= CHUNK && (seen == NULL || rows == 1));
-    c.values = s;
     c.kernels = kernels;
     c.book = s->plan.book;
-    c.head = head;
-    c.first = first;
+    c.dim = s->dim;
     c.n = n;
-    load_scales(&c);
+    c.packed = tq_view_rows(s, head, first, n, offsets);
+    tq_view_scales(s, kernels, head, first, n, c.scales);
     for (size_t i = 0; seen != NULL && i < n; i++)
         if (!sees(seen, bit + i)) c.scales[i] = 0.0f;
     const size_t room = tq_digit_room(s->dim), together = SUMS / room < SLOTS ? SUMS / room : SLOTS;

@@ -2,6 +2,9 @@
  * Views: checked once, then read in runs of slots that lie evenly. */
 #include "attention/reader.h"
 
+#include <assert.h>
+#include <string.h>
+
 #include "base/size.h"
 
 static tq_status check_store(tq_view_reader *s, uint32_t head_dim) {
@@ -172,50 +175,138 @@ tq_status tq_view_reader_init(tq_view_reader *s, const char *name, const tq_view
     return status == TQ_OK && v->centre != NULL ? check_centre(s) : status;
 }
 
-tq_view_place tq_view_place_of(const tq_view *v, size_t position, size_t n) {
+/* Positions in turn, by runs of rows that lie evenly. */
+typedef struct walk {
+    const tq_view *view;
+    size_t slot, entry, row; /* entry: of the page table */
+} walk;
+
+/* A run of rows. */
+typedef struct place {
+    size_t page, row, run;
+} place;
+
+static walk walk_from(const tq_view *v, size_t position) {
     const size_t slot = (v->ring_start + position) % v->capacity;
-    const size_t row = slot % v->page_rows, page = slot / v->page_rows;
-    const size_t to_wrap = v->capacity - slot, to_page_end = v->page_rows - row;
-    size_t run = to_wrap < to_page_end ? to_wrap : to_page_end;
-    if (run > n) run = n;
-    return (tq_view_place){v->pages != NULL ? (size_t)v->pages[page] : page, row, run};
+    return (walk){v, slot, slot / v->page_rows, slot % v->page_rows};
 }
 
-/* A run of rows that lie evenly. */
-const uint8_t *tq_view_data_at(const tq_view_reader *s, size_t head, tq_view_place at) {
+/* The next run, of n rows at most. */
+static place walk_on(walk *w, size_t n) {
+    const tq_view *v = w->view;
+    const size_t to_wrap = v->capacity - w->slot, to_page_end = v->page_rows - w->row;
+    place at = {v->pages != NULL ? (size_t)v->pages[w->entry] : w->entry, w->row,
+                to_wrap < to_page_end ? to_wrap : to_page_end};
+    if (at.run > n) at.run = n;
+    w->slot += at.run;
+    w->row += at.run;
+    if (w->slot == v->capacity) {
+        *w = (walk){v, 0, 0, 0};
+    } else if (w->row == v->page_rows) {
+        w->entry++;
+        w->row = 0;
+    }
+    return at;
+}
+
+static const uint8_t *data_at(const tq_view_reader *s, size_t head, place at) {
     const tq_view *v = &s->view;
     const uint8_t *page =
         v->blocks != NULL ? v->blocks[at.page] : (const uint8_t *)v->data + at.page * v->page_stride;
     return page + head * v->head_stride + at.row * v->row_stride;
 }
 
-const uint8_t *tq_view_norms_at(const tq_view_reader *s, size_t head, tq_view_place at) {
+static const uint8_t *norms_at(const tq_view_reader *s, size_t head, place at) {
     const tq_view *v = &s->view;
     const uint8_t *page = v->blocks != NULL ? v->norm_blocks[at.page]
                                             : (const uint8_t *)v->norms + at.page * v->norm_page_stride;
     return page + head * v->norm_head_stride + at.row * v->norm_row_stride;
 }
 
+static void fill_even(tq_view_offsets *offsets, size_t stride) {
+    enum { MOST = sizeof offsets->of / sizeof *offsets->of };
+    offsets->stride = stride;
+    for (size_t i = 0; i < MOST; i++)
+        offsets->of[i] = i * stride;
+}
+
+tq_code_rows tq_view_rows(const tq_view_reader *s, size_t head, size_t first, size_t n,
+                          tq_view_offsets *offsets) {
+    const size_t wanted = n + TQ_ROWS_AHEAD, left = s->length - first;
+    const size_t there = left < wanted ? left : wanted, stride = s->view.row_stride;
+    walk w = walk_from(&s->view, first);
+    place at = walk_on(&w, there);
+    const uint8_t *base = data_at(s, head, at);
+    assert(n <= TQ_ATTEND_CHUNK);
+    if (at.run == there && there >= (n + 3) / 4 * 4) { /* all that kernels may read */
+        if (offsets->stride != stride) fill_even(offsets, stride);
+        return (tq_code_rows){base, offsets->of};
+    }
+    offsets->stride = 0;
+    for (size_t done = 0;;) {
+        const uintptr_t row = (uintptr_t)data_at(s, head, at) - (uintptr_t)base;
+        for (size_t i = 0; i < at.run; i++)
+            offsets->of[done + i] = row + i * stride;
+        done += at.run;
+        if (done == there) break;
+        at = walk_on(&w, there - done);
+    }
+    for (size_t i = there; i < wanted; i++)
+        offsets->of[i] = offsets->of[there - 1];
+    return (tq_code_rows){base, offsets->of};
+}
+
+/* Norms of a run, side by side. */
+static void copy_norms(uint8_t *to, const uint8_t *norms, size_t n, size_t bytes, size_t stride) {
+    if (bytes == stride) {
+        memcpy(to, norms, n * bytes);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        memcpy(to + i * bytes, norms + i * stride, bytes);
+}
+
+void tq_view_scales(const tq_view_reader *s, const tq_kernels *kernels, size_t head, size_t first,
+                    size_t n, float *scales) {
+    enum { BYTES = sizeof(float) };
+    const size_t bytes = s->plan.norm_bytes, stride = s->view.norm_row_stride;
+    uint8_t together[TQ_ATTEND_CHUNK * BYTES];
+    walk w = walk_from(&s->view, first);
+    place at = walk_on(&w, n);
+    assert(n <= TQ_ATTEND_CHUNK && bytes <= BYTES);
+    if (at.run == n) {
+        tq_load_scales(kernels, &s->plan, n, norms_at(s, head, at), stride, 0, scales);
+        return;
+    }
+    for (size_t done = 0;;) {
+        copy_norms(together + done * bytes, norms_at(s, head, at), at.run, bytes, stride);
+        done += at.run;
+        if (done == n) break;
+        at = walk_on(&w, n - done);
+    }
+    tq_load_scales(kernels, &s->plan, n, together, bytes, 0, scales);
+}
+
 /* Codes with one scale a row are used as they lie; other vectors are brought to a tile of float32 first,
  * half of a first-level cache of 32 KiB. */
-enum { TILE_VALUES = 4096, SCALES = 128 };
+enum { TILE_VALUES = 4096, CHUNK = TQ_ATTEND_CHUNK };
 
 static bool lies_ready(const tq_view_reader *s) {
     return tq_view_is_encoded(s) && s->plan.n_norms == 1;
 }
 
 /* A run as float32 rows side by side: in place where it is that already, else in the tile. */
-static const float *decode_run(const tq_view_reader *s, const tq_kernels *kernels, size_t head,
-                               tq_view_place at, float *tile) {
+static const float *decode_run(const tq_view_reader *s, const tq_kernels *kernels, size_t head, place at,
+                               float *tile) {
     const tq_view *v = &s->view;
-    const uint8_t *data = tq_view_data_at(s, head, at);
+    const uint8_t *data = data_at(s, head, at);
     float *row = tile;
     if (v->store == TQ_STORE_F32 && v->row_stride == s->row_bytes && (uintptr_t)data % sizeof *row == 0)
         return (const float *)(const void *)data;
     if (tq_view_is_encoded(s)) {
         const tq_row_set set = {at.run, s->dim, v->row_stride, v->norm_row_stride};
-        tq_decode_rows(kernels, &s->plan, &set, TQ_ROTATED, data, tq_view_norms_at(s, head, at), NULL,
-                       tile, false);
+        tq_decode_rows(kernels, &s->plan, &set, TQ_ROTATED, data, norms_at(s, head, at), NULL, tile,
+                       false);
         return tile;
     }
     const tq_type type = v->store == TQ_STORE_F32 ? TQ_F32 : v->store == TQ_STORE_F16 ? TQ_F16 : TQ_BF16;
@@ -226,56 +317,59 @@ static const float *decode_run(const tq_view_reader *s, const tq_kernels *kernel
     return tile;
 }
 
-void tq_view_scale_run(const tq_view_reader *s, const tq_kernels *kernels, size_t head, tq_view_place at,
-                       size_t rows, float *x, size_t n_stride) {
-    const size_t stride = s->view.norm_row_stride;
-    const uint8_t *norms = tq_view_norms_at(s, head, at);
-    float scales[SCALES];
-    for (size_t first = 0; first < at.run; first += SCALES, x += SCALES) {
-        const size_t n = at.run - first < SCALES ? at.run - first : SCALES;
-        tq_load_scales(kernels, &s->plan, n, norms + first * stride, stride, 0, scales);
-        for (size_t r = 0; r < rows; r++)
-            kernels->multiply(n, scales, x + r * n_stride);
-    }
+static void scale_rows(const tq_view_reader *s, const tq_kernels *kernels, size_t head, size_t first,
+                       size_t n, size_t rows, float *x, size_t n_stride) {
+    float scales[CHUNK + TQ_LANES];
+    tq_view_scales(s, kernels, head, first, n, scales);
+    for (size_t r = 0; r < rows; r++)
+        kernels->multiply(n, scales, x + r * n_stride);
 }
 
 void tq_view_score(const tq_view_reader *s, const tq_kernels *kernels, size_t head, size_t first,
-                   size_t n, size_t rows, const float *queries, float *scores, size_t n_stride) {
+                   size_t n, tq_view_offsets *offsets, size_t rows, const float *queries, float *scores,
+                   size_t n_stride) {
+    if (lies_ready(s)) {
+        const tq_code_rows packed = tq_view_rows(s, head, first, n, offsets);
+        kernels->score_codes(s->plan.book, s->dim, rows, queries, n, packed, scores, n_stride);
+        scale_rows(s, kernels, head, first, n, rows, scores, n_stride);
+        return;
+    }
     _Alignas(64) float tile[TILE_VALUES];
-    const size_t most = lies_ready(s) ? n : TILE_VALUES / s->dim;
-    while (n > 0) {
-        const tq_view_place at = tq_view_place_of(&s->view, first, n < most ? n : most);
-        if (lies_ready(s)) {
-            kernels->score_codes(s->plan.book, s->dim, rows, queries, at.run,
-                                 tq_view_data_at(s, head, at), s->view.row_stride, scores, n_stride);
-            tq_view_scale_run(s, kernels, head, at, rows, scores, n_stride);
-        } else {
-            const float *x = decode_run(s, kernels, head, at, tile);
-            kernels->score(s->dim, rows, queries, at.run, x, scores, n_stride);
-        }
-        first += at.run;
-        n -= at.run;
-        scores += at.run;
+    const size_t most = TILE_VALUES / s->dim;
+    walk w = walk_from(&s->view, first);
+    for (size_t run; n > 0; n -= run, scores += run) {
+        const place at = walk_on(&w, n < most ? n : most);
+        const float *x = decode_run(s, kernels, head, at, tile);
+        run = at.run;
+        kernels->score(s->dim, rows, queries, run, x, scores, n_stride);
     }
 }
 
 void tq_view_accumulate(const tq_view_reader *s, const tq_kernels *kernels, size_t head, size_t first,
-                        size_t n, size_t rows, float *weights, size_t n_stride, float *acc,
-                        size_t acc_stride) {
-    _Alignas(64) float tile[TILE_VALUES];
-    const size_t most = lies_ready(s) ? n : TILE_VALUES / s->dim;
-    while (n > 0) {
-        const tq_view_place at = tq_view_place_of(&s->view, first, n < most ? n : most);
-        if (lies_ready(s)) {
-            tq_view_scale_run(s, kernels, head, at, rows, weights, n_stride);
-            kernels->accumulate_codes(s->plan.book, s->dim, rows, weights, n_stride, at.run,
-                                      tq_view_data_at(s, head, at), s->view.row_stride, acc, acc_stride);
-        } else {
-            const float *x = decode_run(s, kernels, head, at, tile);
-            kernels->accumulate(s->dim, rows, weights, n_stride, at.run, x, acc, acc_stride);
-        }
-        first += at.run;
-        n -= at.run;
-        weights += at.run;
+                        size_t n, tq_view_offsets *offsets, size_t rows, float *weights, size_t n_stride,
+                        float *acc, size_t acc_stride) {
+    if (lies_ready(s)) {
+        const tq_code_rows packed = tq_view_rows(s, head, first, n, offsets);
+        scale_rows(s, kernels, head, first, n, rows, weights, n_stride);
+        kernels->accumulate_codes(s->plan.book, s->dim, rows, weights, n_stride, n, packed, acc,
+                                  acc_stride);
+        return;
     }
+    _Alignas(64) float tile[TILE_VALUES];
+    const size_t most = TILE_VALUES / s->dim;
+    walk w = walk_from(&s->view, first);
+    for (size_t run; n > 0; n -= run, weights += run) {
+        const place at = walk_on(&w, n < most ? n : most);
+        const float *x = decode_run(s, kernels, head, at, tile);
+        run = at.run;
+        kernels->accumulate(s->dim, rows, weights, n_stride, run, x, acc, acc_stride);
+    }
+}
+
+void tq_view_score_digits(const tq_view_reader *s, const tq_kernels *kernels, size_t head, size_t first,
+                          size_t n, tq_view_offsets *offsets, size_t rows, const void *queries,
+                          size_t query_stride, float *scores, size_t n_stride) {
+    const tq_code_rows packed = tq_view_rows(s, head, first, n, offsets);
+    kernels->score_digits(s->plan.book, s->dim, rows, queries, query_stride, n, packed, scores, n_stride);
+    scale_rows(s, kernels, head, first, n, rows, scores, n_stride);
 }

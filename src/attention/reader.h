@@ -3,6 +3,7 @@
 #ifndef TQ_ATTENTION_READER_H
 #define TQ_ATTENTION_READER_H
 
+#include "attention/kind.h"
 #include "codec/centre.h"
 #include "tqkv/attention.h"
 
@@ -28,44 +29,49 @@ static inline bool tq_view_is_encoded(const tq_view_reader *reader) {
  * it; NULL: they have none. */
 const uint16_t *tq_view_centre(const tq_view_reader *reader, size_t head, size_t position, size_t *n);
 
-/* Products of `rows` queries [rows][dim] with positions [first, first + n) of a head: scores [rows][..]
- * with n_stride floats from row to row. Encoded keys want rotated queries. */
+/* Where rows of a chunk lie, and those after it. Offsets of rows that lie evenly stay for the next chunk;
+ * a zeroed one has none yet. */
+typedef struct tq_view_offsets {
+    size_t stride; /* 0: they lie as they do */
+    uintptr_t of[TQ_ATTEND_CHUNK + TQ_ROWS_AHEAD];
+} tq_view_offsets;
+
+/* The codes of positions [first, first + n) of a head, as kernels take them, and those after them that
+ * are there; n is TQ_ATTEND_CHUNK at most. */
+tq_code_rows tq_view_rows(const tq_view_reader *reader, size_t head, size_t first, size_t n,
+                          tq_view_offsets *offsets);
+
+/* Products of `rows` queries [rows][dim] with these positions: scores [rows][..] with n_stride floats
+ * from row to row. Encoded keys want rotated queries. */
 void tq_view_score(const tq_view_reader *reader, const tq_kernels *kernels, size_t head, size_t first,
-                   size_t n, size_t rows, const float *queries, float *scores, size_t n_stride);
+                   size_t n, tq_view_offsets *offsets, size_t rows, const float *queries, float *scores,
+                   size_t n_stride);
 
 /* acc[r] += sum over those positions of weights[r][t] times the vector. Weights are used up. */
 void tq_view_accumulate(const tq_view_reader *reader, const tq_kernels *kernels, size_t head,
-                        size_t first, size_t n, size_t rows, float *weights, size_t n_stride, float *acc,
-                        size_t acc_stride);
+                        size_t first, size_t n, tq_view_offsets *offsets, size_t rows, float *weights,
+                        size_t n_stride, float *acc, size_t acc_stride);
 
-/* Where a logical position lies, and how many after it lie evenly, n at most. */
-typedef struct tq_view_place {
-    size_t page, row, run;
-} tq_view_place;
-
-tq_view_place tq_view_place_of(const tq_view *view, size_t position, size_t n);
-const uint8_t *tq_view_data_at(const tq_view_reader *reader, size_t head, tq_view_place at);
-const uint8_t *tq_view_norms_at(const tq_view_reader *reader, size_t head, tq_view_place at);
-
-/* x[r][i] times the scale of position i of a run. */
-void tq_view_scale_run(const tq_view_reader *reader, const tq_kernels *kernels, size_t head,
-                       tq_view_place at, size_t rows, float *x, size_t n_stride);
+/* What the centroids of these positions' codes are multiplied by; n is TQ_ATTEND_CHUNK at most. `scales`
+ * has room for a multiple of 16. */
+void tq_view_scales(const tq_view_reader *reader, const tq_kernels *kernels, size_t head, size_t first,
+                    size_t n, float *scales);
 
 /* Whether its codes have centroids in integers. */
 static inline bool tq_view_has_digits(const tq_view_reader *reader) {
     return tq_view_is_encoded(reader) && reader->plan.book->digits != NULL;
 }
 
-/* The two above in integers, on at most TQ_ATTEND_CHUNK positions. Rows of query digits lie query_stride
- * bytes apart. */
+/* The two above in integers. Rows of query digits lie query_stride bytes apart. */
 void tq_view_score_digits(const tq_view_reader *reader, const tq_kernels *kernels, size_t head,
-                          size_t first, size_t n, size_t rows, const void *queries, size_t query_stride,
-                          float *scores, size_t n_stride);
+                          size_t first, size_t n, tq_view_offsets *offsets, size_t rows,
+                          const void *queries, size_t query_stride, float *scores, size_t n_stride);
 
 /* A row's weights become whole numbers, the largest of them the largest there is. Of positions whose bit
  * in `seen`, from `bit` on, is not set the row knows nothing, not even a NaN; NULL: it sees all. */
 void tq_view_accumulate_digits(const tq_view_reader *reader, const tq_kernels *kernels, size_t head,
-                               size_t first, size_t n, size_t rows, float *weights, size_t n_stride,
-                               const uint64_t *seen, size_t bit, float *acc, size_t acc_stride);
+                               size_t first, size_t n, tq_view_offsets *offsets, size_t rows,
+                               float *weights, size_t n_stride, const uint64_t *seen, size_t bit,
+                               float *acc, size_t acc_stride);
 
 #endif

@@ -63,6 +63,7 @@ static void take_block(tq_attend_task *t, const tq_attend_batch *b, const tq_att
     t->rows = left < cut->row_block ? left : cut->row_block;
     t->centre = NULL;
     t->digits_of = NULL;
+    t->k_offsets.stride = t->v_offsets.stride = 0;
 }
 
 static void run_task(void *work, size_t index) {

@@ -13,8 +13,9 @@ typedef struct tq_attend_task {
     size_t first, last; /* of its positions */
     size_t split;
     const tq_codebook_tables *digits_of; /* whose digits the rows' queries are; NULL: of none yet */
-    const uint16_t *centre;              /* whose products with the rows are in bias; NULL: of none */
-    float bias[TQ_ATTEND_ROWS];          /* what the rows' scores lack */
+    tq_view_offsets k_offsets, v_offsets;
+    const uint16_t *centre;     /* whose products with the rows are in bias; NULL: of none */
+    float bias[TQ_ATTEND_ROWS]; /* what the rows' scores lack */
     /* aligned: a vector that spans two cache lines costs twice */
     _Alignas(64) float scores[TQ_ATTEND_ROWS * TQ_ATTEND_CHUNK];
 } tq_attend_task;

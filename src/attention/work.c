@@ -92,10 +92,11 @@ static void score_chunk(tq_attend_task *t, const chunk *c) {
     const size_t from = tq_view_is_encoded(k) ? t->s->rotated : t->s->plain;
     if (in_integers(t, k)) {
         take_digits(t, k->plan.book);
-        tq_view_score_digits(k, b->kernels, t->head, c->first, c->n, t->rows, digits_at(t, 0),
-                             t->s->cut.splits * t->s->partial_floats * sizeof(float), t->scores, CHUNK);
+        tq_view_score_digits(k, b->kernels, t->head, c->first, c->n, &t->k_offsets, t->rows,
+                             digits_at(t, 0), t->s->cut.splits * t->s->partial_floats * sizeof(float),
+                             t->scores, CHUNK);
     } else {
-        tq_view_score(k, b->kernels, t->head, c->first, c->n, t->rows,
+        tq_view_score(k, b->kernels, t->head, c->first, c->n, &t->k_offsets, t->rows,
                       b->workspace + from + t->row * b->kind->k_dim, t->scores, CHUNK);
     }
     add_centres(t, c);
@@ -204,15 +205,15 @@ static void weigh(tq_attend_task *t, const chunk *c, size_t r, size_t from, size
 
 static void accumulate(tq_attend_task *t, const chunk *c, size_t first, size_t n) {
     const tq_view_reader *v = &c->segment->v;
-    tq_view_accumulate(v, t->batch->kernels, t->head, c->first + first, n, t->rows, t->scores + first,
-                       CHUNK, acc_of(t, 0, tq_view_is_encoded(v)),
+    tq_view_accumulate(v, t->batch->kernels, t->head, c->first + first, n, &t->v_offsets, t->rows,
+                       t->scores + first, CHUNK, acc_of(t, 0, tq_view_is_encoded(v)),
                        t->s->cut.splits * t->s->partial_floats);
 }
 
 static void accumulate_digits(tq_attend_task *t, const chunk *c) {
     const bool alone = c->tree != NULL && t->rows == 1;
-    tq_view_accumulate_digits(&c->segment->v, t->batch->kernels, t->head, c->first, c->n, t->rows,
-                              t->scores, CHUNK, alone ? tree_of(t, c, 0) : NULL, c->bit,
+    tq_view_accumulate_digits(&c->segment->v, t->batch->kernels, t->head, c->first, c->n, &t->v_offsets,
+                              t->rows, t->scores, CHUNK, alone ? tree_of(t, c, 0) : NULL, c->bit,
                               acc_of(t, 0, true), t->s->cut.splits * t->s->partial_floats);
 }
 

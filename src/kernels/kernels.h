@@ -62,14 +62,33 @@ typedef void tq_score_fn(size_t dim, size_t rows, const float *queries, size_t n
 typedef void tq_accumulate_fn(size_t dim, size_t rows, const float *weights, size_t n_stride, size_t n,
                               const float *tile, float *acc, size_t acc_stride);
 
-/* The same on rows of codes as they lie: what dequantize() with scales of 1 gives is never written. */
+/* Rows of codes: row t lies `offsets[t]` bytes from `base`, modulo the address space, so that they may be
+ * scattered. Offsets go on behind the last row for TQ_ROWS_AHEAD more, of rows that are wanted next: what
+ * fills a four of rows may be read, though not used; the others are asked into the caches, not read, and
+ * may be anything. */
+typedef struct tq_code_rows {
+    const uint8_t *base;
+    const uintptr_t *offsets;
+} tq_code_rows;
+
+enum { TQ_ROWS_AHEAD = 80 };
+
+static inline const uint8_t *tq_row_at(tq_code_rows rows, size_t t) {
+    return (const uint8_t *)((uintptr_t)rows.base + rows.offsets[t]);
+}
+
+/* The rows from row t on. */
+static inline tq_code_rows tq_rows_from(tq_code_rows rows, size_t t) {
+    return (tq_code_rows){rows.base, rows.offsets + t};
+}
+
+/* The same on codes as they lie: what dequantize() with scales of 1 gives is never written. */
 typedef void tq_score_codes_fn(const tq_codebook_tables *book, size_t dim, size_t rows,
-                               const float *queries, size_t n, const uint8_t *packed,
-                               size_t packed_stride, float *scores, size_t n_stride);
+                               const float *queries, size_t n, tq_code_rows packed, float *scores,
+                               size_t n_stride);
 typedef void tq_accumulate_codes_fn(const tq_codebook_tables *book, size_t dim, size_t rows,
-                                    const float *weights, size_t n_stride, size_t n,
-                                    const uint8_t *packed, size_t packed_stride, float *acc,
-                                    size_t acc_stride);
+                                    const float *weights, size_t n_stride, size_t n, tq_code_rows packed,
+                                    float *acc, size_t acc_stride);
 
 /* Attention in integers, on codes of v2 (book->digits is not NULL). attend/digits.h says how digits lie.
  *
@@ -81,8 +100,8 @@ typedef void tq_query_digits_fn(const tq_codebook_tables *book, size_t dim, cons
 /* scores[r][t] = (float)(sum of the products of query r's digits and centroid digits) * the row's factor.
  * Rows of queries lie query_stride bytes apart. */
 typedef void tq_score_digits_fn(const tq_codebook_tables *book, size_t dim, size_t rows,
-                                const void *queries, size_t query_stride, size_t n, const uint8_t *packed,
-                                size_t packed_stride, float *scores, size_t n_stride);
+                                const void *queries, size_t query_stride, size_t n, tq_code_rows packed,
+                                float *scores, size_t n_stride);
 
 /* Products of weights and scales, 256 at most, to `count` digits, one or two: the largest becomes
  * TQ_WEIGHT_ONE or TQ_WEIGHT_TWO. Returns the largest; -1 where one is negative, else NaN where one is
@@ -97,8 +116,7 @@ typedef float tq_weight_digits_fn(size_t count, size_t n, const float *weights, 
  * A row of sums has tq_digit_room(dim); what lies beyond the coordinates may become anything. */
 typedef void tq_accumulate_digits_fn(const tq_codebook_tables *book, size_t dim, size_t rows,
                                      const uint8_t *weights, size_t weight_stride, size_t n,
-                                     const uint8_t *packed, size_t packed_stride, int32_t *sums,
-                                     size_t sum_stride);
+                                     tq_code_rows packed, int32_t *sums, size_t sum_stride);
 
 /* acc[i] += (float)sums[place of i] * factor, fused */
 typedef void tq_add_sums_fn(const tq_codebook_tables *book, size_t dim, const int32_t *sums, float factor,

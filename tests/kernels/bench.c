@@ -11,6 +11,7 @@
 
 #include "books.h"
 #include "format/rotation.h"
+#include "rows.h"
 
 /* 64 rows of 256 and what they become take 128 KiB: more than a first-level cache, less than a second. */
 enum { ROWS = 64, DIM = 256, SAMPLES = 41, QUERIES = 2 };
@@ -91,13 +92,17 @@ static void bench_f32_to_bf16(const tq_kernels *k, bench_data *d) {
     k->f32_to_bf16((size_t)ROWS * DIM, d->x, (uint16_t *)(void *)d->y);
 }
 
+static tq_code_rows in_place(const bench_data *d) {
+    const row_order order = {ROWS_IN_PLACE, ROWS, 0};
+    return rows_of(&order, d->packed, d->row_bytes);
+}
+
 /* As many queries as a tile has above. */
 static void bench_score_codes(const tq_kernels *k, bench_data *d) {
-    k->score_codes(&d->book, DIM, QUERIES, d->x, ROWS, d->packed, d->row_bytes, d->scores, ROWS);
+    k->score_codes(&d->book, DIM, QUERIES, d->x, ROWS, in_place(d), d->scores, ROWS);
 }
 static void bench_accumulate_codes(const tq_kernels *k, bench_data *d) {
-    k->accumulate_codes(&d->book, DIM, QUERIES, d->weights, ROWS, ROWS, d->packed, d->row_bytes, d->y,
-                        DIM);
+    k->accumulate_codes(&d->book, DIM, QUERIES, d->weights, ROWS, ROWS, in_place(d), d->y, DIM);
 }
 
 /* The same in integers: weights are what codes are, bytes. */
@@ -106,8 +111,8 @@ static void bench_query_digits(const tq_kernels *k, bench_data *d) {
         k->query_digits(&d->book, DIM, d->x + t * DIM, d->y + t * DIM);
 }
 static void bench_score_digits(const tq_kernels *k, bench_data *d) {
-    k->score_digits(&d->book, DIM, QUERIES, d->digits, sizeof d->digits / QUERIES, ROWS, d->packed,
-                    d->row_bytes, d->scores, ROWS);
+    k->score_digits(&d->book, DIM, QUERIES, d->digits, sizeof d->digits / QUERIES, ROWS, in_place(d),
+                    d->scores, ROWS);
 }
 static void bench_weight_digits(const tq_kernels *k, bench_data *d) {
     uint32_t squares;
@@ -116,7 +121,7 @@ static void bench_weight_digits(const tq_kernels *k, bench_data *d) {
 }
 static void bench_accumulate_digits(const tq_kernels *k, bench_data *d) {
     k->accumulate_digits(&d->book, DIM, QUERIES, d->digit_weights, sizeof d->digit_weights / QUERIES,
-                         ROWS, d->packed, d->row_bytes, (int32_t *)(void *)d->y, DIM);
+                         ROWS, in_place(d), (int32_t *)(void *)d->y, DIM);
 }
 static void bench_add_sums(const tq_kernels *k, bench_data *d) {
     for (size_t t = 0; t < ROWS; t++)

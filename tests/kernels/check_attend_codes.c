@@ -8,6 +8,7 @@
 
 #include "books.h"
 #include "check_kernels.h"
+#include "rows.h"
 #include "values.h"
 
 /* A decoded tile holds 4096 values: with positions of two tiles and one more, every dim sees their ends.
@@ -28,6 +29,7 @@ typedef struct codes_data {
     size_t dim, rows, n, width;
     bytes_pattern bytes;
     pattern values;
+    row_order order;
     size_t code_stride, n_stride, acc_stride;
     unsigned places[3];
     uint8_t packed[VALUES];
@@ -49,6 +51,13 @@ static unsigned edge_place(run *r, unsigned others) {
     return choice == 0 ? PLACE_FIRST : choice == 1 ? PLACE_LAST : rng_below(&r->rng, others);
 }
 
+static const uint8_t *codes_at(const codes_data *d, size_t t) {
+    return d->packed + order_at(&d->order, t) * d->width;
+}
+
+/* One row alone, and nothing next to it. */
+static const row_order alone = {ROWS_IN_PLACE, 1, 0};
+
 static void fill_codes(run *r, codes_data *d) {
     static const pattern patterns[] = {GAUSS, GAUSS, MIXED, ALL_EQUAL, ONE_HOT, ONE_HUGE};
     static const float one = 1.0f;
@@ -58,6 +67,7 @@ static void fill_codes(run *r, codes_data *d) {
     d->code_stride = d->width + some_gap(r);
     d->n_stride = d->n + some_gap(r);
     d->acc_stride = d->dim + some_gap(r);
+    d->order = draw_order(r, d->n);
     d->places[0] = edge_place(r, 16);
     d->places[1] = edge_place(r, 64);
     d->places[2] = edge_place(r, 16);
@@ -65,8 +75,8 @@ static void fill_codes(run *r, codes_data *d) {
     fill_values(d->values, &r->rng, NULL, d->queries, d->rows * d->dim);
     fill_values(d->values, &r->rng, NULL, d->weights, d->rows * d->n);
     for (size_t t = 0; t < d->n; t++)
-        tq_dequantize_scalar(&d->plain, d->dim, 1, d->packed + t * d->width, d->width, &one,
-                             d->decoded + t * d->dim, d->dim, 0);
+        tq_dequantize_scalar(&d->plain, d->dim, 1, codes_at(d, t), 0, &one, d->decoded + t * d->dim,
+                             d->dim, 0);
 }
 
 static bool begin_case(run *r, codes_data *d) {
@@ -97,15 +107,15 @@ static void score_codes_case(run *r, const tq_kernels *kernel, codes_data *d) {
     float *scores = slot_place(out, "scores", ELEMENT_FLOAT, d->places[2], d->rows, d->n, d->n_stride);
     slot_write(in, d->queries);
     slot_write(codes, d->packed);
-    kernel->score_codes(&d->edge, d->dim, d->rows, queries, d->n, packed, d->code_stride, scores,
-                        d->n_stride);
+    kernel->score_codes(&d->edge, d->dim, d->rows, queries, d->n,
+                        rows_of(&d->order, packed, d->code_stride), scores, d->n_stride);
     run_expect(r, in, d->queries, SAME_BYTES);
     run_expect(r, codes, d->packed, SAME_BYTES);
     for (size_t row = 0; row < d->rows; row++)
         for (size_t t = 0; t < d->n && !r->failed; t++) {
             expect_score(r, d, row, t, scores[row * d->n_stride + t]);
             tq_score_codes_scalar(&d->plain, d->dim, 1, d->queries + row * d->dim, 1,
-                                  d->packed + t * d->width, d->width, d->alone + row * d->n + t, 1);
+                                  rows_of(&alone, codes_at(d, t), 0), d->alone + row * d->n + t, 1);
         }
     run_expect(r, out, d->alone, SAME_BYTES);
 }
@@ -135,15 +145,15 @@ static void accumulate_codes_case(run *r, const tq_kernels *kernel, codes_data *
     slot_write(codes, d->packed);
     slot_write(out, d->queries);
     memcpy(d->alone, d->queries, d->rows * d->dim * sizeof *d->alone);
-    kernel->accumulate_codes(&d->edge, d->dim, d->rows, weights, d->n_stride, d->n, packed,
-                             d->code_stride, acc, d->acc_stride);
+    kernel->accumulate_codes(&d->edge, d->dim, d->rows, weights, d->n_stride, d->n,
+                             rows_of(&d->order, packed, d->code_stride), acc, d->acc_stride);
     run_expect(r, in, d->weights, SAME_BYTES);
     run_expect(r, codes, d->packed, SAME_BYTES);
     for (size_t row = 0; row < d->rows && !r->failed; row++) {
         expect_sums(r, d, row, acc + row * d->acc_stride);
         for (size_t t = 0; t < d->n; t++)
             tq_accumulate_codes_scalar(&d->plain, d->dim, 1, d->weights + row * d->n + t, 1, 1,
-                                       d->packed + t * d->width, d->width, d->alone + row * d->dim,
+                                       rows_of(&alone, codes_at(d, t), 0), d->alone + row * d->dim,
                                        d->dim);
     }
     run_expect(r, out, d->alone, SAME_BYTES);

@@ -8,6 +8,7 @@
 #include "books.h"
 #include "check_kernels.h"
 #include "kernels/attend/digits.h"
+#include "rows.h"
 #include "values.h"
 
 enum { MOST_POSITIONS = 33, CHUNK = 128, ROW_BYTES = sizeof(tq_query_head) + 2 * TQ_MAX_DIM };
@@ -96,6 +97,7 @@ void check_query_digits(run *r, const tq_kernels *kernel) {
 typedef struct digit_data {
     size_t dim, rows, n, width, stride;
     bytes_pattern bytes;
+    row_order order;
     uint8_t packed[CHUNK * TQ_MAX_DIM], codes[TQ_MAX_DIM];
     float queries[MOST_COUNT * TQ_MAX_DIM];
     _Alignas(8) uint8_t digits[MOST_COUNT * ROW_BYTES];
@@ -104,6 +106,10 @@ typedef struct digit_data {
     uint8_t weights[MOST_COUNT * 2 * CHUNK];
 } digit_data;
 
+static const uint8_t *codes_at(const digit_data *d, size_t t) {
+    return d->packed + order_at(&d->order, t) * d->width;
+}
+
 static void draw_codes(run *r, digit_data *d, const tq_codebook_tables *book, size_t dim, size_t most) {
     d->dim = dim;
     d->rows = row_counts[rng_below(&r->rng, ROW_COUNTS)];
@@ -111,6 +117,7 @@ static void draw_codes(run *r, digit_data *d, const tq_codebook_tables *book, si
     if (d->n * dim * 4 > MOST_QUERIES * TQ_MAX_DIM * 4) d->n = MOST_QUERIES * TQ_MAX_DIM / dim;
     d->width = row_bytes(book, dim);
     d->stride = d->width + some_gap(r);
+    d->order = draw_order(r, d->n);
     d->bytes = rng_below(&r->rng, 2) ? BYTES_RANDOM : (bytes_pattern)rng_below(&r->rng, BYTES_PATTERNS);
     if (d->n > 0) fill_bytes(d->bytes, &r->rng, d->packed, d->n * d->width, 0xff);
 }
@@ -153,13 +160,15 @@ static void score_case(run *r, const tq_kernels *kernel, const tq_codebook_table
     float *scores = slot_place(out, "scores", ELEMENT_FLOAT, places[2], d.rows, d.n, n_stride);
     slot_write(in, d.digits);
     slot_write(codes, d.packed);
-    kernel->score_digits(&edge, dim, d.rows, queries, row + gap, d.n, packed, d.stride, scores, n_stride);
-    tq_score_digits_scalar(book, dim, d.rows, d.digits, row, d.n, d.packed, d.width, d.scores, d.n);
+    kernel->score_digits(&edge, dim, d.rows, queries, row + gap, d.n, rows_of(&d.order, packed, d.stride),
+                         scores, n_stride);
+    tq_score_digits_scalar(book, dim, d.rows, d.digits, row, d.n, rows_of(&d.order, d.packed, d.width),
+                           d.scores, d.n);
     run_expect(r, in, d.digits, SAME_BYTES);
     run_expect(r, codes, d.packed, SAME_BYTES);
     run_expect(r, out, d.scores, SAME_BYTES);
     for (size_t t = 0; t < d.n && !r->failed; t++) {
-        tq_unpack_scalar(book, dim, d.packed + t * d.width, d.codes);
+        tq_unpack_scalar(book, dim, codes_at(&d, t), d.codes);
         for (size_t i = 0; i < d.rows; i++)
             expect_product(r, &d, book, i, d.codes, scores[i * n_stride + t]);
     }
@@ -250,7 +259,8 @@ static void accumulate_case(run *r, const tq_kernels *kernel, const tq_codebook_
     slot_write(codes, d.packed);
     slot_write(out, d.sums);
     slot_write(in, d.weights);
-    kernel->accumulate_digits(&edge, dim, d.rows, weights, 2 * CHUNK, d.n, packed, d.stride, sums, room);
+    kernel->accumulate_digits(&edge, dim, d.rows, weights, 2 * CHUNK, d.n,
+                              rows_of(&d.order, packed, d.stride), sums, room);
     run_expect(r, codes, d.packed, SAME_BYTES);
     run_expect_surroundings(r, out);
     for (size_t row = 0; row < d.rows && !r->failed; row++) {
@@ -259,7 +269,7 @@ static void accumulate_case(run *r, const tq_kernels *kernel, const tq_codebook_
         for (size_t t = 0; t < d.n; t++) {
             const int64_t high = d.weights[row * 2 * CHUNK + t],
                           low = d.weights[row * 2 * CHUNK + CHUNK + t];
-            tq_unpack_scalar(book, dim, d.packed + t * d.width, d.codes);
+            tq_unpack_scalar(book, dim, codes_at(&d, t), d.codes);
             for (size_t i = 0; i < dim; i++)
                 want[i] += count == 1
                                ? high * whole_of(book, d.codes[i])

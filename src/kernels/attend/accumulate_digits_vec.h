@@ -105,19 +105,16 @@ V_INLINE void value_sums_end(const value_sums *s, const digit_weights *g, const 
  * for `q` rows. */
 V_INLINE void accumulate_digits_parts(const digit_book *b, const digit_weights *g, const unsigned bits,
                                       const unsigned q, const unsigned first, const unsigned parts,
-                                      size_t dim, size_t n, const uint8_t *packed, size_t packed_stride,
-                                      size_t piece, size_t at, const bool whole, int32_t *sums,
-                                      size_t sum_stride) {
+                                      size_t dim, size_t n, tq_code_rows packed, size_t piece, size_t at,
+                                      const bool whole, int32_t *sums, size_t sum_stride) {
     value_sums s;
     value_sums_begin(&s, g, bits, q, parts);
     for (size_t t = 0; t < n; t += 4) {
-        const four_codes codes =
-            four_codes_of(bits, dim, packed + t * packed_stride, packed_stride, n - t, piece, at, whole);
+        const four_codes codes = four_codes_of(bits, dim, packed, t, piece, at, whole);
         const four_weights w = four_weights_of(g, bits, q, t);
         if (first == 0)
             V_FOR (i, 4)
-                fetch_ahead(packed + (t + i) * packed_stride + piece * bits / 8, 16 * bits,
-                            packed_stride);
+                fetch_ahead(packed, t + i, CODES_NEAR, piece * bits / 8, 16 * bits);
         V_FOR (i, parts) {
             const vb code =
                 four_interleaved(&codes, bits, whole, PART_ODD(bits, first + i), PART_J(bits, first + i));
@@ -137,13 +134,12 @@ V_INLINE void accumulate_digits_parts(const digit_book *b, const digit_weights *
 static __attribute__((noinline)) void accumulate_digits_rest(const digit_book *b, unsigned bits,
                                                              size_t dim, const uint8_t *weights,
                                                              size_t weight_stride, size_t n,
-                                                             const uint8_t *packed, size_t packed_stride,
-                                                             size_t piece, size_t at, int32_t *sums) {
+                                                             tq_code_rows packed, size_t piece, size_t at,
+                                                             int32_t *sums) {
     digit_weights g;
     g.rows = 1;
 #define REST(bits, first)                                                                                \
-    accumulate_digits_parts(b, &g, bits, 1, first, 4, dim, n, packed, packed_stride, piece, at, false,   \
-                            sums, 0)
+    accumulate_digits_parts(b, &g, bits, 1, first, 4, dim, n, packed, piece, at, false, sums, 0)
 #define RUN(bits)                                                                                        \
     gather_weights(&g, bits, 1, weights, weight_stride, n);                                              \
     REST(bits, 0);                                                                                       \
@@ -155,8 +151,8 @@ static __attribute__((noinline)) void accumulate_digits_rest(const digit_book *b
 
 V_INLINE void accumulate_digits_rows(const digit_book *b, const unsigned bits, const unsigned q,
                                      size_t rows, size_t dim, const uint8_t *weights,
-                                     size_t weight_stride, size_t n, const uint8_t *packed,
-                                     size_t packed_stride, int32_t *sums, size_t sum_stride) {
+                                     size_t weight_stride, size_t n, tq_code_rows packed, int32_t *sums,
+                                     size_t sum_stride) {
     const unsigned fit = V_SUMS / (q * DIGITS_OF(bits)), parts = fit > 8 ? 8 : fit < 1 ? 1 : fit;
     digit_weights g;
     g.rows = rows;
@@ -166,15 +162,15 @@ V_INLINE void accumulate_digits_rows(const digit_book *b, const unsigned bits, c
         for (size_t at = 0; at < half; at += V_BYTES) {
 #define PARTS(i)                                                                                         \
     if ((i)*parts < 8)                                                                                   \
-    accumulate_digits_parts(b, &g, bits, q, (i)*parts, parts, dim, n, packed, packed_stride, piece, at,  \
-                            true, sums, sum_stride)
+    accumulate_digits_parts(b, &g, bits, q, (i)*parts, parts, dim, n, packed, piece, at, true, sums,     \
+                            sum_stride)
             if (digits_whole(bits, dim, piece, at)) {
                 V_FOR (i, 8)
                     PARTS(i);
             } else {
                 for (unsigned r = 0; r < rows; r++)
                     accumulate_digits_rest(b, bits, dim, weights + r * weight_stride, weight_stride, n,
-                                           packed, packed_stride, piece, at, sums + r * sum_stride);
+                                           packed, piece, at, sums + r * sum_stride);
             }
 #undef PARTS
         }
@@ -214,8 +210,7 @@ static __attribute__((noinline)) void accumulate_tile(const value_tile *tile, co
 
 V_INLINE void accumulate_many_rows(const digit_book *b, const unsigned bits, size_t dim, size_t rows,
                                    const uint8_t *weights, size_t weight_stride, size_t n,
-                                   const uint8_t *packed, size_t packed_stride, int32_t *sums,
-                                   size_t sum_stride) {
+                                   tq_code_rows packed, int32_t *sums, size_t sum_stride) {
     digit_weights g[TQ_DIGIT_ROWS / V_DIGIT_ROWS];
     value_tile tile;
     const size_t blocks = (rows - 1) / V_DIGIT_ROWS + 1;
@@ -228,44 +223,40 @@ V_INLINE void accumulate_many_rows(const digit_book *b, const unsigned bits, siz
         const size_t half = digits_in_half(bits, dim, piece);
         for (size_t at = 0; at < half; at += V_BYTES)
             if (digits_whole(bits, dim, piece, at)) {
-                fill_values(&tile, b, bits, dim, n, packed, packed_stride, piece, at, true);
+                fill_values(&tile, b, bits, dim, n, packed, piece, at, true);
                 for (size_t i = 0; i < blocks; i++)
                     accumulate_tile(&tile, &g[i], bits > 4, n, piece, at,
                                     sums + i * V_DIGIT_ROWS * sum_stride, sum_stride);
             } else {
                 for (size_t r = 0; r < rows; r++)
                     accumulate_digits_rest(b, bits, dim, weights + r * weight_stride, weight_stride, n,
-                                           packed, packed_stride, piece, at, sums + r * sum_stride);
+                                           packed, piece, at, sums + r * sum_stride);
             }
     }
 }
 
 V_INLINE void accumulate_digits_of(const tq_codebook_tables *book, const unsigned bits, size_t dim,
                                    size_t rows, const uint8_t *weights, size_t weight_stride, size_t n,
-                                   const uint8_t *packed, size_t packed_stride, int32_t *sums,
-                                   size_t sum_stride) {
+                                   tq_code_rows packed, int32_t *sums, size_t sum_stride) {
     const digit_book b = digit_book_load(book, bits, V_VALUE_BIAS);
     if (rows > V_DIGIT_ROWS) {
-        accumulate_many_rows(&b, bits, dim, rows, weights, weight_stride, n, packed, packed_stride, sums,
-                             sum_stride);
+        accumulate_many_rows(&b, bits, dim, rows, weights, weight_stride, n, packed, sums, sum_stride);
         return;
     }
 #define RUN(q, here)                                                                                     \
     accumulate_digits_rows(&b, bits, q, here, dim, weights + r * weight_stride, weight_stride, n,        \
-                           packed, packed_stride, sums + r * sum_stride, sum_stride)
+                           packed, sums + r * sum_stride, sum_stride)
     DIGITS_BY_ROWS(RUN)
 #undef RUN
 }
 
 void V_NAME(accumulate_digits)(const tq_codebook_tables *book, size_t dim, size_t rows,
                                const uint8_t *weights, size_t weight_stride, size_t n,
-                               const uint8_t *packed, size_t packed_stride, int32_t *sums,
-                               size_t sum_stride) {
+                               tq_code_rows packed, int32_t *sums, size_t sum_stride) {
     assert(dim % TQ_LANES == 0 && dim <= TQ_MAX_DIM && n <= DIGITS_MOST && rows <= TQ_DIGIT_ROWS &&
            book->digits != NULL);
 #define RUN(bits)                                                                                        \
-    accumulate_digits_of(book, bits, dim, rows, weights, weight_stride, n, packed, packed_stride, sums,  \
-                         sum_stride)
+    accumulate_digits_of(book, bits, dim, rows, weights, weight_stride, n, packed, sums, sum_stride)
     DIGITS_SWITCH(book->bits, RUN);
 #undef RUN
 }

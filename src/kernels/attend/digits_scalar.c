@@ -38,14 +38,14 @@ void tq_query_digits_scalar(const tq_codebook_tables *book, size_t dim, const fl
 }
 
 void tq_score_digits_scalar(const tq_codebook_tables *book, size_t dim, size_t rows, const void *queries,
-                            size_t query_stride, size_t n, const uint8_t *packed, size_t packed_stride,
-                            float *scores, size_t n_stride) {
+                            size_t query_stride, size_t n, tq_code_rows packed, float *scores,
+                            size_t n_stride) {
     const tq_digit_tables *digits = book->digits;
     const size_t room = tq_digit_room(dim);
     uint8_t codes[TQ_MAX_DIM];
     assert(dim % TQ_LANES == 0 && dim <= TQ_MAX_DIM);
     for (size_t t = 0; t < n; t++) {
-        tq_unpack_scalar(book, dim, packed + t * packed_stride, codes);
+        tq_unpack_scalar(book, dim, tq_row_at(packed, t), codes);
         for (size_t r = 0; r < rows; r++) {
             const void *row = (const uint8_t *)queries + r * query_stride;
             const int8_t *q = tq_query_digits_of(row);
@@ -89,13 +89,12 @@ float tq_weight_digits_scalar(size_t count, size_t n, const float *weights, cons
 
 void tq_accumulate_digits_scalar(const tq_codebook_tables *book, size_t dim, size_t rows,
                                  const uint8_t *weights, size_t weight_stride, size_t n,
-                                 const uint8_t *packed, size_t packed_stride, int32_t *sums,
-                                 size_t sum_stride) {
+                                 tq_code_rows packed, int32_t *sums, size_t sum_stride) {
     const tq_digit_tables *digits = book->digits;
     uint8_t codes[TQ_MAX_DIM];
     assert(dim % TQ_LANES == 0 && dim <= TQ_MAX_DIM);
     for (size_t t = 0; t < n; t++) {
-        tq_unpack_scalar(book, dim, packed + t * packed_stride, codes);
+        tq_unpack_scalar(book, dim, tq_row_at(packed, t), codes);
         for (size_t r = 0; r < rows; r++) {
             const int32_t w = weights[r * weight_stride + t];
             const int32_t w_low = weights[r * weight_stride + weight_stride / 2 + t];

@@ -97,11 +97,12 @@ V_INLINE digit_book digit_book_load(const tq_codebook_tables *book, const unsign
     return b;
 }
 
-/* Keys, n of them in a row. */
+/* Keys, n of them: where their codes lie, or a tile of their digits. */
 typedef struct digit_keys {
     const digit_book *book;
     size_t dim, n;
-    const uint8_t *rows;
+    tq_code_rows rows;
+    const uint8_t *tile;
     size_t stride;
 } digit_keys;
 

@@ -8,6 +8,8 @@
 #include "kernels/attend/digits_vec.h"
 #include "kernels/attend/fetch_vec.h"
 
+enum { KEYS_MOST = 8 }; /* of a block */
+
 /* Rows of queries as blocks of keys want them: the digits of V_BYTES fields of every row, then those of
  * the next, so that one pointer serves all rows. Rows that are not there are zeros. */
 typedef struct digit_rows {
@@ -50,11 +52,10 @@ V_INLINE void gather_heads(digit_rows *g, const unsigned bits, const unsigned n,
     }
 }
 
-/* The digits of V_BYTES codes of each half of a piece of key t. ready: rows are digits, by turns V_BYTES
- * high ones and, if there are any, as many low ones. */
-V_INLINE void key_digits(const digit_keys *k, const unsigned bits, const bool ready, size_t t,
+/* The digits of V_BYTES codes of each half of a piece of a key. ready: its row is digits, by turns
+ * V_BYTES high ones and, if there are any, as many low ones. */
+V_INLINE void key_digits(const digit_keys *k, const unsigned bits, const bool ready, const uint8_t *row,
                          size_t piece, size_t at, const bool whole, vb high[2], vb low[2]) {
-    const uint8_t *row = k->rows + t * k->stride;
     vb codes[2];
     if (!ready) digit_load(bits, k->dim, row, piece, at, whole, codes);
     V_FOR (odd, 2) {
@@ -65,14 +66,15 @@ V_INLINE void key_digits(const digit_keys *k, const unsigned bits, const bool re
     }
 }
 
-/* V_BYTES codes of each half of a piece, of n keys from key t on, times `q` queries. high: products of
- * high digits, low: those with one low digit. */
+/* V_BYTES codes of each half of a piece, of n keys, times `q` queries. high: products of high digits,
+ * low: those with one low digit. */
 V_INLINE void score_digits_step(const digit_keys *k, const digit_rows *g, const unsigned bits,
-                                const bool ready, const unsigned q, const unsigned n, size_t t,
-                                size_t piece, size_t at, const bool whole, vi *high, vi *low) {
+                                const bool ready, const unsigned q, const unsigned n,
+                                const uint8_t *const *rows, size_t piece, size_t at, const bool whole,
+                                vi *high, vi *low) {
     V_FOR (i, n) {
         vb keys[2], keys_low[2];
-        key_digits(k, bits, ready, t + i, piece, at, whole, keys, keys_low);
+        key_digits(k, bits, ready, rows[i], piece, at, whole, keys, keys_low);
         V_FOR (odd, 2) {
             const int8_t *query = g->digits + (piece + odd * TQ_DIGIT_HALF + at) * q * DIGITS_OF(bits);
             V_FOR (r, q) {
@@ -90,19 +92,22 @@ V_INLINE void score_digits_step(const digit_keys *k, const digit_rows *g, const 
 V_INLINE void score_digits_block(const digit_keys *k, const digit_rows *g, const unsigned bits,
                                  const bool ready, const unsigned q, const unsigned n, size_t t,
                                  float *scores, size_t n_stride) {
+    const uint8_t *rows[KEYS_MOST];
     vi high[V_SUMS], low[V_SUMS];
     float out[V_SUMS];
+    V_FOR (i, n)
+        rows[i] = ready ? k->tile + (t + i) * k->stride : tq_row_at(k->rows, t + i);
     V_FOR (i, V_SUMS) /* sums are taken by fours and more */
         high[i] = low[i] = v_sums_of(0);
     for (size_t piece = 0; piece < k->dim; piece += TQ_DIGIT_PIECE) {
         const size_t half = digits_in_half(bits, k->dim, piece);
         for (unsigned i = 0; !ready && i < n; i++)
-            fetch_ahead(k->rows + (t + i) * k->stride + piece * bits / 8, 16 * bits, k->stride);
+            fetch_ahead(k->rows, t + i, CODES_NEAR, piece * bits / 8, 16 * bits);
         for (size_t at = 0; at < (ready ? TQ_DIGIT_HALF : half); at += V_BYTES)
             if (ready || digits_whole(bits, k->dim, piece, at))
-                score_digits_step(k, g, bits, ready, q, n, t, piece, at, true, high, low);
+                score_digits_step(k, g, bits, ready, q, n, rows, piece, at, true, high, low);
             else
-                score_digits_step(k, g, bits, ready, q, n, t, piece, at, false, high, low);
+                score_digits_step(k, g, bits, ready, q, n, rows, piece, at, false, high, low);
     }
     if (bits > 4)
         V_FOR (i, q * n)
@@ -115,7 +120,9 @@ V_INLINE void score_digits_block(const digit_keys *k, const digit_rows *g, const
 V_INLINE void score_digits_rows(const digit_keys *k, const unsigned bits, const bool ready,
                                 const unsigned q, size_t rows, const uint8_t *queries,
                                 size_t query_stride, float *scores, size_t n_stride) {
-    const unsigned fit = V_SUMS / (q * DIGITS_OF(bits)), block = fit > 8 ? 8 : fit < 1 ? 1 : fit;
+    const unsigned fit = V_SUMS / (q * DIGITS_OF(bits)), block = fit > KEYS_MOST ? KEYS_MOST
+                                                                 : fit < 1       ? 1
+                                                                                 : fit;
     digit_rows g;
     size_t t = 0;
     g.rows = rows;
@@ -135,16 +142,17 @@ enum { KEY_TILE = 16384 };
 /* Codes to digits as key_digits() takes them. What lies behind a row's end is met by zeros of queries. */
 V_INLINE void fill_keys(const digit_keys *k, const unsigned bits, size_t n, uint8_t *tile,
                         size_t stride) {
-    for (size_t t = 0; t < n; t++)
+    for (size_t t = 0; t < n; t++) {
+        const uint8_t *row = tq_row_at(k->rows, t);
         for (size_t piece = 0; piece < k->dim; piece += TQ_DIGIT_PIECE) {
             const size_t half = digits_in_half(bits, k->dim, piece);
-            fetch_ahead(k->rows + t * k->stride + piece * bits / 8, 16 * bits, k->stride);
+            fetch_ahead(k->rows, t, CODES_NEAR, piece * bits / 8, 16 * bits);
             for (size_t at = 0; at < half; at += V_BYTES) {
                 vb high[2], low[2];
                 if (digits_whole(bits, k->dim, piece, at))
-                    key_digits(k, bits, false, t, piece, at, true, high, low);
+                    key_digits(k, bits, false, row, piece, at, true, high, low);
                 else
-                    key_digits(k, bits, false, t, piece, at, false, high, low);
+                    key_digits(k, bits, false, row, piece, at, false, high, low);
                 V_FOR (odd, 2) {
                     uint8_t *to =
                         tile + t * stride + (piece + odd * TQ_DIGIT_HALF + at) * DIGITS_OF(bits);
@@ -153,6 +161,7 @@ V_INLINE void fill_keys(const digit_keys *k, const unsigned bits, size_t n, uint
                 }
             }
         }
+    }
 }
 
 /* Not once more for every number of bits: a digit is a digit. */
@@ -176,9 +185,9 @@ V_INLINE void score_many_rows(digit_keys k, const unsigned bits, size_t rows, co
     const size_t stride = tq_digit_room(k.dim) * DIGITS_OF(bits), most = KEY_TILE / stride;
     _Alignas(64) uint8_t digits[KEY_TILE];
     if (k.dim % TQ_DIGIT_PIECE != 0) memset(digits, 0, sizeof digits);
-    for (size_t n; k.n > 0; k.n -= n, k.rows += n * k.stride, scores += n) {
+    for (size_t n; k.n > 0; k.n -= n, k.rows = tq_rows_from(k.rows, n), scores += n) {
         n = k.n < most ? k.n : most;
-        const digit_keys tile = {NULL, k.dim, n, digits, stride};
+        const digit_keys tile = {.dim = k.dim, .n = n, .tile = digits, .stride = stride};
         fill_keys(&k, bits, n, digits, stride);
         score_tile(&tile, bits > 4, rows, queries, query_stride, scores, n_stride);
     }
@@ -186,10 +195,9 @@ V_INLINE void score_many_rows(digit_keys k, const unsigned bits, size_t rows, co
 
 V_INLINE void score_digits_of(const tq_codebook_tables *book, const unsigned bits, size_t dim,
                               size_t rows, const uint8_t *queries, size_t query_stride, size_t n,
-                              const uint8_t *packed, size_t packed_stride, float *scores,
-                              size_t n_stride) {
+                              tq_code_rows packed, float *scores, size_t n_stride) {
     const digit_book b = digit_book_load(book, bits, V_KEY_BIAS);
-    const digit_keys k = {&b, dim, n, packed, packed_stride};
+    const digit_keys k = {&b, dim, n, packed, NULL, 0};
     if (rows > V_DIGIT_ROWS) {
         score_many_rows(k, bits, rows, queries, query_stride, scores, n_stride);
         return;
@@ -202,12 +210,11 @@ V_INLINE void score_digits_of(const tq_codebook_tables *book, const unsigned bit
 }
 
 void V_NAME(score_digits)(const tq_codebook_tables *book, size_t dim, size_t rows, const void *queries,
-                          size_t query_stride, size_t n, const uint8_t *packed, size_t packed_stride,
-                          float *scores, size_t n_stride) {
+                          size_t query_stride, size_t n, tq_code_rows packed, float *scores,
+                          size_t n_stride) {
     assert(dim % TQ_LANES == 0 && dim <= TQ_MAX_DIM && book->digits != NULL);
 #define RUN(bits)                                                                                        \
-    score_digits_of(book, bits, dim, rows, queries, query_stride, n, packed, packed_stride, scores,      \
-                    n_stride)
+    score_digits_of(book, bits, dim, rows, queries, query_stride, n, packed, scores, n_stride)
     DIGITS_SWITCH(book->bits, RUN);
 #undef RUN
 }

@@ -73,7 +73,7 @@ V_INLINE void store_key_tile(const digit_book *b, const unsigned bits, const vb 
 
 /* Of 16 keys those that are not there are the first once more: their scores are left out. */
 V_INLINE const uint8_t *key_at(const digit_keys *k, size_t i) {
-    return k->rows + (i < k->n ? i : 0) * k->stride;
+    return tq_row_at(k->rows, i < k->n ? i : 0);
 }
 
 /* Bytes of two codes are brought into order before they are taken apart: half of the shuffles. */
@@ -81,7 +81,7 @@ V_INLINE void fill_key_nibbles(const digit_keys *k, size_t piece, uint8_t *to) {
     vb x[TILE_ROWS];
     V_FOR (i, TILE_ROWS) {
         const uint8_t *from = key_at(k, i) + piece / 2;
-        fetch_ahead(from + (TILE_ROWS - CODES_NEAR) * k->stride, 64, k->stride);
+        fetch_ahead(k->rows, i, TILE_ROWS, piece / 2, 64);
         x[i] = v_bytes_at(from);
     }
     v_fours_transpose(x);
@@ -97,7 +97,7 @@ V_INLINE void fill_key_piece(const digit_keys *k, const unsigned bits, size_t pi
     V_FOR (i, TILE_ROWS) {
         const uint8_t *row = key_at(k, i);
         vb codes[2];
-        fetch_ahead(row + piece * bits / 8 + (TILE_ROWS - CODES_NEAR) * k->stride, 16 * bits, k->stride);
+        fetch_ahead(k->rows, i, TILE_ROWS, piece * bits / 8, 16 * bits);
         digit_load(bits, k->dim, row, piece, 0, whole, codes);
         x[0][i] = codes[0];
         x[1][i] = codes[1];
@@ -159,13 +159,13 @@ static __attribute__((noinline)) void score_keys(const key_tiles *tiles, const b
 #undef SCORE_TILE
 
 V_INLINE void score_tiles_of(const tq_codebook_tables *book, const unsigned bits, size_t dim, size_t rows,
-                             const uint8_t *queries, size_t query_stride, size_t n, const uint8_t *packed,
-                             size_t packed_stride, float *scores, size_t n_stride) {
+                             const uint8_t *queries, size_t query_stride, size_t n, tq_code_rows packed,
+                             float *scores, size_t n_stride) {
     const digit_book b = digit_book_load(book, bits, 0);
     key_tiles tiles;
     for (size_t t = 0; t < n; t += TILE_ROWS) {
         const size_t here = n - t < TILE_ROWS ? n - t : TILE_ROWS;
-        const digit_keys k = {&b, dim, here, packed + t * packed_stride, packed_stride};
+        const digit_keys k = {&b, dim, here, tq_rows_from(packed, t), NULL, 0};
         fill_keys(&k, bits, &tiles);
         score_keys(&tiles, bits > 4, tq_digit_room(dim), rows, queries, query_stride, here, scores + t,
                    n_stride);
@@ -174,22 +174,21 @@ V_INLINE void score_tiles_of(const tq_codebook_tables *book, const unsigned bits
 
 /* So many rows at a time that tiles hold; what is left, if that is few, goes to vectors. */
 void V_NAME(score_digits)(const tq_codebook_tables *book, size_t dim, size_t rows, const void *queries,
-                          size_t query_stride, size_t n, const uint8_t *packed, size_t packed_stride,
-                          float *scores, size_t n_stride) {
+                          size_t query_stride, size_t n, tq_code_rows packed, float *scores,
+                          size_t n_stride) {
     const uint8_t *q = queries;
     assert(dim % TQ_LANES == 0 && dim <= TQ_MAX_DIM && book->digits != NULL);
     for (size_t here; rows >= TILES_FROM;
          rows -= here, q += here * query_stride, scores += here * n_stride) {
         here = rows < BLOCK_ROWS ? rows : BLOCK_ROWS;
         v_tiles_begin(TILE_ROWS, here > TILE_ROWS ? here - TILE_ROWS : 1);
-#define RUN(bits)                                                                                        \
-    score_tiles_of(book, bits, dim, here, q, query_stride, n, packed, packed_stride, scores, n_stride)
+#define RUN(bits) score_tiles_of(book, bits, dim, here, q, query_stride, n, packed, scores, n_stride)
         DIGITS_SWITCH(book->bits, RUN);
 #undef RUN
         v_tiles_end();
     }
     if (rows > 0) V_FEWER(score_digits)
-    (book, dim, rows, q, query_stride, n, packed, packed_stride, scores, n_stride);
+    (book, dim, rows, q, query_stride, n, packed, scores, n_stride);
 }
 
 /* ---- sums of values: rows of weights times tiles of values' digits ---- */
@@ -255,8 +254,7 @@ V_INLINE void fill_rest(value_tile *tile, const unsigned bits, size_t n, size_t 
 
 V_INLINE void accumulate_tiles_of(const tq_codebook_tables *book, const unsigned bits, size_t dim,
                                   size_t rows, const uint8_t *weights, size_t weight_stride, size_t n,
-                                  const uint8_t *packed, size_t packed_stride, int32_t *sums,
-                                  size_t sum_stride) {
+                                  tq_code_rows packed, int32_t *sums, size_t sum_stride) {
     const digit_book b = digit_book_load(book, bits, 0);
     const size_t end = (n + 63) / 64 * 64;
     tile_weights w;
@@ -265,28 +263,26 @@ V_INLINE void accumulate_tiles_of(const tq_codebook_tables *book, const unsigned
     fill_rest(&tile, bits, n, end);
     for (size_t piece = 0; piece < dim; piece += TQ_DIGIT_PIECE) {
         if (digits_whole(bits, dim, piece, 0))
-            fill_values(&tile, &b, bits, dim, n, packed, packed_stride, piece, 0, true);
+            fill_values(&tile, &b, bits, dim, n, packed, piece, 0, true);
         else
-            fill_values(&tile, &b, bits, dim, n, packed, packed_stride, piece, 0, false);
+            fill_values(&tile, &b, bits, dim, n, packed, piece, 0, false);
         add_values(&tile, &w, bits > 4, rows, end, sums + piece, sum_stride);
     }
 }
 
 void V_NAME(accumulate_digits)(const tq_codebook_tables *book, size_t dim, size_t rows,
                                const uint8_t *weights, size_t weight_stride, size_t n,
-                               const uint8_t *packed, size_t packed_stride, int32_t *sums,
-                               size_t sum_stride) {
+                               tq_code_rows packed, int32_t *sums, size_t sum_stride) {
     assert(dim % TQ_LANES == 0 && dim <= TQ_MAX_DIM && n <= DIGITS_MOST && rows <= TQ_DIGIT_ROWS &&
            book->digits != NULL);
     if (rows < TILES_FROM) {
         V_FEWER(accumulate_digits)
-        (book, dim, rows, weights, weight_stride, n, packed, packed_stride, sums, sum_stride);
+        (book, dim, rows, weights, weight_stride, n, packed, sums, sum_stride);
         return;
     }
     v_tiles_begin(TILE_ROWS, rows > TILE_ROWS ? rows - TILE_ROWS : 1);
 #define RUN(bits)                                                                                        \
-    accumulate_tiles_of(book, bits, dim, rows, weights, weight_stride, n, packed, packed_stride, sums,   \
-                        sum_stride)
+    accumulate_tiles_of(book, bits, dim, rows, weights, weight_stride, n, packed, sums, sum_stride)
     DIGITS_SWITCH(book->bits, RUN);
 #undef RUN
     v_tiles_end();

@@ -15,22 +15,20 @@ typedef struct four_codes {
     vb codes[2][4];
 } four_codes;
 
-/* Of positions, of which there are n, those that are not there are the first once more, and weigh
- * nothing. */
-V_INLINE four_codes four_codes_of(const unsigned bits, size_t dim, const uint8_t *packed,
-                                  size_t packed_stride, size_t n, size_t piece, size_t at,
-                                  const bool whole) {
+/* Of four positions; those that are not there weigh nothing. */
+V_INLINE four_codes four_codes_of(const unsigned bits, size_t dim, tq_code_rows packed, size_t t,
+                                  size_t piece, size_t at, const bool whole) {
     four_codes c;
-    V_FOR (t, 4) {
-        const uint8_t *row = packed + (t < n ? t : 0) * packed_stride;
+    V_FOR (i, 4) {
+        const uint8_t *row = tq_row_at(packed, t + i);
         vb both[2];
         if (bits == 4 && whole) {
-            c.nibbles[t] = v_bytes_at(row + piece / 2 + at);
+            c.nibbles[i] = v_bytes_at(row + piece / 2 + at);
             continue;
         }
         digit_load(bits, dim, row, piece, at, whole, both);
-        c.codes[0][t] = both[0];
-        c.codes[1][t] = both[1];
+        c.codes[0][i] = both[0];
+        c.codes[1][i] = both[1];
     }
     return c;
 }
@@ -59,13 +57,11 @@ V_INLINE size_t value_tile_at(const unsigned bits, size_t part, size_t t) {
 }
 
 V_INLINE void fill_values(value_tile *tile, const digit_book *b, const unsigned bits, size_t dim,
-                          size_t n, const uint8_t *packed, size_t packed_stride, size_t piece, size_t at,
-                          const bool whole) {
+                          size_t n, tq_code_rows packed, size_t piece, size_t at, const bool whole) {
     for (size_t t = 0; t < n; t += 4) {
-        const four_codes codes =
-            four_codes_of(bits, dim, packed + t * packed_stride, packed_stride, n - t, piece, at, whole);
+        const four_codes codes = four_codes_of(bits, dim, packed, t, piece, at, whole);
         V_FOR (i, 4)
-            fetch_ahead(packed + (t + i) * packed_stride + piece * bits / 8, 16 * bits, packed_stride);
+            fetch_ahead(packed, t + i, CODES_NEAR, piece * bits / 8, 16 * bits);
         V_FOR (i, 8) {
             const vb code = four_interleaved(&codes, bits, whole, i / 4, i % 4);
             uint8_t *to = tile->digits + value_tile_at(bits, i, t);
