@@ -120,6 +120,8 @@ def distortion(c, e):
 
 DIGIT = 127                # the largest of a digit, so that two products of bytes fit in 16 bits
 LEADING = 128 * DIGIT      # the largest of two digits: 128 high + low, low from -64 to 63
+WORD = 1023                # the largest of a word: 1024 times that and TQ_QUERY_WORD fit in 32 bits
+WORD_BITS = range(5, 7)    # formats whose error words add less than 1 % to
 ROUNDING_MOST = 0.0025     # of a format's error: what one digit may add for normally distributed values
 ONE_DIGIT_BITS = range(2, 5)  # formats whose error one digit adds less than 1 % to
 
@@ -170,9 +172,23 @@ def integers(bits):
     return list(whole), unit, left / own
 
 
+def words(bits):
+    """As integers(), of words: fewer bits than two digits, and one product where these take three."""
+    c = lloyd_max(bits)
+    own, mass = distortion(c, edges(c)), [2.0 * cell[0] for cell in cells(c)]
+    whole = [round(x * WORD / c[-1]) for x in c]
+    left, unit = rounding(whole, c, mass)
+    return whole, unit, left / own
+
+
 def split(whole):
     high = (whole + 64) // 128
     return high, whole - 128 * high
+
+
+def signed_bytes(whole):
+    """The high byte of 16 bits, and the low one as a signed number."""
+    return whole >> 8, (whole & 255) - 256 * (whole >> 7 & 1)
 
 
 def digits():
@@ -188,6 +204,13 @@ def digits():
             out += signed(f"v2_high_{bits}", high + tuple(-x for x in high), note)
             out += signed(f"v2_low_{bits}", low + tuple(-x for x in low), "and in 128th of it")
         out += [f"#define v2_unit_{bits} {hexfloat(unit if bits in ONE_DIGIT_BITS else 128.0 * unit)}"]
+        if bits in WORD_BITS:
+            whole, unit, added = words(bits)
+            high, low = zip(*(signed_bytes(x) for x in whole + [-x for x in whole]))
+            note = f"the same of 11 bits, in v2_word_unit_{bits}; {100.0 * added:.1e} % of error: high bytes"
+            out += signed(f"v2_word_high_{bits}", high, note)
+            out += signed(f"v2_word_low_{bits}", low, "and low ones")
+            out += [f"#define v2_word_unit_{bits} {hexfloat(unit)}"]
     return "\n".join(out) + "\n"
 
 
@@ -331,6 +354,8 @@ def report():
     print("bits  digits  what whole numbers add to the distortion")
     for bits in V2_BITS:
         print(f"{bits:4d}  {1 if bits in ONE_DIGIT_BITS else 2:6d}  {100.0 * integers(bits)[2]:.2e} %")
+    for bits in WORD_BITS:
+        print(f"{bits:4d}    word  {100.0 * words(bits)[2]:.2e} %")
 
 
 def main():

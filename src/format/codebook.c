@@ -15,14 +15,19 @@
     }
 
 #define ONE_DIGIT(bits)                                                                                  \
-    static const tq_digit_tables v2_digits_##bits = {v2_unit_##bits, v2_high_##bits, NULL}
+    static const tq_digit_tables v2_digits_##bits = {.unit = v2_unit_##bits, .high = v2_high_##bits}
 #define TWO_DIGITS(bits)                                                                                 \
-    static const tq_digit_tables v2_digits_##bits = {v2_unit_##bits, v2_high_##bits, v2_low_##bits}
+    static const tq_digit_tables v2_digits_##bits = {                                                    \
+        .unit = v2_unit_##bits, .high = v2_high_##bits, .low = v2_low_##bits}
+#define TWO_DIGITS_OR_WORDS(bits)                                                                        \
+    static const tq_digit_tables v2_digits_##bits = {v2_unit_##bits,      v2_high_##bits,                \
+                                                     v2_low_##bits,       v2_word_unit_##bits,           \
+                                                     v2_word_high_##bits, v2_word_low_##bits}
 ONE_DIGIT(2);
 ONE_DIGIT(3);
 ONE_DIGIT(4);
-TWO_DIGITS(5);
-TWO_DIGITS(6);
+TWO_DIGITS_OR_WORDS(5);
+TWO_DIGITS_OR_WORDS(6);
 TWO_DIGITS(7);
 TWO_DIGITS(8);
 

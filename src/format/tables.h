@@ -26,6 +26,10 @@ typedef struct tq_digit_tables {
     float unit;
     const signed char *high; /* [2^bits], and at least [16]: repeated; by stored code */
     const signed char *low;  /* likewise; NULL: one digit */
+    /* What keys take instead, as words of 11 bits: centroid = word_unit * word, by bytes of 16 bits.
+     * NULL: they take digits. */
+    float word_unit;
+    const signed char *word_high, *word_low; /* [2^bits] */
 } tq_digit_tables;
 
 /* A codebook as kernels read it. `levels` is indexed by the stored code. */

@@ -30,6 +30,16 @@ static double unit_of(const tq_codebook_tables *book) {
     return (double)book->digits->unit / (book->digits->low == NULL ? 1.0 : 128.0);
 }
 
+/* The same of what keys take. */
+static int key_of(const tq_codebook_tables *book, unsigned code) {
+    const tq_digit_tables *d = book->digits;
+    if (!tq_takes_words(book)) return whole_of(book, code);
+    return (int16_t)((uint16_t)d->word_high[code] << 8 | (uint8_t)d->word_low[code]);
+}
+static double key_unit(const tq_codebook_tables *book) {
+    return tq_takes_words(book) ? (double)book->digits->word_unit : unit_of(book);
+}
+
 /* Calls one_case for each v2 book, copied to the edge of its pages. */
 static void each_book(run *r, const tq_kernels *kernel,
                       void (*one_case)(run *, const tq_kernels *, const tq_codebook_tables *, size_t dim),
@@ -75,15 +85,21 @@ static void query_case(run *r, const tq_kernels *kernel, const tq_codebook_table
     tq_query_head head;
     memcpy(&head, row, sizeof head);
     const int8_t *digits = (const int8_t *)row + sizeof head;
-    const double unit = (double)book->digits->unit, step = (double)head.factor / unit;
+    const double unit = (double)(tq_takes_words(book) ? book->digits->word_unit : book->digits->unit);
+    const double step = (double)head.factor / unit;
     int sums[2] = {0};
     for (size_t i = 0; i < dim && !isnan(head.factor); i++) {
         const size_t place = tq_digit_place(book->bits, dim, i);
         const int high = digits[place], low = count == 2 ? digits[room + place] : 0;
         const double tiny = head.factor == 0.0f ? (double)TQ_DIGIT_LEAST : 0.0;
-        sums[0] += high;
-        sums[1] += low;
-        run_expect_near(r, step * (count == 2 ? 128 * high + low : high), (double)x[i],
+        if (!tq_takes_words(book)) {
+            sums[0] += high;
+            sums[1] += low;
+        }
+        const int whole = tq_takes_words(book) ? 256 * high + (uint8_t)low
+                          : count == 2         ? 128 * high + low
+                                               : high;
+        run_expect_near(r, step * whole, (double)x[i],
                         0.50001 * step + (double)fabsf(x[i]) * 1e-6 + tiny);
     }
     run_expect_index(r, (size_t)(sums[0] + (1 << 20)), (size_t)(head.sums[0] + (1 << 20)));
@@ -126,15 +142,14 @@ static void draw_codes(run *r, digit_data *d, const tq_codebook_tables *book, si
 static void expect_product(run *r, const digit_data *d, const tq_codebook_tables *book, size_t row,
                            const uint8_t *codes, float got) {
     const float *q = d->queries + row * d->dim;
-    const double most = digits_of(book) == 1 ? TQ_QUERY_ONE : TQ_QUERY_TWO;
-    const double step = (double)largest(q, d->dim) / most, unit = unit_of(book);
+    const double step = (double)largest(q, d->dim) / tq_query_most(book), unit = key_unit(book);
     double want = 0, slack = 1e-30;
     for (size_t i = 0; i < d->dim; i++) {
         const double level = (double)book->levels[codes[i]];
-        const double off = fabs(level - unit * whole_of(book, codes[i]));
+        const double off = fabs(level - unit * key_of(book, codes[i]));
         want += (double)q[i] * level;
         slack += 0.501 * step * fabs(level) + off * ((double)fabsf(q[i]) + step);
-        if (digits_of(book) == 2) slack += 64.0 * 64.0 * step * unit;
+        if (digits_of(book) == 2 && !tq_takes_words(book)) slack += 64.0 * 64.0 * step * unit;
         slack += 1e-6 * fabs((double)q[i] * level);
     }
     run_expect_near(r, (double)got, want, slack);

@@ -3,6 +3,8 @@
 #ifndef TQ_KERNELS_DIGITS_H
 #define TQ_KERNELS_DIGITS_H
 
+#include <stdbool.h>
+
 #include "format/planes.h"
 #include "kernels/kernels.h"
 
@@ -30,23 +32,26 @@ static inline size_t tq_sum_place(unsigned bits, size_t dim, size_t i) {
     return place - in + in % 16 / 4 * 16 + in / 16 * 4 + in % 4;
 }
 
-/* How a row of queries begins; digits [1 or 2][room] follow, as many as the centroids have. */
+/* How a row of queries begins; digits [1 or 2][room] follow, as many as the centroids have, or bytes
+ * [2][room] of words: the high ones, and the low ones. */
 typedef struct tq_query_head {
     float
         factor; /* times the integer product: the score but for the key's norm; NaN: it was not finite */
-    int32_t sums[2]; /* of the high digits, and of the low ones */
+    int32_t sums[2]; /* of the high digits, and of the low ones; 0 of words */
     int32_t unused[13];
 } tq_query_head;
 
 /* Rows of weights whose products are summed up at once, at most. */
 enum { TQ_DIGIT_ROWS = 32 };
 
-/* Largest numbers: queries in one digit and in two, weights in one and in two. Digits of queries are
- * signed, 128 high + low with low from -64 to 63. Those of weights are not: one has 8 bits, two have 7.
+/* Largest numbers: queries in one digit, in two and in words, weights in one and in two. Digits of
+ * queries are signed, 128 high + low with low from -64 to 63. Those of weights are not: one has 8 bits,
+ * two have 7.
  */
 enum {
     TQ_QUERY_ONE = 127,
     TQ_QUERY_TWO = 127 * 128,
+    TQ_QUERY_WORD = 2047,
     TQ_WEIGHT_ONE = 255,
     TQ_WEIGHT_TWO = 127 * 128 + 127
 };
@@ -60,6 +65,15 @@ static inline size_t tq_query_bytes(size_t dim) {
 
 static inline const int8_t *tq_query_digits_of(const void *row) {
     return (const int8_t *)((const tq_query_head *)row + 1);
+}
+
+/* Whether products with keys are of words. */
+static inline bool tq_takes_words(const tq_codebook_tables *book) {
+    return book->digits->word_high != NULL;
+}
+
+static inline int tq_query_most(const tq_codebook_tables *book) {
+    return tq_takes_words(book) ? TQ_QUERY_WORD : book->digits->low != NULL ? TQ_QUERY_TWO : TQ_QUERY_ONE;
 }
 
 /* A whole number to its high digit and its low one. */

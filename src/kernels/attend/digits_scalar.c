@@ -11,8 +11,9 @@
 
 void tq_query_digits_scalar(const tq_codebook_tables *book, size_t dim, const float *query, void *row) {
     const tq_digit_tables *digits = book->digits;
+    const bool words = tq_takes_words(book);
     const size_t room = tq_digit_room(dim), count = digits->low == NULL ? 1 : 2;
-    const float most = digits->low == NULL ? TQ_QUERY_ONE : TQ_QUERY_TWO;
+    const float most = (float)tq_query_most(book);
     tq_query_head head = {0};
     int8_t *to = (int8_t *)row + sizeof head;
     float top = 0.0f;
@@ -23,10 +24,15 @@ void tq_query_digits_scalar(const tq_codebook_tables *book, size_t dim, const fl
     }
     if (top >= TQ_DIGIT_LEAST && !isnan(head.factor)) {
         const float up = most / top;
-        head.factor = top / most * digits->unit;
+        head.factor = top / most * (words ? digits->word_unit : digits->unit);
         for (size_t i = 0; i < dim; i++) {
             int high = (int)rintf(query[i] * up), low = 0;
             const size_t place = tq_digit_place(book->bits, dim, i);
+            if (words) {
+                to[room + place] = (int8_t)(uint8_t)high;
+                to[place] = (int8_t)((high + 32768) / 256 - 128);
+                continue;
+            }
             if (count == 2) tq_query_split(high, &high, &low);
             to[place] = (int8_t)high;
             if (count == 2) to[room + place] = (int8_t)low;
@@ -35,6 +41,10 @@ void tq_query_digits_scalar(const tq_codebook_tables *book, size_t dim, const fl
         }
     }
     memcpy(row, &head, sizeof head);
+}
+
+static int32_t word_of(int high, int low) {
+    return 256 * high + (uint8_t)low;
 }
 
 void tq_score_digits_scalar(const tq_codebook_tables *book, size_t dim, size_t rows, const void *queries,
@@ -53,7 +63,10 @@ void tq_score_digits_scalar(const tq_codebook_tables *book, size_t dim, size_t r
             for (size_t i = 0; i < dim; i++) {
                 const size_t place = tq_digit_place(book->bits, dim, i);
                 const int32_t high = digits->high[codes[i]];
-                if (digits->low == NULL)
+                if (tq_takes_words(book))
+                    sum += word_of(q[place], q[room + place]) *
+                           word_of(digits->word_high[codes[i]], digits->word_low[codes[i]]);
+                else if (digits->low == NULL)
                     sum += q[place] * high;
                 else
                     sum +=

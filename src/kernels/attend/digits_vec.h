@@ -97,6 +97,18 @@ V_INLINE digit_book digit_book_load(const tq_codebook_tables *book, const unsign
     return b;
 }
 
+/* Whether products with keys are of words, as tq_takes_words() says. */
+#define KEY_WORDS(bits) ((bits) == 5 || (bits) == 6)
+
+/* The digits of keys, or the bytes of their words. */
+V_INLINE digit_book key_book_load(const tq_codebook_tables *book, const unsigned bits, int bias) {
+    digit_book b;
+    if (!KEY_WORDS(bits)) return digit_book_load(book, bits, bias);
+    b.high = v_digit_table_load(book->digits->word_high, bits, 0);
+    b.low = v_digit_table_load(book->digits->word_low, bits, 0);
+    return b;
+}
+
 /* Keys, n of them: where their codes lie, or a tile of their digits. */
 typedef struct digit_keys {
     const digit_book *book;

@@ -10,6 +10,9 @@
 
 enum { KEYS_MOST = 8 }; /* of a block */
 
+/* Sums of a product: of high digits, and of those with one low digit. */
+#define KEY_SUMS(bits) ((bits) > 6 ? 2u : 1u)
+
 /* Rows of queries as blocks of keys want them: the digits of V_BYTES fields of every row, then those of
  * the next, so that one pointer serves all rows. Rows that are not there are zeros. */
 typedef struct digit_rows {
@@ -22,13 +25,30 @@ typedef struct digit_rows {
 /* Sums go by modulo 2^32. */
 V_INLINE uint32_t score_bias(const tq_query_head *head, const unsigned bits) {
     const uint32_t high = (uint32_t)head->sums[0], low = (uint32_t)head->sums[1];
+    if (KEY_WORDS(bits)) return 0;
     return V_KEY_BIAS * (bits <= 4 ? high : 128 * high + high + low);
+}
+
+/* The words of a row that is there, in the order of keys' words. */
+V_INLINE void gather_words(const int8_t *high, const int8_t *low, int8_t *to) {
+    const vb from_low = v_bytes_at(low), from_high = v_bytes_at(high);
+    v_bytes_store_all((uint8_t *)to, v_words_first(from_low, from_high));
+    v_bytes_store_all((uint8_t *)to + V_BYTES, v_words_last(from_low, from_high));
 }
 
 V_INLINE void gather_digits(digit_rows *g, const unsigned bits, const unsigned q, size_t dim,
                             const uint8_t *queries, size_t query_stride) {
     const size_t room = tq_digit_room(dim), row_bytes = DIGITS_OF(bits) * V_BYTES;
-    for (unsigned r = 0; r < q; r++)
+    for (unsigned r = 0; KEY_WORDS(bits) && r < q; r++) {
+        const int8_t *from = tq_query_digits_of(queries + r * query_stride);
+        int8_t *to = g->digits + r * row_bytes;
+        for (size_t place = 0; place < room; place += V_BYTES, to += q * row_bytes)
+            if (r < g->rows)
+                gather_words(from + place, from + room + place, to);
+            else
+                memset(to, 0, row_bytes);
+    }
+    for (unsigned r = 0; !KEY_WORDS(bits) && r < q; r++)
         for (unsigned d = 0; d < DIGITS_OF(bits); d++) {
             int8_t *to = g->digits + r * row_bytes + d * V_BYTES;
             const int8_t *from = tq_query_digits_of(queries + r * query_stride) + d * room;
@@ -52,8 +72,9 @@ V_INLINE void gather_heads(digit_rows *g, const unsigned bits, const unsigned n,
     }
 }
 
-/* The digits of V_BYTES codes of each half of a piece of a key. ready: its row is digits, by turns
- * V_BYTES high ones and, if there are any, as many low ones. */
+/* The digits of V_BYTES codes of each half of a piece of a key, or their words: the first half of them
+ * and the second. ready: its row is what this gives, by turns V_BYTES high ones and, if there are any, as
+ * many low ones. */
 V_INLINE void key_digits(const digit_keys *k, const unsigned bits, const bool ready, const uint8_t *row,
                          size_t piece, size_t at, const bool whole, vb high[2], vb low[2]) {
     vb codes[2];
@@ -63,6 +84,11 @@ V_INLINE void key_digits(const digit_keys *k, const unsigned bits, const bool re
         high[odd] = ready ? v_bytes_at(digits) : v_digits(&k->book->high, bits, codes[odd]);
         if (bits > 4)
             low[odd] = ready ? v_bytes_at(digits + V_BYTES) : v_digits(&k->book->low, bits, codes[odd]);
+        if (KEY_WORDS(bits) && !ready) {
+            const vb first = v_words_first(low[odd], high[odd]);
+            low[odd] = v_words_last(low[odd], high[odd]);
+            high[odd] = first;
+        }
     }
 }
 
@@ -80,6 +106,11 @@ V_INLINE void score_digits_step(const digit_keys *k, const digit_rows *g, const 
             V_FOR (r, q) {
                 const vb digit = v_bytes_at(query + DIGITS_OF(bits) * r * V_BYTES);
                 vi *h = &high[r * n + i], *l = &low[r * n + i];
+                if (KEY_WORDS(bits)) {
+                    *h = v_dot_words(*h, keys[odd], digit);
+                    *h = v_dot_words(*h, keys_low[odd], v_bytes_at(query + (2 * r + 1) * V_BYTES));
+                    continue;
+                }
                 *h = v_dot_key(*h, keys[odd], digit);
                 if (bits <= 4) continue;
                 *l = v_dot_key(*l, keys_low[odd], digit);
@@ -109,7 +140,7 @@ V_INLINE void score_digits_block(const digit_keys *k, const digit_rows *g, const
             else
                 score_digits_step(k, g, bits, ready, q, n, rows, piece, at, false, high, low);
     }
-    if (bits > 4)
+    if (KEY_SUMS(bits) == 2)
         V_FOR (i, q * n)
             high[i] = v_sums_join(high[i], low[i]);
     v_sums_scaled(high, q * n, g->bias, g->factors, out);
@@ -120,9 +151,9 @@ V_INLINE void score_digits_block(const digit_keys *k, const digit_rows *g, const
 V_INLINE void score_digits_rows(const digit_keys *k, const unsigned bits, const bool ready,
                                 const unsigned q, size_t rows, const uint8_t *queries,
                                 size_t query_stride, float *scores, size_t n_stride) {
-    const unsigned fit = V_SUMS / (q * DIGITS_OF(bits)), block = fit > KEYS_MOST ? KEYS_MOST
-                                                                 : fit < 1       ? 1
-                                                                                 : fit;
+    const unsigned fit = V_SUMS / (q * KEY_SUMS(bits)), block = fit > KEYS_MOST ? KEYS_MOST
+                                                                : fit < 1       ? 1
+                                                                                : fit;
     digit_rows g;
     size_t t = 0;
     g.rows = rows;
@@ -165,18 +196,22 @@ V_INLINE void fill_keys(const digit_keys *k, const unsigned bits, size_t n, uint
 }
 
 /* Not once more for every number of bits: a digit is a digit. */
-static __attribute__((noinline)) void score_tile(const digit_keys *k, const bool two, size_t rows,
+static __attribute__((noinline)) void score_tile(const digit_keys *k, const unsigned bits, size_t rows,
                                                  const uint8_t *queries, size_t query_stride,
                                                  float *scores, size_t n_stride) {
     for (size_t r = 0; r < rows; r += V_DIGIT_ROWS) {
         const size_t here = rows - r < V_DIGIT_ROWS ? rows - r : V_DIGIT_ROWS;
         const uint8_t *query = queries + r * query_stride;
-        if (two)
-            score_digits_rows(k, 5, true, V_DIGIT_ROWS, here, query, query_stride, scores + r * n_stride,
-                              n_stride);
+#define TILE(like)                                                                                       \
+    score_digits_rows(k, like, true, V_DIGIT_ROWS, here, query, query_stride, scores + r * n_stride,     \
+                      n_stride)
+        if (KEY_WORDS(bits))
+            TILE(6);
+        else if (bits > 4)
+            TILE(8);
         else
-            score_digits_rows(k, 4, true, V_DIGIT_ROWS, here, query, query_stride, scores + r * n_stride,
-                              n_stride);
+            TILE(4);
+#undef TILE
     }
 }
 
@@ -189,14 +224,14 @@ V_INLINE void score_many_rows(digit_keys k, const unsigned bits, size_t rows, co
         n = k.n < most ? k.n : most;
         const digit_keys tile = {.dim = k.dim, .n = n, .tile = digits, .stride = stride};
         fill_keys(&k, bits, n, digits, stride);
-        score_tile(&tile, bits > 4, rows, queries, query_stride, scores, n_stride);
+        score_tile(&tile, bits, rows, queries, query_stride, scores, n_stride);
     }
 }
 
 V_INLINE void score_digits_of(const tq_codebook_tables *book, const unsigned bits, size_t dim,
                               size_t rows, const uint8_t *queries, size_t query_stride, size_t n,
                               tq_code_rows packed, float *scores, size_t n_stride) {
-    const digit_book b = digit_book_load(book, bits, V_KEY_BIAS);
+    const digit_book b = key_book_load(book, bits, V_KEY_BIAS);
     const digit_keys k = {&b, dim, n, packed, NULL, 0};
     if (rows > V_DIGIT_ROWS) {
         score_many_rows(k, bits, rows, queries, query_stride, scores, n_stride);

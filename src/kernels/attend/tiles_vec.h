@@ -172,17 +172,20 @@ V_INLINE void score_tiles_of(const tq_codebook_tables *book, const unsigned bits
     }
 }
 
-/* So many rows at a time that tiles hold; what is left, if that is few, goes to vectors. */
+/* So many rows at a time that tiles hold; what is left, if that is few, goes to vectors, and so do words,
+ * which tiles do not multiply. */
 void V_NAME(score_digits)(const tq_codebook_tables *book, size_t dim, size_t rows, const void *queries,
                           size_t query_stride, size_t n, tq_code_rows packed, float *scores,
                           size_t n_stride) {
     const uint8_t *q = queries;
     assert(dim % TQ_LANES == 0 && dim <= TQ_MAX_DIM && book->digits != NULL);
-    for (size_t here; rows >= TILES_FROM;
+    for (size_t here; rows >= TILES_FROM && !tq_takes_words(book);
          rows -= here, q += here * query_stride, scores += here * n_stride) {
         here = rows < BLOCK_ROWS ? rows : BLOCK_ROWS;
         v_tiles_begin(TILE_ROWS, here > TILE_ROWS ? here - TILE_ROWS : 1);
-#define RUN(bits) score_tiles_of(book, bits, dim, here, q, query_stride, n, packed, scores, n_stride)
+#define RUN(bits)                                                                                        \
+    if (!KEY_WORDS(bits))                                                                                \
+    score_tiles_of(book, bits, dim, here, q, query_stride, n, packed, scores, n_stride)
         DIGITS_SWITCH(book->bits, RUN);
 #undef RUN
         v_tiles_end();

@@ -29,13 +29,16 @@ static float largest_of(size_t n, const float *x) {
     return v_fold(zeros) == 0.0f ? v_most(lanes) : NAN;
 }
 
-/* Digits of a query's whole numbers. */
+/* How a query's whole numbers are taken apart: one digit, two, or the bytes of words. */
+typedef enum query_parts { ONE_DIGIT, TWO_DIGITS, WORDS } query_parts;
+
 typedef struct query_split {
     vu high, low; /* modulo 2^32 */
 } query_split;
 
-V_INLINE query_split split_whole(const size_t count, vu whole) {
-    if (count == 1) return (query_split){whole, v_setu(0)};
+V_INLINE query_split split_whole(const query_parts parts, vu whole) {
+    if (parts == ONE_DIGIT) return (query_split){whole, v_setu(0)};
+    if (parts == WORDS) return (query_split){v_shr(whole, 8), whole}; /* the lowest eight bits count */
     /* as if numbers were not below 0 */
     const vu high = v_subu(v_shr(v_addu(whole, v_setu(64 + (1 << 20))), 7), v_setu(1 << 13));
     return (query_split){high, v_subu(whole, v_shl(high, 7))};
@@ -81,35 +84,38 @@ static int32_t sum_of(vu lanes) {
     return (int32_t)sum;
 }
 
-/* A query times `up` as digits, and their sums. */
-static void take_query(unsigned bits, size_t dim, const size_t count, const float *query, float up,
+/* A query times `up` as digits and their sums, or as words. */
+static void take_query(unsigned bits, size_t dim, const query_parts parts, const float *query, float up,
                        int8_t *to, int32_t sums[2]) {
     vu high[TQ_MAX_DIM / TQ_LANES], low[TQ_MAX_DIM / TQ_LANES];
     vu highs = v_setu(0), lows = v_setu(0);
     size_t i = 0;
     do { /* dim is not 0; compilers do not know */
         const query_split s =
-            split_whole(count, whole_of(v_mul(v_load(query + i * TQ_LANES), v_set(up))));
+            split_whole(parts, whole_of(v_mul(v_load(query + i * TQ_LANES), v_set(up))));
         high[i] = s.high;
         low[i] = s.low;
         highs = v_addu(highs, s.high);
         lows = v_addu(lows, s.low);
     } while (++i < dim / TQ_LANES);
     place_digits(bits, dim, high, to);
-    if (count == 2) place_digits(bits, dim, low, to + tq_digit_room(dim));
+    if (parts != ONE_DIGIT) place_digits(bits, dim, low, to + tq_digit_room(dim));
+    if (parts == WORDS) return;
     sums[0] = sum_of(highs);
     sums[1] = sum_of(lows);
 }
 
 void V_NAME(query_digits)(const tq_codebook_tables *book, size_t dim, const float *query, void *row) {
-    const size_t count = book->digits->low == NULL ? 1 : 2;
-    const float most = count == 1 ? TQ_QUERY_ONE : TQ_QUERY_TWO, top = largest_of(dim, query);
+    const bool words = tq_takes_words(book);
+    const query_parts parts = words ? WORDS : book->digits->low == NULL ? ONE_DIGIT : TWO_DIGITS;
+    const float most = (float)tq_query_most(book), top = largest_of(dim, query);
     tq_query_head head = {0};
     int8_t *to = (int8_t *)row + sizeof head;
     assert(dim % TQ_LANES == 0 && dim <= TQ_MAX_DIM);
-    memset(to, 0, count * tq_digit_room(dim));
-    if (!(top < TQ_DIGIT_LEAST)) head.factor = top / most * book->digits->unit;
-    if (top >= TQ_DIGIT_LEAST) take_query(book->bits, dim, count, query, most / top, to, head.sums);
+    memset(to, 0, (parts == ONE_DIGIT ? 1 : 2) * tq_digit_room(dim));
+    if (!(top < TQ_DIGIT_LEAST))
+        head.factor = top / most * (words ? book->digits->word_unit : book->digits->unit);
+    if (top >= TQ_DIGIT_LEAST) take_query(book->bits, dim, parts, query, most / top, to, head.sums);
     memcpy(row, &head, sizeof head);
 }
 

@@ -95,6 +95,13 @@ V_INLINE vb v_digits(const v_digit_table *t, const unsigned bits, vb code) {
 V_INLINE vi v_sums_of(int32_t x) {
     return _mm256_set1_epi32(x);
 }
+/* Low bytes and high ones to words: of the first eight of every 16 bytes, and of the others. */
+V_INLINE vb v_words_first(vb low, vb high) {
+    return _mm256_unpacklo_epi8(low, high);
+}
+V_INLINE vb v_words_last(vb low, vb high) {
+    return _mm256_unpackhi_epi8(low, high);
+}
 V_INLINE vi v_sums_join(vi high, vi low) {
     return _mm256_add_epi32(_mm256_slli_epi32(high, 7), low);
 }

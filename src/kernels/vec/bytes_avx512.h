@@ -94,6 +94,16 @@ V_INLINE vi v_sums_of(int32_t x) {
 V_INLINE vi v_dot_bytes(vi acc, vb x, vb y) {
     return _mm512_dpbusd_epi32(acc, x, y);
 }
+V_INLINE vi v_dot_words(vi acc, vb x, vb y) {
+    return _mm512_dpwssd_epi32(acc, x, y);
+}
+/* Low bytes and high ones to words: of the first eight of every 16 bytes, and of the others. */
+V_INLINE vb v_words_first(vb low, vb high) {
+    return _mm512_unpacklo_epi8(low, high);
+}
+V_INLINE vb v_words_last(vb low, vb high) {
+    return _mm512_unpackhi_epi8(low, high);
+}
 V_INLINE vi v_sums_join(vi high, vi low) {
     return _mm512_add_epi32(_mm512_slli_epi32(high, 7), low);
 }

@@ -89,6 +89,18 @@ V_INLINE vb v_digits(const v_digit_table *t, const unsigned bits, vb code) {
 V_INLINE vi v_sums_of(int32_t x) {
     return vdupq_n_s32(x);
 }
+/* acc + the products of words, in pairs. */
+V_INLINE vi v_dot_words(vi acc, vb x, vb y) {
+    const int16x8_t a = vreinterpretq_s16_u8(x), b = vreinterpretq_s16_u8(y);
+    return vmlal_high_s16(vmlal_s16(acc, vget_low_s16(a), vget_low_s16(b)), a, b);
+}
+/* Low bytes and high ones to words: of the first eight, and of the others. */
+V_INLINE vb v_words_first(vb low, vb high) {
+    return vzip1q_u8(low, high);
+}
+V_INLINE vb v_words_last(vb low, vb high) {
+    return vzip2q_u8(low, high);
+}
 V_INLINE vi v_sums_join(vi high, vi low) {
     return vaddq_s32(vshlq_n_s32(high, 7), low);
 }

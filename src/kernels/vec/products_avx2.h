@@ -15,6 +15,11 @@ V_INLINE vi v_dot_key(vi acc, vb key, vb query) {
     return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
+/* acc + the products of words, in pairs. */
+V_INLINE vi v_dot_words(vi acc, vb x, vb y) {
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(x, y));
+}
+
 /* acc + the products of four positions' weights and values' digits. Weights of 8 bits would saturate:
  * positions are taken two by two in 16 bits. */
 typedef struct v_weight {

@@ -9,6 +9,10 @@ V_INLINE vi v_dot_bytes(vi acc, vb x, vb y) {
     return _mm256_dpbusd_avx_epi32(acc, x, y);
 }
 
+V_INLINE vi v_dot_words(vi acc, vb x, vb y) {
+    return _mm256_dpwssd_avx_epi32(acc, x, y);
+}
+
 #include "kernels/vec/products_vnni.h"
 
 #endif

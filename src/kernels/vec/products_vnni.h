@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Products of bytes by VNNI: four of them are added up in one instruction, v_dot_bytes(), unsigned by
- * signed. Centroid digits of keys carry a bias. Behind the bytes of a level. */
+ * signed, or two of words, v_dot_words(). Centroid digits of keys carry a bias. Behind the bytes of a
+ * level. */
 #ifndef TQ_KERNELS_VEC_PRODUCTS_H
 #define TQ_KERNELS_VEC_PRODUCTS_H
 

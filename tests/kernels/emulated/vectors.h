@@ -128,6 +128,29 @@ V_INLINE vi v_dot_bytes(vi acc, vb x, vb y) {
         acc.w[i / 4] += (uint32_t)(x.b[i] * (int8_t)y.b[i]);
     return acc;
 }
+/* Words are pairs of bytes within 16 of them, as unpacking gives them. */
+V_INLINE vb words_of(vb low, vb high, unsigned first) {
+    vb to;
+    V_FOR (i, 64) {
+        const unsigned from = i / 16 * 16 + first + i % 16 / 2;
+        to.b[i] = i % 2 == 0 ? low.b[from] : high.b[from];
+    }
+    return to;
+}
+V_INLINE vb v_words_first(vb low, vb high) {
+    return words_of(low, high, 0);
+}
+V_INLINE vb v_words_last(vb low, vb high) {
+    return words_of(low, high, 8);
+}
+V_INLINE vi v_dot_words(vi acc, vb x, vb y) {
+    V_FOR (i, 32) {
+        const int a = (int8_t)x.b[2 * i + 1] * 256 + x.b[2 * i],
+                  b = (int8_t)y.b[2 * i + 1] * 256 + y.b[2 * i];
+        acc.w[i / 2] += (uint32_t)(a * b);
+    }
+    return acc;
+}
 V_INLINE vi v_sums_join(vi high, vi low) {
     V_FOR (i, 16)
         low.w[i] += high.w[i] << 7;
