@@ -13,6 +13,7 @@ typedef struct cli_attend_case {
     tq_format k, v;
     uint32_t heads, kv_heads, dim;
     size_t positions, queries;
+    size_t page_rows; /* positions of a page, of which they lie in random order; 0: no pages */
     tq_arithmetic arithmetic;
     size_t threads;
     const tq_parallel *parallel; /* NULL: one thread */
@@ -21,7 +22,7 @@ typedef struct cli_attend_case {
 /* What was asked for; 0 or NULL where the choice is left to the list. */
 typedef struct cli_attend_filter {
     const tq_format *k, *v;
-    size_t heads, kv_heads, dim, positions, queries;
+    size_t heads, kv_heads, dim, positions, queries, page_rows;
     tq_arithmetic arithmetic;
     size_t samples;
     tq_isa isa;
@@ -55,11 +56,13 @@ int cli_attend_run(const cli_attend_case *c, size_t samples, cli_attend_result *
 /* Runs and prints all rows. CLI_DONE, or CLI_FAILED or CLI_MISUSE after a message. */
 int cli_bench_attend(const cli_attend_filter *filter, bool as_json);
 
-/* Keys or values, [G][T] vectors each. */
+/* Keys or values, [G][T] vectors each; and where there are pages, the pool of them that is attended to.
+ */
 typedef struct cli_attend_side {
     tq_codec codec;
     size_t code_bytes, norm_bytes; /* of a vector */
     uint8_t *codes, *norms;
+    uint8_t *pool_codes, *pool_norms; /* [pages][G][page_rows] */
 } cli_attend_side;
 
 typedef struct cli_attend_data {
@@ -69,7 +72,8 @@ typedef struct cli_attend_data {
     float *q, *out; /* [H][n][D] */
     void *workspace;
     size_t workspace_bytes;
-    void *f16; /* as many bytes as float16 keys and values have; what is in them does not matter */
+    int32_t *pages; /* NULL: there are none */
+    void *f16;      /* as many bytes as float16 keys and values have; what is in them does not matter */
     size_t f16_bytes;
 } cli_attend_data;
 

@@ -53,10 +53,54 @@ static int side_begin(cli_attend_side *side, tq_format format, const cli_attend_
     return side->codes && side->norms ? CLI_DONE : cli_out_of_memory();
 }
 
-static int make_view(const cli_attend_side *side, const cli_attend_case *c, tq_view *view) {
-    const size_t rows = c->kv_heads * c->positions;
-    return cli_check(NULL, tq_view_codes(view, &side->codec, c->kv_heads, c->positions, side->codes,
-                                         rows * side->code_bytes, side->norms, rows * side->norm_bytes));
+static size_t pages_of(const cli_attend_case *c) {
+    return (c->positions - 1) / c->page_rows + 1;
+}
+
+/* Pages in random order. */
+static int shuffle_pages(cli_attend_data *data, const cli_attend_case *c) {
+    const size_t n = pages_of(c);
+    uint64_t state = 1;
+    data->pages = calloc(n, sizeof *data->pages);
+    if (!data->pages) return cli_out_of_memory();
+    for (size_t i = 0; i < n; i++) {
+        state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        const size_t other = (size_t)(state >> 33) % (i + 1);
+        data->pages[i] = data->pages[other];
+        data->pages[other] = (int32_t)i;
+    }
+    return CLI_DONE;
+}
+
+/* Rows of `bytes` [G][T] to their places in the pool. */
+static void scatter(const cli_attend_data *data, const cli_attend_case *c, size_t bytes,
+                    const uint8_t *rows, uint8_t *pool) {
+    for (size_t g = 0; g < c->kv_heads; g++)
+        for (size_t t = 0; t < c->positions; t++) {
+            const size_t page = (size_t)data->pages[t / c->page_rows];
+            const size_t to = (page * c->kv_heads + g) * c->page_rows + t % c->page_rows;
+            memcpy(pool + to * bytes, rows + (g * c->positions + t) * bytes, bytes);
+        }
+}
+
+static int fill_pool(const cli_attend_data *data, const cli_attend_case *c, cli_attend_side *side) {
+    const size_t rows = pages_of(c) * c->kv_heads * c->page_rows;
+    side->pool_codes = room(rows * side->code_bytes);
+    side->pool_norms = room(rows * side->norm_bytes);
+    if (!side->pool_codes || !side->pool_norms) return cli_out_of_memory();
+    scatter(data, c, side->code_bytes, side->codes, side->pool_codes);
+    scatter(data, c, side->norm_bytes, side->norms, side->pool_norms);
+    return CLI_DONE;
+}
+
+static int make_view(const cli_attend_side *side, const cli_attend_case *c, const int32_t *pages,
+                     tq_view *view) {
+    const size_t slots = pages ? pages_of(c) * c->page_rows : c->positions, rows = c->kv_heads * slots;
+    tq_status status = tq_view_codes(view, &side->codec, c->kv_heads, slots,
+                                     pages ? side->pool_codes : side->codes, rows * side->code_bytes,
+                                     pages ? side->pool_norms : side->norms, rows * side->norm_bytes);
+    if (status == TQ_OK && pages) status = tq_view_paged(view, pages, pages_of(c), c->page_rows);
+    return cli_check(NULL, status);
 }
 
 static int fill(cli_attend_data *data, const cli_attend_case *c) {
@@ -87,8 +131,13 @@ static int ready_call(cli_attend_data *data, const cli_attend_case *c) {
                                          .arithmetic = c->arithmetic,
                                          .parallel = c->parallel};
     data->segment.length = c->positions;
-    TRY(make_view(&data->k, c, &data->segment.k));
-    TRY(make_view(&data->v, c, &data->segment.v));
+    if (c->page_rows > 0) {
+        TRY(shuffle_pages(data, c));
+        TRY(fill_pool(data, c, &data->k));
+        TRY(fill_pool(data, c, &data->v));
+    }
+    TRY(make_view(&data->k, c, data->pages, &data->segment.k));
+    TRY(make_view(&data->v, c, data->pages, &data->segment.v));
     TRY(cli_check(NULL,
                   tq_attention_workspace(&data->params, &data->segment, 1, &data->workspace_bytes)));
     data->workspace = room(data->workspace_bytes);
@@ -109,10 +158,14 @@ int cli_attend_data_begin(cli_attend_data *data, const cli_attend_case *c) {
 }
 
 void cli_attend_data_free(cli_attend_data *data) {
-    free(data->k.codes);
-    free(data->k.norms);
-    free(data->v.codes);
-    free(data->v.norms);
+    cli_attend_side *const sides[] = {&data->k, &data->v};
+    for (size_t i = 0; i < 2; i++) {
+        free(sides[i]->codes);
+        free(sides[i]->norms);
+        free(sides[i]->pool_codes);
+        free(sides[i]->pool_norms);
+    }
+    free(data->pages);
     free(data->q);
     free(data->out);
     free(data->workspace);

@@ -79,6 +79,7 @@ static size_t list(const cli_attend_filter *f, cli_attend_case *cases) {
                                        .dim = (uint32_t)chosen[s].dim,
                                        .positions = f->positions ? f->positions : lengths[t],
                                        .queries = f->queries ? f->queries : 1,
+                                       .page_rows = f->page_rows,
                                        .threads = f->threads,
                                        .parallel = f->parallel};
             n += add_formats(f, c, cases + n);
@@ -122,6 +123,7 @@ static const cli_column columns[] = {
     {"dim", "D", "%zu"},
     {"positions", "T", "%zu"},
     {"queries", "n", "%zu"},
+    {"page_rows", NULL, "%zu"},
     {"arithmetic", "in", NULL},
     {"isa", NULL, NULL},
     {"threads", NULL, "%zu"},
@@ -152,6 +154,7 @@ static void add_row(cli_grid *grid, const cli_attend_case *c, const cli_attend_r
                               {.number = c->dim},
                               {.number = (double)c->positions},
                               {.number = (double)c->queries},
+                              {.number = (double)c->page_rows},
                               {.text = cli_arithmetic_name(c->arithmetic)},
                               {.text = tq_isa_name(isa)},
                               {.number = (double)c->threads},
@@ -201,5 +204,6 @@ int cli_bench_attend(const cli_attend_filter *f, bool as_json) {
     printf("# tqkv %s, %s, %zu thread%s; f16 floor: reading float16 keys and values once; share: that "
            "over us\n",
            tq_version(), tq_isa_name(f->isa), f->threads, f->threads == 1 ? "" : "s");
+    if (f->page_rows > 0) printf("# in pages of %zu positions, in random order\n", f->page_rows);
     return cli_grid_print(&grid);
 }

@@ -26,6 +26,7 @@ enum {
     KV_HEADS,
     POSITIONS,
     QUERIES,
+    PAGE_ROWS,
     DEVICE,
     ACCURACY,
     ARITHMETIC,
@@ -33,7 +34,7 @@ enum {
     N_OPTIONS
 };
 enum { DEFAULT_SAMPLES = 31, MAX_SAMPLES = 100000, MIN_DIM = 32, MAX_DIM = 1024 };
-enum { MAX_HEADS = 1024, MAX_POSITIONS = 1 << 24, MAX_QUERIES = 4096 };
+enum { MAX_HEADS = 1024, MAX_POSITIONS = 1 << 24, MAX_QUERIES = 4096, MAX_PAGE_ROWS = 4096 };
 
 typedef struct request {
     cli_bench_filter filter; /* points into this */
@@ -65,7 +66,7 @@ static bool is_of_all(int option) {
 /* What only --op attend has, and what it has not. */
 static int take_attend(request *want, const cli_option *options) {
     static const int theirs[] = {SET, DOMAIN},
-                     ours[] = {V_FORMAT, HEADS, KV_HEADS, POSITIONS, QUERIES, ARITHMETIC};
+                     ours[] = {V_FORMAT, HEADS, KV_HEADS, POSITIONS, QUERIES, PAGE_ROWS, ARITHMETIC};
     const bool attend = wants_attend(want);
     for (size_t i = 0; !attend && i < sizeof ours / sizeof ours[0]; i++)
         if (options[ours[i]].given && !(on_device(want) && is_of_all(ours[i])))
@@ -81,12 +82,13 @@ static int take_attend(request *want, const cli_option *options) {
     TRY(cli_take_count(&options[KV_HEADS], 1, MAX_HEADS, &want->attend.kv_heads));
     TRY(cli_take_arithmetic(&options[ARITHMETIC], &want->attend.arithmetic));
     TRY(cli_take_count(&options[POSITIONS], 1, MAX_POSITIONS, &want->attend.positions));
+    TRY(cli_take_count(&options[PAGE_ROWS], 1, MAX_PAGE_ROWS, &want->attend.page_rows));
     return cli_take_count(&options[QUERIES], 1, MAX_QUERIES, &want->attend.queries);
 }
 
 /* What is the CPU's alone. */
 static int take_device(const request *want, const cli_option *options) {
-    static const int cpus[] = {SET, THREADS, ISA, ARITHMETIC};
+    static const int cpus[] = {SET, THREADS, ISA, ARITHMETIC, PAGE_ROWS};
     for (size_t i = 0; i < sizeof cpus / sizeof cpus[0]; i++)
         if (options[cpus[i]].given)
             return cli_misuse("--%s does nothing with --device cuda", options[cpus[i]].name);
@@ -235,6 +237,8 @@ static const cli_option_spec specs[N_OPTIONS] = {
     [KV_HEADS] = {"kv-heads", 0, "G", "attend: KV heads (default 8)"},
     [POSITIONS] = {"positions", 0, "T", "attend: cached positions"},
     [QUERIES] = {"queries", 0, "N", "attend: the last N ask (default 1)"},
+    [PAGE_ROWS] = {"page-rows", 0, "N",
+                   "attend: positions of a page, in random order (default: no pages)"},
     [DEVICE] = CLI_DEVICE_SPEC,
     [ACCURACY] = CLI_ACCURACY_SPEC,
     [ARITHMETIC] = {"arithmetic", 0, "float|integer|default", "attend: of products with codes"},

@@ -48,21 +48,22 @@ extern "C" {
 /** How products of queries and weights with codes are formed; either way results do not depend on the
  * machine. The default goes by format and heads alone, not by the machine or by how many queries are
  * asked at once: it is integers where a decode step takes less time with them, both on AVX2 and on
- * processors with the dot product of bytes (docs/performance.md). These are formats of 2 to 4 bits (1.2
- * to 1.9 times as fast), and those of 5 to 8 where H/G is at most 8 (1.0 to 1.6 times). Float is faster
- * for many queries on those of 5 to 8 on AVX2 (1.0 to 1.5 times), and on AVX-512 without VNNI.
+ * processors with the dot product of bytes (docs/performance.md). These are keys of 2 to 6 bits and
+ * values of 2 to 4 (1.4 to 2.8 times as fast), and the others where H/G is at most 8 (1.0 to 1.6 times).
+ * Float is faster for many queries on keys of 7 and 8 bits and values of 5 to 8 on AVX2 (1.0 to 1.5
+ * times), and on AVX-512 without VNNI.
  *
  * Integers have no bound but beside the format's own error: the square of what they change in an output
  * is below 1 % of the square of that, on Gaussian keys and values with scores of deviation 1, 3 and 9
- * (0.8 % seen with tq4, 0.3 % with others) and on a language model's (0.9 %). Whether the two add up or
- * cancel is chance: over a layer's heads together the error became 1 % smaller to 2 % larger. Attention
- * much sharper than that, or queries that lie along a few axes of the rotated domain, have more (4 % and
- * 12 % seen with tq4). The sums of products are exact, so that they are the same on every instruction
- * set. */
+ * (0.7 % seen with tq4, 0.2 % with others) and on a language model's (0.6 % and 0.2 %, in the worst head
+ * 0.9 % and 0.4 %; docs/performance.md has the table). Whether the two add up or cancel is chance: in all
+ * heads of a layer together the error became 0.3 % smaller to 0.5 % larger. Attention much sharper than
+ * that, or queries that lie along a few axes of the rotated domain, have more (4 % and 12 % seen with
+ * tq4). The sums of products are exact, so that they are the same on every instruction set. */
 typedef enum tq_arithmetic {
     TQ_ARITHMETIC_DEFAULT = 0, /**< integer or float by format and H/G, as above */
     TQ_ARITHMETIC_FLOAT = 1,   /**< float32, bounded as above */
-    TQ_ARITHMETIC_INTEGER = 2, /**< whole numbers of 8 bits or two times 7, of codes in v2 formats; all
+    TQ_ARITHMETIC_INTEGER = 2, /**< whole numbers of 8, 11 or twice 7 bits, of codes in v2 formats; all
                                   else is as in float32: dense vectors, v1 formats, masks, the softmax */
 } tq_arithmetic;
 

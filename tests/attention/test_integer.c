@@ -152,29 +152,38 @@ static void adds_little_to_the_formats_error(void **state) {
     }
 }
 
-/* Integers for tq2 to tq4, and where at most 8 heads share a KV head for the others too: the same bits as
- * when they are asked for by name. */
+typedef enum choice { ALL_FLOAT, KEYS_INTEGER, ALL_INTEGER } choice;
+
+/* What the default does, by the bits it gives. */
+static void expect_choice(tensors *x, tq_format k, tq_format v, size_t rows, choice expected) {
+    static float out[3][QUERIES];
+    const tq_segment segment = {.length = T,
+                                .k = view_of(k, x->k, x->k_codes, x->k_norms),
+                                .v = view_of(v, x->v, x->v_codes, x->v_norms)};
+    const size_t bytes = rows * D * sizeof(float);
+    for (int how = TQ_ARITHMETIC_DEFAULT; how <= TQ_ARITHMETIC_INTEGER; how++) {
+        attend_by(x, &segment, 0, rows, 1, 1.0f / sqrtf(D), (tq_arithmetic)how);
+        memcpy(out[how], x->out, bytes);
+    }
+    assert_memory_not_equal(out[TQ_ARITHMETIC_FLOAT], out[TQ_ARITHMETIC_INTEGER], bytes);
+    const bool floats = memcmp(out[TQ_ARITHMETIC_DEFAULT], out[TQ_ARITHMETIC_FLOAT], bytes) == 0;
+    const bool integers = memcmp(out[TQ_ARITHMETIC_DEFAULT], out[TQ_ARITHMETIC_INTEGER], bytes) == 0;
+    assert_int_equal(floats ? ALL_FLOAT : integers ? ALL_INTEGER : KEYS_INTEGER, expected);
+}
+
+/* Where more than 8 heads share a KV head, integers are for keys of 2 to 6 bits and values of 2 to 4. */
 static void the_default_goes_by_format_and_heads(void **state) {
     (void)state;
     static tensors x;
-    static float out[3][QUERIES];
     draw_tensors(&x, 7);
-    for (size_t i = 0; i < N_FORMATS; i++) {
-        const tq_segment segment = {.length = T,
-                                    .k = view_of(formats[i], x.k, x.k_codes, x.k_norms),
-                                    .v = view_of(formats[i], x.v, x.v_codes, x.v_norms)};
+    for (size_t i = 0; i < N_FORMATS; i++)
         for (size_t rows = 1; rows <= H; rows++) {
-            const bool integers = formats[i] <= TQ_TQ4 || rows <= 8;
-            const size_t bytes = rows * D * sizeof(float);
-            for (int how = TQ_ARITHMETIC_DEFAULT; how <= TQ_ARITHMETIC_INTEGER; how++) {
-                attend_by(&x, &segment, 0, rows, 1, 1.0f / sqrtf(D), (tq_arithmetic)how);
-                memcpy(out[how], x.out, bytes);
-            }
-            assert_memory_equal(out[TQ_ARITHMETIC_DEFAULT],
-                                out[integers ? TQ_ARITHMETIC_INTEGER : TQ_ARITHMETIC_FLOAT], bytes);
-            assert_memory_not_equal(out[TQ_ARITHMETIC_FLOAT], out[TQ_ARITHMETIC_INTEGER], bytes);
+            const choice many = formats[i] <= TQ_TQ4   ? ALL_INTEGER
+                                : formats[i] <= TQ_TQ6 ? KEYS_INTEGER
+                                                       : ALL_FLOAT;
+            expect_choice(&x, formats[i], formats[i], rows, rows <= 8 ? ALL_INTEGER : many);
         }
-    }
+    expect_choice(&x, TQ_TQ6, TQ_TQ4, H, ALL_INTEGER);
 }
 
 /* The choice does not depend on how many queries are asked at once, so that as long as positions are not

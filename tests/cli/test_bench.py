@@ -10,9 +10,8 @@ from support import TQKV, CommandTest, main
 
 KEYS = ["op", "format", "dim", "domain", "set", "set_bytes", "isa", "threads", "ns_per_row", "gb_per_s",
         "limit", "limit_gb_per_s", "share", "spread", "samples", "version"]
-ATTEND_KEYS = ["op", "format", "v_format", "heads", "kv_heads", "dim", "positions", "queries", "arithmetic", "isa", "threads",
-               "us",
-               "kv_bytes", "f16_bytes", "read_gb_per_s", "f16_floor_us", "share_f16_floor", "spread", "flops",
+ATTEND_KEYS = ["op", "format", "v_format", "heads", "kv_heads", "dim", "positions", "queries", "page_rows", "arithmetic",
+               "isa", "threads", "us", "kv_bytes", "f16_bytes", "read_gb_per_s", "f16_floor_us", "share_f16_floor", "spread", "flops",
                "fma_peak_gflops", "share_fma", "error", "samples", "version"]
 COMPARE = os.path.join(os.environ["TQKV_SOURCE"], "bench", "compare")
 
@@ -183,6 +182,19 @@ class Attend(CommandTest):
         row = self.row("--format", "tq4", "--heads", "1", "--kv-heads", "1", "--dim", "64", "--positions", "1")
         self.assertEqual((row["flops"], row["queries"]), (4 * 64, 1))
 
+    def test_pages_in_random_order(self):
+        """Each row is checked against what was encoded before pages scattered it."""
+        for arithmetic in ("float", "integer"):
+            for page_rows in (1, 7, 64):
+                with self.subTest(arithmetic=arithmetic, page_rows=page_rows):
+                    (row,) = self.rows("--format", "tq6", "--v-format", "tq4", "--heads", "4", "--kv-heads", "2",
+                                       "--dim", "64", "--positions", "199", "--page-rows", str(page_rows),
+                                       "--arithmetic", arithmetic, samples=1)
+                    self.assertEqual(row["page_rows"], page_rows)
+        text = self.tqkv("bench", "--op", "attend", "--format", "tq4", "--positions", "64", "--samples", "1",
+                         "--page-rows", "16")
+        self.assertEqual(text.splitlines()[1], "# in pages of 16 positions, in random order")
+
     def test_levels(self):
         for isa in [x["isa"] for x in self.json("kernels")["levels"] if x["available"]]:
             row = self.row("--isa", isa, "--format", "tq5", "--dim", "96", "--positions", "50", samples=1)
@@ -237,13 +249,14 @@ class Attend(CommandTest):
                                                                      "--kv-heads", "1024")),
                 ("--queries: 0 is not from 1", ("--queries", "0")),
                 ("--queries: 11 are more than the 10 positions", ("--queries", "11", "--positions", "10")),
+                ("--page-rows: 0 is not from 1 to 4096", ("--page-rows", "0")),
                 ("--dim: head_dim 100", ("--dim", "100")),
                 ("--dim: head_dim 128: tq4-v1 serves", ("--format", "tq4-v1", "--dim", "128")),
                 ("--set does not belong to --op attend", ("--set", "l2")),
                 ("--domain does not belong to --op attend", ("--domain", "rotated"))):
             with self.subTest(options=options):
                 self.refused(2, pattern, "bench", "--op", "attend", *options)
-        for option in ("--heads", "--kv-heads", "--positions", "--queries", "--v-format"):
+        for option in ("--heads", "--kv-heads", "--positions", "--queries", "--page-rows", "--v-format"):
             for op in ((), ("--op", "decode")):
                 self.refused(2, f"{option} belongs to --op attend", "bench", *op, option, "4")
 
