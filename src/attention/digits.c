@@ -75,7 +75,8 @@ static float take_single(const chunk *c, float *weights, uint8_t *digits, float 
     float apart = 0.0f, before = 0.0f; /* squares of what was added by itself, in digits of this top */
     for (;;) {
         uint32_t squares;
-        const float top = c->kernels->weight_digits(1, c->n, weights, c->scales, digits, NULL, &squares);
+        const float top = c->kernels->weight_digits(1, c->n, weights, c->scales, digits,
+                                                    digits + WEIGHT_STRIDE / 2, &squares);
         if (!(top >= TQ_DIGIT_LEAST)) return top;
         if (apart > 0.0f) apart *= before / top * (before / top);
         if (!is_sharp(c, weights, (float)squares + apart)) return top;

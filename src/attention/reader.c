@@ -238,7 +238,7 @@ tq_code_rows tq_view_rows(const tq_view_reader *s, size_t head, size_t first, si
     place at = walk_on(&w, there);
     const uint8_t *base = data_at(s, head, at);
     assert(n <= TQ_ATTEND_CHUNK);
-    if (at.run == there && there >= (n + 3) / 4 * 4) { /* all that kernels may read */
+    if (at.run == there && n % 4 == 0) {
         if (offsets->stride != stride) fill_even(offsets, stride);
         return (tq_code_rows){base, offsets->of};
     }
@@ -253,6 +253,8 @@ tq_code_rows tq_view_rows(const tq_view_reader *s, size_t head, size_t first, si
     }
     for (size_t i = there; i < wanted; i++)
         offsets->of[i] = offsets->of[there - 1];
+    for (size_t i = n; i % 4 != 0; i++) /* what fills a four is read: not what nobody sees */
+        offsets->of[i] = offsets->of[n - 1];
     return (tq_code_rows){base, offsets->of};
 }
 

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * Nothing is read but rows in use: each lies in a memory page of its own, and all others are unreadable.
  */
+#define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
+#include <string.h>
+#include <sys/mman.h>
+
 #include "call.h"
 #include "draw.h"
 #include "model.h"
@@ -61,6 +65,55 @@ static void pages_alone(void **state) {
     worst_print("pages alone", &w);
 }
 
+enum { D = 128, T = 64, PAGE = 4096 };
+
+/* Rows of codes, each at the start of a memory page; those from `end` on cannot be read. */
+static void *rows_open(const tq_codec *codec, const uint8_t *norms, size_t end, tq_view *view) {
+    uint8_t *rows = mmap(NULL, T * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(rows != MAP_FAILED);
+    memset(rows, 0x5a, T * PAGE);
+    assert_int_equal(tq_view_codes(view, codec, 1, T, rows, T * PAGE, norms, 2 * T), TQ_OK);
+    view->row_stride = PAGE;
+    view->head_stride = 0;
+    assert_int_equal(mprotect(rows + end * PAGE, (T - end) * PAGE, PROT_NONE), 0);
+    return rows;
+}
+
+static void attend_up_to(tq_format format, size_t end, tq_arithmetic arithmetic) {
+    static float q[D] = {1}, out[D];
+    static uint8_t norms[2 * T];
+    const tq_codec codec = {.format = format, .head_dim = D};
+    const tq_attention_params params = {.size = sizeof params,
+                                        .n_heads = 1,
+                                        .n_kv_heads = 1,
+                                        .head_dim = D,
+                                        .n_queries = 1,
+                                        .query_end = end,
+                                        .scale = 1.0f,
+                                        .arithmetic = arithmetic};
+    tq_segment segment = {.length = T};
+    for (size_t i = 0; i < T; i++)
+        norms[2 * i + 1] = 0x3c; /* 1 */
+    void *k = rows_open(&codec, norms, end, &segment.k), *v = rows_open(&codec, norms, end, &segment.v);
+    edge e = workspace_new(&params, &segment, 1, 0);
+    assert_int_equal(tq_attention(&params, &segment, 1, q, D, out, D, NULL, 0, e.data, e.size), TQ_OK);
+    edge_free(&e);
+    munmap(k, T * PAGE);
+    munmap(v, T * PAGE);
+}
+
+/* Positions behind the last query's are not read either, though they are the segment's: others may be
+ * writing them. Kernels of integers take four positions at once: every end within a four is tried. */
+static void unseen_rows(void **state) {
+    static const tq_format formats[] = {TQ_TQ2, TQ_TQ3, TQ_TQ4, TQ_TQ5, TQ_TQ6, TQ_TQ7, TQ_TQ8};
+    (void)state;
+    for (size_t f = 0; f < sizeof formats / sizeof *formats; f++)
+        for (size_t end = 32; end <= 36; end++) {
+            attend_up_to(formats[f], end, TQ_ARITHMETIC_FLOAT);
+            attend_up_to(formats[f], end, TQ_ARITHMETIC_INTEGER);
+        }
+}
+
 /* Queries that a tile may round up, on arrays that end at unreadable pages as all of a scene's do. */
 static void any_count_of_queries(void **state) {
     (void)state;
@@ -80,6 +133,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_alone),
         cmocka_unit_test(pages_alone),
+        cmocka_unit_test(unseen_rows),
         cmocka_unit_test(any_count_of_queries),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -280,6 +280,7 @@ static size_t even_rows(const uintptr_t *offsets, size_t n, size_t *stride) {
     *stride = n > 1 ? offsets[1] - offsets[0] : 0;
     while (run < n && *stride <= PTRDIFF_MAX && offsets[run] - offsets[run - 1] == *stride)
         run++;
+    if (run == 1) *stride = 0; /* to lower addresses there is none */
     return run;
 }
 
