@@ -204,6 +204,8 @@ int cli_bench_attend(const cli_attend_filter *f, bool as_json) {
     printf("# tqkv %s, %s, %zu thread%s; f16 floor: reading float16 keys and values once; share: that "
            "over us\n",
            tq_version(), tq_isa_name(f->isa), f->threads, f->threads == 1 ? "" : "s");
-    if (f->page_rows > 0) printf("# in pages of %zu positions, in random order\n", f->page_rows);
+    if (f->page_rows > 0)
+        printf("# in pages of %zu position%s, which lie in random order\n", f->page_rows,
+               f->page_rows == 1 ? "" : "s");
     return cli_grid_print(&grid);
 }

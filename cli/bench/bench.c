@@ -238,7 +238,7 @@ static const cli_option_spec specs[N_OPTIONS] = {
     [POSITIONS] = {"positions", 0, "T", "attend: cached positions"},
     [QUERIES] = {"queries", 0, "N", "attend: the last N ask (default 1)"},
     [PAGE_ROWS] = {"page-rows", 0, "N",
-                   "attend: positions of a page, in random order (default: no pages)"},
+                   "attend: positions a page; pages lie in random order (default: none)"},
     [DEVICE] = CLI_DEVICE_SPEC,
     [ACCURACY] = CLI_ACCURACY_SPEC,
     [ARITHMETIC] = {"arithmetic", 0, "float|integer|default", "attend: of products with codes"},

@@ -8,8 +8,9 @@
  * An engine plans once for a kind of layer (tq_attention_plan()) and runs for every layer and step, all
  * sequences in one call (tq_attention_run()). tq_attention() is both for one sequence, for tools and
  * tests; tq_cache_attend() (cache.h) the same on a cache. Every sequence gives the same bits alone, in
- * any batch, on any number of threads and on every level of instruction sets (cpu.h); lse alone takes a
- * logarithm from libm, and may differ in its last bit from one libm to another.
+ * any batch, wherever its rows lie (an array, a ring, pages, blocks), on any number of threads and on
+ * every level of instruction sets (cpu.h); lse alone takes a logarithm from libm, and may differ in its
+ * last bit from one libm to another.
  *
  * Accuracy class: bounded, against float64 on the decoded cache, where products are formed in float32:
  * all but those with codes that tq_arithmetic has in integers. For a row that sees T positions let
@@ -47,11 +48,11 @@ extern "C" {
 
 /** How products of queries and weights with codes are formed; either way results do not depend on the
  * machine. The default goes by format and heads alone, not by the machine or by how many queries are
- * asked at once: it is integers where a decode step takes less time with them, both on AVX2 and on
- * processors with the dot product of bytes (docs/performance.md). These are keys of 2 to 6 bits and
- * values of 2 to 4 (1.4 to 2.8 times as fast), and the others where H/G is at most 8 (1.0 to 1.6 times).
- * Float is faster for many queries on keys of 7 and 8 bits and values of 5 to 8 on AVX2 (1.0 to 1.5
- * times), and on AVX-512 without VNNI.
+ * asked at once, and for keys and values apart: it is integers where a decode step takes less time with
+ * them, both on AVX2 and on processors with the dot product of bytes (docs/performance.md). These are
+ * keys of 2 to 6 bits and values of 2 to 4 (1.4 to 2.8 times as fast), and the others where H/G is at
+ * most 8 (1.0 to 1.6 times). Float is faster for many queries on keys of 7 and 8 bits and values of 5 to
+ * 8 on AVX2 (1.0 to 1.5 times), and on AVX-512 without VNNI.
  *
  * Integers have no bound but beside the format's own error: the square of what they change in an output
  * is below 1 % of the square of that, on Gaussian keys and values with scores of deviation 1, 3 and 9
@@ -157,7 +158,8 @@ typedef struct tq_attention_batch {
                                  tq_view_paged() makes without a table; pages, n_pages, capacity, length
                                  and first_position are not looked at */
     const int32_t *block_tables;
-    size_t table_stride;          /**< entries of a row, enough for each length (TQ_E_POSITION) */
+    size_t table_stride;          /**< entries of a row, enough for each length (TQ_E_POSITION);
+                                       those behind it are not looked at */
     const int32_t *lengths;       /**< [n_sequences] positions; the queries are the newest of them */
     const int32_t *centre_tables; /**< keys with a centre per stretch: [n_sequences] rows of
                                        centre_table_stride entries, number j the centre of stretch j among

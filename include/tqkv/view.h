@@ -59,9 +59,11 @@ typedef struct tq_view {
     const int32_t *pages; /**< block table; NULL: no pages */
     size_t n_pages;       /**< entries of pages or blocks; at least capacity / page_rows, rounded up */
     size_t page_rows;     /**< positions that a page or block holds */
-    size_t page_stride;   /**< of data, in bytes, from a page to the next; 0: side by side */
+    size_t page_stride;   /**< of data, in bytes, from a page to the next, which do not overlap
+                               (TQ_E_STRIDE); 0: side by side, be heads or positions outermost in one */
     size_t norm_page_stride;
-    size_t pool_pages; /**< pages that data holds: entries of pages are not negative and lie below it */
+    size_t pool_pages; /**< pages that data holds: all entries of pages that capacity takes, also those
+                            behind the length, are not negative and lie below it (TQ_E_POSITION) */
     const void *const *blocks;      /**< [n_pages] in place of data, data_bytes being there in each; NULL:
                                        none. Not together with pages (TQ_E_POSITION) */
     const void *const *norm_blocks; /**< codes: [n_pages] in place of norms, n_norms in each */

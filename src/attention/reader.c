@@ -75,19 +75,33 @@ typedef struct extent {
     size_t *row_stride, *head_stride, *page_stride;
 } extent;
 
-/* Fills the strides in, and checks that the last piece ends within n elements. */
+/* A page's stride where none is given: whichever of heads and rows is outermost. */
+static bool page_stride_of(const extent *e, size_t *stride) {
+    size_t heads, rows;
+    if (!tq_size_mul(e->heads, *e->head_stride, &heads) || !tq_size_mul(e->rows, *e->row_stride, &rows))
+        return false;
+    *stride = heads > rows ? heads : rows;
+    return true;
+}
+
+/* Fills the strides in, and checks that pages do not overlap and the last piece ends within n elements.
+ */
 static tq_status check_extent(const char *name, extent e, size_t n) {
     size_t end = e.length;
     if (*e.row_stride == 0) *e.row_stride = e.length;
     const bool sized = (*e.head_stride != 0 || tq_size_mul(e.rows, *e.row_stride, e.head_stride)) &&
-                       (*e.page_stride != 0 || tq_size_mul(e.heads, *e.head_stride, e.page_stride));
-    if (!sized || !tq_size_reach(&end, e.rows, *e.row_stride) ||
-        !tq_size_reach(&end, e.heads, *e.head_stride) || !tq_size_reach(&end, e.pages, *e.page_stride))
+                       (*e.page_stride != 0 || page_stride_of(&e, e.page_stride)) &&
+                       tq_size_reach(&end, e.rows, *e.row_stride) &&
+                       tq_size_reach(&end, e.heads, *e.head_stride);
+    const size_t page = end;
+    if (!sized || !tq_size_reach(&end, e.pages, *e.page_stride))
         return tq_fail(TQ_E_OVERFLOW, 0, name, "%s: %zu rows of %zu heads do not fit in memory", name,
                        e.rows, e.heads);
-    if ((e.rows > 1 && *e.row_stride < e.length) || (e.heads > 1 && *e.head_stride < e.length) ||
-        (e.pages > 1 && *e.page_stride < e.length))
+    if ((e.rows > 1 && *e.row_stride < e.length) || (e.heads > 1 && *e.head_stride < e.length))
         return tq_fail(TQ_E_STRIDE, 0, name, "%s: a stride is shorter than a row of %zu", name, e.length);
+    if (e.pages > 1 && *e.page_stride < page)
+        return tq_fail(TQ_E_STRIDE, *e.page_stride, name, "%s: pages of %zu bytes are %zu apart", name,
+                       page, *e.page_stride);
     if (end > n)
         return tq_fail(TQ_E_SIZE, end, name, "%s: %zu bytes are needed, %zu are there", name, end, n);
     return TQ_OK;

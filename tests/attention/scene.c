@@ -111,13 +111,15 @@ static void place(side *s, tq_view *view, const side_plan *p, size_t heads, size
     const size_t block_rows = view->pages == NULL ? view->capacity : p->page_rows;
     /* Strides that are what 0 stands for are written as 0 half of the time. */
     const bool implied = p->layout == BY_HEAD && p->gap == 0 && rng_below(r, 2) == 0;
+    const bool pages_implied =
+        view->pages == NULL || (p->layout <= BY_POSITION && p->gap == 0 && rng_below(r, 2) == 0);
     arrange(data, p, heads, blocks, block_rows, p->gap * data->unit);
     s->data = put(data, view, p->layout, heads, length);
     view->data = s->data.data;
     view->data_bytes = data->bytes;
     view->row_stride = implied ? 0 : data->row_stride;
     view->head_stride = implied ? 0 : data->head_stride;
-    view->page_stride = view->pages == NULL ? 0 : data->page_stride;
+    view->page_stride = pages_implied ? 0 : data->page_stride;
     if (view->store != TQ_STORE_CODES) {
         if (view->pages != NULL && p->blocks) scatter(s, view, data, NULL);
         return;
@@ -128,7 +130,7 @@ static void place(side *s, tq_view *view, const side_plan *p, size_t heads, size
     view->n_norms = norms->bytes;
     view->norm_row_stride = implied ? 0 : norms->row_stride;
     view->norm_head_stride = implied ? 0 : norms->head_stride;
-    view->norm_page_stride = view->pages == NULL ? 0 : norms->page_stride;
+    view->norm_page_stride = pages_implied ? 0 : norms->page_stride;
     if (view->pages != NULL && p->blocks) scatter(s, view, data, norms);
 }
 

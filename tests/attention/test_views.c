@@ -83,6 +83,8 @@ FAULT(zero_norms, v->n_norms = 0)
 FAULT(short_row, v->row_stride = row_bytes(v) - 1)
 FAULT(short_head, v->head_stride = row_bytes(v) - 1)
 FAULT(short_page, v->page_stride = row_bytes(v) - 1)
+FAULT(overlapping_page, v->page_stride -= 48) /* more than gaps leave */
+FAULT(overlapping_norm_page, v->norm_page_stride = 1)
 FAULT(huge_row, v->row_stride = SIZE_MAX)
 FAULT(large_row, v->row_stride = SIZE_MAX / 4)
 FAULT(huge_head, v->head_stride = SIZE_MAX)
@@ -92,6 +94,7 @@ FAULT(large_norm_row, v->norm_row_stride = SIZE_MAX / 4)
 FAULT(huge_norm_head, v->norm_head_stride = SIZE_MAX)
 FAULT(huge_norm_page, v->norm_page_stride = SIZE_MAX)
 FAULT(longer_row, v->row_stride += 4)
+FAULT(much_longer_row, v->row_stride += 64)
 FAULT(longer_head, v->head_stride += 4)
 FAULT(longer_page, v->page_stride += 4)
 FAULT(longer_norm_row, v->norm_row_stride++)
@@ -142,6 +145,8 @@ static const fault faults[] = {
     ROW(short_row, ANY, TQ_E_STRIDE),
     ROW(short_head, ANY, TQ_E_STRIDE),
     ROW(short_page, PAGED, TQ_E_STRIDE),
+    ROW(overlapping_page, PAGED, TQ_E_STRIDE),
+    ROW(overlapping_norm_page, CODES | PAGED, TQ_E_STRIDE),
     ROW(huge_row, ANY, TQ_E_OVERFLOW),
     ROW(large_row, ANY, TQ_E_OVERFLOW),
     ROW(huge_head, ANY, TQ_E_OVERFLOW),
@@ -150,7 +155,9 @@ static const fault faults[] = {
     ROW(large_norm_row, CODES, TQ_E_OVERFLOW),
     ROW(huge_norm_head, CODES, TQ_E_OVERFLOW),
     ROW(huge_norm_page, CODES | PAGED, TQ_E_OVERFLOW),
-    ROW(longer_row, ANY, TQ_E_SIZE),
+    ROW(longer_row, UNPAGED, TQ_E_SIZE),
+    ROW(longer_row, BLOCKS, TQ_E_SIZE),
+    ROW(much_longer_row, PAGED, TQ_E_STRIDE),
     ROW(longer_head, ANY, TQ_E_SIZE),
     ROW(longer_page, PAGED, TQ_E_SIZE),
     ROW(longer_norm_row, CODES, TQ_E_SIZE),
@@ -221,7 +228,7 @@ static void refuse_faults(bool blocks) {
             assert_refused(&st, &a, BY_ALL, faults[f].want, NULL);
             tried++;
         }
-    assert_true(tried > 4 * COUNT(faults));
+    assert_true(tried > 3 * COUNT(faults));
     attempt_make(&a, &st);
     assert_accepted(&a);
     stage_close(&st);

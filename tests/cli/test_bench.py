@@ -193,7 +193,7 @@ class Attend(CommandTest):
                     self.assertEqual(row["page_rows"], page_rows)
         text = self.tqkv("bench", "--op", "attend", "--format", "tq4", "--positions", "64", "--samples", "1",
                          "--page-rows", "16")
-        self.assertEqual(text.splitlines()[1], "# in pages of 16 positions, in random order")
+        self.assertEqual(text.splitlines()[1], "# in pages of 16 positions, which lie in random order")
 
     def test_levels(self):
         for isa in [x["isa"] for x in self.json("kernels")["levels"] if x["available"]]:
