@@ -135,7 +135,7 @@ static void judge(tq_format format, int sharp, errors e) {
  * beside what the format has changed, and what both are together, in which chance has a part: over 200
  * draws it comes to 0.97 % at most. */
 static void adds_little_to_the_formats_error(void **state) {
-    enum { DRAWS = 8 };
+    enum { DRAWS = 3 };
     (void)state;
     static tensors x;
     for (int sharp = 1; sharp <= 9; sharp *= 3) {
