@@ -5,13 +5,13 @@
 #include "base/size.h"
 
 tq_status tq_place_pages(tq_pages p, tq_rows *rows, tq_cuda_place *out) {
-    size_t end, head_bytes, row_bytes;
+    size_t end;
     *rows = (tq_rows){p.name, p.data, 1, p.length, p.heads, p.rows, p.head_stride, p.row_stride};
     TRY(tq_rows_check(rows, SIZE_MAX));
     end = tq_rows_bytes(rows);
-    if (p.page_stride == 0 && tq_size_mul(p.heads, rows->head_stride, &head_bytes) &&
-        tq_size_mul(p.rows, rows->row_stride, &row_bytes))
-        p.page_stride = head_bytes > row_bytes ? head_bytes : row_bytes;
+    if (p.page_stride == 0 &&
+        !tq_size_page(p.heads, rows->head_stride, p.rows, rows->row_stride, &p.page_stride))
+        p.page_stride = 0; /* too large for any pages but one */
     if (p.pages > 1 && p.page_stride < end)
         return tq_fail(TQ_E_STRIDE, p.page_stride, p.name, "%s: pages of %zu bytes are %zu apart", p.name,
                        end, p.page_stride);

@@ -75,22 +75,14 @@ typedef struct extent {
     size_t *row_stride, *head_stride, *page_stride;
 } extent;
 
-/* A page's stride where none is given: whichever of heads and rows is outermost. */
-static bool page_stride_of(const extent *e, size_t *stride) {
-    size_t heads, rows;
-    if (!tq_size_mul(e->heads, *e->head_stride, &heads) || !tq_size_mul(e->rows, *e->row_stride, &rows))
-        return false;
-    *stride = heads > rows ? heads : rows;
-    return true;
-}
-
 /* Fills the strides in, and checks that pages do not overlap and the last piece ends within n elements.
  */
 static tq_status check_extent(const char *name, extent e, size_t n) {
     size_t end = e.length;
     if (*e.row_stride == 0) *e.row_stride = e.length;
     const bool sized = (*e.head_stride != 0 || tq_size_mul(e.rows, *e.row_stride, e.head_stride)) &&
-                       (*e.page_stride != 0 || page_stride_of(&e, e.page_stride)) &&
+                       (*e.page_stride != 0 ||
+                        tq_size_page(e.heads, *e.head_stride, e.rows, *e.row_stride, e.page_stride)) &&
                        tq_size_reach(&end, e.rows, *e.row_stride) &&
                        tq_size_reach(&end, e.heads, *e.head_stride);
     const size_t page = end;
@@ -311,26 +303,32 @@ static bool lies_ready(const tq_view_reader *s) {
     return tq_view_is_encoded(s) && s->plan.n_norms == 1;
 }
 
-/* A run as float32 rows side by side: in place where it is that already, else in the tile. */
-static const float *decode_run(const tq_view_reader *s, const tq_kernels *kernels, size_t head, place at,
-                               float *tile) {
+/* The next run as float32 rows side by side, of n rows and of a tile at most: in place where it is that
+ * already, else in the tile. */
+static place decode_run(const tq_view_reader *s, const tq_kernels *kernels, size_t head, walk *w,
+                        size_t n, float *tile, const float **rows) {
+    const size_t most = TILE_VALUES / s->dim;
+    const place at = walk_on(w, n < most ? n : most);
     const tq_view *v = &s->view;
     const uint8_t *data = data_at(s, head, at);
     float *row = tile;
-    if (v->store == TQ_STORE_F32 && v->row_stride == s->row_bytes && (uintptr_t)data % sizeof *row == 0)
-        return (const float *)(const void *)data;
+    *rows = tile;
+    if (v->store == TQ_STORE_F32 && v->row_stride == s->row_bytes && (uintptr_t)data % sizeof *row == 0) {
+        *rows = (const float *)(const void *)data;
+        return at;
+    }
     if (tq_view_is_encoded(s)) {
         const tq_row_set set = {at.run, s->dim, v->row_stride, v->norm_row_stride};
         tq_decode_rows(kernels, &s->plan, &set, TQ_ROTATED, data, norms_at(s, head, at), NULL, tile,
                        false);
-        return tile;
+        return at;
     }
     const tq_type type = v->store == TQ_STORE_F32 ? TQ_F32 : v->store == TQ_STORE_F16 ? TQ_F16 : TQ_BF16;
     const bool even = v->row_stride == s->row_bytes; /* then rows are as one */
-    const size_t n = even ? s->dim * at.run : s->dim;
+    const size_t values = even ? s->dim * at.run : s->dim;
     for (size_t i = 0; i < (even ? 1 : at.run); i++, data += v->row_stride, row += s->dim)
-        tq_widen(kernels, type, n, data, row);
-    return tile;
+        tq_widen(kernels, type, values, data, row);
+    return at;
 }
 
 static void scale_rows(const tq_view_reader *s, const tq_kernels *kernels, size_t head, size_t first,
@@ -351,12 +349,10 @@ void tq_view_score(const tq_view_reader *s, const tq_kernels *kernels, size_t he
         return;
     }
     _Alignas(64) float tile[TILE_VALUES];
-    const size_t most = TILE_VALUES / s->dim;
     walk w = walk_from(&s->view, first);
     for (size_t run; n > 0; n -= run, scores += run) {
-        const place at = walk_on(&w, n < most ? n : most);
-        const float *x = decode_run(s, kernels, head, at, tile);
-        run = at.run;
+        const float *x;
+        run = decode_run(s, kernels, head, &w, n, tile, &x).run;
         kernels->score(s->dim, rows, queries, run, x, scores, n_stride);
     }
 }
@@ -372,12 +368,10 @@ void tq_view_accumulate(const tq_view_reader *s, const tq_kernels *kernels, size
         return;
     }
     _Alignas(64) float tile[TILE_VALUES];
-    const size_t most = TILE_VALUES / s->dim;
     walk w = walk_from(&s->view, first);
     for (size_t run; n > 0; n -= run, weights += run) {
-        const place at = walk_on(&w, n < most ? n : most);
-        const float *x = decode_run(s, kernels, head, at, tile);
-        run = at.run;
+        const float *x;
+        run = decode_run(s, kernels, head, &w, n, tile, &x).run;
         kernels->accumulate(s->dim, rows, weights, n_stride, run, x, acc, acc_stride);
     }
 }

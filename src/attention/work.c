@@ -79,31 +79,20 @@ static void take_digits(tq_attend_task *t, const tq_codebook_tables *book) {
 /* By default products with codes are sums of integers where these are faster in a decode step: of formats
  * that take one product for them, and of others as long as few heads share a KV head. It does not go by
  * how many queries there are, so that a step of one and one of several round alike. */
-static bool in_integers(const tq_attend_task *t, const tq_view_reader *codes, bool one_product) {
+static bool in_integers(const tq_attend_task *t, const tq_view_reader *codes, bool as_keys) {
     enum { FEW = 8 };
     const tq_arithmetic how = t->batch->kind->arithmetic;
     if (how == TQ_ARITHMETIC_FLOAT || !tq_view_has_digits(codes)) return false;
-    return how == TQ_ARITHMETIC_INTEGER || one_product || t->batch->kind->group <= FEW;
-}
-
-static bool has_one_digit(const tq_view_reader *codes) {
-    return tq_view_has_digits(codes) && codes->plan.book->digits->low == NULL;
-}
-
-static bool keys_in_integers(const tq_attend_task *t, const tq_view_reader *keys) {
-    const bool words = tq_view_has_digits(keys) && tq_takes_words(keys->plan.book);
-    return in_integers(t, keys, words || has_one_digit(keys));
-}
-
-static bool values_in_integers(const tq_attend_task *t, const tq_view_reader *values) {
-    return in_integers(t, values, has_one_digit(values));
+    const tq_codebook_tables *book = codes->plan.book;
+    return how == TQ_ARITHMETIC_INTEGER || book->digits->low == NULL ||
+           (as_keys && tq_takes_words(book)) || t->batch->kind->group <= FEW;
 }
 
 static void score_chunk(tq_attend_task *t, const chunk *c) {
     const tq_attend_batch *b = t->batch;
     const tq_view_reader *k = &c->segment->k;
     const size_t from = tq_view_is_encoded(k) ? t->s->rotated : t->s->plain;
-    if (keys_in_integers(t, k)) {
+    if (in_integers(t, k, true)) {
         take_digits(t, k->plan.book);
         tq_view_score_digits(k, b->kernels, t->head, c->first, c->n, &t->k_offsets, t->rows,
                              digits_at(t, 0), t->s->cut.splits * t->s->partial_floats * sizeof(float),
@@ -233,7 +222,7 @@ static void accumulate_digits(tq_attend_task *t, const chunk *c) {
 /* A row by itself leaves out what its tree hides between positions that it sees: a NaN there weighed with
  * 0 would be one in the row. */
 static void accumulate_chunk(tq_attend_task *t, const chunk *c) {
-    if (values_in_integers(t, &c->segment->v)) {
+    if (in_integers(t, &c->segment->v, false)) {
         accumulate_digits(t, c);
         return;
     }

@@ -25,6 +25,16 @@ static inline bool tq_size_reach(size_t *end, size_t n, size_t stride) {
     return tq_size_mul(n - 1, stride, &skip) && tq_size_add(*end, skip, end);
 }
 
+/* The stride of pages side by side, whichever of heads and rows is outermost in them. */
+static inline bool tq_size_page(size_t heads, size_t head_stride, size_t rows, size_t row_stride,
+                                size_t *stride) {
+    size_t of_heads, of_rows;
+    if (!tq_size_mul(heads, head_stride, &of_heads) || !tq_size_mul(rows, row_stride, &of_rows))
+        return false;
+    *stride = of_heads > of_rows ? of_heads : of_rows;
+    return true;
+}
+
 /* Puts `count` things of `size` bytes behind what fills *total, on a multiple of 64 bytes. */
 static inline bool tq_size_place(size_t *total, size_t *where, size_t count, size_t size) {
     size_t bytes;

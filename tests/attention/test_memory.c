@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Nothing is read but rows in use: each lies in a memory page of its own, and all others are unreadable.
  */
-#define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
-#include <string.h>
-#include <sys/mman.h>
-
 #include "call.h"
 #include "draw.h"
 #include "model.h"
@@ -65,17 +61,19 @@ static void pages_alone(void **state) {
     worst_print("pages alone", &w);
 }
 
-enum { D = 128, T = 64, PAGE = 4096 };
+enum { D = 128, T = 64 };
 
 /* Rows of codes, each at the start of a memory page; those from `end` on cannot be read. */
-static void *rows_open(const tq_codec *codec, const uint8_t *norms, size_t end, tq_view *view) {
-    uint8_t *rows = mmap(NULL, T * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    assert_true(rows != MAP_FAILED);
-    memset(rows, 0x5a, T * PAGE);
-    assert_int_equal(tq_view_codes(view, codec, 1, T, rows, T * PAGE, norms, 2 * T), TQ_OK);
-    view->row_stride = PAGE;
+static edge rows_open(const tq_codec *codec, const uint8_t *norms, size_t end, tq_view *view) {
+    const size_t page = edge_page_size();
+    bool used[T] = {false};
+    edge rows = edge_new(T * page);
+    assert_int_equal(tq_view_codes(view, codec, 1, T, rows.data, rows.size, norms, 2 * T), TQ_OK);
+    view->row_stride = page;
     view->head_stride = 0;
-    assert_int_equal(mprotect(rows + end * PAGE, (T - end) * PAGE, PROT_NONE), 0);
+    for (size_t i = 0; i < end; i++)
+        used[i] = true;
+    edge_close_pages(&rows, used);
     return rows;
 }
 
@@ -94,12 +92,12 @@ static void attend_up_to(tq_format format, size_t end, tq_arithmetic arithmetic)
     tq_segment segment = {.length = T};
     for (size_t i = 0; i < T; i++)
         norms[2 * i + 1] = 0x3c; /* 1 */
-    void *k = rows_open(&codec, norms, end, &segment.k), *v = rows_open(&codec, norms, end, &segment.v);
+    edge k = rows_open(&codec, norms, end, &segment.k), v = rows_open(&codec, norms, end, &segment.v);
     edge e = workspace_new(&params, &segment, 1, 0);
     assert_int_equal(tq_attention(&params, &segment, 1, q, D, out, D, NULL, 0, e.data, e.size), TQ_OK);
     edge_free(&e);
-    munmap(k, T * PAGE);
-    munmap(v, T * PAGE);
+    edge_free(&k);
+    edge_free(&v);
 }
 
 /* Positions behind the last query's are not read either, though they are the segment's: others may be

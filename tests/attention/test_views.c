@@ -228,7 +228,7 @@ static void refuse_faults(bool blocks) {
             assert_refused(&st, &a, BY_ALL, faults[f].want, NULL);
             tried++;
         }
-    assert_true(tried > 3 * COUNT(faults));
+    assert_true(tried > 220); /* most faults with half of the views */
     attempt_make(&a, &st);
     assert_accepted(&a);
     stage_close(&st);

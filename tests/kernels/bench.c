@@ -20,6 +20,7 @@ typedef struct bench_data {
     tq_codebook_tables book;
     tq_rotation rotation;
     size_t row_bytes;
+    tq_code_rows rows; /* of packed */
     float scales[ROWS], sums[ROWS];
     float scores[QUERIES * ROWS], weights[DIM]; /* all 1; [QUERIES][ROWS], and a row to multiply by */
     /* aligned: a vector that spans two cache lines would be the slowest part */
@@ -92,17 +93,12 @@ static void bench_f32_to_bf16(const tq_kernels *k, bench_data *d) {
     k->f32_to_bf16((size_t)ROWS * DIM, d->x, (uint16_t *)(void *)d->y);
 }
 
-static tq_code_rows in_place(const bench_data *d) {
-    const row_order order = {ROWS_IN_PLACE, ROWS, 0};
-    return rows_of(&order, d->packed, d->row_bytes);
-}
-
 /* As many queries as a tile has above. */
 static void bench_score_codes(const tq_kernels *k, bench_data *d) {
-    k->score_codes(&d->book, DIM, QUERIES, d->x, ROWS, in_place(d), d->scores, ROWS);
+    k->score_codes(&d->book, DIM, QUERIES, d->x, ROWS, d->rows, d->scores, ROWS);
 }
 static void bench_accumulate_codes(const tq_kernels *k, bench_data *d) {
-    k->accumulate_codes(&d->book, DIM, QUERIES, d->weights, ROWS, ROWS, in_place(d), d->y, DIM);
+    k->accumulate_codes(&d->book, DIM, QUERIES, d->weights, ROWS, ROWS, d->rows, d->y, DIM);
 }
 
 /* The same in integers: weights are what codes are, bytes. */
@@ -111,7 +107,7 @@ static void bench_query_digits(const tq_kernels *k, bench_data *d) {
         k->query_digits(&d->book, DIM, d->x + t * DIM, d->y + t * DIM);
 }
 static void bench_score_digits(const tq_kernels *k, bench_data *d) {
-    k->score_digits(&d->book, DIM, QUERIES, d->digits, sizeof d->digits / QUERIES, ROWS, in_place(d),
+    k->score_digits(&d->book, DIM, QUERIES, d->digits, sizeof d->digits / QUERIES, ROWS, d->rows,
                     d->scores, ROWS);
 }
 static void bench_weight_digits(const tq_kernels *k, bench_data *d) {
@@ -121,7 +117,7 @@ static void bench_weight_digits(const tq_kernels *k, bench_data *d) {
 }
 static void bench_accumulate_digits(const tq_kernels *k, bench_data *d) {
     k->accumulate_digits(&d->book, DIM, QUERIES, d->digit_weights, sizeof d->digit_weights / QUERIES,
-                         ROWS, in_place(d), (int32_t *)(void *)d->y, DIM);
+                         ROWS, d->rows, (int32_t *)(void *)d->y, DIM);
 }
 static void bench_add_sums(const tq_kernels *k, bench_data *d) {
     for (size_t t = 0; t < ROWS; t++)
@@ -209,7 +205,9 @@ static const char *subject(const char *op, size_t i, const char *format) {
 static void prepare(bench_data *d, const tq_codebook_tables *book) {
     rng r = {1};
     d->book = *book;
+    const row_order order = {ROWS_IN_PLACE, ROWS, 0};
     d->row_bytes = row_bytes(book, DIM);
+    d->rows = rows_of(&order, d->packed, d->row_bytes);
     (book->ranked ? tq_rotation_v1 : tq_rotation_v2)(&d->rotation, DIM);
     rng_gauss_fill(&r, d->x, (size_t)ROWS * DIM);
     fill_bytes(BYTES_RANDOM, &r, d->packed, sizeof d->packed, 0xff);

@@ -34,7 +34,7 @@ static double unit_of(const tq_codebook_tables *book) {
 static int key_of(const tq_codebook_tables *book, unsigned code) {
     const tq_digit_tables *d = book->digits;
     if (!tq_takes_words(book)) return whole_of(book, code);
-    return (int16_t)((uint16_t)d->word_high[code] << 8 | (uint8_t)d->word_low[code]);
+    return tq_word_of(d->word_high[code], d->word_low[code]);
 }
 static double key_unit(const tq_codebook_tables *book) {
     return tq_takes_words(book) ? (double)book->digits->word_unit : unit_of(book);
@@ -85,8 +85,7 @@ static void query_case(run *r, const tq_kernels *kernel, const tq_codebook_table
     tq_query_head head;
     memcpy(&head, row, sizeof head);
     const int8_t *digits = (const int8_t *)row + sizeof head;
-    const double unit = (double)(tq_takes_words(book) ? book->digits->word_unit : book->digits->unit);
-    const double step = (double)head.factor / unit;
+    const double step = (double)head.factor / (double)tq_query_unit(book);
     int sums[2] = {0};
     for (size_t i = 0; i < dim && !isnan(head.factor); i++) {
         const size_t place = tq_digit_place(book->bits, dim, i);
@@ -96,7 +95,7 @@ static void query_case(run *r, const tq_kernels *kernel, const tq_codebook_table
             sums[0] += high;
             sums[1] += low;
         }
-        const int whole = tq_takes_words(book) ? 256 * high + (uint8_t)low
+        const int whole = tq_takes_words(book) ? tq_word_of(high, low)
                           : count == 2         ? 128 * high + low
                                                : high;
         run_expect_near(r, step * whole, (double)x[i],

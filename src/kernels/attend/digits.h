@@ -76,6 +76,16 @@ static inline int tq_query_most(const tq_codebook_tables *book) {
     return tq_takes_words(book) ? TQ_QUERY_WORD : book->digits->low != NULL ? TQ_QUERY_TWO : TQ_QUERY_ONE;
 }
 
+/* What the product of a query's whole number and a centroid's is in units of. */
+static inline float tq_query_unit(const tq_codebook_tables *book) {
+    return tq_takes_words(book) ? book->digits->word_unit : book->digits->unit;
+}
+
+/* A word of its bytes. */
+static inline int32_t tq_word_of(int high, int low) {
+    return 256 * high + (uint8_t)low;
+}
+
 /* A whole number to its high digit and its low one. */
 static inline void tq_query_split(int whole, int *high, int *low) {
     *high = (whole + 64 + (1 << 20)) / 128 - (1 << 13);

@@ -24,7 +24,7 @@ void tq_query_digits_scalar(const tq_codebook_tables *book, size_t dim, const fl
     }
     if (top >= TQ_DIGIT_LEAST && !isnan(head.factor)) {
         const float up = most / top;
-        head.factor = top / most * (words ? digits->word_unit : digits->unit);
+        head.factor = top / most * tq_query_unit(book);
         for (size_t i = 0; i < dim; i++) {
             int high = (int)rintf(query[i] * up), low = 0;
             const size_t place = tq_digit_place(book->bits, dim, i);
@@ -41,10 +41,6 @@ void tq_query_digits_scalar(const tq_codebook_tables *book, size_t dim, const fl
         }
     }
     memcpy(row, &head, sizeof head);
-}
-
-static int32_t word_of(int high, int low) {
-    return 256 * high + (uint8_t)low;
 }
 
 void tq_score_digits_scalar(const tq_codebook_tables *book, size_t dim, size_t rows, const void *queries,
@@ -64,8 +60,8 @@ void tq_score_digits_scalar(const tq_codebook_tables *book, size_t dim, size_t r
                 const size_t place = tq_digit_place(book->bits, dim, i);
                 const int32_t high = digits->high[codes[i]];
                 if (tq_takes_words(book))
-                    sum += word_of(q[place], q[room + place]) *
-                           word_of(digits->word_high[codes[i]], digits->word_low[codes[i]]);
+                    sum += tq_word_of(q[place], q[room + place]) *
+                           tq_word_of(digits->word_high[codes[i]], digits->word_low[codes[i]]);
                 else if (digits->low == NULL)
                     sum += q[place] * high;
                 else

@@ -11,7 +11,7 @@
 enum { KEYS_MOST = 8 }; /* of a block */
 
 /* Sums of a product: of high digits, and of those with one low digit. */
-#define KEY_SUMS(bits) ((bits) > 6 ? 2u : 1u)
+#define KEY_SUMS(bits) (KEY_WORDS(bits) ? 1u : DIGITS_OF(bits))
 
 /* Rows of queries as blocks of keys want them: the digits of V_BYTES fields of every row, then those of
  * the next, so that one pointer serves all rows. Rows that are not there are zeros. */

@@ -106,15 +106,15 @@ static void take_query(unsigned bits, size_t dim, const query_parts parts, const
 }
 
 void V_NAME(query_digits)(const tq_codebook_tables *book, size_t dim, const float *query, void *row) {
-    const bool words = tq_takes_words(book);
-    const query_parts parts = words ? WORDS : book->digits->low == NULL ? ONE_DIGIT : TWO_DIGITS;
+    const query_parts parts = tq_takes_words(book)        ? WORDS
+                              : book->digits->low == NULL ? ONE_DIGIT
+                                                          : TWO_DIGITS;
     const float most = (float)tq_query_most(book), top = largest_of(dim, query);
     tq_query_head head = {0};
     int8_t *to = (int8_t *)row + sizeof head;
     assert(dim % TQ_LANES == 0 && dim <= TQ_MAX_DIM);
     memset(to, 0, (parts == ONE_DIGIT ? 1 : 2) * tq_digit_room(dim));
-    if (!(top < TQ_DIGIT_LEAST))
-        head.factor = top / most * (words ? book->digits->word_unit : book->digits->unit);
+    if (!(top < TQ_DIGIT_LEAST)) head.factor = top / most * tq_query_unit(book);
     if (top >= TQ_DIGIT_LEAST) take_query(book->bits, dim, parts, query, most / top, to, head.sums);
     memcpy(row, &head, sizeof head);
 }
